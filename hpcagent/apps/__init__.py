@@ -1,0 +1,1 @@
+"""Applications and libraries that can be tuned: each is a YAML card."""

@@ -1,0 +1,1 @@
+"""Local language models: engines, prompts, checked answers."""

@@ -1,0 +1,1 @@
+"""The in-job worker and the statistics of paired measurements."""

@@ -1,0 +1,1 @@
+"""What a machine is: collected where the measurements run, parsed by pure functions."""

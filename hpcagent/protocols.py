@@ -1,0 +1,81 @@
+"""The seams of hpcagent on one screen: what a plugin has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from hpcagent.records import (
+    Ambiguous,
+    Config,
+    JobStatus,
+    Limits,
+    Message,
+    Proposal,
+    Queue,
+    Refused,
+    Reply,
+    Resources,
+    Stop,
+    Submitted,
+    Trial,
+)
+
+
+class SearchSpace(Protocol):
+    """What a strategy may ask of a space (search.space.Space has more)."""
+
+    @property
+    def default(self) -> Config: ...
+
+    def points(self) -> Sequence[Config]:
+        """Every valid configuration, in a fixed order."""
+        ...
+
+
+class Scheduler(Protocol):
+    """A batch system: pure command builders and pure parsers of text behind these calls."""
+
+    def directives(self, resources: Resources, name: str) -> list[str]:
+        """The comment lines that carry the request, for the head of a job script."""
+        ...
+
+    def launcher(self, resources: Resources) -> list[str]:
+        """The words put before a parallel command; empty for one task."""
+        ...
+
+    def submit(self, script: Path) -> Submitted | Refused | Ambiguous: ...
+
+    def find(self, name: str) -> list[str]:
+        """Ids of all jobs of this name, finished ones included."""
+        ...
+
+    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+        """One query for all; ids that are not known are absent from the answer."""
+        ...
+
+    def cancel(self, ids: Sequence[str]) -> None: ...
+
+    def queues(self) -> tuple[Queue, ...]: ...
+
+
+class Strategy(Protocol):
+    def propose(
+        self,
+        space: SearchSpace,
+        history: Sequence[Trial],
+        pending: Sequence[Config],
+        k: int,
+        seed: int,
+    ) -> tuple[Proposal, ...] | Stop:
+        """Up to `k` unvisited configurations, best first; a pure function of its arguments."""
+        ...
+
+
+class LanguageModel(Protocol):
+    def complete(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
+    ) -> Reply:
+        """An answer that obeys the JSON schema, or a Reply that carries a Failure."""
+        ...

@@ -1,0 +1,352 @@
+"""The nouns of hpcagent: frozen dataclasses, standard library only, units in the names."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One cache as seen from one core: `size_bytes` is the size of a single instance."""
+
+    level: int
+    kind: str  # "data", "instruction" or "unified"
+    size_bytes: int
+    instances: int
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """One logical CPU and where it sits; `core` is unique within its socket."""
+
+    id: int
+    core: int
+    socket: int
+    numa_node: int
+
+
+@dataclass(frozen=True)
+class Compiler:
+    language: str  # "c", "c++" or "fortran"
+    command: str
+    path: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found on the host where the measurements run.
+
+    `cpus_allowed` is the affinity mask; `cpu_quota_cores` the cgroup quota (None: no quota);
+    `missing` maps a fact that could not be had to the reason.
+    """
+
+    host: str
+    architecture: str
+    cpu_model: str
+    microarchitecture: str
+    features: tuple[str, ...]
+    cpus: tuple[Cpu, ...]
+    cpus_allowed: tuple[int, ...]
+    cpu_quota_cores: float | None
+    threads_per_core: int
+    sockets: int
+    max_mhz: float | None
+    caches: tuple[Cache, ...]
+    memory_bytes: int | None
+    memory_limit_bytes: int | None
+    huge_pages: str | None  # the selected word of transparent_hugepage/enabled
+    kernel: str
+    glibc: str | None
+    compilers: tuple[Compiler, ...]
+    schedulers: tuple[str, ...]
+    tools: Mapping[str, str]  # name -> absolute path
+    missing: Mapping[str, str]
+
+    @property
+    def usable_cores(self) -> int:
+        """Whole CPUs this process may keep busy: affinity mask, capped by the cgroup quota."""
+        allowed = len(self.cpus_allowed)
+        if self.cpu_quota_cores is None:
+            return max(1, allowed)
+        return max(1, min(allowed, int(self.cpu_quota_cores)))
+
+    @property
+    def numa_nodes(self) -> int:
+        """NUMA nodes that hold at least one allowed CPU."""
+        allowed = set(self.cpus_allowed)
+        return max(1, len({cpu.numa_node for cpu in self.cpus if cpu.id in allowed}))
+
+    @property
+    def memory_available_bytes(self) -> int | None:
+        """Memory a job may use: the smaller of physical memory and the cgroup limit."""
+        known = [b for b in (self.memory_bytes, self.memory_limit_bytes) if b is not None]
+        return min(known) if known else None
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared OpenBLAS as it described itself when it was loaded.
+
+    `threading` is "serial", "pthreads" or "openmp"; `interface` "lp64" or "ilp64". Symbols are
+    spelt `symbol_prefix + name + "_" + symbol_suffix` (for instance `scipy_dgemm_`, `dgemm_64_`).
+    """
+
+    path: str
+    source: str  # "prefix", "module", "system" or "embedded"
+    version: str
+    config: str
+    dynamic_arch: bool
+    threading: str
+    max_threads: int | None
+    default_threads: int
+    interface: str
+    symbol_prefix: str
+    symbol_suffix: str
+    core: str
+    routines: tuple[str, ...]
+
+    @property
+    def threaded(self) -> bool:
+        return self.threading != "serial"
+
+
+# --- the space -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Param:
+    """A dimension: values are strings; those of an ordinal are in ascending order.
+
+    `default` is what the library does when the parameter is left alone; it is one of `values`.
+    """
+
+    name: str
+    kind: str  # "ordinal" or "categorical"
+    values: tuple[str, ...]
+    default: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One point of a space: (name, value) pairs sorted by name."""
+
+    items: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Config:
+        return cls(tuple(sorted(values.items())))
+
+    @property
+    def values(self) -> dict[str, str]:
+        return dict(self.items)
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the SHA-256 of the JSON with sorted keys and no floats."""
+        text = json.dumps(self.values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.items)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration to measure, why, and which strategy or model asked for it."""
+
+    config: Config
+    reason: str
+    proposed_by: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A strategy has nothing more to propose, and says why."""
+
+    reason: str
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure as data: `stage` and `kind` name it, `evidence` quotes what was seen."""
+
+    stage: str
+    kind: str
+    evidence: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.stage}.{self.kind}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of one configuration after all rounds so far.
+
+    `log_ratio` is the natural log of its time over the default's (negative: faster), `spread` the
+    standard error of that estimate; both are None where it failed or was not measured.
+    """
+
+    config: Config
+    log_ratio: float | None
+    spread: float | None
+    failure: Failure | None
+    round: int
+    proposed_by: str
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job asks for. None leaves the site's default."""
+
+    walltime_s: int
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus_per_task: int = 1
+    memory_bytes: int | None = None
+    partition: str | None = None
+    account: str | None = None
+    exclusive: bool = True
+
+    @property
+    def core_hours(self) -> float:
+        """Core-hours reserved: nodes x tasks x CPUs x wall time."""
+        return self.nodes * self.tasks_per_node * self.cpus_per_task * self.walltime_s / 3600.0
+
+
+class JobState(enum.Enum):
+    PREPARED = "PREPARED"
+    SUBMITTING = "SUBMITTING"
+    QUEUED = "QUEUED"
+    HELD = "HELD"
+    SUSPENDED = "SUSPENDED"
+    RUNNING = "RUNNING"
+    COMPLETING = "COMPLETING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_FAIL = "NODE_FAIL"
+    BOOT_FAIL = "BOOT_FAIL"
+    DEADLINE = "DEADLINE"
+    PREEMPTED = "PREEMPTED"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def terminal(self) -> bool:
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {
+        JobState.COMPLETED,
+        JobState.FAILED,
+        JobState.TIMEOUT,
+        JobState.OUT_OF_MEMORY,
+        JobState.NODE_FAIL,
+        JobState.BOOT_FAIL,
+        JobState.DEADLINE,
+        JobState.PREEMPTED,
+        JobState.CANCELLED,
+        JobState.LOST,
+    }
+)
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job as one query saw it; `word` is the scheduler's own."""
+
+    id: str
+    state: JobState
+    word: str
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The scheduler said no, in its own words; nothing was queued."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Ambiguous:
+    """It is not known whether a job was created: look it up by name."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A partition or queue a job can be sent to."""
+
+    name: str
+    nodes: int
+    cpus_per_node: int
+    max_walltime_s: int | None = None
+
+
+# --- the language model --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one answer of a model."""
+
+    max_tokens: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of a model: the text, what it cost, or why there is none (`failure`)."""
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    role: str  # "system" or "user" or "assistant"
+    text: str
+
+
+# --- a journal record ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a journal. `data` holds plain JSON values."""
+
+    seq: int
+    t_utc: str
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    v: int = 1

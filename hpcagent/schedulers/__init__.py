@@ -1,0 +1,1 @@
+"""Batch systems: pure command builders and pure parsers of text."""

@@ -1,0 +1,1 @@
+"""Spaces, configurations and the strategies that choose what to measure next."""

@@ -1,0 +1,69 @@
+"""The one door to `sh`: every outside program is run here, with a time limit and a record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished program. `exit_code` is negative for a signal, None where it never ran to an end.
+
+    `problem` says why there is no exit code: "not found", "timed out after 30 s".
+    """
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+    def quoted(self) -> str:
+        """The last telling words, for an error message."""
+        words = self.problem or self.stderr.strip() or self.stdout.strip()
+        return words[-400:]
+
+
+def run(
+    argv: Sequence[str],
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+) -> Ran:
+    """Run a program to its end, never through a shell; its failure is data, not an exception."""
+    import sh
+
+    words = tuple(argv)
+    try:
+        command = sh.Command(words[0])
+    except sh.CommandNotFound:
+        return Ran(words, None, "", "", "not found")
+    try:
+        done = command(
+            *words[1:],
+            _env=dict(os.environ if env is None else env),
+            _cwd=str(cwd) if cwd else None,
+            _in=stdin,
+            _timeout=timeout_s,
+            _return_cmd=True,
+            _tty_out=False,
+        )
+    except sh.TimeoutException:
+        return Ran(words, None, "", "", f"timed out after {timeout_s:g} s")
+    except sh.ErrorReturnCode as error:
+        return Ran(words, error.exit_code, _text(error.stdout), _text(error.stderr))
+    except OSError as error:
+        return Ran(words, None, "", "", error.strerror or str(error))
+    return Ran(words, int(done.exit_code), _text(done.stdout), _text(done.stderr))
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")

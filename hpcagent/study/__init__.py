@@ -1,0 +1,1 @@
+"""Runs: journal, lease, the turn of the loop, what is submitted next."""
