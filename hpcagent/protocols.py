@@ -9,9 +9,11 @@ from typing import Any, Protocol
 from hpcagent.records import (
     Ambiguous,
     Config,
+    Failure,
     JobStatus,
     Limits,
     Message,
+    Param,
     Proposal,
     Queue,
     Refused,
@@ -27,10 +29,20 @@ class SearchSpace(Protocol):
     """What a strategy may ask of a space (search.space.Space has more)."""
 
     @property
+    def params(self) -> tuple[Param, ...]: ...
+
+    @property
+    def restrictions(self) -> tuple[str, ...]: ...
+
+    @property
     def default(self) -> Config: ...
 
     def points(self) -> Sequence[Config]:
         """Every valid configuration, in a fixed order."""
+        ...
+
+    def validate(self, values: Mapping[str, str]) -> Config | Failure:
+        """The configuration of these values, or what is wrong with them in one line."""
         ...
 
 

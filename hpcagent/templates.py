@@ -48,10 +48,16 @@ def clean(value: object, what: str) -> str:
 def render(path: Path, values: Mapping[str, Any]) -> str:
     """The template filled with `values`: an unknown name is an error, the bytes never vary.
 
-    Filters: `sh` quotes for a POSIX shell, `make` for a Makefile, `cmake` for a CMake string,
-    `lua` and `tcl` for a modulefile. Each refuses control characters.
+    Filters: `sh` quotes a word for a POSIX shell, `make` a word of a recipe line, `cmake` an
+    argument of a CMake command, `lua` and `tcl` a string of a modulefile. Each refuses control
+    characters.
     """
     return _environment(path.parent).get_template(path.name).render(dict(values))
+
+
+def render_html(path: Path, values: Mapping[str, Any]) -> str:
+    """Like `render`, for a page: every value is escaped unless the template marks it safe."""
+    return _html_environment(path.parent).get_template(path.name).render(dict(values))
 
 
 def quote_sh(value: object) -> str:
@@ -59,9 +65,11 @@ def quote_sh(value: object) -> str:
 
 
 def quote_make(value: object) -> str:
-    """A word for the right-hand side of a Makefile assignment that is later used shell-quoted."""
-    text = clean(value, "make value")
-    return text.replace("$", "$$").replace("#", "\\#")
+    """A word of a recipe line: quoted for the shell that make starts, then for make itself.
+
+    In a recipe `$` is the one character that make expands ('#' and '%' are left to the shell).
+    """
+    return shlex.quote(clean(value, "make value")).replace("$", "$$")
 
 
 def quote_cmake(value: object) -> str:
@@ -79,10 +87,16 @@ def quote_lua(value: object) -> str:
 
 
 def quote_tcl(value: object) -> str:
+    """A Tcl string; other than ASCII is escaped, since Tcl reads files in the locale's encoding."""
     text = clean(value, "Tcl string")
     for char in '\\"$[]{};':
         text = text.replace(char, "\\" + char)
-    return f'"{text}"'
+    return '"' + "".join(c if c.isascii() else f"\\U{ord(c):08x}" for c in text) + '"'
+
+
+@cache
+def _html_environment(folder: Path) -> jinja2.Environment:
+    return _environment(folder).overlay(autoescape=True)
 
 
 @cache

@@ -1,0 +1,147 @@
+"""Application cards: an application or library that can be tuned is one YAML file."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hpcagent.errors import UsageError
+from hpcagent.yamlfile import Document, load_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FOLDER = Path(__file__).resolve().parent
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+# `figure of merit` names may be what the application calls them.
+Label = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dimension(_Strict):
+    """A parameter: where it acts (`when`), what it may be, and how it is set.
+
+    `values` is an expression that gives a list, or `by` names a fact whose value picks one of
+    `choices`. A value other than the default sets `env`, puts `argv` before the command, or
+    (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
+    """
+
+    name: Name
+    kind: Literal["ordinal", "categorical"]
+    meaning: str
+    when: str = "True"
+    values: str | None = None
+    by: str | None = None
+    choices: dict[str, list[str]] | None = None
+    default: str
+    env: dict[str, str] = {}
+    argv: list[str] = []
+    binding: bool = False
+    probe: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source_of_values(self) -> Dimension:
+        if (self.values is None) == (self.by is None or self.choices is None):
+            raise ValueError("give either 'values', or 'by' with 'choices'")
+        if not (self.env or self.argv or self.binding):
+            raise ValueError("nothing sets this parameter: give 'env', 'argv' or 'binding'")
+        return self
+
+    @field_validator("env")
+    @classmethod
+    def _names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _VARIABLE.match(name):
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+        return value
+
+
+class Build(_Strict):
+    template: Name
+    params: dict[str, list[str]]
+
+
+class Command(_Strict):
+    argv: list[str]
+    launch: Literal["none", "mpi"] = "none"
+
+
+class FigureOfMerit(_Strict):
+    name: Label
+    regex: str
+    unit: str
+    direction: Literal["min", "max"]
+
+
+class Residual(_Strict):
+    pattern: str
+    max: float
+
+
+class Check(_Strict):
+    residual: Residual
+
+
+class Request(_Strict):
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus_per_task: str | int = 1
+    exclusive: bool = True
+
+
+class Card(_Strict):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Name
+    kind: Literal["library", "application"]
+    title: str
+    sources: list[dict[str, str]]
+    build: Build
+    command: Command
+    inputs: list[str]
+    sizes: list[str]
+    unset: list[str]
+    space: list[Dimension]
+    restrictions: list[str]
+    figures_of_merit: Annotated[list[FigureOfMerit], Field(min_length=1)]
+    success: list[str]
+    check: Check
+    readback: dict[str, str]
+    resources: Request
+
+
+def card_names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+@cache
+def load_card(name: str) -> Card:
+    """The card of this name; UsageError where there is none or it is malformed."""
+    if name not in card_names():
+        raise UsageError(f"unknown library {name!r}; known: {', '.join(card_names())}")
+    return read_card(_FOLDER / f"{name}.yaml")
+
+
+def read_card(path: Path) -> Card:
+    document = load_yaml(path)
+    try:
+        return Card.model_validate(document.data)
+    except ValidationError as error:
+        raise UsageError(_first_problem(document, error)) from None
+
+
+def _first_problem(document: Document, error: ValidationError) -> str:
+    problem: Mapping[str, Any] = error.errors()[0]
+    keys = tuple(key for key in problem["loc"])
+    field = ".".join(str(key) for key in keys) or "card"
+    return f"{document.where(*keys)}: {field}: {problem['msg']}"

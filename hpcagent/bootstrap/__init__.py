@@ -1,0 +1,1 @@
+"""Makes the private environment that bin/hpcagent runs in; see `hpcagent.bootstrap.setup`."""

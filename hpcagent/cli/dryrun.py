@@ -1,0 +1,165 @@
+"""`--dry-run`: every file and command of a run, with nothing run and nothing written.
+
+What only the probe can tell is assumed (and said to be): one plausible machine and library stand
+in for it, so that the files shown are real renderings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcagent import __version__
+from hpcagent.apps.workload import ROUTINES
+from hpcagent.records import Compiler, Config, Cpu, Library, Machine
+from hpcagent.study import units
+from hpcagent.study.durable import utc_now, utc_text
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.rundir import unit_name
+from hpcagent.study.session import make_scheduler
+from hpcagent.study.settings import TuneSettings
+from hpcagent.study.state import TuneState
+
+_SHOWN_LINES = 45
+_RUN_ID = "tune-DATE-TIME-ID"
+# Only to size the example's repeats; the feasibility probe measures the real figure.
+_ASSUMED_GFLOPS_PER_CORE = 20.0
+_RESULTS = (
+    "best.env", "snippet.sh", "modulefiles-lua/hpcagent-openblas/", "modulefiles-tcl/"
+    "hpcagent-openblas/", "report.md", "report.html", "figures/",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preview:
+    purpose: str
+    folder: str
+    command: str
+    files: Mapping[str, str]
+
+
+def show_plan(settings: TuneSettings, as_json: bool) -> None:
+    """Print the plan of a run with these settings."""
+    previews = tuple(_previews(settings))
+    if as_json:
+        rows = [vars(preview) for preview in previews]
+        click.echo(json.dumps({"settings": settings.to_json(), "units": rows}, indent=1))
+        return
+    click.echo("Dry run: nothing is run, nothing is written. In the order of the run:\n")
+    for preview in previews:
+        click.echo(f"== {preview.purpose}: {preview.folder}\n   {preview.command}")
+        for name, text in sorted(preview.files.items()):
+            click.echo(f"-- {name}\n{_shown(text)}")
+    click.echo(f"== result: runs/{_RUN_ID}/result/\n   {'  '.join(_RESULTS)}")
+    click.echo(
+        f"\nThen up to {settings.rounds} rounds of {settings.challengers} challengers, and "
+        f"{settings.confirm_pairs} pairs to confirm the winner.\n"
+        "Assumed until the probe has run: the library, its threads and core type, the C compiler,\n"
+        "and the speed that sizes the repeats. With --json every file is shown whole."
+    )
+
+
+def _shown(text: str) -> str:
+    lines = text.splitlines()
+    if len(lines) <= _SHOWN_LINES:
+        return text
+    head = "\n".join(lines[:12])
+    return f"{head}\n   ... {len(lines) - 12} more lines\n"
+
+
+def _previews(settings: TuneSettings) -> Iterator[Preview]:
+    now = utc_text(utc_now())
+    known = _assumed(TuneState(settings, created_utc=now, version=__version__))
+    build = _folder(2)
+    plans = (
+        units.probe_plan(settings.cores, settings.prefix, None),
+        units.build_plan(known),
+        units.feasibility_plan(known, str(build)),
+        units.round_plan(known, 1, _examples(known), str(build)),
+        units.confirmation_plan(known, _examples(known)[0], str(build)),
+    )
+    scheduler = make_scheduler(settings.scheduler)
+    for number, plan in enumerate(plans, start=1):
+        name, folder = unit_name(_RUN_ID, number), _folder(number)
+        files = units.unit_files(
+            known, plan, name, folder, scheduler, settings.python, settings.prologue
+        )
+        command = f"submit to {settings.scheduler}: {folder / 'job.sh'}"
+        yield Preview(plan.purpose, str(folder), command, files)
+
+
+def _folder(number: int) -> Path:
+    return Path.cwd() / "runs" / _RUN_ID / "work" / unit_name(_RUN_ID, number)
+
+
+def _examples(known: Knowledge) -> tuple[Config, ...]:
+    default = known.unpruned.default
+    others = [point for point in known.unpruned.points() if point != default]
+    step = max(1, len(others) // known.state.settings.challengers)
+    return tuple(others[::step][: known.state.settings.challengers])
+
+
+def _assumed(state: TuneState) -> Knowledge:
+    """Knowledge in which what the probe would find is assumed."""
+    known = Knowledge(state)
+    assumptions: dict[str, Any] = {"machine": _machine(), "library": _library(state.settings)}
+    vars(known).update(assumptions)
+    speed = _ASSUMED_GFLOPS_PER_CORE * 1e9 * known.machine.usable_cores
+    vars(known)["seconds_per_call"] = {c.key: c.flops / speed for c in known.workload.cases}
+    return known
+
+
+def _machine() -> Machine:
+    allowed = tuple(sorted(os.sched_getaffinity(0)))
+    cc = shutil.which("cc") or shutil.which("gcc") or "/usr/bin/cc"
+    return Machine(
+        host=platform.node(),
+        architecture=platform.machine(),
+        cpu_model="assumed",
+        microarchitecture="assumed",
+        features=(),
+        cpus=tuple(Cpu(id=i, core=i, socket=0, numa_node=0) for i in allowed),
+        cpus_allowed=allowed,
+        cpu_quota_cores=None,
+        threads_per_core=1,
+        sockets=1,
+        max_mhz=None,
+        caches=(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_limit_bytes=None,
+        huge_pages=None,
+        kernel=platform.release(),
+        glibc=platform.libc_ver()[1] or None,
+        compilers=(Compiler("c", "cc", cc, "assumed"),),
+        schedulers=(),
+        tools={},
+        missing={},
+    )
+
+
+def _library(settings: TuneSettings) -> Library:
+    path = Path(settings.prefix or "/usr/lib")
+    name = path if path.suffix == ".so" or ".so." in path.name else path / "libopenblas.so.0"
+    return Library(
+        path=str(name),
+        source="prefix" if settings.prefix else "system",
+        version="assumed",
+        config="assumed",
+        dynamic_arch=True,
+        threading="pthreads",
+        max_threads=64,
+        default_threads=len(os.sched_getaffinity(0)),
+        interface="lp64",
+        symbol_prefix="",
+        symbol_suffix="",
+        core="Haswell",
+        routines=ROUTINES,
+    )

@@ -1,0 +1,89 @@
+"""Progress of a run: a line that is rewritten on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from hpcagent.study.agent import Agent, Turn
+from hpcagent.study.durable import utc_now, utc_text
+from hpcagent.study.progress import progress
+from hpcagent.study.rundir import RunDir
+from hpcagent.study.state import TuneState
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+# Between plain lines while a job is waited for.
+PLAIN_EVERY_S = 30.0
+
+
+class Display(Protocol):
+    def __call__(self, state: TuneState, turn: Turn) -> None: ...
+
+
+@contextmanager
+def live(run: RunDir, agent: Agent, quiet: bool) -> Iterator[Display]:
+    """What to call after each turn. Everything goes to standard error; `quiet` shows nothing."""
+    if quiet:
+        yield lambda state, turn: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+
+        console = Console(stderr=True, highlight=False)
+        with console.status("starting") as status:
+            yield _Rewriting(run, agent, status)
+    else:
+        yield _Plain(run, agent)
+
+
+class _Rewriting:
+    def __init__(self, run: RunDir, agent: Agent, status: Status) -> None:
+        self._run, self._agent, self._status = run, agent, status
+
+    def __call__(self, state: TuneState, turn: Turn) -> None:
+        from rich.markup import escape
+
+        if not turn.waiting:
+            self._status.console.print(escape(f"{_time()} {turn.words}"))
+        self._status.update(escape(line(self._run, self._agent)))
+
+
+class _Plain:
+    def __init__(self, run: RunDir, agent: Agent) -> None:
+        self._run, self._agent = run, agent
+        self._last = utc_now()
+        self._words = ""
+
+    def __call__(self, state: TuneState, turn: Turn) -> None:
+        now = utc_now()
+        waited = (now - self._last).total_seconds() >= PLAIN_EVERY_S
+        if turn.waiting and turn.words == self._words and not waited:
+            return
+        self._last, self._words = now, turn.words
+        words = line(self._run, self._agent) if turn.waiting and waited else turn.words
+        click.echo(f"{_time()} {words}", err=True)
+
+
+def line(run: RunDir, agent: Agent) -> str:
+    """The progress line of a run's agent."""
+    return progress(agent.known, processes(run, agent.state), utc_text(utc_now())).text()
+
+
+def processes(run: RunDir, state: TuneState) -> int:
+    """Processes that the open unit has finished so far."""
+    unit = state.open_unit
+    if unit is None or unit.kind == "probe":
+        return 0
+    try:
+        return (run.unit(unit.name) / "result.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _time() -> str:
+    return utc_now().astimezone().strftime("%H:%M:%S")

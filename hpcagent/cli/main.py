@@ -1,0 +1,84 @@
+"""The group of commands; each is imported when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hpcagent import __version__
+from hpcagent.errors import HpcagentError
+
+INTERRUPTED = 130
+
+# name -> module that defines it, one-line help
+_COMMANDS = {
+    "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
+    "resume": ("hpcagent.cli.runs", "Continue a run after an interruption or a crash."),
+    "step": ("hpcagent.cli.runs", "Do what can be done now, submit, and exit."),
+    "status": ("hpcagent.cli.runs", "Show where a run is, or list all runs."),
+    "report": ("hpcagent.cli.runs", "Show a run's result and write its report again."),
+    "cancel": ("hpcagent.cli.runs", "Cancel a run and its job."),
+    "stop": ("hpcagent.cli.runs", "Ask the agent of a run to stop; its job goes on."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    epilog="Exit codes: 0 done (also when nothing is better than the default), 2 usage, "
+    "3 environment, 4 refused by the scheduler, 5 budget too small or spent, 6 run in use, "
+    "7 run failed, 130 interrupted (resumable).",
+)
+@click.version_option(__version__, prog_name="hpcagent")
+def group() -> None:
+    """Tune HPC libraries and applications on your own machine or cluster, offline.
+
+    \b
+    Begin with:      hpcagent tune --lib openblas
+    See what it did: hpcagent report RUN
+    After a break:   hpcagent resume RUN
+
+    RUN is a path, or the name of a folder below $HPCAGENT_RUNS (default: ./runs).
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with a documented code."""
+    try:
+        code = group.main(args=None if argv is None else list(argv), standalone_mode=False)
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("hpcagent: interrupted", err=True)
+        code = INTERRUPTED
+    except HpcagentError as error:
+        click.echo(f"hpcagent: error: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

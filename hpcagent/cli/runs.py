@@ -1,0 +1,168 @@
+"""Commands on an existing run: resume, step, status, report, cancel, stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+
+import click
+
+from hpcagent.cli.live import live, processes
+from hpcagent.cli.main import INTERRUPTED
+from hpcagent.errors import RunInUse
+from hpcagent.report.publish import publish
+from hpcagent.report.text import headline, terminal
+from hpcagent.study import inbox
+from hpcagent.study.agent import exit_code
+from hpcagent.study.durable import utc_now, utc_text
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import summarise
+from hpcagent.study.progress import progress
+from hpcagent.study.rundir import RunDir, list_runs, resolve, runs_root
+from hpcagent.study.session import opened, read_state
+from hpcagent.study.state import TuneState
+from hpcagent.study.summary import RunSummary
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+run_argument = click.argument("run", metavar="RUN")
+
+
+@click.command()
+@run_argument
+@json_option
+def resume(run: str, as_json: bool) -> int:
+    """Continue RUN where it was: nothing is lost and nothing is measured twice."""
+    return drive(resolve(run, os.environ), until_waiting=False, as_json=as_json)
+
+
+@click.command()
+@run_argument
+@json_option
+def step(run: str, as_json: bool) -> int:
+    """Consume what has finished, propose, submit, and exit without waiting.
+
+    Fit for cron, scrontab or a job dependency. Exit code 0 also while the run goes on.
+    """
+    return drive(resolve(run, os.environ), until_waiting=True, as_json=as_json)
+
+
+@click.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@json_option
+def status(run: str | None, as_json: bool) -> int:
+    """Show where RUN is; without RUN, list all runs."""
+    if run is None:
+        return _list(as_json)
+    found = resolve(run, os.environ)
+    state = read_state(found)
+    if as_json:
+        click.echo(_json(summarise(found, Knowledge(state))))
+        return 0
+    click.echo(_line(found, state))
+    unit = state.open_unit
+    if unit is not None:
+        job = f"job {unit.job_id}, {unit.word or 'submitted'}" if unit.job_id else "to be submitted"
+        click.echo(f"  {unit.purpose}: {job} [{found.unit(unit.name)}]")
+    return 0
+
+
+@click.command()
+@run_argument
+@json_option
+@click.option("--width", type=click.IntRange(40, 200), help="Columns. [default: the terminal's]")
+def report(run: str, as_json: bool, width: int | None) -> int:
+    """Show the result of RUN and write report.md, report.html and the figures again."""
+    found = resolve(run, os.environ)
+    known = Knowledge(read_state(found))
+    publish(found, known)
+    show(found, summarise(found, known), as_json, width)
+    return 0
+
+
+@click.command()
+@run_argument
+def cancel(run: str) -> int:
+    """Cancel RUN: its job is cancelled and the run is closed. What was measured is kept."""
+    found = resolve(run, os.environ)
+    if read_state(found).closed is not None:
+        click.echo(f"{found.id} is closed already: nothing to cancel")
+        return 0
+    inbox.post(found.path, {"type": "cancel"})
+    try:
+        with opened(found, publish) as agent:
+            agent.turn()
+    except RunInUse:
+        click.echo(f"{found.id}: its agent has been asked to cancel")
+        return 0
+    click.echo(f"{found.id}: cancelled")
+    return 0
+
+
+@click.command()
+@run_argument
+def stop(run: str) -> int:
+    """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
+    found = resolve(run, os.environ)
+    inbox.post(found.path, {"type": "stop"})
+    click.echo(f"{found.id}: asked to stop; continue with: hpcagent resume {found.path}")
+    return 0
+
+
+def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
+    """Turn the run's wheel, show progress and the end; the exit code."""
+    try:
+        with opened(run, publish) as agent, live(run, agent, quiet=as_json) as display:
+            agent.run(display, until_waiting)
+            state = agent.state
+    except KeyboardInterrupt:
+        click.echo(
+            f"hpcagent: interrupted; the job that is out goes on. Continue with:\n"
+            f"  hpcagent resume {run.path}",
+            err=True,
+        )
+        return INTERRUPTED
+    if state.closed is None:
+        if as_json:
+            click.echo(_json(summarise(run, Knowledge(state))))
+        else:
+            click.echo(f"{_line(run, state)}\ncontinue with: hpcagent resume {run.path}")
+        return 0
+    show(run, summarise(run, Knowledge(state)), as_json, None)
+    return exit_code(state)
+
+
+def show(run: RunDir, summary: RunSummary, as_json: bool, width: int | None) -> None:
+    if as_json:
+        click.echo(_json(summary))
+        return
+    columns = width or min(100, shutil.get_terminal_size((80, 24)).columns)
+    click.echo(terminal(summary, columns, str(run.path)))
+
+
+def _list(as_json: bool) -> int:
+    runs = list_runs(runs_root(os.environ))
+    if as_json:
+        rows = [{"id": r.id, "kind": r.kind, "created_utc": r.created_utc} for r in runs]
+        click.echo(json.dumps(rows, indent=1))
+        return 0
+    if not runs:
+        click.echo(
+            f"no runs below {runs_root(os.environ)}; begin with: hpcagent tune --lib openblas"
+        )
+    for found in runs:
+        click.echo(_line(found, read_state(found)))
+    return 0
+
+
+def _line(run: RunDir, state: TuneState) -> str:
+    known = Knowledge(state)
+    if state.closed is not None:
+        return f"{run.id}: {headline(summarise(run, known))}"
+    words = progress(known, processes(run, state), utc_text(utc_now())).text()
+    return f"{run.id}: {words}"
+
+
+def _json(summary: RunSummary) -> str:
+    return json.dumps(asdict(summary), indent=1, sort_keys=True, default=str)

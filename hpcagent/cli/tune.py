@@ -1,0 +1,207 @@
+"""`hpcagent tune`: the main job."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hpcagent import __version__, plugins
+from hpcagent.apps.card import load_card
+from hpcagent.apps.workload import load_workload
+from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.runs import drive, json_option
+from hpcagent.config import Settings, load_settings
+from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
+from hpcagent.llm import gguf
+from hpcagent.study.rundir import create_run, runs_root
+from hpcagent.study.session import make_scheduler, open_tune
+from hpcagent.study.settings import TuneSettings
+from hpcagent.templates import clean
+
+MIN_PAIRS = 3
+# The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
+MIN_CONFIRM_PAIRS = 9
+_BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)?\Z")
+_UNIT_S = {None: 60.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@click.command()
+@click.option("--lib", required=True, metavar="NAME", help="The library to tune: openblas.")
+@click.option(
+    "--openblas-prefix", "prefix", metavar="PATH", help="Folder (or .so file) of the OpenBLAS.",
+)  # fmt: skip
+@click.option(
+    "--workload", type=click.Path(path_type=Path), metavar="FILE",
+    help="YAML file of routines and shapes with weights. [default: a mix of BLAS and LAPACK]",
+)  # fmt: skip
+@click.option("--model", metavar="FILE", help="A GGUF model that takes part in the proposals.")
+@click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
+@click.option(
+    "--budget", multiple=True, metavar="KEY=VALUE",
+    help="rounds=N, core-hours=X or wall=30m; may be repeated. Core-hours are reserved before "
+    "a job is submitted. [default: rounds=6]",
+)  # fmt: skip
+@click.option(
+    "--challengers", type=click.IntRange(1, 16), help="Candidates per round. [default: 4]"
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="The same seed and measurements give the same proposals.")  # fmt: skip
+@click.option("--scheduler", metavar="NAME", help="Where jobs go. [default: local]")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+    help="The run's own folder, new or empty. [default: runs/tune-DATE-TIME-ID]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show every file and command; run nothing.")
+@json_option
+def tune(
+    lib: str, prefix: str | None, workload: Path | None, model: str | None, strategy: str | None,
+    budget: tuple[str, ...], challengers: int | None, seed: int, scheduler: str | None,
+    run_dir: Path | None, dry_run: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Find settings under which a library runs fastest here, and prove it.
+
+    Candidates and the default are measured interleaved; the winner is confirmed with fresh
+    pairs before anything is claimed. Kill it at any time: `hpcagent resume` goes on.
+
+    \b
+    Examples:
+      hpcagent tune --lib openblas
+      hpcagent tune --lib openblas --budget rounds=3 --budget wall=10m
+      hpcagent tune --lib openblas --openblas-prefix /opt/openblas --workload mine.yaml
+      hpcagent tune --lib openblas --model tuner.gguf
+    """
+    load_card(lib)
+    configured = load_settings(os.environ, Path.cwd())
+    settings = _settings(
+        configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
+    )
+    if dry_run:
+        show_plan(settings, as_json)
+        return 0
+    make_scheduler(settings.scheduler)
+    root = runs_root({**os.environ, "HPCAGENT_RUNS": configured.runs})
+    run = create_run("tune", __version__, root, run_dir)
+    open_tune(run, settings, __version__)
+    if not as_json:
+        click.echo(f"run {run.id} in {run.path}", err=True)
+    return drive(run, until_waiting=False, as_json=as_json)
+
+
+def _settings(
+    configured: Settings, lib: str, prefix: str | None, workload: Path | None, model: str | None,
+    strategy: str | None, budget: tuple[str, ...], challengers: int | None, seed: int,
+    scheduler: str | None,
+) -> TuneSettings:  # fmt: skip
+    prefix = configured.openblas_prefix if prefix is None else prefix
+    model = configured.model if model is None else model
+    scheduler = scheduler or configured.scheduler
+    rounds, core_hours, wall_s = _budget(configured, budget)
+    cases = None
+    if workload is not None:
+        cases = tuple(asdict(case) for case in load_workload(workload).cases)
+    return TuneSettings(
+        app=lib,
+        seed=seed,
+        scheduler=scheduler,
+        strategy=_strategy(strategy or ("model" if model else configured.strategy), model),
+        rounds=rounds,
+        challengers=challengers or configured.challengers,
+        core_hours=core_hours,
+        wall_s=wall_s,
+        model=_model(model) if model else "",
+        prefix=_prefix(prefix, scheduler) if prefix else "",
+        python=configured.python or (sys.executable if scheduler == "local" else "python3"),
+        make=_make(scheduler),
+        workload=cases,
+        workload_source=str(workload) if workload else "default",
+        prologue=configured.prologue,
+        repeat_s=_at_least("process_seconds", configured.process_seconds, 0.001),
+        max_pairs=int(_at_least("max_pairs", configured.max_pairs, MIN_PAIRS)),
+        confirm_pairs=int(_at_least("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS)),
+        minimum_effect=configured.minimum_effect,
+        cores=len(os.sched_getaffinity(0)) if scheduler == "local" else 1,
+    )
+
+
+def _at_least(key: str, value: float, least: float) -> float:
+    if value < least:
+        raise UsageError(f"configuration: {key} is {value:g}, it must be at least {least:g}")
+    return value
+
+
+def _strategy(name: str, model: str) -> str:
+    choices = plugins.names("hpcagent.search", "create")
+    if name not in choices:
+        raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
+    if (name == "model") != bool(model):
+        raise UsageError("--strategy model needs --model FILE, and --model needs no other strategy")
+    return name
+
+
+def _model(text: str) -> str:
+    path = Path(clean(text, "--model")).absolute()
+    gguf.read(path)
+    return str(path)
+
+
+def _prefix(text: str, scheduler: str) -> str:
+    path = Path(clean(text, "--openblas-prefix")).absolute()
+    if scheduler == "local" and not path.exists():
+        raise EnvironmentProblem(f"--openblas-prefix: {path} does not exist")
+    return str(path)
+
+
+def _make(scheduler: str) -> str:
+    found = shutil.which("make") if scheduler == "local" else "make"
+    if found is None:
+        raise EnvironmentProblem(
+            "make is missing: install it (Debian: build-essential, RHEL: make)"
+        )
+    return found
+
+
+def _budget(configured: Settings, items: tuple[str, ...]) -> tuple[int, float, float]:
+    """Rounds, core-hours and seconds; the site's limit on core-hours wins over any wish."""
+    rounds: float = configured.rounds
+    core_hours, wall_s = configured.core_hours, configured.wall_minutes * 60.0
+    for item in items:
+        match = _BUDGET.match(item)
+        if match is None:
+            raise UsageError(f"--budget {item!r}: write rounds=N, core-hours=X or wall=30m")
+        key, text = match.groups()
+        value = _number(item, text, key)
+        if key == "rounds":
+            rounds = value
+        elif key == "core-hours":
+            core_hours = value
+        else:
+            wall_s = value
+    if rounds < 1:
+        raise BudgetError("--budget: at least one round is needed")
+    limit = configured.max_core_hours
+    if limit and (core_hours == 0 or core_hours > limit):
+        core_hours = limit
+    return int(rounds), core_hours, wall_s
+
+
+def _number(item: str, text: str, key: str) -> float:
+    match = _DURATION.match(text)
+    if match is None or (match.group(2) and key != "wall"):
+        raise UsageError(f"--budget {item!r}: {text!r} is not a number" + _hint(key))
+    value = float(match.group(1)) * (_UNIT_S[match.group(2)] if key == "wall" else 1.0)
+    if key == "rounds" and (value != int(value) or value > 1000):
+        raise UsageError(f"--budget {item!r}: a whole number up to 1000 is expected")
+    if key != "rounds" and value == 0:
+        raise BudgetError(f"--budget {item!r}: nothing can be done with that")
+    return value
+
+
+def _hint(key: str) -> str:
+    return " with s, m or h" if key == "wall" else ""

@@ -1,0 +1,134 @@
+"""A GGUF model through llama.cpp, in a child process that may die without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcagent.llm import gguf
+from hpcagent.llm.grammar import gbnf, violation
+from hpcagent.llm.pipe import Child, ChildFailed
+from hpcagent.records import Failure, Limits, Message, Reply
+
+MAX_RESTARTS = 2
+DEFAULT_CONTEXT = 8192
+_LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
+_SMALL_BYTES = 100_000_000
+_COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.llamacpp_child")
+
+
+class LlamaCpp:
+    """A LanguageModel; the file's header is checked at once, the weights are loaded when asked.
+
+    `context` is in tokens; None takes the model's own, at most 8192. After two restarts of a child
+    that died or hung, every call answers with the failure `model.unavailable`. Failure kinds:
+    load, died, timeout, nonsense, unavailable, context_overflow, unspeakable, decode, truncated,
+    invalid. EnvironmentProblem where the file cannot serve.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        context: int | None = None,
+        load_timeout_s: float = _LOAD_TIMEOUT_S,
+        command: Sequence[str] = _COMMAND,
+    ) -> None:
+        self.file = gguf.read(path)
+        known = self.file.context_length or DEFAULT_CONTEXT
+        self.context = min(context or DEFAULT_CONTEXT, known)
+        self._load_timeout_s = load_timeout_s
+        self._command = tuple(command)
+        self._child: Child | None = None
+        self._losses = 0
+        self._last = ""
+
+    def complete(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
+    ) -> Reply:
+        """One answer that obeys `schema`; the same arguments give the same answer."""
+        request = {
+            "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
+            "grammar": gbnf(schema),
+            "max_tokens": limits.max_tokens,
+            "seed": seed % 2**31,
+        }
+        try:
+            child = self._running()
+            if isinstance(child, Failure):
+                return Reply("", failure=child)
+            answer = child.ask(request, limits.timeout_s)
+        except ChildFailed as failed:
+            return Reply("", failure=self._lost(failed))
+        return _reply(answer, schema)
+
+    def close(self) -> None:
+        """End the child; a later call starts another one."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _running(self) -> Child | Failure:
+        if self._child is not None:
+            return self._child
+        if self._losses > MAX_RESTARTS:
+            words = f"llama.cpp failed {self._losses} times, last: {self._last}"
+            return Failure("model", "unavailable", words)
+        self._child = Child(self._command, _environment())
+        answer = self._child.ask(self._load_request(), self._load_timeout_s)
+        if "failure" not in answer:
+            return self._child
+        self.close()
+        failure = _failure(answer["failure"])
+        self._losses, self._last = self._losses + 1, failure.evidence
+        return failure
+
+    def _load_request(self) -> dict[str, Any]:
+        return {
+            "path": str(self.file.path.resolve()),
+            "context": self.context,
+            "threads": threads(self.file.size_bytes),
+            "seed": 0,
+        }
+
+    def _lost(self, failed: ChildFailed) -> Failure:
+        self._child = None
+        self._losses, self._last = self._losses + 1, str(failed)
+        return Failure("model", failed.kind, f"{self.file.path.name}: {failed}")
+
+
+def threads(size_bytes: int) -> int:
+    """One for a small model (more only wait for each other), else what the affinity mask allows."""
+    return 1 if size_bytes < _SMALL_BYTES else max(1, len(os.sched_getaffinity(0)))
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, without a debugger at an abort, and with this package in reach."""
+    package = str(Path(__file__).resolve().parent.parent.parent)
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONPATH": path}
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _failure(found: Mapping[str, Any]) -> Failure:
+    return Failure("model", str(found.get("kind")), str(found.get("evidence")))
+
+
+def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any]) -> Reply:
+    if "failure" in answer:
+        return Reply("", failure=_failure(answer["failure"]))
+    text = str(answer["text"])
+    failure = None
+    if not answer["complete"]:
+        failure = Failure("model", "truncated", f"{answer['tokens_out']} tokens, no end: {text!r}")
+    else:
+        wrong = violation(json.loads(text), schema)
+        if wrong:
+            failure = Failure("model", "invalid", wrong)
+    return Reply(text, answer["tokens_in"], answer["tokens_out"], answer["seconds"], failure)

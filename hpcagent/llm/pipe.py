@@ -1,0 +1,148 @@
+"""A child process that answers JSON lines, with a time limit on every exchange.
+
+Its stderr is read along and kept as a short tail, so that it can neither block nor fill memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+_MAX_LINE = 1024 * 1024
+_TAIL = 4000
+_CHUNK = 65536
+
+
+class ChildFailed(RuntimeError):
+    """The child ended, was too slow or spoke nonsense; it is gone now. `kind` says which."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+class Child:
+    """One running child; every failure ends it."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            start_new_session=True,  # Ctrl-C is for the agent to act on
+        )
+        self._tail = b""
+        self._received = bytearray()
+        for stream in self._streams():
+            os.set_blocking(stream.fileno(), False)
+
+    def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send one line, return the next one; ChildFailed after which the child is dead."""
+        deadline = time.monotonic() + timeout_s
+        unsent = memoryview(json.dumps(message, ensure_ascii=True).encode("ascii") + b"\n")
+        stdin, stdout, stderr = self._streams()
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdin, selectors.EVENT_WRITE)
+            selector.register(stdout, selectors.EVENT_READ)
+            selector.register(stderr, selectors.EVENT_READ)
+            while b"\n" not in self._received:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise self._fail("timeout", f"no answer within {timeout_s:g} s")
+                for key, _ in selector.select(left):
+                    if key.fileobj is stdin:
+                        unsent = self._write(unsent)
+                        if not unsent:
+                            selector.unregister(stdin)
+                    elif key.fileobj is stdout:
+                        self._read_answer()
+                    elif not self._read_tail():
+                        selector.unregister(stderr)
+        return self._first_line()
+
+    def close(self) -> None:
+        """End the child and wait for it."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        for stream in self._streams():
+            stream.close()
+
+    def _streams(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+        process = self._process
+        assert process.stdin and process.stdout and process.stderr
+        return process.stdin, process.stdout, process.stderr
+
+    def _write(self, unsent: memoryview) -> memoryview:
+        try:
+            return unsent[os.write(self._streams()[0].fileno(), unsent[:_CHUNK]) :]
+        except BrokenPipeError:
+            raise self._fail("died", "") from None
+
+    def _read_answer(self) -> None:
+        data = os.read(self._streams()[1].fileno(), _CHUNK)
+        if not data:
+            raise self._fail("died", "")
+        self._received += data
+        if len(self._received) > _MAX_LINE:
+            raise self._fail("nonsense", f"an answer of more than {_MAX_LINE} bytes")
+
+    def _read_tail(self) -> bool:
+        data = os.read(self._streams()[2].fileno(), _CHUNK)
+        self._tail = (self._tail + data)[-_TAIL:]
+        return bool(data)
+
+    def _first_line(self) -> dict[str, Any]:
+        line, _, rest = bytes(self._received).partition(b"\n")
+        self._received = bytearray(rest)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise self._fail("nonsense", f"not JSON: {line[:60]!r}") from None
+        if not isinstance(answer, dict):
+            raise self._fail("nonsense", f"not an object: {line[:60]!r}")
+        return answer
+
+    def _fail(self, kind: str, words: str) -> ChildFailed:
+        """End the child; what it said last goes into the words."""
+        process = self._process
+        ended = kind == "died"
+        if ended:
+            try:
+                process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                words = "closed its pipe"
+        code = process.poll()
+        if code is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        while self._drained():
+            pass
+        if ended and code is not None:
+            words = _how(code)
+        last = self._tail.decode("utf-8", errors="replace").strip().splitlines()[-3:]
+        self.close()
+        return ChildFailed(kind, f"{words}; its last words: {' | '.join(last)}" if last else words)
+
+    def _drained(self) -> bool:
+        try:
+            return self._read_tail()
+        except BlockingIOError:
+            return False
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,210 @@
+"""What the in-job worker left behind: result.jsonl and done.json as frozen records."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcagent.measure import worker
+from hpcagent.records import Failure
+
+_EVIDENCE_CHARACTERS = 500
+_SHELL_SIGNAL_BASE = 128  # a shell reports a command killed by signal n as 128 + n
+
+_BY_SIGNAL = {
+    int(signal.SIGILL): "illegal_instruction",
+    int(signal.SIGSEGV): "segmentation_fault",
+    int(signal.SIGKILL): "killed",
+    int(signal.SIGABRT): "aborted",
+    int(signal.SIGFPE): "floating_point_exception",
+    int(signal.SIGBUS): "bus_error",
+}
+
+_BY_STATUS = {
+    "timeout": ("run", "timeout"),
+    "abandoned": ("run", "abandoned"),
+    "implausible": ("numerics", "implausible"),
+    "unreadable": ("run", "unreadable_result"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process as the worker saw it.
+
+    `pair` is 0 for a warm-up and 1, 2, ... for cycles, `order` the position in the cycle (-1: no
+    process). `medians` maps a key to the median of its samples in seconds; `objective` is the sum
+    of weight x ln(median), None unless `status` is "ok"; `steal` is the share of
+    CPU time that a hypervisor took meanwhile. A line that cannot be read is a Run of no config
+    with the status "unreadable".
+    """
+
+    config: str
+    pair: int
+    order: int
+    status: str
+    medians: Mapping[str, float] = field(default_factory=dict)
+    objective: float | None = None
+    readback: Mapping[str, str] = field(default_factory=dict)
+    exit: int | None = None
+    signal: int | None = None
+    message: str = ""
+    max_residual: float | None = None
+    maxrss_bytes: int | None = None
+    t_utc: str = ""
+    wall_s: float | None = None
+    steal: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok" and self.objective is not None
+
+
+@dataclass(frozen=True)
+class Done:
+    """The worker's own end: its exit code (see worker.py), when, where and why."""
+
+    exit: int
+    finished_utc: str
+    host: str
+    boot_id: str
+    reason: str = ""
+
+
+def parse_results(text: str, weights: Mapping[str, float]) -> tuple[Run, ...]:
+    """All runs in the order they ended; a torn last line (a killed worker) is no run.
+
+    `weights` maps each key to its weight in the objective. An "ok" line is not trusted: one whose
+    keys are not all there, or with a sample that is not a finite positive time, is no longer ok.
+    """
+    *lines, last = text.split("\n")
+    if _whole(last):
+        lines.append(last)
+    runs = [_parse_line(line, number, weights) for number, line in enumerate(lines, start=1)]
+    return tuple(run for run in runs if run is not None)
+
+
+def parse_done(text: str) -> Done | None:
+    """done.json, or None where it is not whole."""
+    try:
+        data = json.loads(text)
+        return Done(
+            exit=int(data["exit"]),
+            finished_utc=str(data["finished_utc"]),
+            host=str(data["host"]),
+            boot_id=str(data["boot_id"]),
+            reason=str(data.get("reason", "")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def failure_of(run: Run) -> Failure | None:
+    """The failure that this run is, with its evidence; None for one that is ok or was dropped."""
+    if run.status in ("ok", "dropped"):
+        return None
+    stage, kind = _kind(run)
+    seen = [f"{run.status} in pair {run.pair}"]
+    if run.exit:
+        seen.append(f"exit code {run.exit}")
+    if run.signal:
+        seen.append(f"signal {_signal_name(run.signal)}")
+    evidence = ", ".join(seen) + (f": {run.message}" if run.message else "")
+    return Failure(stage, kind, evidence[:_EVIDENCE_CHARACTERS])
+
+
+def _kind(run: Run) -> tuple[str, str]:
+    if run.status in _BY_STATUS:
+        return _BY_STATUS[run.status]
+    if run.status == "wrong":
+        no_figure = "no figure for " in run.message
+        return ("run", "no_figure") if no_figure else ("numerics", "wrong_result")
+    if run.message.startswith(worker.FLOOD):
+        return "run", "too_much_output"
+    if run.message.startswith(worker.UNSTARTABLE):
+        return "run", "cannot_start"
+    number = run.signal
+    if number is None and run.exit is not None and run.exit > _SHELL_SIGNAL_BASE:
+        number = run.exit - _SHELL_SIGNAL_BASE
+    if number in _BY_SIGNAL:
+        return "run", _BY_SIGNAL[number]
+    return "run", "signal" if run.signal else "exit_nonzero"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+def _whole(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _parse_line(line: str, number: int, weights: Mapping[str, float]) -> Run | None:
+    if not line.strip():
+        return None
+    try:
+        return _run(json.loads(line), weights)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        message = f"result.jsonl, line {number} cannot be read ({error}): {line[:200]}"
+        return Run("", -1, -1, "unreadable", message=message)
+
+
+def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
+    check = data["check"]
+    samples = {str(k): tuple(float(s) for s in v) for k, v in data["samples"].items()}
+    status, message = str(data["status"]), str(check.get("message") or "")
+    if status == "ok":
+        status, message = _distrust(samples, weights, message)
+    ok = status == "ok"
+    readback = {str(k): str(v) for k, v in data["readback"].items() if k != "maxrss_bytes"}
+    residuals = [r for r in check.get("residuals", {}).values() if r is not None]
+    return Run(
+        config=str(data["config"]),
+        pair=int(data["pair"]),
+        order=int(data["order"]),
+        status=status,
+        medians={key: worker.median(s) for key, s in samples.items()} if ok else {},
+        objective=worker.objective(samples, weights) if ok and weights else None,
+        readback=readback,
+        exit=_optional_int(data["exit"]),
+        signal=_optional_int(data["signal"]),
+        message=message,
+        max_residual=max((float(r) for r in residuals), default=None),
+        maxrss_bytes=_optional_int(data["readback"].get("maxrss_bytes")),
+        t_utc=str(data["t_utc"]),
+        wall_s=_optional_float(data.get("wall_s")),
+        steal=_optional_float((data.get("load") or {}).get("steal")),
+    )
+
+
+def _distrust(
+    samples: Mapping[str, tuple[float, ...]], weights: Mapping[str, float], message: str
+) -> tuple[str, str]:
+    for key in weights:
+        if not samples.get(key):
+            return "wrong", f"no figure for {key}"
+    for key, values in samples.items():
+        for value in values:
+            if not (math.isfinite(value) and value > 0.0):
+                return "implausible", f"{key}: {value} is not a time in seconds"
+        if not values:
+            return "wrong", f"no figure for {key}"
+    return "ok", message
+
+
+def _optional_int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _optional_float(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,107 @@
+"""The one door to archspec: a microarchitecture's name from what was collected on the node.
+
+The agent may run on another machine than the measurements, so nothing here looks at this host's
+CPU: only archspec's database is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What identifies a CPU, as the kernel spells it.
+
+    `vendor` is vendor_id on x86 and the hexadecimal implementer on AArch64; `parts` the distinct
+    AArch64 part numbers (several on big.LITTLE); `generation` the number in POWER9.
+    """
+
+    architecture: str
+    vendor: str
+    features: frozenset[str]
+    parts: tuple[str, ...] = ()
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The best name in the database; `reason` says why it is only a generic one."""
+
+    name: str
+    reason: str = ""
+
+
+def identify(processor: Processor) -> Identified:
+    """The most specific microarchitecture whose features this processor has.
+
+    As archspec itself does: among the compatible ones the deepest in the family tree, but never a
+    vendor's that is below the best generic level (a feature that the firmware or a hypervisor
+    masks must not turn a new processor into a very old one).
+    """
+    from archspec.cpu import TARGETS
+
+    family = TARGETS.get(processor.architecture)
+    if family is None:
+        reason = f"archspec does not know the architecture {processor.architecture!r}"
+        return Identified(processor.architecture or "unknown", reason)
+    vendor = _vendor_name(processor)
+    fitting = [t for t in TARGETS.values() if _in_family(t, family) and _fits(t, processor, vendor)]
+    level = max((t for t in fitting if t.vendor == "generic"), key=_depth, default=family)
+    specific = [t for t in fitting if t > level]
+    if len(processor.parts) == 1:
+        same_part = [t for t in specific if t.cpu_part == processor.parts[0]]
+        specific = same_part or specific
+    if specific:
+        return Identified(str(max(specific, key=_depth).name))
+    return Identified(str(level.name), _why_generic(processor, vendor))
+
+
+def power_generation(cpu: str) -> int:
+    """9 for "POWER9, altivec supported"; 0 where there is none (an emulator says otherwise)."""
+    found = re.search(r"POWER([0-9]{1,3})", cpu)
+    return int(found.group(1)) if found else 0
+
+
+def _vendor_name(processor: Processor) -> str:
+    from archspec.cpu.schema import TARGETS_JSON
+
+    if processor.architecture != "aarch64":
+        return processor.vendor
+    return str(TARGETS_JSON["conversions"]["arm_vendors"].get(processor.vendor, processor.vendor))
+
+
+def _in_family(target: Any, family: Any) -> bool:
+    return bool(target == family or family in target.ancestors)
+
+
+def _fits(target: Any, processor: Processor, vendor: str) -> bool:
+    if processor.architecture.startswith("ppc"):
+        return bool(target.generation <= processor.generation)
+    if processor.architecture == "aarch64" and target.vendor == "generic" and target.ancestors:
+        return False  # the features do not tell the version of the architecture
+    if processor.architecture == "riscv64":
+        return bool(target.vendor in (vendor, "generic") and target.name in ("riscv64", vendor))
+    return target.vendor in (vendor, "generic") and _has(processor.features, target.features)
+
+
+def _has(available: Collection[str], needed: Collection[str]) -> bool:
+    """Linux does not list sse3 (its name there is pni); ssse3 implies it."""
+    implied = {"sse3"} if "ssse3" in available else set()
+    return set(needed) <= set(available) | implied
+
+
+def _depth(target: Any) -> tuple[int, int]:
+    return len(target.ancestors), len(target.features)
+
+
+def _why_generic(processor: Processor, vendor: str) -> str:
+    if processor.architecture.startswith("ppc"):
+        return "the processor's name has no POWER generation that archspec knows"
+    if not processor.features:
+        return "the processor's features are not known"
+    parts = f", part {', '.join(processor.parts)}" if processor.parts else ""
+    return f"archspec knows no processor of {vendor or 'unknown vendor'}{parts} with these features"

@@ -1,0 +1,98 @@
+"""report.html: one self-contained page, without scripts or anything from a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcagent.report import canvas, content, wording
+from hpcagent.report.document import (
+    Block,
+    Code,
+    Figure,
+    Inline,
+    Listing,
+    Paragraph,
+    Section,
+    Table,
+)
+from hpcagent.study.summary import RunSummary
+from hpcagent.templates import render_html
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+def page(summary: RunSummary, figures: Mapping[str, str]) -> str:
+    """The report; `figures` maps a figure's name to its SVG text, as `figures.figures` gives it."""
+    values = {
+        "title": wording.visible(content.title(summary)),
+        "box": _box(summary),
+        "foot": wording.visible(f"hpcagent {summary.version}, run {summary.run_id}"),
+        "sections": [_section(section, figures) for section in content.sections(summary)],
+    }
+    return render_html(_TEMPLATE, values)
+
+
+def _box(summary: RunSummary) -> dict[str, str]:
+    """The figure at the top: only a confirmation puts a number there."""
+    claim = summary.claim
+    if claim is None:
+        words = {"": "running", "nothing better": "no gain"}
+        return {
+            "tone": "plain",
+            "number": words.get(summary.outcome, wording.visible(summary.outcome)),
+            "note": "no confirmed improvement",
+        }
+    note = (
+        f"{wording.coverage(claim.coverage)} interval {wording.interval(claim.low, claim.high)}, "
+        f"{wording.plural(claim.pairs, 'fresh pair')}"
+    )
+    good = wording.proven(summary)
+    return {
+        "tone": "good" if good else "plain",
+        "number": wording.ratio(claim.speedup),
+        "note": f"speed-up over the default, {note}" if good else f"not an improvement: {note}",
+    }
+
+
+def _section(section: Section, figures: Mapping[str, str]) -> dict[str, Any]:
+    blocks = [_block(block, figures) for block in section.blocks]
+    return {"title": section.title, "blocks": [block for block in blocks if block]}
+
+
+def _block(block: Block, figures: Mapping[str, str]) -> dict[str, Any]:
+    match block:
+        case Paragraph(line):
+            return {"kind": "paragraph", "line": _line(line)}
+        case Listing(lines):
+            return {"kind": "listing", "text": "\n".join(wording.visible(x) for x in lines)}
+        case Table():
+            return _table(block)
+        case Figure(name, caption):
+            if name not in figures:
+                return {}
+            svg = canvas.inline(name, figures[name], caption)
+            return {"kind": "figure", "svg": svg, "caption": caption}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    numeric = [column in table.numeric for column in table.columns]
+    rows = [
+        [
+            {"parts": _line((cell,)), "numeric": right}
+            for cell, right in zip(row, numeric, strict=True)
+        ]
+        for row in table.rows
+    ]
+    heads = [{"text": c, "numeric": n} for c, n in zip(table.columns, numeric, strict=True)]
+    return {"kind": "table", "heads": heads, "rows": rows}
+
+
+def _line(parts: Sequence[Inline]) -> list[dict[str, Any]]:
+    return [
+        {"code": True, "text": wording.visible(part.text)}
+        if isinstance(part, Code)
+        else {"code": False, "text": wording.visible(part)}
+        for part in parts
+    ]

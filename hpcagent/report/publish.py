@@ -1,0 +1,34 @@
+"""Everything a finished run leaves in result/: settings to use, modulefiles, reports, figures."""
+
+from __future__ import annotations
+
+from hpcagent.apps.render import result_files
+from hpcagent.report.text import headline
+from hpcagent.report.write import write_report
+from hpcagent.study.desk import write_files
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import summarise
+from hpcagent.study.rundir import RunDir
+from hpcagent.study.summary import RunSummary
+
+
+def publish(run: RunDir, known: Knowledge) -> None:
+    """Write the result files; EnvironmentProblem where the disk is full."""
+    summary = summarise(run, known)
+    write_report(summary, run.result)
+    write_files(run.result, _settings(summary))
+
+
+def _settings(summary: RunSummary) -> dict[str, str]:
+    """best.env, the job-script snippet and the modulefiles; nothing without a library."""
+    if summary.library is None or summary.outcome not in ("improved", "nothing better"):
+        return {}
+    return result_files(
+        summary.run_id,
+        summary.closed_utc,
+        summary.library.path,
+        headline(summary).replace("\n", " "),
+        summary.best_environment,
+        summary.best_prefix,
+        summary.best_binding,
+    )

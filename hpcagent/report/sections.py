@@ -1,0 +1,250 @@
+"""What a report says, part one: the result, its certainty, the routines, what was tried."""
+
+from __future__ import annotations
+
+from hpcagent.report import wording
+from hpcagent.report.document import (
+    Block,
+    Code,
+    Figure,
+    Inline,
+    Line,
+    Listing,
+    Section,
+    paragraph,
+    table,
+)
+from hpcagent.report.text import headline, unit_like
+from hpcagent.study.summary import CaseSummary, InfeasibleValue, RunSummary, TrialSummary
+
+
+def result(summary: RunSummary) -> Section:
+    blocks: list[Block] = [paragraph(headline(summary))]
+    claim = summary.claim
+    if claim is not None:
+        blocks.append(paragraph("Measured in ", *_source(claim.unit)))
+    if summary.outcome_text and summary.outcome != "failed":
+        blocks.append(paragraph(wording.shorten(summary.outcome_text, 600)))
+    if wording.proven(summary):
+        blocks += _how_to_set(summary)
+    blocks += [paragraph("Warning: ", warning) for warning in summary.warnings]
+    blocks.append(Figure("convergence", "Speed-up over the default of each evaluation, in order."))
+    return Section("Result", tuple(blocks))
+
+
+def certainty(summary: RunSummary) -> Section:
+    claim = summary.claim
+    if claim is None:
+        return Section(
+            "How sure is it",
+            (
+                paragraph(
+                    "There is no confirmation, so no improvement is claimed. Figures of the search "
+                    "below are estimates: the best of many is usually too good."
+                ),
+            ),
+        )
+    rule = (
+        f"An improvement is claimed only where the whole interval lies above "
+        f"{wording.ratio(1.0 + claim.minimum_effect)} (a minimum effect of "
+        f"{wording.stated(claim.minimum_effect)}); a false claim has a probability of at most "
+        f"{wording.stated(claim.alpha)}."
+    )
+    rows: list[Line] = [
+        ("Verdict", "improved" if claim.improved else "not improved"),
+        ("Speed-up (weighted geometric mean)", wording.ratio(claim.speedup)),
+        ("Interval", wording.interval(claim.low, claim.high)),
+        ("The interval covers with", wording.coverage(claim.coverage)),
+        ("Fresh pairs, fixed beforehand", str(claim.pairs)),
+        ("Unit", Code(claim.unit)),
+    ]
+    limits = (
+        "The default and the candidate ran in turns, each time in a fresh process, in an "
+        "allocation that the search had not used. The result holds for this machine, this "
+        "library and this workload."
+    )
+    return Section(
+        "How sure is it",
+        (table(("Confirmation", "Value"), rows), paragraph(rule), paragraph(limits)),
+    )
+
+
+def routines(summary: RunSummary) -> Section:
+    if not summary.cases:
+        return Section("Per routine", (paragraph("No routine was measured to the end."),))
+    numeric = ("Weight", "Default", _other(summary), "Speed-up", "Interval", "GFLOP/s", "Pairs")
+    rows = [_routine(case) for case in summary.cases]
+    note = (
+        "Median and interval of the paired ratios (time of the default over time of the "
+        f"{_other(summary).lower()}). The intervals are per routine, not adjusted for looking at "
+        "several."
+    )
+    return Section(
+        "Per routine",
+        (
+            paragraph(_origin(summary), *_source(_case_unit(summary))),
+            table(("Routine", *numeric), rows, numeric),
+            paragraph(note),
+            Figure("pairs", "Speed-up of every pair, median and interval, per routine."),
+        ),
+    )
+
+
+def variability(summary: RunSummary) -> Section:
+    if not summary.cases:
+        return Section("Variability", (paragraph("No repeated measurement to take it from."),))
+    numeric = ("CV default", f"CV {_other(summary).lower()}")
+    rows: list[Line] = [
+        (Code(case.key), wording.percent(case.default_cv), wording.percent(case.best_cv))
+        for case in summary.cases
+    ]
+    claim = summary.claim
+    if claim is not None:
+        cvs = (wording.percent(claim.default_cv), wording.percent(claim.best_cv))
+        rows.insert(0, ("the whole workload", *cvs))
+    return Section(
+        "Variability",
+        (
+            paragraph(
+                "Coefficient of variation (standard deviation over mean) of the times of the "
+                "processes, from ",
+                *_source(_case_unit(summary)),
+            ),
+            table(("Routine", *numeric), rows, numeric),
+            Figure("variability", "Run-to-run variability, default against candidate."),
+        ),
+    )
+
+
+def tried(summary: RunSummary) -> Section:
+    if not summary.trials:
+        return Section("What was tried", (paragraph("No configuration was measured."),))
+    numeric = ("No.", "Round", "Speed-up", "Std. error", "Pairs")
+    columns = (*numeric, "Status", "Proposed by", "Settings changed", "Why", "Unit")
+    note = (
+        "Speed-up over the default as estimated in the search; the standard error is that of its "
+        "logarithm. Settings not named are at their defaults. Each trial's samples are in ",
+        Code("work/<unit>/result.jsonl"),
+        ", the decisions in ",
+        Code("journal.jsonl"),
+        ".",
+    )
+    return Section(
+        "What was tried",
+        (
+            table(columns, [_trial(trial, summary) for trial in summary.trials], numeric),
+            paragraph(*note),
+            Figure("effects", "Speed-up of the trials by value of each parameter."),
+        ),
+    )
+
+
+def failed(summary: RunSummary) -> Section:
+    blocks: list[Block] = []
+    refused = [_refused(value) for value in summary.infeasible]
+    if refused:
+        blocks.append(
+            paragraph("Values that the feasibility probe took out of the space before the search:")
+        )
+        blocks.append(table(("Parameter", "Value", "Why"), refused))
+    trials: list[Line] = [
+        (str(t.evaluation), Code(t.unit), Code(wording.said(t.failure)))
+        for t in summary.trials
+        if t.failure is not None
+    ]
+    if trials:
+        blocks.append(paragraph("Trials that failed:"))
+        blocks.append(table(("No.", "Unit", "Failure and evidence"), trials, ("No.",)))
+    others: list[Line] = [
+        (_where(w), Code(wording.said(f))) for w, f in wording.failures_beside_trials(summary)
+    ]
+    if others:
+        blocks.append(paragraph("Other failures in the journal:"))
+        blocks.append(table(("Where", "Failure and evidence"), others))
+    if not blocks:
+        blocks.append(paragraph("Nothing failed."))
+    blocks.append(Figure("failures", "What failed, by kind of failure."))
+    return Section("What failed and why", tuple(blocks))
+
+
+def _how_to_set(summary: RunSummary) -> list[Block]:
+    settings = [f"{name}={value}" for name, value in summary.best_environment]
+    blocks: list[Block] = [
+        paragraph("The confirmed configuration, set by ", Code("result/best.env"), ":"),
+        Listing(tuple(settings) or ("(no environment variable to set)",)),
+    ]
+    if summary.best_prefix:
+        blocks += [paragraph("Put before the command:"), Listing((" ".join(summary.best_prefix),))]
+    if summary.best_binding:
+        cpus = ",".join(str(cpu) for cpu in summary.best_binding)
+        blocks.append(paragraph("Bound to the CPUs ", Code(cpus), "."))
+    return blocks
+
+
+def _other(summary: RunSummary) -> str:
+    return "Best" if wording.proven(summary) else "Candidate"
+
+
+def _origin(summary: RunSummary) -> str:
+    return "From the confirmation, " if summary.claim else "From the last round, not confirmed, "
+
+
+def _case_unit(summary: RunSummary) -> str:
+    if summary.claim is not None:
+        return summary.claim.unit
+    return summary.trials[-1].unit if summary.trials else ""
+
+
+def _source(unit: str) -> tuple[Inline, ...]:
+    if not unit:
+        return ("the unit that ", Code("journal.jsonl"), " names.")
+    return (
+        "unit ",
+        Code(unit),
+        " (",
+        Code(f"work/{unit}/result.jsonl"),
+        ", recorded in ",
+        Code("journal.jsonl"),
+        ").",
+    )
+
+
+def _refused(value: InfeasibleValue) -> Line:
+    why: Inline = "it failed"
+    if value.failure is not None:
+        why = Code(wording.said(value.failure))
+    elif value.alias_of is not None:
+        why = f"runs the same as {value.alias_of}"
+    return (Code(value.param), Code(value.value), why)
+
+
+def _where(name: str) -> Inline:
+    return Code(f"work/{name}/") if unit_like(name) else Code(name)
+
+
+def _routine(case: CaseSummary) -> Line:
+    return (
+        Code(case.key),
+        wording.percent(case.weight),
+        wording.seconds(case.default_s),
+        wording.seconds(case.best_s),
+        wording.ratio(case.speedup),
+        wording.interval(case.low, case.high),
+        wording.NONE if case.gflops is None else f"{case.gflops:.4g}",
+        str(len(case.ratios)),
+    )
+
+
+def _trial(trial: TrialSummary, summary: RunSummary) -> Line:
+    return (
+        str(trial.evaluation),
+        str(trial.round),
+        wording.ratio(trial.speedup),
+        wording.percent(trial.spread, 2),
+        str(trial.pairs),
+        trial.status,
+        trial.proposed_by,
+        Code(wording.shorten(wording.differences(trial.config, summary), 300)),
+        wording.shorten(trial.reason, 300),
+        Code(trial.unit),
+    )

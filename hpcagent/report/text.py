@@ -1,0 +1,300 @@
+"""The result as plain text: one headline, and a page for a terminal of up to 80 columns."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcagent.records import Failure
+from hpcagent.report import wording
+from hpcagent.study.summary import CaseSummary, ClaimSummary, RunSummary
+
+_WIDEST = 80
+_NARROWEST = 40
+_KEY_COLUMNS = 22
+
+
+def headline(summary: RunSummary) -> str:
+    """One or two sentences that claim no more than the confirmation shows."""
+    if summary.outcome == "":
+        return f"Not finished (phase: {_phase(summary)}). {_so_far(summary)}"
+    if summary.outcome == "failed":
+        return f"The run failed: {_why_failed(summary)}"
+    if summary.outcome == "cancelled":
+        return f"The run was cancelled (phase: {_phase(summary)}). {_so_far(summary)}"
+    claim = summary.claim
+    if claim is not None and wording.proven(summary):
+        return f"{wording.ratio(claim.speedup)} faster than the default ({_certainty(claim)})."
+    if summary.outcome == "improved":
+        return "An improvement was seen but not confirmed, so none is claimed."
+    return f"Nothing is better than the default here: {_best_candidate(summary)}"
+
+
+def terminal(summary: RunSummary, width: int, folder: str = "") -> str:
+    """The result for a terminal: lines of at most `width` columns, and never more than 80.
+
+    `folder` is the run directory, named once; the paths below are relative to it.
+    """
+    columns = max(_NARROWEST, min(width, _WIDEST))
+    parts = [
+        _wrapped(headline(summary), columns),
+        _configuration(summary, columns),
+        _table(summary, columns),
+        _facts(summary, columns),
+        _next(summary, columns, folder),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+
+
+def columns_of(text: str) -> int:
+    """Terminal columns that printable text takes: wide East Asian characters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+# --- the headline ---------------------------------------------------------------------------------
+
+
+def _certainty(claim: ClaimSummary) -> str:
+    return (
+        f"{wording.coverage(claim.coverage)} interval {wording.interval(claim.low, claim.high)}, "
+        f"{wording.plural(claim.pairs, 'fresh pair')}"
+    )
+
+
+def _best_candidate(summary: RunSummary) -> str:
+    claim = summary.claim
+    if claim is not None:
+        return (
+            f"the best candidate reached {wording.ratio(claim.speedup)} ({_certainty(claim)}), "
+            f"which does not prove an improvement of {wording.stated(claim.minimum_effect)}."
+        )
+    best = wording.best_trial(summary)
+    if best is None:
+        return "no other configuration gave a valid measurement."
+    return (
+        f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "
+        "not enough for a confirmation."
+    )
+
+
+def _so_far(summary: RunSummary) -> str:
+    best = wording.best_trial(summary)
+    if best is None:
+        return (
+            "Nothing is measured yet besides the default."
+            if summary.trials
+            else ("Nothing is measured yet.")
+        )
+    return (
+        f"Best of {_count(summary)} so far {wording.ratio(best.speedup)}, "
+        "not confirmed: nothing is claimed."
+    )
+
+
+def _count(summary: RunSummary) -> str:
+    return wording.plural(len(summary.trials), "configuration")
+
+
+def _why_failed(summary: RunSummary) -> str:
+    told = wording.shorten(wording.visible(summary.outcome_text.strip()), 200)
+    if told:
+        return told
+    if summary.failures:
+        where, failure = summary.failures[-1]
+        return f"{_brief(failure)} ({wording.visible(where)})."
+    return "no reason was recorded; see journal.jsonl."
+
+
+def _brief(failure: Failure) -> str:
+    return wording.shorten(wording.said(failure), 200)
+
+
+def _phase(summary: RunSummary) -> str:
+    return wording.visible(summary.phase) or "not started"
+
+
+# --- the table of routines ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    cells: tuple[str, ...]
+    rank: int  # the highest is left out first where the terminal is narrow
+
+    @property
+    def width(self) -> int:
+        return max(columns_of(text) for text in (self.title, *self.cells))
+
+
+def _table(summary: RunSummary, columns: int) -> list[str]:
+    if not summary.cases:
+        return []
+    shown = _columns(summary.cases, "best" if wording.proven(summary) else "candidate")
+    while len(shown) > 2 and _total(shown) > columns:
+        worst = max(shown, key=lambda column: column.rank)
+        shown = [column for column in shown if column is not worst]
+    rows = zip(*[(column.title, *column.cells) for column in shown], strict=True)
+    widths = [column.width for column in shown]
+    lines = [_row(row, widths) for row in rows]
+    if summary.claim is None:
+        lines.append("(from the last round of the search, not confirmed)")
+    return [_fit(line, columns) for line in lines]
+
+
+def _columns(cases: Sequence[CaseSummary], other: str) -> list[_Column]:
+    def column(title: str, rank: int, cells: Sequence[str]) -> _Column:
+        return _Column(title, tuple(_fit(cell, _KEY_COLUMNS) for cell in cells), rank)
+
+    keys = [wording.middle(wording.visible(case.key), _KEY_COLUMNS) for case in cases]
+    return [
+        column("routine", 0, keys),
+        column("weight", 6, [wording.percent(case.weight, 2) for case in cases]),
+        column("default", 4, [wording.seconds(case.default_s) for case in cases]),
+        column(other, 3, [wording.seconds(case.best_s) for case in cases]),
+        column("speed-up", 1, [wording.ratio(case.speedup) for case in cases]),
+        column("interval", 2, [_short_interval(case) for case in cases]),
+        column("CV %", 5, [_short_change(case) for case in cases]),
+    ]
+
+
+def _short_interval(case: CaseSummary) -> str:
+    return wording.interval(case.low, case.high).replace(" to ", "-")
+
+
+def _short_change(case: CaseSummary) -> str:
+    before, after = (wording.percent(cv, 2) for cv in (case.default_cv, case.best_cv))
+    return f"{before}->{after}".replace(" %", "")
+
+
+def _total(shown: Sequence[_Column]) -> int:
+    return sum(column.width for column in shown) + len(shown) - 1
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell + _pad(cell, width) if place == 0 else _pad(cell, width) + cell
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return " ".join(padded).rstrip()
+
+
+def _pad(cell: str, width: int) -> str:
+    return " " * (width - columns_of(cell))
+
+
+# --- the rest of the page -------------------------------------------------------------------------
+
+
+def _configuration(summary: RunSummary, columns: int) -> list[str]:
+    if not wording.proven(summary):
+        return []
+    words = [f"{name}={value}" for name, value in summary.best_environment]
+    lines = _labelled("Environment", " ".join(words) or "nothing to set", columns)
+    if summary.best_prefix:
+        lines += _labelled("Run with", " ".join(summary.best_prefix), columns)
+    if summary.best_binding:
+        lines += _labelled("Bound to", "CPUs " + ",".join(map(str, summary.best_binding)), columns)
+    return lines
+
+
+def _facts(summary: RunSummary, columns: int) -> list[str]:
+    spent = summary.spent
+    budget = (
+        f"{wording.plural(spent.rounds, 'round')}, {wording.plural(spent.units, 'job')}, "
+        f"{spent.core_hours:.3g} core-hours, {wording.duration(spent.wall_s)}"
+    )
+    lines = _variability(summary, columns)
+    lines += _labelled("Model", model_words(summary), columns)
+    lines += _labelled("Spent", budget, columns)
+    if summary.stop_reason:
+        lines += _labelled("Stopped", summary.stop_reason, columns)
+    for warning in summary.warnings:
+        lines += _labelled("Warning", wording.shorten(warning, 300), columns)
+    return lines
+
+
+def _variability(summary: RunSummary, columns: int) -> list[str]:
+    if summary.claim is None:
+        return []
+    change = wording.change(summary.claim.default_cv, summary.claim.best_cv)
+    return _labelled("Variability", f"run-to-run CV of the whole workload: {change}", columns)
+
+
+def model_words(summary: RunSummary) -> str:
+    """What the language model contributed, in one sentence."""
+    model = summary.model
+    note = f" ({model.note})" if model.note else ""
+    if not model.used:
+        return f"none was used; the search ran without it{note}"
+    owner = "is" if model.best_is_models else "is not"
+    words = (
+        f"{model.name}: {wording.plural(model.calls, 'call')} "
+        f"({model.valid} valid, {model.invalid} invalid), "
+        f"{wording.plural(model.picks_measured, 'pick')} measured, "
+        f"{wording.seconds(model.seconds)}; the best configuration {owner} its pick"
+    )
+    return words + note
+
+
+def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
+    run = wording.visible(summary.run_id)
+    lines = _labelled("In", folder, columns) if folder else []
+    if wording.proven(summary):
+        lines += _labelled("Use it", "result/best.env; job snippet and modulefiles beside", columns)
+    elif summary.outcome == "nothing better":
+        lines += _labelled("Next", "leave the library as it is", columns)
+    elif summary.outcome == "":
+        lines += _labelled("Next", f"hpcagent status {run}; hpcagent resume {run}", columns)
+    elif summary.outcome == "failed":
+        lines += _labelled("Look at", "journal.jsonl, and err in " + _where(summary), columns)
+    return lines + _labelled("Report", "result/report.html, result/report.md", columns)
+
+
+def _where(summary: RunSummary) -> str:
+    units = [where for where, _ in summary.failures if unit_like(where)]
+    return f"work/{units[-1]}/" if units else "work/*/"
+
+
+def unit_like(name: str) -> bool:
+    """Whether this is a unit's name: `ha` and 12 base32 characters."""
+    return len(name) == 14 and name.startswith("ha") and name.isascii() and name.isalnum()
+
+
+def _labelled(label: str, text: str, columns: int) -> list[str]:
+    indent = 13
+    lines = _wrapped(text, columns - indent)
+    return [
+        f"{label if place == 0 else '':<{indent}}{line}".rstrip()
+        for place, line in enumerate(lines or [""])
+    ]
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    """Words filled into lines; a word longer than a line is cut, nothing is lost."""
+    lines: list[str] = []
+    line = ""
+    for word in wording.visible(text).split(" "):
+        rest = word
+        if line and columns_of(line) + 1 + columns_of(rest) <= columns:
+            line += " " + rest
+            continue
+        if line:
+            lines.append(line)
+        while columns_of(rest) > columns:
+            piece = _head(rest, columns)
+            lines.append(piece)
+            rest = rest[len(piece) :]
+        line = rest
+    return [*lines, line] if line else lines
+
+
+def _fit(text: str, columns: int) -> str:
+    return text if columns_of(text) <= columns else _head(text, columns)
+
+
+def _head(text: str, columns: int) -> str:
+    while columns_of(text) > columns:
+        text = text[:-1]
+    return text

@@ -1,0 +1,49 @@
+"""Writes a run's report: each file complete or not there at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hpcagent.errors import EnvironmentProblem
+from hpcagent.report import figures, html, markdown
+from hpcagent.study.summary import RunSummary
+
+
+def write_report(summary: RunSummary, folder: Path) -> tuple[Path, ...]:
+    """Write figures/*.svg, report.md and report.html into `folder`; the paths written.
+
+    Raises EnvironmentProblem where a file cannot be written (full disk, no permission).
+    """
+    drawn = figures.figures(summary)
+    paths = {name: f"figures/{name}.svg" for name in drawn}
+    texts = {folder / paths[name]: svg for name, svg in drawn.items()}
+    texts[folder / "report.md"] = markdown.markdown(summary, paths)
+    texts[folder / "report.html"] = html.page(summary, drawn)
+    for path, text in texts.items():
+        _replace(path, text)
+    return tuple(texts)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        _discard(temporary)
+        raise EnvironmentProblem(
+            f"cannot write {path}: {error.strerror or error}; make room or name a writable "
+            "directory, then ask for the report again: nothing measured is lost"
+        ) from None
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

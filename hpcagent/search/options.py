@@ -1,0 +1,27 @@
+"""What a strategy may be made with.
+
+A strategy is one file in this folder, found by its name; it has
+`create(options: Options) -> Strategy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hpcagent.protocols import LanguageModel
+
+
+@dataclass(frozen=True)
+class Options:
+    """Only the strategy `model` reads more than `seed`.
+
+    `facts` are lines for its prompt (what -> value: the machine, the library, the workload);
+    `verdict` is told, once after each call of the model, what became of the answer.
+    """
+
+    seed: int = 0
+    model: LanguageModel | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    verdict: Callable[[str], None] | None = None
+    timeout_s: float = 300.0

@@ -1,0 +1,298 @@
+"""Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
+
+The default first, then a small spreading design, then the points of the greatest expected
+improvement times the probability that they run at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpcagent.protocols import SearchSpace
+from hpcagent.records import Config, Proposal, Stop, Trial
+from hpcagent.search.encoding import Grid
+from hpcagent.search.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hpcagent.search.gp import Posterior
+
+    Array = NDArray[np.float64]
+
+NAME = "surrogate"
+THRESHOLD = 0.003  # relative: stop when no point promises more
+QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
+_LEAST_WORKED = 3  # a process is fitted to no fewer measurements
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point with what the surrogate expects of it, as natural logs of the time ratio.
+
+    `improvement` is the expected improvement over the best so far times `feasibility`; None for
+    all three figures while there are too few measurements for a fit.
+    """
+
+    config: Config
+    mean: float | None
+    spread: float | None
+    improvement: float | None
+    feasibility: float
+
+    def reason(self) -> str:
+        if self.mean is None or self.spread is None or self.improvement is None:
+            return "early coverage of the space"
+        speed = math.expm1(-self.mean)
+        words = "faster" if speed >= 0 else "slower"
+        error = math.exp(-self.mean) * self.spread
+        text = (
+            f"EI {100 * self.improvement:.2g} %, predicted {100 * abs(speed):.1f} %"
+            f" +- {100 * error:.1f} % {words} than the default"
+        )
+        if self.feasibility < 0.995:
+            text += f", runs with probability {self.feasibility:.2f}"
+        return text
+
+
+def create(options: Options) -> Surrogate:
+    return Surrogate()
+
+
+class Surrogate:
+    """The default strategy; `propose` is a pure function of its arguments.
+
+    One enumerated grid is kept, so that repeated calls with the same space object are cheap.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self._threshold = threshold
+        self._grid: tuple[SearchSpace, Grid] | None = None
+
+    def propose(
+        self,
+        space: SearchSpace,
+        history: Sequence[Trial],
+        pending: Sequence[Config],
+        k: int,
+        seed: int,
+    ) -> tuple[Proposal, ...] | Stop:
+        """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
+        if k < 1:
+            return ()
+        state = _State.of(self._enumerated(space), history, pending)
+        if not state.free.any():
+            return Stop(f"all {len(state.grid.points)} configurations were tried")
+        proposals = []
+        row = state.grid.index[space.default]
+        if state.free[row]:
+            proposals.append(Proposal(space.default, "the default, to compare with", NAME))
+            state = state.taking(row)
+        candidates = list(_candidates(state, k - len(proposals), seed))
+        if not proposals and candidates:
+            reason = self._reason_to_stop(state, history, candidates[0])
+            if reason:
+                return Stop(reason)
+        proposals += [Proposal(each.config, each.reason(), NAME) for each in candidates]
+        return tuple(proposals)
+
+    def candidates(
+        self,
+        space: SearchSpace,
+        history: Sequence[Trial],
+        pending: Sequence[Config],
+        k: int,
+        seed: int,
+    ) -> tuple[Candidate, ...]:
+        """The points `propose` would take next, with their figures, whether or not it would stop.
+
+        Fewer than `k` where fewer are left.
+        """
+        state = _State.of(self._enumerated(space), history, pending)
+        return tuple(_candidates(state, k, seed))
+
+    def _enumerated(self, space: SearchSpace) -> Grid:
+        if self._grid is None or self._grid[0] is not space:
+            self._grid = (space, Grid.of(space.params, space.points()))
+        return self._grid[1]
+
+    def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
+        enough = max(12, 4 * len(state.grid.ordinal))
+        if best.improvement is None or best.improvement >= self._threshold:
+            return ""
+        if len(state.worked) < enough or _rounds_since_best(history) < QUIET_ROUNDS:
+            return ""
+        return (
+            f"no untried configuration is expected to gain more than"
+            f" {100 * self._threshold:.2g} % (best: {100 * best.improvement:.2g} %"
+            f" after {len(state.worked)} measured)"
+        )
+
+
+@dataclass(frozen=True)
+class _State:
+    """History and pending as rows of the grid. `values` and `spreads` belong to `worked`."""
+
+    grid: Grid
+    worked: NDArray[np.intp]
+    values: Array
+    spreads: Array
+    failed: NDArray[np.intp]
+    waiting: tuple[int, ...]
+    free: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, grid: Grid, history: Sequence[Trial], pending: Sequence[Config]) -> _State:
+        import numpy as np
+
+        latest = {trial.config: trial for trial in history if trial.config in grid.index}
+        good = [trial for trial in latest.values() if measured(trial)]
+        bad = [trial for trial in latest.values() if trial.failure is not None]
+        waiting = {grid.index[config] for config in pending if config in grid.index}
+        free = np.ones(len(grid.points), dtype=bool)
+        free[[grid.index[config] for config in latest]] = False
+        free[sorted(waiting)] = False
+        return cls(
+            grid=grid,
+            worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
+            values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
+            spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
+            failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
+            waiting=tuple(sorted(waiting)),
+            free=free,
+        )
+
+    @property
+    def seen(self) -> list[int]:
+        return [*self.worked.tolist(), *self.failed.tolist(), *self.waiting]
+
+    def taking(self, row: int) -> _State:
+        free = self.free.copy()
+        free[row] = False
+        return _State(
+            self.grid,
+            self.worked,
+            self.values,
+            self.spreads,
+            self.failed,
+            (*self.waiting, row),
+            free,
+        )
+
+
+def measured(trial: Trial) -> bool:
+    return trial.failure is None and trial.log_ratio is not None and math.isfinite(trial.log_ratio)
+
+
+def _spread(trial: Trial) -> float:
+    usable = trial.spread is not None and math.isfinite(trial.spread) and trial.spread > 0
+    return float(trial.spread or 0.0) if usable else 0.0
+
+
+def _rounds_since_best(history: Sequence[Trial]) -> int:
+    ratios = [(t.log_ratio, t.round) for t in history if measured(t) and t.log_ratio is not None]
+    last = max(trial.round for trial in history)
+    return last - min(ratios)[1]
+
+
+def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
+    from hpcagent.search.design import design_size
+    from hpcagent.search.feasibility import probability
+
+    chance = probability(state.grid, state.worked, state.failed)
+    size = design_size(state.grid)
+    left = k
+    while left > 0 and state.free.any() and _designing(state, size):
+        row = _spreading(state, chance, seed)
+        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]))
+        state = state.taking(row)
+        left -= 1
+    if left > 0 and state.free.any():
+        yield from _improving(state, left, chance)
+
+
+def _designing(state: _State, size: int) -> bool:
+    return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
+
+
+def _spreading(state: _State, chance: Array, seed: int) -> int:
+    from hpcagent.search.design import next_row
+
+    likely = state.free & (chance >= min(0.5, float(chance[state.free].max())))
+    return next_row(state.grid, state.seen, likely, seed)
+
+
+def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
+    import numpy as np
+
+    from hpcagent.search.gp import believe
+
+    scale, shift, process = _fitted(state)
+    for row in state.waiting:
+        process = believe(state.grid, process, row)
+    best = float(process.mean[state.worked].min())
+    free = state.free.copy()
+    for _ in range(min(k, int(free.sum()))):
+        gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
+        row = int(np.argmax(np.where(free, gain, -np.inf)))
+        yield Candidate(
+            config=state.grid.points[row],
+            mean=float(process.mean[row]) * scale + shift,
+            spread=math.sqrt(float(process.variance[row])) * scale,
+            improvement=float(gain[row]) * scale,
+            feasibility=float(chance[row]),
+        )
+        free[row] = False
+        process = believe(state.grid, process, row)
+
+
+def _fitted(state: _State) -> tuple[float, float, Posterior]:
+    """(scale, shift, process): log ratio = scale * the process's value + shift."""
+    from hpcagent.search.gp import Observations, fit, posterior
+
+    values = squeezed(state.values)
+    shift = float(values.mean())
+    scale = max(float(values.std()), 1e-4)
+    seen = Observations(state.worked, (values - shift) / scale, (state.spreads / scale) ** 2)
+    theta = fit(state.grid, seen)
+    return scale, shift, posterior(state.grid, seen, theta)
+
+
+def squeezed(values: Array) -> Array:
+    """The values, those above the median drawn in: a search needs to know the fast ones well.
+
+    v -> m + s log(1 + (v - m) / s) above the median m, s the larger of the standard deviation and
+    the distance from median to minimum.
+    """
+    import numpy as np
+
+    middle = float(np.median(values))
+    scale = max(middle - float(values.min()), float(values.std()), 1e-3)
+    above = np.maximum(values - middle, 0.0)
+    return np.asarray(np.where(values > middle, middle + scale * np.log1p(above / scale), values))
+
+
+def expected_improvement(best: float, mean: Array, spread: Array) -> Array:
+    """E[max(best - f, 0)] for f normal (Jones, Schonlau, Welch 1998, eq. 15), minimising."""
+    import numpy as np
+
+    z = (best - mean) / spread
+    density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    return np.asarray(np.maximum((best - mean) * _normal_cdf(z) + spread * density, 0.0))
+
+
+def _normal_cdf(z: Array) -> Array:
+    """Abramowitz and Stegun 7.1.26, absolute error below 1e-7."""
+    import numpy as np
+
+    x = np.abs(z) / math.sqrt(2.0)
+    t = 1.0 / (1.0 + 0.3275911 * x)
+    poly = t * (
+        0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
+    )
+    tail = 0.5 * poly * np.exp(-x * x)
+    return np.asarray(np.where(z >= 0, 1.0 - tail, tail))

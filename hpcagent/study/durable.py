@@ -1,0 +1,114 @@
+"""Files that survive a crash whole: written beside, synced, then renamed into place."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hpcagent.errors import EnvironmentProblem
+
+TEMPORARY = ".tmp-"  # how the name of an unfinished file begins
+_HINTS = {
+    errno.ENOSPC: "free some space there, or choose a directory on another file system",
+    errno.EDQUOT: "your quota is used up: free some space, or choose another file system",
+    errno.EFBIG: "raise the file size limit (ulimit -f)",
+    errno.EACCES: "choose a directory that you may write to, or mend its permissions",
+    errno.EPERM: "choose a directory that you may write to, or mend its permissions",
+    errno.EROFS: "choose a directory on a file system that is mounted read-write",
+    errno.EIO: "the file system reports an error: look at it before you go on",
+    errno.ENOENT: "create the directory first",
+    errno.ENOTDIR: "a part of this path is a file: choose another one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, for instance `2026-11-22T01:53:01.250Z`."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def parse_utc(text: str) -> datetime:
+    """The moment that `utc_text` wrote; ValueError for anything else."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"no time zone in {text!r}")
+    return moment.astimezone(UTC)
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """One line of ASCII JSON with sorted keys; TypeError or ValueError for what JSON lacks."""
+    text = json.dumps(
+        value, ensure_ascii=True, sort_keys=True, allow_nan=False, separators=(",", ":")
+    )
+    return text.encode("ascii") + b"\n"
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`; ValueError for anything else (NaN and infinities included)."""
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def problem(doing: str, path: Path, error: OSError) -> EnvironmentProblem:
+    """The one line for an operating system error: what could not be done, where, how to mend."""
+    said = error.strerror or str(error)
+    hint = _HINTS.get(error.errno or 0, "")
+    return EnvironmentProblem(f"cannot {doing} {path}: {said}" + (f"; {hint}" if hint else ""))
+
+
+def sync_directory(folder: Path) -> None:
+    """Make renames and new names in `folder` durable; a file system without that is left alone."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes, *, exclusive: bool = False) -> None:
+    """Put `data` at `path` in one step, private to the user (0600).
+
+    With `exclusive` an existing file is kept and FileExistsError raised. Raises OSError; the
+    target is then as it was.
+    """
+    temporary = path.parent / f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if exclusive:
+            os.link(temporary, path)
+            temporary.unlink()
+        else:
+            temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)

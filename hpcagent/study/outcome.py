@@ -1,0 +1,302 @@
+"""From the journal to the one record that reports are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hpcagent.apps.space import Setting
+from hpcagent.measure.results import Run
+from hpcagent.measure.statistics import (
+    Speedup,
+    case_speedups,
+    coefficient_of_variation,
+    paired_log_ratios,
+    paired_log_ratios_by_key,
+    pairs_needed,
+)
+from hpcagent.records import Config, Failure, Library, Machine
+from hpcagent.study import budget
+from hpcagent.study.knowledge import Knowledge, failure_in, round_index
+from hpcagent.study.rundir import RunDir
+from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.summary import (
+    CaseSummary,
+    ClaimSummary,
+    InfeasibleValue,
+    ModelSummary,
+    RunSummary,
+    Spent,
+    TrialSummary,
+)
+from hpcagent.study.tune import judged
+
+_NO_SETTING = Setting((), (), ())
+
+
+def summarise(run: RunDir, known: Knowledge) -> RunSummary:
+    """The summary of a run at any point of its life."""
+    state = known.state
+    probed, searched = state.facts is not None, state.done("feasibility") is not None
+    tunable = searched and known.library is not None
+    best = _best(known) if tunable else None
+    setting = known.setting(best) if best is not None else _NO_SETTING
+    confirm = state.done("confirm")
+    closed = state.closed or {}
+    return RunSummary(
+        run_id=run.id,
+        kind=run.kind,
+        app=state.settings.app,
+        version=state.version,
+        seed=state.settings.seed,
+        created_utc=state.created_utc,
+        closed_utc=state.closed_utc,
+        phase=phase(state),
+        outcome=str(closed.get("outcome", "")),
+        outcome_text=str(closed.get("text", "")),
+        stop_reason=str(state.decisions.get("search_ended", {}).get("reason", "")),
+        machine=_machine(known) if probed else None,
+        library=_library(known) if probed else None,
+        space=_space(known) if tunable else (),
+        points=known.space.size if tunable else 0,
+        best=best,
+        best_environment=setting.env,
+        best_prefix=setting.prefix,
+        best_binding=setting.binding,
+        claim=_claim(known, confirm) if confirm is not None else None,
+        cases=_cases(known) if tunable else (),
+        trials=_trials(known) if tunable else (),
+        infeasible=_infeasible(known) if searched else (),
+        failures=_failures(state),
+        model=_model(known, best),
+        spent=_spent(state),
+        warnings=_warnings(known),
+    )
+
+
+def phase(state: TuneState) -> str:
+    """Where the run is, in one word or two."""
+    if state.closed is not None:
+        return "closed"
+    unit = state.open_unit
+    if unit is not None:
+        return unit.purpose
+    if "winner" in state.decisions:
+        return "confirm"
+    return "search" if state.done("feasibility") else "preparation"
+
+
+def _machine(known: Knowledge) -> Machine:
+    return known.machine
+
+
+def _library(known: Knowledge) -> Library | None:
+    return known.library
+
+
+def _space(known: Knowledge) -> tuple[tuple[str, tuple[str, ...], str], ...]:
+    return tuple((p.name, p.values, p.default) for p in known.space.params)
+
+
+def _winner(state: TuneState) -> Config | None:
+    values = state.decisions.get("winner", {}).get("config")
+    return Config.of(values) if values else None
+
+
+def _best(known: Knowledge) -> Config:
+    """The confirmed winner; while unconfirmed the leader; the default where nothing is better."""
+    state = known.state
+    if state.closed is None:
+        return known.best.config
+    winner = _winner(state)
+    improved = state.closed.get("outcome") == "improved"
+    return winner if improved and winner is not None else known.unpruned.default
+
+
+def _claim(known: Knowledge, unit: Unit) -> ClaimSummary | None:
+    winner = _winner(known.state)
+    result = judged(known, unit, winner) if winner is not None else None
+    if winner is None or result is None:
+        return None
+    settings, default = known.state.settings, known.unpruned.default
+    return ClaimSummary(
+        unit=unit.name,
+        pairs=result.pairs,
+        speedup=result.speedup,
+        low=result.low,
+        high=result.high,
+        coverage=result.coverage,
+        alpha=settings.alpha,
+        minimum_effect=settings.minimum_effect,
+        improved=result.improved,
+        default_cv=_process_cv(unit.runs, default),
+        best_cv=_process_cv(unit.runs, winner),
+    )
+
+
+def _process_cv(runs: Sequence[Run], config: Config) -> float:
+    """Coefficient of variation of exp(objective), the weighted geometric mean time."""
+    times = [math.exp(r.objective) for r in _good(runs, config) if r.objective is not None]
+    return coefficient_of_variation(times) if len(times) > 1 else 0.0
+
+
+def _good(runs: Sequence[Run], config: Config) -> list[Run]:
+    return [run for run in runs if run.config == config.id and run.ok and run.pair > 0]
+
+
+def _cases(known: Knowledge) -> tuple[CaseSummary, ...]:
+    """Per case, from the confirmation; before there is one, nothing is claimed by case."""
+    unit, winner = known.state.done("confirm"), _winner(known.state)
+    if unit is None or winner is None:
+        return ()
+    default = known.unpruned.default
+    coverage = 1.0 - known.state.settings.alpha
+    if len(paired_log_ratios(unit.runs, winner.id, default.id)) < pairs_needed(coverage):
+        return ()
+    speedups = case_speedups(unit.runs, winner.id, default.id, coverage)
+    ratios = paired_log_ratios_by_key(unit.runs, winner.id, default.id)
+    return tuple(
+        _case(known, unit, winner, case.key, speedups[case.key], ratios[case.key])
+        for case in known.workload.cases
+        if case.key in speedups
+    )
+
+
+def _case(
+    known: Knowledge, unit: Unit, winner: Config, key: str, speedup: Speedup,
+    log_ratios: Sequence[float],
+) -> CaseSummary:  # fmt: skip
+    case = next(c for c in known.workload.cases if c.key == key)
+    before = [run.medians[key] for run in _good(unit.runs, known.unpruned.default)]
+    after = [run.medians[key] for run in _good(unit.runs, winner)]
+    best_s = _middle(after)
+    return CaseSummary(
+        key=key,
+        weight=case.weight,
+        default_s=_middle(before),
+        best_s=best_s,
+        speedup=speedup.speedup,
+        low=speedup.low,
+        high=speedup.high,
+        default_cv=coefficient_of_variation(before),
+        best_cv=coefficient_of_variation(after),
+        ratios=tuple(math.exp(-value) for value in log_ratios),
+        gflops=case.flops / best_s / 1e9,
+    )
+
+
+def _middle(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
+    state = known.state
+    units = {round_index(unit): unit for unit in state.rounds}
+    reasons = {
+        (index, p.config.id): p.reason for index, rows in state.proposed.items() for p in rows
+    }
+    rows = []
+    for number, trial in enumerate(known.trials, start=1):
+        unit = units.get(trial.round)
+        effect = known.effects.get(trial.config.id)
+        rows.append(
+            TrialSummary(
+                evaluation=number,
+                round=trial.round,
+                config=trial.config,
+                proposed_by=trial.proposed_by,
+                reason=reasons.get((trial.round, trial.config.id), "what the library does unset"),
+                speedup=None if trial.log_ratio is None else math.exp(-trial.log_ratio),
+                spread=trial.spread,
+                pairs=effect.pairs if effect else 0,
+                status=_status(unit, trial.config, trial.failure),
+                failure=trial.failure,
+                unit=unit.name if unit else "",
+            )
+        )
+    return tuple(rows)
+
+
+def _status(unit: Unit | None, config: Config, failure: Failure | None) -> str:
+    if failure is not None:
+        return failure.id
+    runs = unit.runs if unit else ()
+    ended = any(run.config == config.id and run.status == "dropped" for run in runs)
+    return "dropped" if ended else "ok"
+
+
+def _infeasible(known: Knowledge) -> tuple[InfeasibleValue, ...]:
+    return tuple(
+        InfeasibleValue(p.param, p.value, p.failure, p.alias_of) for p in known.probed if not p.kept
+    )
+
+
+def _failures(state: TuneState) -> tuple[tuple[str, Failure], ...]:
+    """Failed units, and configurations that failed in a measuring round."""
+    found: list[tuple[str, Failure]] = []
+    for unit in state.units:
+        if unit.failure is not None:
+            found.append((f"{unit.purpose} [{unit.name}]", unit.failure))
+    for unit in state.rounds:
+        for proposal in state.proposed.get(round_index(unit), ()):
+            failure = failure_in(unit.runs, proposal.config.id)
+            if failure is not None:
+                found.append((str(proposal.config), failure))
+    return tuple(found)
+
+
+def _model(known: Knowledge, best: Config | None) -> ModelSummary:
+    state = known.state
+    calls = state.calls
+    valid = sum(1 for call in calls if call.get("verdict") == "valid")
+    measured = 0
+    bests = False
+    if state.done("feasibility") is not None and known.library is not None:
+        picks = [trial for trial in known.trials if trial.proposed_by == "model"]
+        measured = len(picks)
+        bests = any(trial.config == best for trial in picks)
+    return ModelSummary(
+        used=bool(state.settings.model),
+        name=state.settings.model,
+        calls=len(calls),
+        valid=valid,
+        invalid=len(calls) - valid,
+        picks_measured=measured,
+        best_is_models=bests,
+        seconds=sum(float(call.get("seconds", 0.0)) for call in calls),
+        note=str(state.decisions.get("model", {}).get("note", "")),
+    )
+
+
+def _spent(state: TuneState) -> Spent:
+    last = state.closed_utc or state.last_utc
+    return Spent(
+        units=len(state.units),
+        rounds=len(state.rounds),
+        core_hours=budget.spent_core_hours(state),
+        wall_s=budget.elapsed_s(state, last),
+    )
+
+
+def _warnings(known: Knowledge) -> tuple[str, ...]:
+    state = known.state
+    found = []
+    if state.facts is not None and known.library is not None:
+        if known.library.source == "embedded":
+            found.append(
+                "the packaged OpenBLAS was tuned, because none is installed here: "
+                "no application links it by itself"
+            )
+        dropped = len(state.settings.workload or ()) - len(known.workload.cases)
+        if state.settings.workload is not None and dropped > 0:
+            found.append(f"{dropped} cases of the workload need routines this library lacks")
+    for unit in state.units:
+        failing = [r for r in unit.runs if unit.kind == "round" and r.steal and r.steal > 0.05]
+        if failing:
+            found.append(
+                f"{unit.purpose}: the hypervisor took more than 5 % of the CPU time during "
+                f"{len(failing)} of {len(unit.runs)} processes"
+            )
+    return tuple(found)

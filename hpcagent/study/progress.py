@@ -1,0 +1,85 @@
+"""How far a run is, for a person who waits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hpcagent.study import budget
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import phase
+
+# The share of the planned processes that are run: challengers are dropped early. Seen in tuning
+# runs on two cores; only the estimate of the time left rests on it.
+_USED_SHARE = 0.7
+_CONFIRM_PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line's worth: phase, rounds done of planned, best so far, seconds spent and left."""
+
+    phase: str
+    rounds_done: int
+    rounds_planned: int
+    processes: int
+    best: str
+    elapsed_s: float
+    left_s: float | None
+
+    def text(self) -> str:
+        parts = [self.phase]
+        if self.processes:
+            parts[0] += f" ({self.processes} processes)"
+        if self.rounds_done:
+            parts.append(f"rounds {self.rounds_done}/{self.rounds_planned}")
+        if self.best:
+            parts.append(f"best so far {self.best}")
+        parts.append(clock(self.elapsed_s))
+        if self.left_s is not None:
+            parts.append(f"about {clock(self.left_s)} left")
+        return " | ".join(parts)
+
+
+def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
+    """`processes` counts what the open unit has run so far."""
+    state = known.state
+    searched = state.done("feasibility") is not None and known.library is not None
+    return Progress(
+        phase=phase(state),
+        rounds_done=len(state.rounds),
+        rounds_planned=state.settings.rounds,
+        processes=processes,
+        best=_best(known) if searched and state.rounds else "",
+        elapsed_s=budget.elapsed_s(state, now_utc),
+        left_s=_left_s(known, processes) if searched else None,
+    )
+
+
+def _best(known: Knowledge) -> str:
+    best = known.best
+    if best.log_ratio is None or best.config == known.unpruned.default:
+        return "the default"
+    return f"{math.exp(-best.log_ratio):.3f}x"
+
+
+def _left_s(known: Knowledge, processes: int) -> float:
+    state, settings = known.state, known.state.settings
+    if state.closed is not None:
+        return 0.0
+    a_round = (1 + settings.challengers) * (1 + settings.max_pairs) * known.process_s * _USED_SHARE
+    confirm = _CONFIRM_PROCESSES * (1 + settings.confirm_pairs) * known.process_s
+    rounds = 0 if "search_ended" in state.decisions else settings.rounds - len(state.rounds)
+    if state.done("confirm") is not None:
+        confirm = 0.0
+    return max(0.0, rounds * a_round + confirm - processes * known.process_s)
+
+
+def clock(seconds: float) -> str:
+    """ "45 s", "3 min 05 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,58 @@
+"""Opens a run for writing: lease, journal, scheduler and agent, and closes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hpcagent import plugins
+from hpcagent.errors import EnvironmentProblem
+from hpcagent.protocols import Scheduler
+from hpcagent.study.agent import Agent
+from hpcagent.study.journal import JournalWriter, read_journal
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.lease import Lease
+from hpcagent.study.proposing import Proposer
+from hpcagent.study.rundir import RunDir
+from hpcagent.study.settings import TuneSettings
+from hpcagent.study.state import TuneState, fold
+
+Publish = Callable[[RunDir, Knowledge], None]
+
+
+def make_scheduler(name: str) -> Scheduler:
+    """The scheduler plugin of this name; UsageError names the choices."""
+    scheduler: Scheduler = plugins.load("hpcagent.schedulers", name, "scheduler").scheduler()
+    return scheduler
+
+
+def open_tune(run: RunDir, settings: TuneSettings, version: str) -> None:
+    """Write the first event of a new run."""
+    with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
+        if not journal.events:
+            data: dict[str, Any] = {
+                "kind": run.kind,
+                "version": version,
+                "settings": settings.to_json(),
+            }
+            journal.append("run_opened", data)
+
+
+@contextmanager
+def opened(run: RunDir, publish: Publish) -> Iterator[Agent]:
+    """The run's agent, with its lease held until the end of the block; RunInUse otherwise."""
+    if not read_journal(run.journal).events:
+        raise EnvironmentProblem(f"{run.path}: the run was never opened; start a new one")
+    with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
+        settings = fold(journal.events[:1]).settings
+        proposer = Proposer(settings, run.llm_log)
+        try:
+            yield Agent(run, journal, make_scheduler(settings.scheduler), proposer, publish)
+        finally:
+            proposer.close()
+
+
+def read_state(run: RunDir) -> TuneState:
+    """The state of a run as its journal has it now; reading needs no lease."""
+    return fold(read_journal(run.journal).events)

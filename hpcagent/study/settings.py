@@ -1,0 +1,55 @@
+"""What a tune run was asked to do; written once, when the run is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from hpcagent.errors import RunFailed
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """All that decides what a run does. `workload` is None for the default mix.
+
+    `rounds`, `core_hours` and `wall_s` bound the run (0: no bound of that kind);
+    `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
+    fresh pairs behind a claim.
+    """
+
+    app: str
+    seed: int
+    scheduler: str
+    strategy: str
+    rounds: int
+    challengers: int
+    core_hours: float = 0.0
+    wall_s: float = 0.0
+    model: str = ""
+    prefix: str = ""
+    python: str = "python3"
+    make: str = "make"
+    workload: tuple[Mapping[str, Any], ...] | None = None
+    workload_source: str = "default"
+    prologue: tuple[str, ...] = ()
+    cores: int = 1
+    repeat_s: float = 1.5
+    max_pairs: int = 8
+    confirm_pairs: int = 20
+    minimum_effect: float = 0.01
+    alpha: float = 0.005
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TuneSettings:
+        known = {f.name for f in fields(cls)}
+        if set(data) - known:
+            raise RunFailed(f"the run's settings have unknown keys: {sorted(set(data) - known)}")
+        values = dict(data)
+        rows = values.get("workload")
+        values["workload"] = None if rows is None else tuple(rows)
+        values["prologue"] = tuple(values.get("prologue", ()))
+        return cls(**values)

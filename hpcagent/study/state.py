@@ -1,0 +1,172 @@
+"""The state of a tune run: a pure fold over its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hpcagent.errors import RunFailed
+from hpcagent.measure.results import Run
+from hpcagent.records import Config, Event, Failure, JobState, Proposal, Resources
+from hpcagent.study.settings import TuneSettings
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One submitted (or soon to be submitted) piece of work and what became of it.
+
+    `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
+    scheduler gave one, `finished` set by the unit's result. `job_seconds` is the time from
+    submission to the result.
+    """
+
+    name: str
+    kind: str
+    purpose: str
+    attempt: int
+    resources: Resources
+    spec: Mapping[str, Any]
+    intent_utc: str
+    job_id: str = ""
+    submitted_utc: str = ""
+    job_state: JobState = JobState.PREPARED
+    word: str = ""
+    state_utc: str = ""
+    finished: bool = False
+    failure: Failure | None = None
+    runs: tuple[Run, ...] = ()
+    result_utc: str = ""
+    job_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TuneState:
+    """Everything a turn needs to know; nothing in it comes from anywhere but the journal."""
+
+    settings: TuneSettings
+    created_utc: str
+    version: str
+    units: tuple[Unit, ...] = ()
+    facts: Mapping[str, Any] | None = None
+    proposed: Mapping[int, tuple[Proposal, ...]] = field(default_factory=dict)
+    decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    advice: tuple[Mapping[str, Any], ...] = ()
+    calls: tuple[Mapping[str, Any], ...] = ()
+    closed: Mapping[str, Any] | None = None
+    closed_utc: str = ""
+    last_utc: str = ""
+
+    @property
+    def open_unit(self) -> Unit | None:
+        return next((unit for unit in self.units if not unit.finished), None)
+
+    def attempts(self, purpose: str) -> tuple[Unit, ...]:
+        return tuple(unit for unit in self.units if unit.purpose == purpose)
+
+    def done(self, purpose: str) -> Unit | None:
+        """The unit of this purpose that succeeded."""
+        good = (u for u in self.attempts(purpose) if u.finished and u.failure is None)
+        return next(good, None)
+
+    @property
+    def rounds(self) -> tuple[Unit, ...]:
+        """The successful measuring rounds, in order."""
+        return tuple(
+            u for u in self.units if u.kind == "round" and _is_round(u) and u.finished
+            and u.failure is None
+        )  # fmt: skip
+
+
+def round_purpose(index: int) -> str:
+    return f"round-{index}"
+
+
+def _is_round(unit: Unit) -> bool:
+    return unit.purpose.startswith("round-")
+
+
+def fold(events: Sequence[Event]) -> TuneState:
+    """The state after these events; RunFailed where the first one does not open a tune run."""
+    if not events or events[0].type != "run_opened":
+        raise RunFailed("the journal does not begin with run_opened")
+    first = events[0]
+    state = TuneState(
+        settings=TuneSettings.from_json(first.data["settings"]),
+        created_utc=first.t_utc,
+        version=str(first.data["version"]),
+        last_utc=first.t_utc,
+    )
+    for event in events[1:]:
+        state = replace(apply(state, event), last_utc=event.t_utc)
+    return state
+
+
+def apply(state: TuneState, event: Event) -> TuneState:
+    """The state after one more event; types that do not concern the state change nothing."""
+    data = event.data
+    match event.type:
+        case "facts":
+            return replace(state, facts=data["raw"])
+        case "proposed":
+            proposals = tuple(proposal_from(row) for row in data["proposals"])
+            return replace(state, proposed={**state.proposed, int(data["round"]): proposals})
+        case "unit_intent":
+            return replace(state, units=(*state.units, _intended(event)))
+        case "unit_submitted" | "unit_state" | "unit_result":
+            return replace(state, units=tuple(_updated(u, event) for u in state.units))
+        case "decision":
+            return replace(state, decisions={**state.decisions, str(data["what"]): data})
+        case "advice":
+            return replace(state, advice=(*state.advice, data))
+        case "llm_call":
+            return replace(state, calls=(*state.calls, data))
+        case "run_closed":
+            return replace(state, closed=data, closed_utc=event.t_utc)
+    return state
+
+
+def _intended(event: Event) -> Unit:
+    data = event.data
+    return Unit(
+        name=data["unit"],
+        kind=data["kind"],
+        purpose=data["purpose"],
+        attempt=data["attempt"],
+        resources=Resources(**data["resources"]),
+        spec=data["spec"],
+        intent_utc=event.t_utc,
+    )
+
+
+def _updated(unit: Unit, event: Event) -> Unit:
+    data = event.data
+    if data["unit"] != unit.name:
+        return unit
+    if event.type == "unit_submitted":
+        return replace(unit, job_id=data["job_id"], submitted_utc=event.t_utc)
+    if event.type == "unit_state":
+        state = JobState(data["state"])
+        return replace(unit, job_state=state, word=data["word"], state_utc=event.t_utc)
+    failure = data.get("failure")
+    return replace(
+        unit,
+        finished=True,
+        result_utc=event.t_utc,
+        job_state=JobState(data["state"]),
+        job_seconds=float(data["job_seconds"]),
+        failure=Failure(**failure) if failure else None,
+        runs=tuple(Run(**row) for row in data.get("runs", ())),
+    )
+
+
+def proposal_to(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "config": proposal.config.values,
+        "reason": proposal.reason,
+        "proposed_by": proposal.proposed_by,
+    }
+
+
+def proposal_from(row: Mapping[str, Any]) -> Proposal:
+    return Proposal(Config.of(row["config"]), row["reason"], row["proposed_by"])

@@ -1,0 +1,139 @@
+"""What a run found, in one record: every report is drawn from this and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcagent.records import Config, Failure, Library, Machine
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """One routine and shape of the workload in the confirmation (or in the last round before it).
+
+    `speedup`, `low`, `high`: time of the default over time of the winner, median and interval of
+    the paired ratios. `default_cv`, `best_cv`: standard deviation over mean of the process times.
+    `ratios` holds the speed-up of every pair, `gflops` that of the winner (None: no count known).
+    """
+
+    key: str
+    weight: float
+    default_s: float
+    best_s: float
+    speedup: float
+    low: float
+    high: float
+    default_cv: float
+    best_cv: float
+    ratios: tuple[float, ...]
+    gflops: float | None
+
+
+@dataclass(frozen=True)
+class ClaimSummary:
+    """The confirmation: `pairs` fresh pairs in an allocation of its own.
+
+    `speedup` with `low`..`high` is the weighted geometric mean over the workload; the interval
+    covers with probability `coverage`. `improved` holds only when `low` exceeds
+    1 + `minimum_effect`. `default_cv`, `best_cv` are of the weighted objective.
+    """
+
+    unit: str
+    pairs: int
+    speedup: float
+    low: float
+    high: float
+    coverage: float
+    alpha: float
+    minimum_effect: float
+    improved: bool
+    default_cv: float
+    best_cv: float
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """One configuration over all rounds; `evaluation` counts from 1 (the default)."""
+
+    evaluation: int
+    round: int
+    config: Config
+    proposed_by: str
+    reason: str
+    speedup: float | None
+    spread: float | None  # standard error of ln(speedup)
+    pairs: int
+    status: str  # "ok", "dropped" or the failure's id
+    failure: Failure | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class InfeasibleValue:
+    """A value that the feasibility probe took out of the space: it failed or ran another."""
+
+    param: str
+    value: str
+    failure: Failure | None
+    alias_of: str | None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What the language model did: `used` is False where none was configured."""
+
+    used: bool
+    name: str
+    calls: int
+    valid: int
+    invalid: int
+    picks_measured: int
+    best_is_models: bool
+    seconds: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Spent:
+    units: int
+    rounds: int
+    core_hours: float
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A tune run, finished or not (`phase` says where it is, `outcome` is "" while it goes on).
+
+    `outcome` is "improved", "nothing better", "failed" or "cancelled"; `best` is the confirmed
+    best configuration (the default where nothing is better), `best_environment` what sets it,
+    `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
+    """
+
+    run_id: str
+    kind: str
+    app: str
+    version: str
+    seed: int
+    created_utc: str
+    closed_utc: str
+    phase: str
+    outcome: str
+    outcome_text: str
+    stop_reason: str
+    machine: Machine | None
+    library: Library | None
+    space: tuple[tuple[str, tuple[str, ...], str], ...]  # name, values, default
+    points: int
+    best: Config | None
+    best_environment: tuple[tuple[str, str], ...]
+    best_prefix: tuple[str, ...]
+    best_binding: tuple[int, ...]
+    claim: ClaimSummary | None
+    cases: tuple[CaseSummary, ...]
+    trials: tuple[TrialSummary, ...]
+    infeasible: tuple[InfeasibleValue, ...]
+    failures: tuple[tuple[str, Failure], ...]  # unit or configuration, what went wrong
+    model: ModelSummary
+    spent: Spent
+    warnings: tuple[str, ...]

@@ -1,0 +1,201 @@
+"""What a tune run does next: a pure function of its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
+from hpcagent.records import Config
+from hpcagent.study import budget, units
+from hpcagent.study.knowledge import Knowledge, failure_in, memory_problem
+from hpcagent.study.state import TuneState, Unit, round_purpose
+
+MAX_ATTEMPTS = 2
+# A unit that failed this way fails again: no second attempt.
+_FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "environment"})
+
+
+@dataclass(frozen=True)
+class Submit:
+    plan: units.Plan
+
+
+@dataclass(frozen=True)
+class Propose:
+    round: int
+
+
+@dataclass(frozen=True)
+class InstallEmbedded:
+    """No OpenBLAS on this machine: fetch the packaged one."""
+
+
+@dataclass(frozen=True)
+class Decide:
+    """A decision to journal under `what`."""
+
+    what: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Close:
+    """The end of the run: outcome word, sentence, exit code."""
+
+    outcome: str
+    text: str
+    exit_code: int
+
+
+Step = Submit | Propose | InstallEmbedded | Decide | Close
+FolderOf = Callable[[Unit], str]
+
+
+def next_step(known: Knowledge, now_utc: str, embedded: str | None, folder_of: FolderOf) -> Step:
+    """The one thing to do now; there is no open unit. `embedded` is a packaged OpenBLAS, if any."""
+    state = known.state
+    if state.facts is None:
+        plan = units.probe_plan(state.settings.cores, state.settings.prefix, embedded)
+        return _attempt(state, plan)
+    step = _library_step(known) or _preparation_step(known, folder_of)
+    if step is not None:
+        return step
+    build = state.done("build")
+    assert build is not None
+    folder = folder_of(build)
+    if "search_ended" not in state.decisions:
+        return _search_step(known, now_utc, folder)
+    return _claim_step(known, folder)
+
+
+def _library_step(known: Knowledge) -> Step | None:
+    state = known.state
+    if known.library is None:
+        return _missing_library(known)
+    if not known.workload.cases:
+        return Close("failed", "the library has none of the workload's routines", 3)
+    problem = memory_problem(known.workload, known.machine)
+    if problem is not None:
+        return Close("failed", problem, 2)
+    if not any(c.language == "c" for c in known.machine.compilers):
+        words = "no C compiler: install gcc (Debian: build-essential, RHEL: gcc make)"
+        return Close("failed", f"{known.machine.host}: {words}", 3)
+    if known.library.source == "embedded" and state.settings.scheduler != "local":
+        return Close("failed", "name the OpenBLAS that your applications use: --openblas-prefix", 3)
+    return None
+
+
+def _missing_library(known: Knowledge) -> Step:
+    state = known.state
+    rejected = "; ".join(f"{path}: {why}" for path, why in known.rejected_libraries[:3])
+    if state.settings.prefix:
+        looked = rejected or "no libopenblas*.so there"
+        return Close("failed", f"no usable OpenBLAS under {state.settings.prefix}: {looked}", 3)
+    if state.settings.scheduler != "local":
+        return Close("failed", "no OpenBLAS on the node: name one with --openblas-prefix", 3)
+    if "embedded" not in state.decisions:
+        return InstallEmbedded()
+    path = str(state.decisions["embedded"]["path"])
+    if state.done("probe-embedded") is None:
+        plan = units.probe_plan(state.settings.cores, "", path)
+        return _attempt(state, units.Plan("probe", "probe-embedded", plan.resources, plan.spec))
+    return Close("failed", f"the packaged OpenBLAS cannot be used here: {rejected}", 3)
+
+
+def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
+    build = known.state.done("build")
+    if build is None:
+        return _attempt(known.state, units.build_plan(known))
+    if known.state.done("feasibility") is None:
+        return _attempt(known.state, units.feasibility_plan(known, folder_of(build)))
+    if known.space.size < 2:
+        return Close("nothing better", "no parameter of this library acts here", 0)
+    return None
+
+
+def _attempt(state: TuneState, plan: units.Plan) -> Step:
+    """Submit it, unless it has failed for good."""
+    failed = [u for u in state.attempts(plan.purpose) if u.failure is not None]
+    if failed:
+        failure = failed[-1].failure
+        assert failure is not None
+        if len(failed) >= MAX_ATTEMPTS or failure.stage in _FINAL_STAGES:
+            words = f"{plan.purpose} failed ({failure.id}): {failure.evidence}"
+            return Close("failed", f"{words} [{failed[-1].name}]", 7)
+    return Submit(plan)
+
+
+def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
+    state, settings = known.state, known.state.settings
+    index = len(state.rounds) + 1
+    if index > settings.rounds:
+        return _end(f"the budget of {settings.rounds} rounds is used up")
+    confirm = units.confirmation_plan(known, known.best.config, folder)
+    likely = tuple(known.space.points()[: settings.challengers])
+    size = units.round_plan(known, index, likely, folder)
+    problem = budget.refused(state, size.resources, confirm.resources, now_utc)
+    if problem is not None:
+        if index == 1:
+            return Close("failed", f"the budget is too small for one round: {problem}", 5)
+        return _end(problem)
+    if index not in state.proposed:
+        return Propose(index)
+    challengers = tuple(p.config for p in state.proposed[index])
+    step = _attempt(state, units.round_plan(known, index, challengers, folder))
+    if isinstance(step, Close) and state.rounds:
+        return _end(f"{round_purpose(index)} could not be measured: {step.text}")
+    return step
+
+
+def _end(reason: str) -> Decide:
+    return Decide("search_ended", {"reason": reason})
+
+
+def _claim_step(known: Knowledge, folder: str) -> Step:
+    state = known.state
+    if "winner" not in state.decisions:
+        return _choose_winner(known)
+    values = state.decisions["winner"]["config"]
+    if values is None:
+        return Close("nothing better", str(state.decisions["winner"]["reason"]), 0)
+    winner = Config.of(values)
+    unit = state.done("confirm")
+    if unit is None:
+        return _attempt(state, units.confirmation_plan(known, winner, folder))
+    return _outcome(known, unit, winner)
+
+
+def _choose_winner(known: Knowledge) -> Decide:
+    best = known.best
+    if best.log_ratio is None or best.config == known.unpruned.default:
+        reason = "no configuration was measurably faster than the default"
+        return Decide("winner", {"config": None, "reason": reason})
+    speedup = math.exp(-best.log_ratio)
+    reason = f"{speedup:.4g} times the default's speed in the search"
+    return Decide("winner", {"config": best.config.values, "reason": reason})
+
+
+def _outcome(known: Knowledge, unit: Unit, winner: Config) -> Close:
+    failure = failure_in(unit.runs, winner.id)
+    if failure is not None:
+        words = f"the candidate failed in the confirmation ({failure.id}): {failure.evidence}"
+        return Close("nothing better", words, 0)
+    result = judged(known, unit, winner)
+    if result is None:
+        return Close("failed", f"the confirmation has too few valid pairs [{unit.name}]", 7)
+    interval = f"{result.coverage * 100:.2f} % interval {result.low:.4f} to {result.high:.4f}"
+    if result.improved:
+        return Close("improved", f"{result.speedup:.4f} times the default's speed, {interval}", 0)
+    return Close("nothing better", f"best candidate {result.speedup:.4f}, {interval}", 0)
+
+
+def judged(known: Knowledge, unit: Unit, winner: Config) -> Claim | None:
+    """The claim that the confirmation supports; None where too few pairs are valid for one."""
+    settings = known.state.settings
+    ratios = paired_log_ratios(unit.runs, winner.id, known.unpruned.default.id)
+    if len(ratios) < settings.confirm_pairs:
+        return None
+    return claim(ratios, settings.alpha, settings.minimum_effect)

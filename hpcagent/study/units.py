@@ -1,0 +1,217 @@
+"""What each kind of unit consists of: its request, its files and the words that start it.
+
+Pure: the same knowledge gives the same files, so a unit that was journaled but not yet written
+when the agent died is written again, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcagent.apps.render import driver_files, job_script
+from hpcagent.apps.space import Setting, cpus_requested
+from hpcagent.measure import worker
+from hpcagent.probe import collect
+from hpcagent.probe.machine import peak_gflops
+from hpcagent.protocols import Scheduler
+from hpcagent.records import Config, Resources
+from hpcagent.study.knowledge import Knowledge
+
+PROBE_WALLTIME_S = 600
+BUILD_WALLTIME_S = 900
+# What a process may take beyond its expected time before it counts as hung.
+HANG_FACTOR = 10
+HANG_FLOOR_S = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A unit that could be submitted: `spec` is journaled with the intent."""
+
+    kind: str
+    purpose: str
+    resources: Resources
+    spec: Mapping[str, Any]
+
+
+def probe_plan(state_cores: int, prefix: str, embedded: str | None) -> Plan:
+    spec = {
+        "schema": 1,
+        "prefix": prefix or None,
+        "extra_libraries": [embedded] if embedded else [],
+        "timeout_s": 20,
+    }
+    return Plan("probe", "probe", Resources(PROBE_WALLTIME_S, cpus_per_task=state_cores), spec)
+
+
+def build_plan(known: Knowledge) -> Plan:
+    """Compile the driver on the node, then let it say what it is linked with."""
+    configs: list[dict[str, Any]] = [
+        {"id": "make", "argv": [known.state.settings.make], "env": {}, "binding": None},
+        {"id": "info", "argv": ["./driver", "--info"], "env": {}, "binding": None},
+    ]
+    spec = _spec(known, "once", "make", configs, [], BUILD_WALLTIME_S / 3)
+    spec["check"].update(keys=[], success=[], minimum={})
+    spec["weights"] = {}
+    spec["budget_s"] = BUILD_WALLTIME_S
+    return Plan("build", "build", _resources(known, BUILD_WALLTIME_S + 60), spec)
+
+
+def feasibility_plan(known: Knowledge, build_folder: str) -> Plan:
+    """The default and every value that must be probed, once each, on the whole workload."""
+    default = known.unpruned.default
+    configs = [_config(default, known.setting(default))]
+    probes: dict[str, dict[str, str]] = {}
+    for dimension, default_value in known.knobs.active:
+        param = next(p for p in known.unpruned.params if p.name == dimension.name)
+        for value in param.values if dimension.probe else ():
+            if value != default_value:
+                config = Config.of({**default.values, dimension.name: value})
+                configs.append(_config(config, known.setting(config)))
+                probes[config.id] = {
+                    "param": dimension.name, "value": value, "readback": str(dimension.probe),
+                }  # fmt: skip
+    timeout_s = 120
+    spec = _spec(known, "once", default.id, configs, _command(known, build_folder), timeout_s)
+    spec["probes"] = probes
+    spec["repeats"] = dict.fromkeys(known.workload.weights, 1)
+    spec["budget_s"] = timeout_s * 2 + 15 * len(configs)
+    return Plan("probe", "feasibility", _resources(known, int(spec["budget_s"]) + 180), spec)
+
+
+def round_plan(known: Knowledge, index: int, challengers: Sequence[Config], folder: str) -> Plan:
+    """The incumbent and its challengers, interleaved."""
+    reference = known.best.config
+    spec = _measuring(known, "paired", reference, challengers, folder, seed=index)
+    cycles = 1 + known.state.settings.max_pairs
+    spec["budget_s"] = math.ceil(cycles * (1 + len(challengers)) * known.process_s * 1.5 + 10)
+    spec["round"] = index
+    return Plan("round", f"round-{index}", _measuring_resources(known, spec), spec)
+
+
+def confirmation_plan(known: Knowledge, winner: Config, folder: str) -> Plan:
+    """Default and winner, a fixed number of fresh pairs, in an allocation of their own."""
+    default = known.unpruned.default
+    spec = _measuring(known, "fixed", default, [winner], folder, seed=1_000_003)
+    pairs = known.state.settings.confirm_pairs
+    spec["budget_s"] = math.ceil((pairs + 1) * 2 * known.process_s * 4 + 30)
+    return Plan("round", "confirm", _measuring_resources(known, spec), spec)
+
+
+def unit_files(
+    known: Knowledge | None, plan: Plan, name: str, folder: Path, scheduler: Scheduler, python: str,
+    prologue: Sequence[str],
+) -> dict[str, str]:  # fmt: skip
+    """Everything the unit's folder must hold before it is submitted: relative name -> text."""
+    if plan.purpose.startswith("probe"):
+        files = {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__)}
+        argv = [python, "collect.py", "request.json", "facts.json"]
+    else:
+        files = {
+            "spec.json": _json({**plan.spec, "unit": name}),
+            "worker.py": _source(worker.__file__),
+        }
+        argv = [python, "worker.py", "spec.json"]
+    if plan.kind == "build" and known is not None:
+        flags = tuple(known.card.build.params.get("flags", []))
+        files |= driver_files(known.needed_library(), known.compiler, flags)
+    if "repeats" in plan.spec and known is not None:
+        files["workload.txt"] = known.workload.text(warmup=1, repeats=plan.spec["repeats"])
+    directives = scheduler.directives(plan.resources, name)
+    files["job.sh"] = job_script(directives, prologue, str(folder), argv)
+    return files
+
+
+def _measuring(
+    known: Knowledge, mode: str, reference: Config, challengers: Sequence[Config], folder: str,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    configs = [_config(c, known.setting(c)) for c in (reference, *challengers)]
+    timeout_s = max(HANG_FLOOR_S, math.ceil(HANG_FACTOR * known.process_s))
+    spec = _spec(known, mode, reference.id, configs, _command(known, folder), timeout_s)
+    spec["repeats"] = known.repeats
+    spec["seed"] = (known.state.settings.seed * 7919 + seed) % 2**31
+    return spec
+
+
+def _spec(
+    known: Knowledge, mode: str, reference: str, configs: Sequence[Mapping[str, Any]],
+    command: Sequence[str], timeout_s: float,
+) -> dict[str, Any]:  # fmt: skip
+    card, settings = known.card, known.state.settings
+    weights = known.workload.weights
+    return {
+        "schema": 1,
+        "mode": mode,
+        "reference": reference,
+        "configs": list(configs),
+        "unset": list(card.unset),
+        "command": list(command),
+        "timeout_s": timeout_s,
+        "check": {
+            "figure": card.figures_of_merit[0].regex,
+            "residual": card.check.residual.model_dump(),
+            "minimum": _fastest_possible(known),
+            "keys": sorted(weights),
+            "success": list(card.success),
+            "readback": dict(card.readback),
+        },
+        "weights": weights,
+        "budget_s": 0,
+        "seed": settings.seed,
+        "stop_rule": {
+            "min_pairs": 3,
+            "max_pairs": settings.max_pairs,
+            "pairs": settings.confirm_pairs,
+            "drop_ratio": 0.02,
+            "abandon_multiple": 4.0,
+            "confidence": 0.95,
+            "resolution": 0.005,
+        },
+    }
+
+
+def _fastest_possible(known: Knowledge) -> dict[str, float]:
+    """Seconds below which a result is implausible: operations over the node's peak."""
+    limits = {}
+    for case in known.workload.cases:
+        peak = peak_gflops(known.machine, case.precision)
+        if peak is not None:
+            limits[case.key] = case.flops / (peak * 1e9 * len(known.machine.cpus_allowed))
+    return limits
+
+
+def _command(known: Knowledge, build_folder: str) -> list[str]:
+    words = {"{driver}": f"{build_folder}/driver", "{workload}": "workload.txt"}
+    return [words.get(word, word) for word in known.card.command.argv]
+
+
+def _config(config: Config, setting: Setting) -> dict[str, Any]:
+    return {
+        "id": config.id,
+        "values": config.values,
+        "argv": list(setting.prefix),
+        "env": dict(setting.env),
+        "binding": list(setting.binding) or None,
+    }
+
+
+def _measuring_resources(known: Knowledge, spec: Mapping[str, Any]) -> Resources:
+    return _resources(known, math.ceil(spec["budget_s"] + spec["timeout_s"] + 60))
+
+
+def _resources(known: Knowledge, walltime_s: int) -> Resources:
+    return Resources(walltime_s, cpus_per_task=cpus_requested(known.card, known.machine))
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def _source(path: str | None) -> str:
+    return Path(path or "").read_text(encoding="utf-8")

@@ -1,0 +1,106 @@
+"""The one door to PyYAML: data together with the line each value stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcagent.errors import UsageError
+
+# More than any plan, card or workload needs; keeps a mistaken file name from filling the memory.
+MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file: its data, and `lines` from a path of keys and indices to a line number."""
+
+    path: Path
+    data: Any
+    lines: Mapping[tuple[str | int, ...], int]
+
+    def where(self, *keys: str | int) -> str:
+        """`file:line`, of the value at `keys` or of the nearest one that encloses it."""
+        for end in range(len(keys), -1, -1):
+            line = self.lines.get(keys[:end])
+            if line is not None:
+                return f"{self.path}:{line}"
+        return str(self.path)
+
+
+def load_yaml(path: Path) -> Document:
+    """Read one YAML document with plain data only (no tags, no aliases, no duplicate keys).
+
+    Raises UsageError with file and line.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: larger than {MAX_BYTES // 1024 // 1024} MiB; not read")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    lines: dict[tuple[str | int, ...], int] = {}
+    try:
+        _forbid_aliases(path, text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            raise UsageError(f"{path}: the file is empty")
+        data = _plain(root, (), lines, path)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UsageError(f"{where}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
+    return Document(path, data, lines)
+
+
+def _forbid_aliases(path: Path, text: str) -> None:
+    """Aliases can make a few lines expand without bound."""
+    import yaml
+
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            mark = event.start_mark
+            line = mark.line + 1 if mark else 1
+            raise UsageError(f"{path}:{line}: aliases (*name) are not allowed")
+
+
+def _plain(
+    node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path
+) -> Any:
+    import yaml
+
+    lines[at] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in result:
+                line = key_node.start_mark.line + 1
+                raise UsageError(f"{path}:{line}: {key!r} is given twice")
+            result[key] = _plain(value_node, (*at, key), lines, path)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*at, i), lines, path) for i, item in enumerate(node.value)]
+    return _scalar(node, path)
+
+
+def _scalar(node: Any, path: Path) -> Any:
+    import yaml
+
+    if node.tag not in {f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null")}:
+        raise UsageError(f"{path}:{node.start_mark.line + 1}: {node.value!r}: write it in quotes")
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except ValueError as error:
+        line = node.start_mark.line + 1
+        raise UsageError(f"{path}:{line}: {node.value!r}: {error}") from None

@@ -1,0 +1,162 @@
+"""result.jsonl and done.json are read whole, torn or spoilt, and nothing bad passes as a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcagent.measure.results import Done, failure_of, parse_done, parse_results
+
+WEIGHTS = {"a": 0.25, "b": 0.75}
+
+
+def line(change: dict[str, Any] | None = None) -> str:
+    whole: dict[str, Any] = {
+        "config": "0123456789abcdef",
+        "pair": 3,
+        "order": 1,
+        "t_utc": "2024-05-01T10:00:00.000Z",
+        "samples": {"a": [0.5, 0.1, 0.2], "b": [0.4, 0.2]},
+        "check": {"passed": True, "residuals": {"a": 1.5, "b": 7.25}, "message": ""},
+        "readback": {"library": "/lib/x.so", "threads_busy": "2", "maxrss_bytes": 4096},
+        "exit": 0,
+        "signal": None,
+        "load": {"avg1": 0.5, "steal": 0.01},
+        "status": "ok",
+        "wall_s": 1.5,
+    }
+    return json.dumps({**whole, **(change or {})}) + "\n"
+
+
+def failed(change: dict[str, Any], message: str) -> str:
+    check = {"passed": False, "residuals": {}, "message": message}
+    return line({"status": "failed", "samples": {}, "check": check, "exit": None, **change})
+
+
+def test_a_line_becomes_a_run() -> None:
+    (run,) = parse_results(line(), WEIGHTS)
+    assert run.ok
+    assert run.medians == pytest.approx({"a": 0.2, "b": 0.3})
+    assert run.objective == pytest.approx(0.25 * math.log(0.2) + 0.75 * math.log(0.3))
+    assert run.max_residual == 7.25
+    assert run.readback == {"library": "/lib/x.so", "threads_busy": "2"}
+    assert (run.config, run.pair, run.order) == ("0123456789abcdef", 3, 1)
+    assert (run.maxrss_bytes, run.exit, run.signal, run.steal) == (4096, 0, None, 0.01)
+    assert run.t_utc == "2024-05-01T10:00:00.000Z"
+    assert failure_of(run) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -1.0])
+def test_what_is_no_time_is_no_sample(value: float) -> None:
+    (run,) = parse_results(line({"samples": {"a": [0.1, value], "b": [0.2]}}), WEIGHTS)
+    assert not run.ok
+    assert run.medians == {}
+    assert run.objective is None
+    failure = failure_of(run)
+    assert failure is not None
+    assert failure.id == "numerics.implausible"
+    assert str(value) in failure.evidence
+
+
+@pytest.mark.parametrize("samples", [{"a": [0.1]}, {"a": [0.1], "b": []}, {}])
+def test_a_key_without_samples_is_a_failure(samples: dict[str, list[float]]) -> None:
+    (run,) = parse_results(line({"samples": samples}), WEIGHTS)
+    failure = failure_of(run)
+    assert failure is not None
+    assert failure.id == "run.no_figure"
+    assert "no figure for" in failure.evidence
+    assert run.objective is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "kind"),
+    [
+        ({"signal": 4}, "killed by signal 4", "run.illegal_instruction"),
+        ({"exit": 132}, "exit code 132", "run.illegal_instruction"),
+        ({"signal": 11}, "killed by signal 11", "run.segmentation_fault"),
+        ({"exit": 139}, "exit code 139", "run.segmentation_fault"),
+        ({"signal": 9}, "killed by signal 9", "run.killed"),
+        ({"signal": 6}, "killed by signal 6", "run.aborted"),
+        ({"signal": 13}, "killed by signal 13", "run.signal"),
+        ({"exit": 3}, "exit code 3; stderr: out of memory", "run.exit_nonzero"),
+        ({"exit": 255}, "exit code 255", "run.exit_nonzero"),
+        ({"signal": 15}, "too much output: more than 8388608 bytes", "run.too_much_output"),
+        ({}, "cannot start numactl: No such file or directory", "run.cannot_start"),
+        ({"status": "timeout", "signal": 9}, "timeout after 60 s", "run.timeout"),
+        ({"status": "abandoned", "signal": 15}, "abandoned after 4 s", "run.abandoned"),
+        ({"status": "wrong", "exit": 0}, "residual a 99", "numerics.wrong_result"),
+        ({"status": "wrong", "exit": 0}, "no figure for a", "run.no_figure"),
+        ({"status": "implausible", "exit": 0}, "below the peak", "numerics.implausible"),
+    ],
+)
+def test_failures_have_a_kind_and_quote_their_evidence(
+    change: dict[str, Any], message: str, kind: str
+) -> None:
+    (run,) = parse_results(failed(change, message), WEIGHTS)
+    assert not run.ok
+    failure = failure_of(run)
+    assert failure is not None
+    assert failure.id == kind
+    assert message in failure.evidence
+
+
+def test_evidence_names_the_signal_and_is_bounded() -> None:
+    (run,) = parse_results(failed({"signal": 4}, "x" * 5000), WEIGHTS)
+    failure = failure_of(run)
+    assert failure is not None
+    assert "4 (SIGILL)" in failure.evidence
+    assert len(failure.evidence) <= 500
+
+
+def test_a_dropped_challenger_has_not_failed() -> None:
+    check = {"passed": True, "residuals": {}, "message": "slower than the reference"}
+    text = line({"status": "dropped", "samples": {}, "check": check, "readback": {}, "order": -1})
+    (run,) = parse_results(text, WEIGHTS)
+    assert failure_of(run) is None
+    assert not run.ok
+    assert run.message == "slower than the reference"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["{", "[]", "null", "7", '{"config": "x"}', line({"samples": [1]}), line({"pair": "x"})],
+)
+def test_a_spoilt_line_is_counted_and_the_others_are_kept(bad: str) -> None:
+    first, spoilt, last = parse_results(line() + bad.rstrip("\n") + "\n" + line(), WEIGHTS)
+    assert first.ok
+    assert last.ok
+    failure = failure_of(spoilt)
+    assert failure is not None
+    assert failure.id == "run.unreadable_result"
+    assert "line 2" in failure.evidence
+    assert spoilt.config == ""
+
+
+@given(st.integers(0, 2 * len(line())))
+def test_a_file_cut_at_any_byte_keeps_its_whole_lines(cut: int) -> None:
+    text = (line() + line({"pair": 4}))[:cut]
+    runs = parse_results(text, WEIGHTS)
+    assert all(run.ok for run in runs)
+    # A line that lacks nothing but its newline is whole.
+    assert len(runs) == (cut >= len(line()) - 1) + (cut >= 2 * len(line()) - 1)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_without_an_exception(text: str) -> None:
+    assert not any(run.ok for run in parse_results(text, WEIGHTS))
+    assert parse_done(text) is None
+
+
+def test_done() -> None:
+    data = {"exit": 143, "finished_utc": "t", "host": "h", "boot_id": "b", "reason": "budget"}
+    assert parse_done(json.dumps(data)) == Done(143, "t", "h", "b", "budget")
+    del data["reason"]
+    assert parse_done(json.dumps(data)) == Done(143, "t", "h", "b")
+    assert parse_done(json.dumps(data)[:-1]) is None
+    assert parse_done("{}") is None
+    assert parse_done("[]") is None
