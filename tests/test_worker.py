@@ -505,6 +505,7 @@ def test_a_child_hit_by_the_same_signal_is_not_blamed(tmp_path: Path) -> None:
     process = unit.start()
     wait_for((tmp_path / "child").exists)
     os.kill(int((tmp_path / "child").read_text()), signal.SIGTERM)
+    time.sleep(0.2)
     process.terminate()
     process.communicate(timeout=60)
     assert unit.of("hung") == []

@@ -7,22 +7,25 @@ refused with a UsageError before any text is made.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from hpcagent.errors import UsageError
 from hpcagent.records import Compiler, Library
 from hpcagent.templates import clean, quote_sh, render, share
 
 # Routine family -> whether m, n and k are used, and how many transposition letters.
-FAMILIES: dict[str, tuple[int, int, int, int]] = {
-    "gemm": (1, 1, 1, 2),
-    "syrk": (0, 1, 1, 0),
-    "trsm": (1, 1, 0, 0),
-    "getrf": (1, 1, 0, 0),
-    "potrf": (0, 1, 0, 0),
-    "gemv": (1, 1, 0, 1),
-}
+FAMILIES: Mapping[str, tuple[int, int, int, int]] = MappingProxyType(
+    {
+        "gemm": (1, 1, 1, 2),
+        "syrk": (0, 1, 1, 0),
+        "trsm": (1, 1, 0, 0),
+        "getrf": (1, 1, 0, 0),
+        "potrf": (0, 1, 0, 0),
+        "gemv": (1, 1, 0, 1),
+    }
+)
 PRECISIONS: tuple[tuple[str, str], ...] = (("d", "double"), ("s", "float"))
 
 # `make` on its own would read these from the environment before the Makefile.
@@ -72,7 +75,8 @@ def job_script(
 ) -> str:
     """A bash script: the scheduler's directives, the site's prologue, `cd`, `exec`.
 
-    `prologue` lines are the site's own shell code and stand as they are, under `set -u`.
+    `prologue` lines are the site's own shell code and stand as they are, under `set -u`; a site
+    whose start-up files use unset variables begins its prologue with `set +u`.
     """
     for line in directives:
         if not clean(line, "directive").startswith("#"):

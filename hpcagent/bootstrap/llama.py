@@ -80,6 +80,7 @@ def keep_wheel(path: str, folder: str) -> None:
         handle, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
         os.close(handle)
         shutil.copyfile(path, partial)
+        os.chmod(partial, 0o644)
         os.replace(partial, os.path.join(folder, os.path.basename(path)))
 
 

@@ -86,6 +86,8 @@ def tune(
         show_plan(settings, as_json)
         return 0
     make_scheduler(settings.scheduler)
+    if settings.scheduler == "local":
+        _require_build_tools()
     root = runs_root({**os.environ, "HPCAGENT_RUNS": configured.runs})
     run = create_run("tune", __version__, root, run_dir)
     open_tune(run, settings, __version__)
@@ -118,7 +120,6 @@ def _settings(
         model=_model(model) if model else "",
         prefix=_prefix(prefix, scheduler) if prefix else "",
         python=configured.python or (sys.executable if scheduler == "local" else "python3"),
-        make=_make(scheduler),
         workload=cases,
         workload_source=str(workload) if workload else "default",
         prologue=configured.prologue,
@@ -134,6 +135,18 @@ def _at_least(key: str, value: float, least: float) -> float:
     if value < least:
         raise UsageError(f"configuration: {key} is {value:g}, it must be at least {least:g}")
     return value
+
+
+def _require_build_tools() -> None:
+    """Told before a run is made, where jobs run on this machine."""
+    if shutil.which("make") is None:
+        raise EnvironmentProblem(
+            "make is missing: install it (Debian: build-essential, RHEL: make)"
+        )
+    if not any(shutil.which(name) for name in ("cc", "gcc", "clang", "icx", "nvc")):
+        raise EnvironmentProblem(
+            "no C compiler: install gcc (Debian: build-essential, RHEL: gcc), or load a module"
+        )
 
 
 def _strategy(name: str, model: str) -> str:
@@ -156,15 +169,6 @@ def _prefix(text: str, scheduler: str) -> str:
     if scheduler == "local" and not path.exists():
         raise EnvironmentProblem(f"--openblas-prefix: {path} does not exist")
     return str(path)
-
-
-def _make(scheduler: str) -> str:
-    found = shutil.which("make") if scheduler == "local" else "make"
-    if found is None:
-        raise EnvironmentProblem(
-            "make is missing: install it (Debian: build-essential, RHEL: make)"
-        )
-    return found
 
 
 def _budget(configured: Settings, items: tuple[str, ...]) -> tuple[int, float, float]:

@@ -97,7 +97,7 @@ def _rule(schema: Mapping[str, Any], rules: list[str], depth: int) -> str:
             f" {_literal(_spelt(name) + ':')} {_rule(part, rules, depth + 1)} "
             for name, part in _properties(schema).items()
         ]
-        body = f'"{{" {_literal(",").join(pairs)}"}}"'
+        body = f'"{{"{_literal(",").join(pairs)}"}}"'
     name = f"r{len(rules)}"
     rules.append(f"{name} ::= {body}\n")
     return name

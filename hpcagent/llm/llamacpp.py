@@ -81,8 +81,8 @@ class LlamaCpp:
         answer = self._child.ask(self._load_request(), self._load_timeout_s)
         if "failure" not in answer:
             return self._child
+        failure = _failure(answer["failure"], self._child.last_words())
         self.close()
-        failure = _failure(answer["failure"])
         self._losses, self._last = self._losses + 1, failure.evidence
         return failure
 
@@ -116,8 +116,9 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def _failure(found: Mapping[str, Any]) -> Failure:
-    return Failure("model", str(found.get("kind")), str(found.get("evidence")))
+def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
+    words = f"; its last words: {last_words}" if last_words else ""
+    return Failure("model", str(found.get("kind")), f"{found.get('evidence')}{words}")
 
 
 def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any]) -> Reply:

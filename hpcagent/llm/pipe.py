@@ -124,13 +124,18 @@ class Child:
         if code is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        while self._drained():
-            pass
         if ended and code is not None:
             words = _how(code)
-        last = self._tail.decode("utf-8", errors="replace").strip().splitlines()[-3:]
+        last = self.last_words()
         self.close()
-        return ChildFailed(kind, f"{words}; its last words: {' | '.join(last)}" if last else words)
+        return ChildFailed(kind, f"{words}; its last words: {last}" if last else words)
+
+    def last_words(self) -> str:
+        """The last few lines of its stderr, as one."""
+        while self._drained():
+            pass
+        lines = self._tail.decode("utf-8", errors="replace").strip().splitlines()
+        return " | ".join(line.strip() for line in lines[-3:])[-600:]
 
     def _drained(self) -> bool:
         try:

@@ -785,7 +785,7 @@ class Round:
             return dict(_line(config.id, pair, order, "failed", check), t_utc=t_utc, seed=seed)
         ended = process.run(self._signals, limit_s)
         # A batch system signals the whole job: the child's end may be seen before our own signal.
-        self._stop_if_asked(1.0 if process.signal in (*STOP_SIGNALS, signal.SIGKILL) else 0.0)
+        self._stop_if_asked(GRACE_S if process.signal in (*STOP_SIGNALS, signal.SIGKILL) else 0.0)
         line = judge(config.id, process, ended, over, self._spec.check)
         line.update(pair=pair, order=order, t_utc=t_utc, seed=seed, load=load_since(ticks))
         return line

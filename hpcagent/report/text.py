@@ -242,7 +242,9 @@ def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
     run = wording.visible(summary.run_id)
     lines = _labelled("In", folder, columns) if folder else []
     if wording.proven(summary):
-        lines += _labelled("Use it", "result/best.env; job snippet and modulefiles beside", columns)
+        lines += _labelled(
+            "Use it", "result/snippet.sh, result/best.env or the modulefiles there", columns
+        )
     elif summary.outcome == "nothing better":
         lines += _labelled("Next", "leave the library as it is", columns)
     elif summary.outcome == "":

@@ -1,8 +1,9 @@
 """How likely a configuration is to run at all: a model of its own, apart from the times.
 
-Two smoothed counts, the more pessimistic one wins. By value: a value that was only ever seen to
-fail is suspect, one that has worked once is nearly cleared (Laplace's rule of succession with an
-optimistic prior). By neighbourhood: failures and successes weighted by nearness.
+Two estimates, the more pessimistic one wins. By value: each failure is blamed on those of its
+values that have never worked, in proportion to the blame they have from other failures, so that
+the one value which kills everything is found soon. By neighbourhood: failures and successes
+weighted by nearness.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 _NEAR = 0.25  # of a parameter's range: one lengthscale of the neighbourhood
 _OTHER = 0.3  # weight of a neighbour in which one categorical value differs
-_PRIOR = 1.0  # successes assumed before anything was seen
+_PRIOR = 1.0  # successes assumed in a neighbourhood before anything was seen
+_DOUBT = 0.2  # chance left to a value: 0.2 / (0.2 + blame^2), so 0.17 after one sure failure
+_PASSES = 5  # of sharing the blame; it settles within a few
 
 
 def probability(grid: Grid, worked: NDArray[np.intp], failed: NDArray[np.intp]) -> Array:
@@ -34,11 +37,14 @@ def probability(grid: Grid, worked: NDArray[np.intp], failed: NDArray[np.intp]) 
 def _by_value(grid: Grid, worked: NDArray[np.intp], failed: NDArray[np.intp]) -> Array:
     import numpy as np
 
-    good = grid.one_hot[worked].sum(axis=0)
-    bad = grid.one_hot[failed].sum(axis=0)
-    rate = (good + _PRIOR) / (good + bad * (good == 0) + _PRIOR)
-    suspicion = np.log(rate)
-    return np.asarray(np.exp(_least(grid, suspicion)))
+    never_worked = (grid.one_hot[worked].sum(axis=0) == 0).astype(np.float64)
+    suspects = grid.one_hot[failed] * never_worked
+    blame = never_worked
+    for _ in range(_PASSES):
+        share = suspects * blame
+        total = share.sum(axis=1, keepdims=True)
+        blame = np.divide(share, total, out=np.zeros_like(share), where=total > 0).sum(axis=0)
+    return _least(grid, _DOUBT / (_DOUBT + blame * blame))
 
 
 def _least(grid: Grid, by_value: Array) -> Array:

@@ -76,14 +76,14 @@ def fit(grid: Grid, seen: Observations) -> Theta:
     """The best hyperparameters for the observations; deterministic."""
     import numpy as np
 
-    factors = _Factors(grid, seen)
+    likelihood = Likelihood(grid, seen)
     centre = _prior_mean(grid)
     best: tuple[float, Array] | None = None
     for shift, noise in STARTS:
         start = centre.copy()
         start[:-3] += shift
         start[-2] = noise
-        value, vector = _minimise(factors.loss, start)
+        value, vector = _minimise(likelihood.loss, start)
         if best is None or value < best[0]:
             best = (value, vector)
     assert best is not None
@@ -163,8 +163,8 @@ def _prior_mean(grid: Grid) -> Array:
     return centre
 
 
-class _Factors:
-    """The loss (negative log posterior of the hyperparameters) and its gradient."""
+class Likelihood:
+    """How well hyperparameters explain the observations, n of them, with D parameters."""
 
     def __init__(self, grid: Grid, seen: Observations) -> None:
         import numpy as np
@@ -182,6 +182,10 @@ class _Factors:
         self._width[-2] = 1.5
 
     def loss(self, vector: Array) -> tuple[float, Array]:
+        """Negative log marginal likelihood minus log prior at a vector (D + 3,); its gradient.
+
+        The vector holds what `Theta` does, in its order.
+        """
         import numpy as np
 
         theta = Theta.of(vector)

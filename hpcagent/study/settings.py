@@ -29,7 +29,6 @@ class TuneSettings:
     model: str = ""
     prefix: str = ""
     python: str = "python3"
-    make: str = "make"
     workload: tuple[Mapping[str, Any], ...] | None = None
     workload_source: str = "default"
     prologue: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcagent.apps.render import driver_files, job_script
+from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script
 from hpcagent.apps.space import Setting, cpus_requested
 from hpcagent.measure import worker
 from hpcagent.probe import collect
@@ -52,7 +52,7 @@ def probe_plan(state_cores: int, prefix: str, embedded: str | None) -> Plan:
 def build_plan(known: Knowledge) -> Plan:
     """Compile the driver on the node, then let it say what it is linked with."""
     configs: list[dict[str, Any]] = [
-        {"id": "make", "argv": [known.state.settings.make], "env": {}, "binding": None},
+        {"id": "make", "argv": list(BUILD_COMMAND), "env": {}, "binding": None},
         {"id": "info", "argv": ["./driver", "--info"], "env": {}, "binding": None},
     ]
     spec = _spec(known, "once", "make", configs, [], BUILD_WALLTIME_S / 3)

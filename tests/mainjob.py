@@ -1,0 +1,75 @@
+"""Helpers of the tests that run the main job for real, on a tiny workload."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKLOAD = """\
+cases:
+  - {routine: dgemm, m: 48, n: 48, k: 48}
+  - {routine: dpotrf, n: 32}
+"""
+# Small enough that a whole run takes seconds; the claim needs nine pairs.
+PROJECT = "process_seconds = 0.01\nmax_pairs = 3\nconfirm_pairs = 9\n"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder to run the command line in, with a queue and runs of its own."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def hpcagent(self, *words: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*words), cwd=self.folder, env=self.env, capture_output=True, text=True,
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "hpcagent", *words]
+
+    def tune(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.hpcagent(*self.tune_words(*words))
+
+    def tune_words(self, *words: str) -> list[str]:
+        fixed = ["tune", "--lib", "openblas", "--workload", "mix.yaml", "--challengers", "2"]
+        return [*fixed, "--run-dir", str(self.run), *words]
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def events(self, kind: str = "") -> list[dict[str, Any]]:
+        lines = (self.run / "journal.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [e for e in events if not kind or e["type"] == kind]
+
+    def jobs(self) -> dict[str, list[Path]]:
+        """The queue's job folders by job name."""
+        found: dict[str, list[Path]] = {}
+        for folder in sorted((self.folder / "queue" / "jobs").iterdir()):
+            record = json.loads((folder / "job.json").read_text())
+            found.setdefault(record["name"], []).append(folder)
+        return found
+
+
+def make_bench(folder: Path) -> Bench:
+    (folder / "mix.yaml").write_text(WORKLOAD)
+    (folder / "hpcagent.toml").write_text(PROJECT)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HPCAGENT_", "OPENBLAS_"))}
+    env = {
+        **kept,
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "HPCAGENT_QUEUE": str(folder / "queue"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+    }
+    return Bench(folder, env)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcagent.apps.card import load_card, read_card
+from hpcagent.apps.placement import place
+from hpcagent.apps.space import Knobs, find_knobs, whole_space, without_doubles
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.records import Config, Cpu, Library, Machine
+
+
+def machine(sockets: int = 1, cores: int = 4, smt: int = 1, nodes: int = 1, **changes) -> Machine:
+    """CPUs numbered as Linux does: the first threads of all cores, then the second ones."""
+    total = sockets * cores
+    cpus = tuple(
+        Cpu(id=t * total + c, core=c % cores, socket=c // cores, numa_node=c * nodes // total)
+        for t in range(smt)
+        for c in range(total)
+    )
+    values = {
+        "host": "node1", "architecture": "x86_64", "cpu_model": "a processor",
+        "microarchitecture": "haswell", "features": (), "cpus": cpus,
+        "cpus_allowed": tuple(range(total * smt)), "cpu_quota_cores": None,
+        "threads_per_core": smt, "sockets": sockets, "max_mhz": None, "caches": (),
+        "memory_bytes": 2**34, "memory_limit_bytes": None, "huge_pages": "madvise",
+        "kernel": "6.1", "glibc": "2.36", "compilers": (), "schedulers": (),
+        "tools": {"numactl": "/usr/bin/numactl"}, "missing": {},
+    }  # fmt: skip
+    return Machine(**{**values, **changes})
+
+
+def library(threading: str = "pthreads", **changes) -> Library:
+    values = {
+        "path": "/lib/libopenblas.so.0", "source": "system", "version": "0.3.21", "config": "",
+        "dynamic_arch": True, "threading": threading, "max_threads": 64,
+        "default_threads": 1 if threading == "serial" else 4, "interface": "lp64",
+        "symbol_prefix": "", "symbol_suffix": "", "core": "Haswell", "routines": (),
+    }  # fmt: skip
+    return Library(**{**values, **changes})
+
+
+def knobs(of: Machine | None = None, lib: Library | None = None) -> Knobs:
+    return find_knobs(load_card("openblas"), of or machine(), lib or library())
+
+
+def names(found: Knobs) -> set[str]:
+    return {dimension.name for dimension, _ in found.active}
+
+
+def test_each_parameter_is_there_only_where_it_acts() -> None:
+    assert names(knobs()) == {"core", "threads", "binding", "huge_pages", "thread_timeout"}
+    openmp = knobs(lib=library("openmp"))
+    assert names(openmp) == {"core", "threads", "proc_bind", "huge_pages", "wait_policy"}
+    assert names(knobs(lib=library("serial"))) == {"core", "binding", "huge_pages"}
+    fixed = knobs(lib=library(dynamic_arch=False))
+    assert "core" not in names(fixed)
+    assert "block_factor" in names(fixed)
+    assert "numa" in names(knobs(machine(sockets=2, nodes=2)))
+    assert "numa" not in names(knobs(machine(sockets=2, nodes=2, tools={})))
+
+
+@pytest.mark.parametrize(
+    ("glibc", "pages", "there"),
+    [("2.34", "madvise", False), ("2.35", "madvise", True), ("2.40", "always", False),
+     ("2.40", "never", False), (None, "madvise", False), ("2.36", None, False)],
+)  # fmt: skip
+def test_huge_pages_need_glibc_2_35_and_madvise(
+    glibc: str | None, pages: str | None, there: bool
+) -> None:
+    found = knobs(machine(glibc=glibc, huge_pages=pages))
+    assert ("huge_pages" in names(found)) == there
+
+
+def test_the_default_sets_nothing() -> None:
+    for threading in ("pthreads", "openmp", "serial"):
+        found = knobs(lib=library(threading))
+        setting = found.setting(whole_space(found).default)
+        assert (setting.env, setting.prefix, setting.binding) == ((), (), ())
+
+
+def test_values_are_set_by_the_right_variable() -> None:
+    found = knobs()
+    values = {**whole_space(found).default.values, "core": "Zen", "threads": "2"}
+    env = dict(found.setting(Config.of(values)).env)
+    assert env == {"OPENBLAS_CORETYPE": "Zen", "OPENBLAS_NUM_THREADS": "2"}
+    openmp = knobs(lib=library("openmp"))
+    values = {**whole_space(openmp).default.values, "threads": "2", "proc_bind": "close"}
+    env = dict(openmp.setting(Config.of(values)).env)
+    assert env == {"OMP_NUM_THREADS": "2", "OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}
+
+
+def test_threads_respect_the_build_and_the_quota() -> None:
+    found = knobs(machine(cores=128), library(max_threads=64, default_threads=64))
+    threads = next(p for p in whole_space(found).params if p.name == "threads")
+    assert threads.values[-1] == "64"
+    quota = knobs(machine(cores=16, cpu_quota_cores=3.5), library(default_threads=16))
+    threads = next(p for p in whole_space(quota).params if p.name == "threads")
+    assert threads.values == ("1", "2", "3", "16")
+
+
+def test_points_that_set_the_same_are_one() -> None:
+    found = knobs(machine(cores=2), library(default_threads=2))
+    whole = whole_space(found)
+    single = without_doubles(found, whole)
+    settings = [found.setting(config) for config in single.points()]
+    assert len(settings) == len(set(settings))
+    assert set(settings) == {found.setting(config) for config in whole.points()}
+    assert single.contains(single.default)
+
+
+def test_the_cores_own_type_is_in_the_space_whatever_its_spelling() -> None:
+    found = knobs(machine(architecture="aarch64"), library(core="neoversen1"))
+    core = next(p for p in whole_space(found).params if p.name == "core")
+    assert core.default == "neoversen1"
+    assert [v.casefold() for v in core.values].count("neoversen1") == 1
+    unknown = knobs(machine(architecture="riscv64"), library(core="RISCV64_ZVL256B"))
+    core = next(p for p in whole_space(unknown).params if p.name == "core")
+    assert core.values == ("RISCV64_ZVL256B",)
+
+
+def test_nothing_to_tune_is_said() -> None:
+    with pytest.raises(EnvironmentProblem, match="nothing to tune"):
+        find_knobs(_without_block_factor(), machine(cores=1, glibc="2.31"), library("serial"))
+
+
+def _without_block_factor():
+    card = load_card("openblas")
+    kept = [d for d in card.space if d.name not in ("core", "block_factor")]
+    return card.model_copy(update={"space": kept})
+
+
+def test_compact_fills_cores_before_hyperthreads_and_spread_uses_both_nodes() -> None:
+    two = machine(sockets=2, cores=4, smt=2, nodes=2)
+    assert place(two, "compact", 4) == (0, 1, 2, 3)
+    assert place(two, "compact", 8) == tuple(range(8))
+    assert place(two, "spread", 2) == (0, 4)
+    nodes = {cpu.id: cpu.numa_node for cpu in two.cpus}
+    assert sorted(nodes[c] for c in place(two, "spread", 6)) == [0, 0, 0, 1, 1, 1]
+    assert place(two, "none", 2) == ()
+    assert place(two, "compact", 16) == ()
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 8), st.integers(1, 4), st.integers(1, 70),
+    st.sampled_from(["compact", "spread"]), st.data(),
+)  # fmt: skip
+def test_a_binding_has_as_many_allowed_cpus_as_threads(
+    sockets: int, cores: int, smt: int, threads: int, policy: str, data: st.DataObject
+) -> None:
+    whole = machine(sockets, cores, smt, nodes=sockets)
+    allowed = data.draw(st.sets(st.sampled_from(whole.cpus_allowed), min_size=1))
+    some = machine(sockets, cores, smt, nodes=sockets, cpus_allowed=tuple(sorted(allowed)))
+    found = place(some, policy, threads)
+    if threads >= len(allowed):
+        assert found == ()
+    else:
+        assert len(set(found)) == threads
+        assert set(found) <= allowed
+
+
+def test_an_unknown_library_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"unknown library 'mkl'; known: .*openblas"):
+        load_card("mkl")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("schema: 1", "schema: 9", "schema"),
+        ("kind: library", "kind: thing", "kind"),
+        ("    kind: categorical\n", "    kind: fuzzy\n", "space.0.kind"),
+        ("OPENBLAS_CORETYPE: ", "'A=B; rm': ", "environment variable"),
+        ("    binding: true\n", "", "nothing sets this parameter"),
+        ("success:", "succes:", "succes"),
+    ],
+)
+def test_a_bad_card_names_line_and_field(tmp_path: Path, old: str, new: str, words: str) -> None:
+    import hpcagent.apps
+
+    text = (Path(hpcagent.apps.__file__).parent / "openblas.yaml").read_text()
+    assert old in text
+    path = tmp_path / "card.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UsageError, match=r"card\.yaml:\d+") as caught:
+        read_card(path)
+    assert words in str(caught.value)

@@ -1,0 +1,188 @@
+"""The agent is killed at every durable step and at random instants; nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mainjob import Bench, make_bench
+
+from hpcagent.study.journal import read_journal
+from hpcagent.study.state import fold
+
+pytestmark = pytest.mark.openblas
+
+STEPS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,ftruncate"
+
+
+def assert_whole(bench: Bench) -> None:
+    """The run is closed, and every unit was submitted, measured and recorded exactly once."""
+    view = read_journal(bench.run / "journal.jsonl")
+    assert view.torn_bytes == 0
+    state = fold(view.events)
+    assert state.closed is not None
+    assert state.closed["outcome"] in ("improved", "nothing better")
+    assert all(unit.failure is None for unit in state.units)
+    purposes = Counter(unit.purpose for unit in state.units)
+    assert set(purposes.values()) == {1}
+    jobs = bench.jobs()
+    assert {name: len(found) for name, found in jobs.items()} == {u.name: 1 for u in state.units}
+    counts = Counter(
+        (e.type, e.data.get("unit") or e.data.get("round") or e.data.get("what"))
+        for e in view.events
+        if e.type in ("unit_intent", "unit_submitted", "unit_result", "proposed", "decision")
+    )
+    assert max(counts.values()) == 1, counts
+    for unit in state.units:
+        if unit.kind == "round":
+            text = (bench.run / "work" / unit.name / "result.jsonl").read_text()
+            rows = [json.loads(line) for line in text.splitlines()]
+            keys = Counter((r["config"], r["pair"], r["status"]) for r in rows)
+            assert max(keys.values()) == 1
+    result = bench.run / "result"
+    assert (result / "report.html").stat().st_size > 1000
+    assert not [p for p in bench.run.rglob(".tmp-*") if p.parent == result]
+
+
+@pytest.mark.strace
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_killed_at_every_durable_step(tmp_path: Path) -> None:
+    """Process n is killed before its n-th fsync, rename or link; the next one takes over."""
+    bench = make_bench(tmp_path)
+    words = bench.tune_words("--budget", "rounds=1")
+    killed = 0
+    for n in range(1, 400):
+        inject = f"inject={STEPS}:signal=KILL:when={n}"
+        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={STEPS}", "-e", inject]
+        done = subprocess.run(
+            [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        if (bench.run / "journal.jsonl").exists() and bench.events():
+            words = ["resume", str(bench.run)]
+        elif (bench.run / "run.json").exists() or bench.run.exists():
+            # Killed before the run was opened: nothing was lost, the user starts again.
+            shutil.rmtree(bench.run)
+        if done.returncode == 0:
+            break
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        killed += 1
+    assert done.returncode == 0
+    assert killed > 15
+    assert_whole(bench)
+
+
+def test_killed_at_random_instants(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    chance = random.Random(20)
+    words = bench.tune_words("--budget", "rounds=1")
+    for _ in range(60):
+        process = subprocess.Popen(
+            bench.argv(*words), cwd=bench.folder, env=bench.env,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout=chance.uniform(0.3, 2.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+        assert process.stderr is not None
+        errors = process.stderr.read().decode()
+        process.stderr.close()
+        if (bench.run / "journal.jsonl").exists() and bench.events():
+            words = ["resume", str(bench.run)]
+        elif bench.run.exists():
+            shutil.rmtree(bench.run)
+        if code == 0:
+            break
+        assert code is None, errors
+    assert_whole(bench)
+
+
+def test_step_does_one_turn_and_exits(tmp_path: Path) -> None:
+    """A run driven by `step` alone, as cron would."""
+    bench = make_bench(tmp_path)
+    process = subprocess.Popen(
+        bench.argv(*bench.tune_words("--budget", "rounds=1")), cwd=bench.folder, env=bench.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 1)
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        done = bench.hpcagent("step", str(bench.run))
+        assert done.returncode == 0, done.stderr
+        if bench.events("run_closed"):
+            break
+        assert "continue with" in done.stdout
+        time.sleep(0.2)
+    assert_whole(bench)
+
+
+def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    process = subprocess.Popen(
+        bench.argv(*bench.tune_words("--budget", "rounds=1")), cwd=bench.folder, env=bench.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    _wait_for(lambda: (bench.run / "journal.jsonl").exists() and bool(bench.events("unit_result")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"hpcagent resume {bench.run}" in errors
+    assert "Traceback" not in errors
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+    assert_whole(bench)
+
+
+def test_a_run_in_use_says_by_whom(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    process = subprocess.Popen(
+        bench.argv(*bench.tune_words("--budget", "rounds=3")), cwd=bench.folder, env=bench.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 2)
+        second = bench.hpcagent("resume", str(bench.run))
+        assert second.returncode == 6
+        assert str(process.pid) in second.stderr
+        assert os.uname().nodename in second.stderr
+        cancelled = bench.hpcagent("cancel", str(bench.run))
+        assert cancelled.returncode == 0, cancelled.stderr
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert bench.events()[-1]["data"]["outcome"] == "cancelled"
+    assert not list((bench.run / "inbox").iterdir())
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+
+
+def test_cancel_without_an_agent_cancels_the_job(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    process = subprocess.Popen(
+        bench.argv(*bench.tune_words()), cwd=bench.folder, env=bench.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 2)
+    process.kill()
+    process.wait()
+    assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
+    assert bench.events()[-1]["type"] == "run_closed"
+    assert bench.events()[-1]["data"]["outcome"] == "cancelled"
+
+
+def _wait_for(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcagent.records import Config, Failure, Param, Stop, Trial
+from hpcagent.search.design import design_size
+from hpcagent.search.encoding import Grid
+from hpcagent.search.feasibility import probability
+from hpcagent.search.gp import Likelihood, Observations, Theta, believe, fit, posterior
+from hpcagent.search.options import Options
+from hpcagent.search.space import Space
+from hpcagent.search.surrogate import Surrogate, expected_improvement, squeezed
+
+LEVELS = tuple(map(str, range(8)))
+SPACE = Space(
+    (
+        Param("x", "ordinal", LEVELS, "0"),
+        Param("y", "ordinal", LEVELS, "0"),
+        Param("core", "categorical", ("auto", "ZEN", "HASWELL", "NEHALEM"), "auto"),
+    )
+)
+ILLEGAL = Failure("run", "signal", "killed by SIGILL")
+
+
+def smooth(config: Config) -> float:
+    """Log time ratio with its minimum at x=5, y=3, core=ZEN."""
+    v = config.values
+    bowl = 0.02 * (int(v["x"]) - 5) ** 2 + 0.03 * (int(v["y"]) - 3) ** 2
+    return bowl + {"auto": 0.0, "ZEN": -0.3, "HASWELL": 0.1, "NEHALEM": 0.5}[v["core"]] - 0.77
+
+
+def best_after(strategy: str, evaluations: int, k: int, seed: int) -> float:
+    made = importlib.import_module(f"hpcagent.search.{strategy}").create(Options())
+    history: list[Trial] = []
+    while len(history) < evaluations:
+        found = made.propose(SPACE, history, [], k, seed)
+        if isinstance(found, Stop):
+            break
+        turn = len(history)
+        history += [Trial(p.config, smooth(p.config), 0.0, None, turn, "") for p in found]
+    return min(trial.log_ratio or 0.0 for trial in history[:evaluations])
+
+
+def observations(rows: list[int], grid: Grid, noise: float = 0.0) -> Observations:
+    y = np.array([smooth(grid.points[row]) for row in rows])
+    y = (y - y.mean()) / y.std()
+    return Observations(np.array(rows, dtype=np.intp), y, np.full(len(rows), noise))
+
+
+@pytest.fixture(scope="module")
+def grid() -> Grid:
+    return Grid.of(SPACE.params, SPACE.points())
+
+
+ROWS = [0, 17, 40, 77, 101, 130, 164, 190, 222, 255]
+
+
+# --- the Gaussian process ---
+
+
+def test_the_gradient_of_the_likelihood_is_right(grid: Grid) -> None:
+    loss = Likelihood(grid, observations(ROWS, grid, 0.01)).loss
+    for start in (np.zeros(6), np.array([-0.7, 0.4, 0.2, 0.5, -3.0, 1.0])):
+        _, slope = loss(start)
+        for index, unit in enumerate(np.eye(6)):
+            numeric = (loss(start + 1e-5 * unit)[0] - loss(start - 1e-5 * unit)[0]) / 2e-5
+            assert slope[index] == pytest.approx(numeric, rel=1e-4, abs=1e-6)
+
+
+def test_fitting_improves_on_every_start(grid: Grid) -> None:
+    seen = observations(ROWS, grid)
+    theta = fit(grid, seen)
+    found = np.concatenate([theta.lengths, [theta.signal, theta.noise, theta.mix]])
+    loss = Likelihood(grid, seen).loss
+    rng = np.random.default_rng(0)
+    assert all(loss(found)[0] <= loss(rng.normal(0, 1, 6))[0] for _ in range(50))
+
+
+def test_without_noise_the_process_passes_through_what_was_measured(grid: Grid) -> None:
+    seen = observations(ROWS, grid)
+    state = posterior(grid, seen, Theta(np.zeros(3), 0.0, -14.0, 0.0))
+    assert state.mean[ROWS] == pytest.approx(seen.y, abs=1e-3)
+    assert state.variance[ROWS].max() < 1e-3 < state.variance.max()
+
+
+def test_the_process_ranks_unseen_points_of_a_smooth_surface(grid: Grid) -> None:
+    rows = np.random.default_rng(1).choice(len(grid.points), 25, replace=False).tolist()
+    seen = observations(rows, grid)
+    state = posterior(grid, seen, fit(grid, seen))
+    truth = np.array([smooth(point) for point in grid.points])
+    assert np.corrcoef(truth, state.mean)[0, 1] > 0.9
+
+
+def test_believing_keeps_the_mean_and_equals_conditioning(grid: Grid) -> None:
+    theta = Theta(np.zeros(3), 0.0, -5.0, 0.0)
+    seen = observations(ROWS, grid)
+    state = posterior(grid, seen, theta)
+    believed = believe(grid, state, 99)
+    again = Observations(
+        np.append(seen.rows, 99), np.append(seen.y, state.mean[99]), np.append(seen.noise, 0.0)
+    )
+    exact = posterior(grid, again, theta)
+    assert believed.mean == pytest.approx(exact.mean, abs=1e-6)
+    assert believed.variance == pytest.approx(exact.variance, abs=1e-6)
+
+
+def test_known_noise_is_believed(grid: Grid) -> None:
+    theta = Theta(np.zeros(3), 0.0, -8.0, 0.0)
+    sure = posterior(grid, observations(ROWS, grid, 0.0), theta)
+    unsure = posterior(grid, observations(ROWS, grid, 1.0), theta)
+    assert (unsure.variance[ROWS] > 10 * sure.variance[ROWS]).all()
+
+
+@given(st.floats(-5, 5), st.floats(0.01, 3))
+def test_expected_improvement_is_the_closed_form(mean: float, spread: float) -> None:
+    z = -mean / spread
+    cdf = 0.5 * (1 + math.erf(z / math.sqrt(2)))
+    pdf = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    found = expected_improvement(0.0, np.array([mean]), np.array([spread]))[0]
+    assert found == pytest.approx(-mean * cdf + spread * pdf, abs=2e-6)
+    assert found >= 0
+
+
+@given(st.lists(st.floats(-3, 8), min_size=2, max_size=20))
+def test_squeezing_keeps_the_order_and_the_fast_half(values: list[float]) -> None:
+    raw = np.array(values)
+    found = squeezed(raw)
+    middle = np.median(raw)
+    assert (found[raw <= middle] == raw[raw <= middle]).all()
+    assert (found <= raw + 1e-9).all()
+    order = np.argsort(raw, kind="stable")
+    assert (np.diff(found[order]) >= -1e-9).all()
+
+
+# --- failures ---
+
+
+def rows_of(grid: Grid, *values: tuple[str, str, str]) -> np.ndarray:
+    configs = [Config.of({"x": x, "y": y, "core": core}) for x, y, core in values]
+    return np.array([grid.index[config] for config in configs], dtype=np.intp)
+
+
+def test_before_a_failure_everything_is_thought_to_run(grid: Grid) -> None:
+    assert (probability(grid, rows_of(grid, ("0", "0", "auto")), rows_of(grid)) == 1).all()
+
+
+def test_a_value_that_only_failed_is_suspect_and_one_that_worked_is_not(grid: Grid) -> None:
+    worked = rows_of(grid, ("0", "0", "auto"), ("7", "2", "ZEN"), ("2", "6", "HASWELL"))
+    failed = rows_of(grid, ("0", "1", "NEHALEM"), ("6", "6", "NEHALEM"))
+    chance = probability(grid, worked, failed)
+    suspect, cleared = rows_of(grid, ("3", "3", "NEHALEM")), rows_of(grid, ("3", "3", "ZEN"))
+    assert chance[suspect[0]] < 0.5 < 0.8 < chance[cleared[0]]
+
+
+def test_an_illegal_core_type_is_not_tried_again_and_again() -> None:
+    history: list[Trial] = []
+    strategy = Surrogate()
+    for turn in range(20):
+        found = strategy.propose(SPACE, history, [], 1, 0)
+        if isinstance(found, Stop):
+            break
+        config = found[0].config
+        dies = config.values["core"] == "NEHALEM"
+        ratio = None if dies else smooth(config)
+        history.append(Trial(config, ratio, None, ILLEGAL if dies else None, turn, ""))
+    assert 1 <= sum(trial.failure is not None for trial in history) <= 3
+    best = min(history, key=lambda trial: trial.log_ratio or 0.0)
+    assert smooth(best.config) < min(map(smooth, SPACE.points())) + 0.03
+
+
+# --- the strategy ---
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_it_beats_random_search_on_a_smooth_surface(k: int) -> None:
+    ours = [best_after("surrogate", 20, k, seed) for seed in range(6)]
+    theirs = [best_after("random", 20, k, seed) for seed in range(6)]
+    assert statistics.median(ours) < statistics.median(theirs) - 0.02
+    assert statistics.median(ours) < min(map(smooth, SPACE.points())) + 0.03
+
+
+def test_the_default_comes_first_and_every_category_early(grid: Grid) -> None:
+    found = Surrogate().propose(SPACE, [], [], design_size(grid), 3)
+    assert not isinstance(found, Stop)
+    assert found[0].config == SPACE.default and "default" in found[0].reason
+    assert {p.config.values["core"] for p in found} == {"auto", "ZEN", "HASWELL", "NEHALEM"}
+
+
+def some_history(count: int, turn: int = 0) -> list[Trial]:
+    points = [SPACE.default, *SPACE.points()[5 :: 251 // count]][:count]
+    return [Trial(p, smooth(p), 0.01, None, turn, "") for p in dict.fromkeys(points)]
+
+
+def test_the_reason_gives_the_figures() -> None:
+    found = Surrogate().propose(SPACE, some_history(10), [], 1, 0)
+    assert not isinstance(found, Stop)
+    pattern = r"EI [\d.e-]+ %, predicted [\d.]+ % \+- [\d.]+ % (faster|slower) than the default"
+    assert re.fullmatch(pattern, found[0].reason)
+
+
+def test_pending_points_push_the_next_ones_away() -> None:
+    strategy = Surrogate()
+    history = some_history(12)
+    batch = strategy.propose(SPACE, history, [], 3, 0)
+    assert not isinstance(batch, Stop)
+    waiting = [proposal.config for proposal in batch[:1]]
+    after = strategy.propose(SPACE, history, waiting, 2, 0)
+    assert not isinstance(after, Stop)
+    assert [p.config for p in after] == [p.config for p in batch[1:]]
+
+
+def test_a_flat_surface_ends_the_search_with_the_reason() -> None:
+    rng = np.random.default_rng(0)
+    history: list[Trial] = []
+    for turn in range(40):
+        found = Surrogate().propose(SPACE, history, [], 4, 0)
+        if isinstance(found, Stop):
+            break
+        for proposal in found:
+            value = float(rng.normal(0.0, 0.001))
+            history.append(Trial(proposal.config, value, 0.001, None, turn, ""))
+    assert isinstance(found, Stop) and "expected to gain more than 0.3 %" in found.reason
+    assert 12 <= len(history) < 60
+
+
+def test_the_search_goes_on_while_rounds_still_bring_better_ones() -> None:
+    flat = [Trial(t.config, 0.0, 0.001, None, i // 4, "") for i, t in enumerate(some_history(24))]
+    assert isinstance(Surrogate().propose(SPACE, flat, [], 1, 0), Stop)
+    last = flat[-1]
+    better = [*flat[:-1], Trial(last.config, -0.001, 0.001, None, last.round, "")]
+    assert not isinstance(Surrogate().propose(SPACE, better, [], 1, 0), Stop)
+
+
+def test_trials_of_a_space_that_has_changed_are_left_aside() -> None:
+    smaller = SPACE.without("core", "NEHALEM")
+    found = Surrogate().propose(smaller, some_history(30), [], 2, 0)
+    assert not isinstance(found, Stop)
+    assert all(proposal.config.values["core"] != "NEHALEM" for proposal in found)
+
+
+def test_candidates_tell_what_is_expected() -> None:
+    menu = Surrogate().candidates(SPACE, some_history(12), [], 5, 0)
+    assert len({each.config for each in menu}) == 5
+    assert all(each.spread is not None and each.spread > 0 for each in menu)
+    assert all(each.improvement is not None and each.improvement >= 0 for each in menu)
+
+
+# --- the plain strategies ---
+
+
+def test_random_orders_differ_by_seed_and_exhaustive_follows_the_space() -> None:
+    def order(name: str, seed: int) -> list[Config]:
+        strategy = importlib.import_module(f"hpcagent.search.{name}").create(Options())
+        return [p.config for p in strategy.propose(SPACE, [], [], 10**6, seed)]
+
+    assert sorted(order("random", 1), key=str) == sorted(SPACE.points(), key=str)
+    assert order("random", 1) != order("random", 2)
+    assert order("exhaustive", 1) == list(SPACE.points())
