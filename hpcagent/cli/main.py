@@ -44,7 +44,7 @@ class _Lazy(click.Group):
 
 @click.group(
     cls=_Lazy,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Exit codes: 0 done (also when nothing is better than the default), 2 usage, "
     "3 environment, 4 refused by the scheduler, 5 budget too small or spent, 6 run in use, "
     "7 run failed, 130 interrupted (resumable).",

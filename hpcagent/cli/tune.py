@@ -74,7 +74,8 @@ def tune(
     Examples:
       hpcagent tune --lib openblas
       hpcagent tune --lib openblas --budget rounds=3 --budget wall=10m
-      hpcagent tune --lib openblas --openblas-prefix /opt/openblas --workload mine.yaml
+      hpcagent tune --lib openblas --openblas-prefix /opt/openblas
+      hpcagent tune --lib openblas --workload mine.yaml
       hpcagent tune --lib openblas --model tuner.gguf
     """
     load_card(lib)

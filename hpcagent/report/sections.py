@@ -76,8 +76,9 @@ def routines(summary: RunSummary) -> Section:
     rows = [_routine(case) for case in summary.cases]
     note = (
         "Median and interval of the paired ratios (time of the default over time of the "
-        f"{_other(summary).lower()}). The intervals are per routine, not adjusted for looking at "
-        "several."
+        f"{_other(summary).lower()}). Each interval covers with "
+        f"{wording.coverage(min(case.coverage for case in summary.cases))} for its routine alone; "
+        "they are not adjusted for looking at several."
     )
     return Section(
         "Per routine",

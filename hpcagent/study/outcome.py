@@ -175,6 +175,7 @@ def _case(
         weight=case.weight,
         default_s=_middle(before),
         best_s=best_s,
+        coverage=speedup.coverage,
         speedup=speedup.speedup,
         low=speedup.low,
         high=speedup.high,
@@ -250,7 +251,7 @@ def _failures(state: TuneState) -> tuple[tuple[str, Failure], ...]:
 def _model(known: Knowledge, best: Config | None) -> ModelSummary:
     state = known.state
     calls = state.calls
-    valid = sum(1 for call in calls if call.get("verdict") == "valid")
+    valid = sum(1 for call in calls if call.get("verdict") == "accepted")
     measured = 0
     bests = False
     if state.done("feasibility") is not None and known.library is not None:

@@ -12,7 +12,8 @@ class CaseSummary:
     """One routine and shape of the workload in the confirmation (or in the last round before it).
 
     `speedup`, `low`, `high`: time of the default over time of the winner, median and interval of
-    the paired ratios. `default_cv`, `best_cv`: standard deviation over mean of the process times.
+    the paired ratios, which covers with probability `coverage` (for each case alone).
+    `default_cv`, `best_cv`: standard deviation over mean of the process times.
     `ratios` holds the speed-up of every pair, `gflops` that of the winner (None: no count known).
     """
 
@@ -23,6 +24,7 @@ class CaseSummary:
     speedup: float
     low: float
     high: float
+    coverage: float
     default_cv: float
     best_cv: float
     ratios: tuple[float, ...]

@@ -1,0 +1,209 @@
+"""The command line as a user meets it: help, bad input, dry run, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mainjob import Bench, make_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """It ended with `code` and one line on standard error that holds all the words."""
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_help_teaches_and_fits_80_columns(bench: Bench) -> None:
+    for words in (["--help"], ["tune", "--help"], ["resume", "--help"], ["status", "-h"]):
+        done = bench.hpcagent(*words)
+        assert done.returncode == 0
+        assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "Exit codes" in bench.hpcagent("--help").stdout
+    assert "hpcagent tune --lib openblas --budget" in bench.hpcagent("tune", "--help").stdout
+
+
+def test_help_imports_nothing_heavy(bench: Bench) -> None:
+    code = (
+        "import sys\nfrom hpcagent.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'pydantic', 'llama_cpp', 'matplotlib', 'jinja2', 'rich', 'yaml', 'sh'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=bench.env, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_unknown_things_are_named(bench: Bench) -> None:
+    one_line(bench.hpcagent("tune", "--lib", "mkl"), 2, "unknown library 'mkl'", "openblas")
+    one_line(bench.tune("--strategy", "magic"), 2, "'magic'", "surrogate")
+    one_line(bench.tune("--scheduler", "lsf"), 2, "'lsf'", "local")
+    one_line(bench.hpcagent("resume", "nowhere"), 2, "nowhere")
+    assert not bench.run.exists()
+
+
+@pytest.mark.parametrize(
+    ("budget", "code", "words"),
+    [
+        ("rounds=0", 5, "at least one round"),
+        ("wall=0", 5, "nothing can be done"),
+        ("rounds=2.5", 2, "whole number"),
+        ("rounds=-1", 2, "not a number"),
+        ("rounds=99999", 2, "up to 1000"),
+        ("hours=2", 2, "rounds=N, core-hours=X or wall=30m"),
+        ("core-hours=2h", 2, "not a number"),
+        ("wall=$(id)", 2, "not a number"),
+    ],
+)
+def test_bad_budgets(bench: Bench, budget: str, code: int, words: str) -> None:
+    one_line(bench.tune("--budget", budget), code, words)
+    assert not bench.run.exists()
+
+
+def test_bad_models(bench: Bench) -> None:
+    missing = bench.folder / "none.gguf"
+    one_line(bench.tune("--model", str(missing)), 3, "none.gguf", "no such file")
+    text = bench.folder / "text.gguf"
+    text.write_text("this is not a model")
+    one_line(bench.tune("--model", str(text)), 3, "text.gguf", "GGUF")
+    one_line(bench.tune("--model", str(bench.folder)), 3, "not a regular file")
+    one_line(bench.tune("--strategy", "model"), 2, "--model FILE")
+    assert not bench.run.exists()
+
+
+def test_a_bad_workload_names_file_line_and_field(bench: Bench) -> None:
+    (bench.folder / "mix.yaml").write_text("cases:\n  - {routine: dgemm, m: -1, n: 2, k: 3}\n")
+    one_line(bench.tune(), 2, "mix.yaml:2: m: -1")
+    (bench.folder / "mix.yaml").write_text("cases:\n  - {routine: zgemm3m, m: 1}\n")
+    one_line(bench.tune(), 2, "mix.yaml:2: routine", "zgemm3m")
+    assert not bench.run.exists()
+
+
+def test_bad_values(bench: Bench) -> None:
+    one_line(bench.tune("--openblas-prefix", "/no/such\nplace"), 2, "control characters")
+    one_line(bench.tune("--openblas-prefix", "/no/such"), 3, "/no/such")
+    (bench.folder / "hpcagent.toml").write_text("confirm_pairs = 5\n")
+    one_line(bench.tune(), 2, "confirm_pairs", "at least 9")
+
+
+def test_an_unusable_run_directory(bench: Bench) -> None:
+    (bench.folder / "file").write_text("x")
+    words = ["tune", "--lib", "openblas", "--run-dir"]
+    one_line(bench.hpcagent(*words, str(bench.folder / "file")), 3, "file")
+    full = bench.folder / "full"
+    full.mkdir()
+    (full / "mine").write_text("precious")
+    one_line(bench.hpcagent(*words, str(full)), 3, "full")
+    assert (full / "mine").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_run_directory_without_permission(bench: Bench) -> None:
+    bench.folder.chmod(0o500)
+    try:
+        one_line(bench.tune(), 3, "run")
+    finally:
+        bench.folder.chmod(0o700)
+
+
+def test_no_compiler_is_told_before_a_run_is_made(bench: Bench) -> None:
+    empty = bench.folder / "bin"
+    empty.mkdir()
+    for name in ("make", "bash", "sh"):
+        found = shutil.which(name)
+        assert found is not None
+        (empty / name).symlink_to(found)
+    poor = Bench(bench.folder, {**bench.env, "PATH": str(empty)})
+    one_line(poor.tune(), 3, "no C compiler", "build-essential")
+    (empty / "make").unlink()
+    one_line(poor.tune(), 3, "make is missing")
+    assert not bench.run.exists()
+
+
+def test_dry_run_shows_everything_and_does_nothing(bench: Bench) -> None:
+    before = sorted(bench.folder.rglob("*"))
+    done = bench.tune("--dry-run")
+    assert done.returncode == 0, done.stderr
+    for name in ("collect.py", "worker.py", "job.sh", "driver.c", "Makefile", "workload.txt"):
+        assert f"-- {name}" in done.stdout
+    assert "submit to local" in done.stdout
+    data = json.loads(bench.tune("--dry-run", "--json").stdout)
+    purposes = [unit["purpose"] for unit in data["units"]]
+    assert purposes == ["probe", "build", "feasibility", "round-1", "confirm"]
+    assert "int main" in data["units"][1]["files"]["driver.c"]
+    assert sorted(bench.folder.rglob("*")) == before
+
+
+def test_dry_run_also_checks_its_input(bench: Bench) -> None:
+    (bench.folder / "mix.yaml").write_text("cases: 3\n")
+    one_line(bench.tune("--dry-run"), 2, "mix.yaml:1")
+
+
+def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:
+    command = " ".join(map(repr, bench.argv(*bench.tune_words("--dry-run"))))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1"], cwd=bench.folder, env=bench.env,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.openblas
+def test_a_budget_too_small_for_one_round(bench: Bench) -> None:
+    one_words = ["--budget", "core-hours=0.000001"]
+    done = bench.tune(*one_words)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "too small for one round" in done.stdout
+    assert not [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "round-1"]
+
+
+@pytest.mark.openblas
+def test_no_usable_library_under_the_prefix(bench: Bench) -> None:
+    (bench.folder / "empty").mkdir()
+    done = bench.tune("--openblas-prefix", str(bench.folder / "empty"))
+    assert done.returncode == 3
+    assert "no usable OpenBLAS under" in done.stdout
+    broken = bench.folder / "broken" / "lib"
+    broken.mkdir(parents=True)
+    (broken / "libopenblas.so").write_text("not a library")
+    shutil.rmtree(bench.run)
+    done = bench.tune("--openblas-prefix", str(broken.parent))
+    assert done.returncode == 3
+    assert "libopenblas.so" in "".join(done.stdout.split())
+
+
+@pytest.mark.openblas
+def test_a_full_disk_keeps_what_was_there(bench: Bench) -> None:
+    """A file-size limit stands in for the full disk: writing fails with an error, not a signal."""
+    assert bench.tune("--budget", "rounds=1").returncode == 0
+    lines = (bench.run / "journal.jsonl").read_text().splitlines(keepends=True)
+    kept = "".join(lines[: len(lines) // 2])
+    (bench.run / "journal.jsonl").write_text(kept)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + 10, len(kept) + 10))
+
+    done = subprocess.run(
+        bench.argv("resume", str(bench.run)), cwd=bench.folder, env=bench.env,
+        capture_output=True, text=True, preexec_fn=limit, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (bench.run / "journal.jsonl").read_text() == kept
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
