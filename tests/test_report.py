@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import resource
 import unicodedata
@@ -473,6 +474,8 @@ def test_terminal_names_the_next_step() -> None:
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "running"])
 def test_markdown_is_as_recorded(name: str) -> None:
     made = markdown.markdown(RUNS[name](), FIGURES)
+    if os.environ.get("HPCAGENT_UPDATE_GOLDEN"):
+        (GOLDEN / f"{name}.md").write_text(made, encoding="utf-8")
     assert made == (GOLDEN / f"{name}.md").read_text(encoding="utf-8")
 
 
