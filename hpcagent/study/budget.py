@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from hpcagent.records import Resources
 from hpcagent.study.state import TuneState, Unit
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a unit would take: the core-hours it reserves and the seconds it should last."""
+
+    core_hours: float
+    seconds: float
+
+    def __add__(self, other: Need) -> Need:
+        return Need(self.core_hours + other.core_hours, self.seconds + other.seconds)
 
 
 def core_hours(unit: Unit) -> float:
@@ -25,24 +36,20 @@ def elapsed_s(state: TuneState, now_utc: str) -> float:
     return max(0.0, (_time(now_utc) - _time(state.created_utc)).total_seconds())
 
 
-def refused(
-    state: TuneState, next_unit: Resources, kept_for_later: Resources, now_utc: str
-) -> str | None:
-    """Why the next unit does not fit into what is left, when `kept_for_later` must fit as well."""
+def refused(state: TuneState, need: Need, now_utc: str) -> str | None:
+    """Why this need (of the next unit and what must follow) does not fit into what is left."""
     settings = state.settings
-    wanted = next_unit.core_hours + kept_for_later.core_hours
     left = settings.core_hours - spent_core_hours(state)
-    if settings.core_hours and wanted > left:
+    if settings.core_hours and need.core_hours > left:
         return (
-            f"{left:.3g} core-hours are left, the next unit and the confirmation "
-            f"reserve {wanted:.3g}"
+            f"{max(0.0, left):.3g} core-hours are left, the next unit and the confirmation "
+            f"reserve {need.core_hours:.3g}"
         )
-    seconds = next_unit.walltime_s + kept_for_later.walltime_s
     left_s = settings.wall_s - elapsed_s(state, now_utc)
-    if settings.wall_s and seconds > left_s:
+    if settings.wall_s and need.seconds > left_s:
         return (
             f"{max(0.0, left_s) / 60:.3g} minutes are left, the next unit and the confirmation "
-            f"may take {seconds / 60:.3g}"
+            f"take about {need.seconds / 60:.3g}"
         )
     return None
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpcagent.study import budget
+from hpcagent.study import budget, units
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase
 
 # The share of the planned processes that are run: challengers are dropped early. Seen in tuning
 # runs on two cores; only the estimate of the time left rests on it.
 _USED_SHARE = 0.7
-_CONFIRM_PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ def _left_s(known: Knowledge, processes: int) -> float:
     state, settings = known.state, known.state.settings
     if state.closed is not None:
         return 0.0
-    a_round = (1 + settings.challengers) * (1 + settings.max_pairs) * known.process_s * _USED_SHARE
-    confirm = _CONFIRM_PROCESSES * (1 + settings.confirm_pairs) * known.process_s
+    a_round = units.round_seconds(known, settings.challengers) * _USED_SHARE
+    confirm = units.confirmation_seconds(known)
     rounds = 0 if "search_ended" in state.decisions else settings.rounds - len(state.rounds)
     if state.done("confirm") is not None:
         confirm = 0.0

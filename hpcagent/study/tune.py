@@ -136,7 +136,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     confirm = units.confirmation_plan(known, known.best.config, folder)
     likely = tuple(known.space.points()[: settings.challengers])
     size = units.round_plan(known, index, likely, folder)
-    problem = budget.refused(state, size.resources, confirm.resources, now_utc)
+    problem = budget.refused(state, size.need + confirm.need, now_utc)
     if problem is not None:
         if index == 1:
             return Close("failed", f"the budget is too small for one round: {problem}", 5)

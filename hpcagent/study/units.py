@@ -20,6 +20,7 @@ from hpcagent.probe import collect
 from hpcagent.probe.machine import peak_gflops
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Config, Resources
+from hpcagent.study.budget import Need
 from hpcagent.study.knowledge import Knowledge
 
 PROBE_WALLTIME_S = 600
@@ -31,12 +32,20 @@ HANG_FLOOR_S = 60
 
 @dataclass(frozen=True)
 class Plan:
-    """A unit that could be submitted: `spec` is journaled with the intent."""
+    """A unit that could be submitted: `spec` is journaled with the intent.
+
+    `expected_s` is what it should last; the wall time of `resources` is what it may last.
+    """
 
     kind: str
     purpose: str
     resources: Resources
     spec: Mapping[str, Any]
+    expected_s: float = 0.0
+
+    @property
+    def need(self) -> Need:
+        return Need(self.resources.core_hours, self.expected_s)
 
 
 def probe_plan(state_cores: int, prefix: str, embedded: str | None) -> Plan:
@@ -88,19 +97,29 @@ def round_plan(known: Knowledge, index: int, challengers: Sequence[Config], fold
     """The incumbent and its challengers, interleaved."""
     reference = known.best.config
     spec = _measuring(known, "paired", reference, challengers, folder, seed=index)
-    cycles = 1 + known.state.settings.max_pairs
-    spec["budget_s"] = math.ceil(cycles * (1 + len(challengers)) * known.process_s * 1.5 + 10)
+    expected_s = round_seconds(known, len(challengers))
+    spec["budget_s"] = math.ceil(1.5 * expected_s + 10)
     spec["round"] = index
-    return Plan("round", f"round-{index}", _measuring_resources(known, spec), spec)
+    return Plan("round", f"round-{index}", _measuring_resources(known, spec), spec, expected_s)
+
+
+def round_seconds(known: Knowledge, challengers: int) -> float:
+    """What a round lasts when no challenger is dropped."""
+    return (1 + known.state.settings.max_pairs) * (1 + challengers) * known.process_s
 
 
 def confirmation_plan(known: Knowledge, winner: Config, folder: str) -> Plan:
     """Default and winner, a fixed number of fresh pairs, in an allocation of their own."""
     default = known.unpruned.default
     spec = _measuring(known, "fixed", default, [winner], folder, seed=1_000_003)
-    pairs = known.state.settings.confirm_pairs
-    spec["budget_s"] = math.ceil((pairs + 1) * 2 * known.process_s * 4 + 30)
-    return Plan("round", "confirm", _measuring_resources(known, spec), spec)
+    expected_s = confirmation_seconds(known)
+    # Too few pairs make no claim: a busy node must not be the reason.
+    spec["budget_s"] = math.ceil(4 * expected_s + 30)
+    return Plan("round", "confirm", _measuring_resources(known, spec), spec, expected_s)
+
+
+def confirmation_seconds(known: Knowledge) -> float:
+    return (1 + known.state.settings.confirm_pairs) * 2 * known.process_s
 
 
 def unit_files(

@@ -1,0 +1,314 @@
+"""The decisions of a run that the real main job does not come to: outages, failures, budgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcagent.errors import RunFailed
+from hpcagent.measure.results import Run
+from hpcagent.records import Event, Failure, JobState, JobStatus, Param, Resources
+from hpcagent.search.space import Space
+from hpcagent.study import budget, desk, tune, units
+from hpcagent.study.knowledge import Knowledge, judge_feasibility
+from hpcagent.study.rundir import create_run, unit_name
+from hpcagent.study.settings import TuneSettings
+from hpcagent.study.state import TuneState, Unit, fold
+
+FACTS = json.loads(
+    (Path(__file__).parent / "fixtures/probe/recorded-debian12-node1-icelake.json").read_text()
+)
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> str:
+    return (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def settings(**changes: Any) -> TuneSettings:
+    values: dict[str, Any] = {
+        "app": "openblas", "seed": 1, "scheduler": "local", "strategy": "surrogate",
+        "rounds": 3, "challengers": 2, "cores": 2,
+    }  # fmt: skip
+    return TuneSettings(**{**values, **changes})
+
+
+def state(**changes: Any) -> TuneState:
+    wanted = {k: changes.pop(k) for k in list(changes) if k in TuneSettings.__dataclass_fields__}
+    base = TuneState(settings(**wanted), created_utc=at(0), version="1", last_utc=at(0))
+    return replace(base, **changes)
+
+
+def unit(purpose: str, kind: str = "round", **changes: Any) -> Unit:
+    base = Unit(
+        unit_name("run", len(purpose)), kind, purpose, 1, Resources(60), {}, at(0),
+        job_id="7", submitted_utc=at(0),
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def failed(purpose: str, stage: str = "scheduler", kind: str = "lost", **changes: Any) -> Unit:
+    return unit(purpose, finished=True, failure=Failure(stage, kind, "why"), **changes)
+
+
+def step(of: TuneState, embedded: str | None = None) -> tune.Step:
+    return tune.next_step(Knowledge(of), at(10), embedded, lambda u: f"/runs/x/work/{u.name}")
+
+
+# --- what comes next ------------------------------------------------------------------------------
+
+
+def test_the_probe_comes_first_and_is_tried_twice() -> None:
+    first = step(state(), embedded="/pkg/lib.so")
+    assert isinstance(first, tune.Submit)
+    assert first.plan.purpose == "probe"
+    assert first.plan.spec["extra_libraries"] == ["/pkg/lib.so"]
+    again = step(state(units=(failed("probe"),)))
+    assert isinstance(again, tune.Submit)
+    end = step(state(units=(failed("probe"), failed("probe"))))
+    assert isinstance(end, tune.Close)
+    assert (end.outcome, end.exit_code) == ("failed", 7)
+    assert "scheduler.lost" in end.text
+
+
+def test_a_build_that_fails_is_not_tried_again() -> None:
+    end = step(state(facts=FACTS, units=(failed("build", "compile", "driver"),)))
+    assert isinstance(end, tune.Close)
+    assert end.exit_code == 7
+    assert "compile.driver" in end.text
+
+
+def no_libraries() -> dict[str, Any]:
+    return {**FACTS, "libraries": []}
+
+
+def test_without_an_openblas_the_packaged_one_is_fetched_once() -> None:
+    assert isinstance(step(state(facts=no_libraries())), tune.InstallEmbedded)
+    fetched = {"embedded": {"what": "embedded", "path": "/pkg/libscipy_openblas.so"}}
+    probe = step(state(facts=no_libraries(), decisions=fetched))
+    assert isinstance(probe, tune.Submit)
+    assert probe.plan.purpose == "probe-embedded"
+    assert probe.plan.spec["extra_libraries"] == ["/pkg/libscipy_openblas.so"]
+    done = (unit("probe-embedded", "probe", finished=True),)
+    end = step(state(facts=no_libraries(), decisions=fetched, units=done))
+    assert isinstance(end, tune.Close)
+    assert end.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"prefix": "/opt/blas"}, "/opt/blas"), ({"scheduler": "slurm"}, "--openblas-prefix")],
+)
+def test_a_library_must_be_named_where_none_may_be_packaged(
+    changes: dict[str, str], words: str
+) -> None:
+    end = step(state(facts=no_libraries(), **changes))
+    assert isinstance(end, tune.Close)
+    assert end.exit_code == 3
+    assert words in end.text
+
+
+def test_no_compiler_on_the_node() -> None:
+    end = step(state(facts={**FACTS, "compilers": []}))
+    assert isinstance(end, tune.Close)
+    assert end.exit_code == 3
+    assert "no C compiler" in end.text
+
+
+def test_a_workload_larger_than_the_memory_is_refused_before_anything_is_built() -> None:
+    row = {"routine": "dgemm", "m": 10**6, "n": 10**6, "k": 1, "transa": "N", "transb": "N",
+           "weight": 1.0}  # fmt: skip
+    end = step(state(facts=FACTS, workload=(row,), workload_source="big.yaml"))
+    assert isinstance(end, tune.Close)
+    assert end.exit_code == 2
+    assert end.text.startswith("big.yaml: dgemm_1000000x1000000x1 needs")
+
+
+def test_a_build_plan_is_the_same_every_time() -> None:
+    known, again = Knowledge(state(facts=FACTS)), Knowledge(state(facts=FACTS))
+    assert units.build_plan(known) == units.build_plan(again)
+
+
+# --- feasibility ----------------------------------------------------------------------------------
+
+
+def core_run(name: str, core: str, objective: float = 0.0, **changes: Any) -> Run:
+    base = Run(name, 1, 0, "ok", {"k": 1.0}, objective, {"core": core}, 0)
+    return replace(base, **changes)
+
+
+def judged(*runs: Run) -> dict[str, tuple[str | None, str | None]]:
+    values = ("Haswell", "Zen", "SkylakeX", "Nano")
+    space = Space((Param("core", "categorical", values, "Haswell"),))
+    probes = {v: {"param": "core", "value": v, "readback": "core"} for v in values[1:]}
+    probed = unit("feasibility", "probe", spec={"probes": probes}, runs=runs)
+    found = judge_feasibility(probed, "Haswell", space)
+    return {p.value: (p.failure.id if p.failure else None, p.alias_of) for p in found}
+
+
+def test_feasibility_tells_crashes_aliases_and_slow_ones_apart() -> None:
+    found = judged(
+        core_run("Haswell", "Haswell"),
+        core_run("Zen", "Haswell"),
+        core_run("SkylakeX", "", status="failed", objective=None, signal=4, exit=None),
+        core_run("Nano", "Nano", objective=1.2),
+    )
+    assert found["Zen"] == (None, "Haswell")
+    assert found["SkylakeX"] == ("run.illegal_instruction", None)
+    assert found["Nano"] == ("run.clearly_slower", None)
+
+
+def test_a_value_within_a_factor_of_three_stays() -> None:
+    found = judged(core_run("Haswell", "haswell"), core_run("Zen", "ZEN", objective=1.0))
+    assert found["Zen"] == (None, None)
+    assert found["Nano"] == ("run.not_measured", None)
+
+
+def test_two_names_for_the_same_unlisted_core_are_one() -> None:
+    found = judged(
+        core_run("Haswell", "Haswell"), core_run("Zen", "Generic"), core_run("Nano", "generic")
+    )
+    assert found["Zen"] == (None, None)
+    assert found["Nano"] == (None, "Zen")
+
+
+# --- budget ---------------------------------------------------------------------------------------
+
+
+def test_core_hours_are_reserved_and_then_settled() -> None:
+    asked = Resources(3600, cpus_per_task=4)
+    out = unit("round-1", resources=asked)
+    assert budget.core_hours(out) == 4.0
+    assert budget.core_hours(replace(out, finished=True, job_seconds=900)) == 1.0
+    assert budget.core_hours(replace(out, finished=True, job_seconds=90000)) == 4.0
+
+
+def test_the_next_unit_must_leave_room_for_the_confirmation() -> None:
+    spent = unit("x", resources=Resources(3600), finished=True, job_seconds=1800)
+    with_limit = state(core_hours=1.0, units=(spent,))
+    quarter = budget.Need(0.25, 900)
+    assert budget.refused(with_limit, quarter + quarter, at(0)) is None
+    words = budget.refused(with_limit, quarter + budget.Need(0.26, 900), at(0))
+    assert words is not None
+    assert "0.5 core-hours are left" in words
+
+
+def test_wall_time_counts_from_the_start() -> None:
+    limited = state(wall_s=100.0)
+    both = budget.Need(0, 50) + budget.Need(0, 50)
+    assert budget.refused(limited, both, at(0)) is None
+    assert "minutes are left" in (budget.refused(limited, both, at(1)) or "")
+    assert budget.refused(limited, both, at(-50)) is None, "a clock that stepped back"
+
+
+# --- the desk: what the scheduler says, and when it says nothing ----------------------------------
+
+
+class Telling:
+    """A scheduler that tells what the test put in; the outages of real ones."""
+
+    def __init__(self, *statuses: JobStatus, names: Sequence[str] = ()) -> None:
+        self.statuses = {status.id: status for status in statuses}
+        self.names = list(names)
+        self.cancelled: list[str] = []
+
+    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+        return {i: self.statuses[i] for i in ids if i in self.statuses}
+
+    def find(self, name: str) -> list[str]:
+        return self.names
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        self.cancelled += ids
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    return create_run("tune", "1", tmp_path)
+
+
+def look(run, scheduler: Telling, of: Unit, seconds: float) -> desk.Seen:
+    return desk.look(scheduler, run, of, NOW + timedelta(seconds=seconds))  # type: ignore[arg-type]
+
+
+def test_absent_is_not_finished(run) -> None:
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    first = look(run, Telling(), out, 0)
+    assert (first.state, first.collected) == (JobState.UNKNOWN, None)
+    recorded = replace(out, job_state=JobState.UNKNOWN, state_utc=at(0))
+    assert look(run, Telling(), recorded, 299).collected is None
+    lost = look(run, Telling(), recorded, 301)
+    assert lost.state is JobState.LOST
+    assert lost.collected is not None
+    assert lost.collected.failure is not None
+    assert lost.collected.failure.id == "scheduler.lost"
+
+
+def test_completed_without_its_marker_gets_a_grace(run) -> None:
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    said = Telling(JobStatus("7", JobState.COMPLETED, "COMPLETED"))
+    assert look(run, said, out, 0).collected is None
+    recorded = replace(out, job_state=JobState.COMPLETED, state_utc=at(0))
+    assert look(run, said, recorded, 89).collected is None
+    late = look(run, said, recorded, 91)
+    assert late.collected is not None
+    assert late.collected.failure is not None
+
+
+def test_a_job_that_timed_out_keeps_what_it_measured(run) -> None:
+    out = unit("round-1", spec={"weights": {"k": 1.0}, "reference": "a"})
+    folder = run.make_unit(out.name)
+    line = {"config": "a", "pair": 1, "order": 0, "t_utc": at(1), "samples": {"k": [0.5]},
+            "check": {"passed": True, "residuals": {}, "message": ""}, "readback": {},
+            "exit": 0, "signal": None, "load": {}, "status": "ok"}  # fmt: skip
+    (folder / "result.jsonl").write_text(json.dumps(line) + "\n" + '{"config": "a", "pa')
+    (folder / "err").write_text("slurmstepd: killed\n")
+    seen = look(run, Telling(JobStatus("7", JobState.TIMEOUT, "TIMEOUT")), out, 0)
+    assert seen.collected is not None
+    assert [r.medians for r in seen.collected.runs] == [{"k": 0.5}]
+    assert seen.collected.failure is not None
+    assert seen.collected.failure.id == "scheduler.timeout"
+    assert "slurmstepd: killed" in seen.collected.failure.evidence
+
+
+def test_the_marker_is_believed_before_the_scheduler(run) -> None:
+    out = unit("probe", "probe", spec={})
+    folder = run.make_unit(out.name)
+    (folder / "facts.json").write_text(json.dumps({"schema": 1}))
+    done = {"exit": 0, "finished_utc": at(1), "host": "n", "boot_id": "b"}
+    (folder / "done.json").write_text(json.dumps(done))
+    seen = look(run, Telling(JobStatus("7", JobState.RUNNING, "R")), out, 0)
+    assert seen.collected is not None
+    assert seen.collected.facts == {"schema": 1}
+    (folder / "facts.json").write_text("{")
+    spoilt = look(run, Telling(), out, 0).collected
+    assert spoilt is not None
+    assert spoilt.failure is not None
+
+
+def test_one_job_of_the_name_is_adopted_and_surplus_ones_are_cancelled(tmp_path: Path) -> None:
+    scheduler = Telling(names=["12", "11"])
+    answer = desk.adopt_or_submit(scheduler, unit("round-1"), tmp_path, may_exist=True)  # type: ignore[arg-type]
+    assert getattr(answer, "job_id", "") == "11"
+    assert scheduler.cancelled == ["12"]
+
+
+# --- the fold -------------------------------------------------------------------------------------
+
+
+def test_a_journal_that_does_not_open_a_run_is_refused() -> None:
+    with pytest.raises(RunFailed, match="run_opened"):
+        fold([])
+    with pytest.raises(RunFailed, match="run_opened"):
+        fold([Event(1, at(0), "facts", {"raw": {}})])
+
+
+def test_settings_of_another_version_are_refused_by_name() -> None:
+    with pytest.raises(RunFailed, match="colour"):
+        TuneSettings.from_json({**settings().to_json(), "colour": "red"})
