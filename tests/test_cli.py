@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -113,13 +112,11 @@ def test_an_unusable_run_directory(bench: Bench) -> None:
     assert (full / "mine").read_text() == "precious"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_run_directory_without_permission(bench: Bench) -> None:
-    bench.folder.chmod(0o500)
-    try:
-        one_line(bench.tune(), 3, "run")
-    finally:
-        bench.folder.chmod(0o700)
+def test_a_run_directory_that_cannot_be_written(bench: Bench) -> None:
+    """/proc takes no new folders, not even from root."""
+    one_line(bench.hpcagent("tune", "--lib", "openblas", "--run-dir", "/proc/run"), 3, "/proc/run")
+    runs = Bench(bench.folder, {**bench.env, "HPCAGENT_RUNS": "/proc/runs"})
+    one_line(runs.hpcagent("tune", "--lib", "openblas"), 3, "/proc/runs")
 
 
 def test_no_compiler_is_told_before_a_run_is_made(bench: Bench) -> None:
@@ -207,3 +204,23 @@ def test_a_full_disk_keeps_what_was_there(bench: Bench) -> None:
     assert "Traceback" not in done.stderr
     assert (bench.run / "journal.jsonl").read_text() == kept
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+
+
+HOSTILE = "-a b'c\"$(touch pwned)`touch pwned`;touch pwned&#é"
+
+
+@pytest.mark.openblas
+def test_hostile_folder_names_run_nothing_of_theirs(tmp_path: Path) -> None:
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    bench = make_bench(folder)
+    done = bench.tune("--budget", "rounds=1")
+    assert done.returncode == 0, done.stderr
+    assert bench.events()[-1]["data"]["outcome"] in ("improved", "nothing better")
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_control_characters_in_a_folder_name_are_refused(bench: Bench) -> None:
+    words = ["tune", "--lib", "openblas", "--run-dir", str(bench.folder / "a\nb")]
+    one_line(bench.hpcagent(*words), 2, "--run-dir", "control characters")
+    assert not list(bench.folder.glob("a*"))

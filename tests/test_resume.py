@@ -20,7 +20,7 @@ from hpcagent.study.state import fold
 
 pytestmark = pytest.mark.openblas
 
-STEPS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,ftruncate"
+STEPS = "write,fsync,fdatasync,rename,renameat,renameat2,link,linkat,ftruncate"
 
 
 def assert_whole(bench: Bench) -> None:
@@ -55,7 +55,7 @@ def assert_whole(bench: Bench) -> None:
 @pytest.mark.strace
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_killed_at_every_durable_step(tmp_path: Path) -> None:
-    """Process n is killed before its n-th fsync, rename or link; the next one takes over."""
+    """Process n is killed before its n-th write, fsync, rename or link; the next one takes over."""
     bench = make_bench(tmp_path)
     words = bench.tune_words("--budget", "rounds=1")
     killed = 0

@@ -1,17 +1,20 @@
 """What the user sees of a set-up, and programs that run with their output in a log."""
 
 import contextlib
+import ctypes
 import os
 import re
 import selectors
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from typing import IO, Callable, Dict, Iterator, List, Tuple
 
 PLAIN_INTERVAL_S = 15.0
 LIVE_INTERVAL_S = 0.2
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STEP = re.compile(r"\[\s*(\d+)/(\d+)\]|\[\s*(\d+)%\]")
 
 
@@ -79,11 +82,15 @@ def compile_detail(line: str) -> str:
     return "compiling %d/%d (%d %%)" % (step, steps, 100 * step // max(1, steps))
 
 
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
 class Runner:
     """Runs a program with its output in the log and its progress on the screen.
 
-    The children hold the file lock `lock` too: what outlives a killed set-up keeps the next one
-    waiting until it has ended.
+    A program dies with its set-up, however that ends. Until then it holds the file lock `lock`
+    too, so that the next set-up does not begin while it still writes.
     """
 
     def __init__(self, screen: Screen, log: str, lock: int) -> None:
@@ -102,6 +109,7 @@ class Runner:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self.lock,),
+                preexec_fn=die_with_parent,
             )
             try:
                 lines = []

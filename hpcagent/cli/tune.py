@@ -89,7 +89,9 @@ def tune(
     make_scheduler(settings.scheduler)
     if settings.scheduler == "local":
         _require_build_tools()
-    root = runs_root({**os.environ, "HPCAGENT_RUNS": configured.runs})
+    root = Path(clean(runs_root({**os.environ, "HPCAGENT_RUNS": configured.runs}), "runs folder"))
+    if run_dir is not None:
+        clean(run_dir.absolute(), "--run-dir")
     run = create_run("tune", __version__, root, run_dir)
     open_tune(run, settings, __version__)
     if not as_json:
