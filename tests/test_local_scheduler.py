@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -269,7 +270,7 @@ time.sleep(300)
 
 @pytest.mark.usefixtures("hasty")
 def test_what_ignores_sigterm_in_a_group_of_its_own_goes_too(box: Box) -> None:
-    job_id = box.submit(f"{sys.executable} -c '{STUBBORN}' & wait")
+    job_id = box.submit(f"{shlex.quote(sys.executable)} -c '{STUBBORN}' & wait")
     child = box.work / "job" / "child"
     until(lambda: child.exists() and child.read_text().endswith("\n"))
     who = local_shepherd.identify(int(child.read_text()))

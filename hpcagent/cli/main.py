@@ -65,7 +65,9 @@ def group() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a documented code."""
     try:
-        code = group.main(args=None if argv is None else list(argv), standalone_mode=False)
+        code = group.main(
+            args=None if argv is None else list(argv), prog_name="hpcagent", standalone_mode=False
+        )
     except click.exceptions.Abort:
         code = INTERRUPTED
     except click.ClickException as error:

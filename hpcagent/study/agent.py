@@ -58,6 +58,7 @@ class Agent:
         self._known = Knowledge(self._state)
         self._own: set[str] = set()
         self._stop_asked = False
+        self._first_look = True
 
     @property
     def state(self) -> TuneState:
@@ -74,8 +75,11 @@ class Agent:
         """Do one thing. Raises SchedulerRefused, EnvironmentProblem, Fenced."""
         if self._state.closed is not None:
             return Turn("the run is closed", closed=True)
-        for request in inbox.pending(self._run.path, self._note_bad_request):
-            done = self._serve(request)
+        requests = inbox.pending(self._run.path, self._note_bad_request)
+        first_look, self._first_look = self._first_look, False
+        # A cancellation is not kept waiting behind other requests.
+        for request in sorted(requests, key=lambda r: r.type != "cancel"):
+            done = self._serve(request, stale=first_look)
             if done is not None:
                 return done
         unit = self._state.open_unit
@@ -102,7 +106,8 @@ class Agent:
 
     # --- requests from other processes ---------------------------------------------------------
 
-    def _serve(self, request: inbox.Request) -> Turn | None:
+    def _serve(self, request: inbox.Request, stale: bool) -> Turn | None:
+        """Serve a request; a stop that is `stale` was meant for an agent that is gone."""
         served = any(advice.get("request") == request.id for advice in self._state.advice)
         if not served:
             self._write("advice", {"request": request.id, "type": request.type, **request.data})
@@ -111,7 +116,7 @@ class Agent:
         inbox.consume(request)
         if request.type == "cancel":
             return Turn("cancelled", closed=True)
-        if request.type == "stop":
+        if request.type == "stop" and not stale:
             self._stop_asked = True
             return Turn("stopped on request")
         return None

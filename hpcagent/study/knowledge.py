@@ -20,6 +20,7 @@ from hpcagent.measure.results import Run, failure_of
 from hpcagent.measure.statistics import Effect, effects
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.openblas import choose_library, parse_libraries
+from hpcagent.probe.rawfacts import RawFacts
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Trial
 from hpcagent.search.space import Space
 from hpcagent.study.state import TuneState, Unit
@@ -99,6 +100,20 @@ class Knowledge:
     @cached_property
     def rejected_libraries(self) -> tuple[tuple[str, str], ...]:
         return parse_libraries(self.facts)[1]
+
+    @cached_property
+    def library_files(self) -> frozenset[str]:
+        """The real names of the file that holds the library; empty where they are not known."""
+        path = self.needed_library().path
+        rows = [row for row in RawFacts(self.facts).records("libraries") if row.get("path") == path]
+        names = {str(row.get(key) or "") for row in rows for key in ("realpath", "loaded_path")}
+        return frozenset(names - {""})
+
+    @cached_property
+    def unset_here(self) -> tuple[str, ...]:
+        """Settings of the library in the user's environment, which no measurement sees."""
+        found = RawFacts(self.facts).table("environment")
+        return tuple(f"{name}={found[name]}" for name in self.card.unset if found.get(name))
 
     def needed_library(self) -> Library:
         if self.library is None:

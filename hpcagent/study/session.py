@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from hpcagent import plugins
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.errors import EnvironmentProblem, RunFailed
 from hpcagent.protocols import Scheduler
+from hpcagent.records import Event
 from hpcagent.study.agent import Agent
 from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
@@ -43,9 +44,9 @@ def open_tune(run: RunDir, settings: TuneSettings, version: str) -> None:
 def opened(run: RunDir, publish: Publish) -> Iterator[Agent]:
     """The run's agent, with its lease held until the end of the block; RunInUse otherwise."""
     if not read_journal(run.journal).events:
-        raise EnvironmentProblem(f"{run.path}: the run was never opened; start a new one")
+        raise _never_opened(run)
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
-        settings = fold(journal.events[:1]).settings
+        settings = _folded(run, journal.events).settings
         proposer = Proposer(settings, run.llm_log)
         try:
             yield Agent(run, journal, make_scheduler(settings.scheduler), proposer, publish)
@@ -55,4 +56,18 @@ def opened(run: RunDir, publish: Publish) -> Iterator[Agent]:
 
 def read_state(run: RunDir) -> TuneState:
     """The state of a run as its journal has it now; reading needs no lease."""
-    return fold(read_journal(run.journal).events)
+    events = read_journal(run.journal).events
+    if not events:
+        raise _never_opened(run)
+    return _folded(run, events)
+
+
+def _folded(run: RunDir, events: Sequence[Event]) -> TuneState:
+    try:
+        return fold(events)
+    except RunFailed as error:
+        raise RunFailed(f"{run.path}: {error}") from None
+
+
+def _never_opened(run: RunDir) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{run.path}: the run was never opened; start a new one")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,19 +88,36 @@ def _is_round(unit: Unit) -> bool:
 
 
 def fold(events: Sequence[Event]) -> TuneState:
-    """The state after these events; RunFailed where the first one does not open a tune run."""
+    """The state after these events.
+
+    Raises RunFailed where the first one does not open a tune run, or one lacks what its type has.
+    """
     if not events or events[0].type != "run_opened":
         raise RunFailed("the journal does not begin with run_opened")
     first = events[0]
-    state = TuneState(
-        settings=TuneSettings.from_json(first.data["settings"]),
-        created_utc=first.t_utc,
-        version=str(first.data["version"]),
-        last_utc=first.t_utc,
-    )
+    with _naming(first):
+        state = TuneState(
+            settings=TuneSettings.from_json(first.data["settings"]),
+            created_utc=first.t_utc,
+            version=str(first.data["version"]),
+            last_utc=first.t_utc,
+        )
     for event in events[1:]:
-        state = replace(apply(state, event), last_utc=event.t_utc)
+        with _naming(event):
+            state = replace(apply(state, event), last_utc=event.t_utc)
     return state
+
+
+@contextmanager
+def _naming(event: Event) -> Iterator[None]:
+    """An event that was changed by hand is named, with what is wrong with it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFailed(
+            f"the journal is damaged: its event {event.seq} ({event.type}) cannot be used: "
+            f"{error!r}; restore journal.jsonl from a backup, or keep the events before it only"
+        ) from None
 
 
 def apply(state: TuneState, event: Event) -> TuneState:

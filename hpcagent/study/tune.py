@@ -109,11 +109,25 @@ def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
     build = known.state.done("build")
     if build is None:
         return _attempt(known.state, units.build_plan(known))
+    foreign = _foreign_library(known, build)
+    if foreign is not None:
+        return Close("failed", foreign, 3)
     if known.state.done("feasibility") is None:
         return _attempt(known.state, units.feasibility_plan(known, folder_of(build)))
     if known.space.size < 2:
         return Close("nothing better", "no parameter of this library acts here", 0)
     return None
+
+
+def _foreign_library(known: Knowledge, build: Unit) -> str | None:
+    """Why the built driver would measure another library than the one it was linked with."""
+    loaded = next((r.readback["library"] for r in build.runs if "library" in r.readback), "")
+    if not loaded or not known.library_files or loaded in known.library_files:
+        return None
+    return (
+        f"a program linked with {known.needed_library().path} loads {loaded} here: unset "
+        "LD_PRELOAD (or what else replaces it), or name that one with --openblas-prefix"
+    )
 
 
 def _attempt(state: TuneState, plan: units.Plan) -> Step:
