@@ -102,6 +102,17 @@ def test_threads_respect_the_build_and_the_quota() -> None:
     assert threads.values == ("1", "2", "3", "16")
 
 
+@pytest.mark.parametrize("threading", ["pthreads", "openmp"])
+@pytest.mark.parametrize("of", [machine(cores=2, cpu_quota_cores=1.0), machine(cores=1, smt=2)])
+def test_threads_are_tuned_where_the_default_is_more_than_the_cores(
+    of: Machine, threading: str
+) -> None:
+    """A quota of one core throttles the two threads that the library starts by itself."""
+    found = knobs(of, library(threading, default_threads=2))
+    threads = next(p for p in whole_space(found).params if p.name == "threads")
+    assert (threads.values, threads.default) == (("1", "2"), "2")
+
+
 def test_points_that_set_the_same_are_one() -> None:
     found = knobs(machine(cores=2), library(default_threads=2))
     whole = whole_space(found)

@@ -416,14 +416,36 @@ def test_headline_of_a_failed_run_says_why() -> None:
 def test_headline_of_an_unfinished_run_claims_nothing(make) -> None:
     said = text.headline(make())
     assert "phase: search" in said
-    assert "Best of 5 configurations so far 1.112x, not confirmed" in said
+    assert "Best of 4 candidates so far 1.112x, not confirmed" in said
 
 
 def test_nothing_better_without_a_confirmation_says_how_far_the_search_came() -> None:
     run = replace(nothing_better(), claim=None, cases=())
-    assert "the best of 9 configurations reached 1.171x in the search" in text.headline(run)
+    assert "the best of 8 candidates reached 1.171x in the search" in text.headline(run)
     alone = replace(run, trials=TRIALS[:1])
     assert "no other configuration gave a valid measurement" in text.headline(alone)
+
+
+def test_a_clear_candidate_without_a_claim_is_not_called_unclear() -> None:
+    why = "the candidate failed in the confirmation (run.timeout): timeout after 60 s"
+    run = replace(nothing_better(), claim=None, cases=(), outcome_text=why)
+    said = text.headline(run)
+    assert "1.171x in the search, but it was not confirmed: the candidate failed" in said
+    noisy = replace(run, trials=tuple(replace(t, spread=0.5) for t in TRIALS))
+    assert "not clearly faster than the default, so there was nothing" in text.headline(noisy)
+
+
+def test_too_wide_an_interval_is_no_reason_to_give_up() -> None:
+    wide = replace(CLAIM, speedup=2.27, low=0.912, high=3.782, improved=False)
+    assert "confirm_pairs" in text.terminal(replace(nothing_better(), claim=wide), 80)
+    assert "confirm_pairs" not in text.terminal(nothing_better(), 80)
+
+
+def test_a_failed_run_says_how_to_mend_it() -> None:
+    told = replace(failed_early(), failures=(), outcome_text="x" * 300 + " unset LD_PRELOAD")
+    assert text.headline(told).endswith("unset LD_PRELOAD")
+    assert "work/*/" not in text.terminal(told, 80)
+    assert "work/haprobeaaaaaaa/" in text.terminal(failed_early(), 80)
 
 
 # --- the terminal ---------------------------------------------------------------------------------

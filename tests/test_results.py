@@ -160,3 +160,14 @@ def test_done() -> None:
     assert parse_done(json.dumps(data)[:-1]) is None
     assert parse_done("{}") is None
     assert parse_done("[]") is None
+
+
+def test_values_that_no_journal_can_hold_spoil_their_line() -> None:
+    bad = line({"wall_s": 1.0}).replace('"wall_s": 1.0', '"wall_s": 1e999')
+    endless = line({"readback": {}}).replace('"readback": {}', '"readback": ' + "[" * 100_000)
+    residual = line().replace("7.25", "1e999")
+    runs = parse_results(line() + bad + endless + residual + line(), WEIGHTS)
+    assert [run.status for run in runs] == ["ok", "unreadable", "unreadable", "unreadable", "ok"]
+    whole = {"finished_utc": "x", "host": "n", "boot_id": "b"}
+    assert parse_done(json.dumps({**whole, "exit": 0}).replace(": 0", ": 1e999")) is None
+    assert parse_done("[" * 100_000) is None

@@ -312,3 +312,30 @@ def test_a_journal_that_does_not_open_a_run_is_refused() -> None:
 def test_settings_of_another_version_are_refused_by_name() -> None:
     with pytest.raises(RunFailed, match="colour"):
         TuneSettings.from_json({**settings().to_json(), "colour": "red"})
+
+
+def test_why_a_job_waits_is_passed_on(run) -> None:
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    said = Telling(JobStatus("7", JobState.QUEUED, "PENDING", None, "the queue does not run"))
+    assert look(run, said, out, 0).reason == "the queue does not run"
+
+
+def test_a_damaged_event_is_named() -> None:
+    opened = {"kind": "tune", "version": "1", "settings": settings().to_json()}
+    with pytest.raises(RunFailed, match=r"event 2 \(unit_intent\).*'unit'"):
+        fold([Event(1, at(0), "run_opened", opened), Event(2, at(1), "unit_intent", {})])
+    with pytest.raises(RunFailed, match=r"event 1 \(run_opened\)"):
+        fold([Event(1, at(0), "run_opened", {})])
+
+
+def test_facts_that_no_journal_can_hold_are_a_failed_probe(run) -> None:
+    out = unit("probe", "probe", spec={})
+    folder = run.make_unit(out.name)
+    done = {"exit": 0, "finished_utc": at(1), "host": "n", "boot_id": "b"}
+    (folder / "done.json").write_text(json.dumps(done))
+    for spoilt in ('{"schema": NaN}', "[" * 100_000):
+        (folder / "facts.json").write_text(spoilt)
+        seen = look(run, Telling(), out, 0).collected
+        assert seen is not None
+        assert seen.failure is not None
+        assert seen.failure.id == "environment.probe"

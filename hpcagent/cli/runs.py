@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shlex
 import shutil
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from hpcagent.cli.live import live, processes
 from hpcagent.cli.main import INTERRUPTED
-from hpcagent.errors import RunInUse
+from hpcagent.errors import HpcagentError, RunInUse
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
 from hpcagent.study import inbox
 from hpcagent.study.agent import exit_code
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.outcome import summarise
+from hpcagent.study.lease import Lease
+from hpcagent.study.outcome import phase, summarise
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir, list_runs, resolve, runs_root
 from hpcagent.study.session import opened, read_state
@@ -76,8 +80,9 @@ def report(run: str, as_json: bool, width: int | None) -> int:
     """Show the result of RUN and write report.md, report.html and the figures again."""
     found = resolve(run, os.environ)
     known = Knowledge(read_state(found))
-    publish(found, known)
     show(found, summarise(found, known), as_json, width)
+    # Last, so that a run that may only be read is shown all the same.
+    publish(found, known)
     return 0
 
 
@@ -105,8 +110,15 @@ def cancel(run: str) -> int:
 def stop(run: str) -> int:
     """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
     found = resolve(run, os.environ)
-    inbox.post(found.path, {"type": "stop"})
-    click.echo(f"{found.id}: asked to stop; continue with: hpcagent resume {found.path}")
+    if read_state(found).closed is not None:
+        click.echo(f"{found.id} is closed already: nothing to stop")
+        return 0
+    try:
+        with Lease.acquire(found.path):
+            click.echo(f"{found.id}: no agent works on it; continue with: {_again(found)}")
+    except RunInUse:
+        inbox.post(found.path, {"type": "stop"})
+        click.echo(f"{found.id}: asked to stop; continue with: {_again(found)}")
     return 0
 
 
@@ -118,8 +130,7 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
             state = agent.state
     except KeyboardInterrupt:
         click.echo(
-            f"hpcagent: interrupted; the job that is out goes on. Continue with:\n"
-            f"  hpcagent resume {run.path}",
+            f"hpcagent: interrupted; the job that is out goes on. Continue with:\n  {_again(run)}",
             err=True,
         )
         return INTERRUPTED
@@ -127,7 +138,7 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
         if as_json:
             click.echo(_json(summarise(run, Knowledge(state))))
         else:
-            click.echo(f"{_line(run, state)}\ncontinue with: hpcagent resume {run.path}")
+            click.echo(f"{_line(run, state)}\ncontinue with: {_again(run)}")
         return 0
     show(run, summarise(run, Knowledge(state)), as_json, None)
     return exit_code(state)
@@ -144,16 +155,31 @@ def show(run: RunDir, summary: RunSummary, as_json: bool, width: int | None) -> 
 def _list(as_json: bool) -> int:
     runs = list_runs(runs_root(os.environ))
     if as_json:
-        rows = [{"id": r.id, "kind": r.kind, "created_utc": r.created_utc} for r in runs]
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps([_row(found) for found in runs], indent=1))
         return 0
     if not runs:
         click.echo(
             f"no runs below {runs_root(os.environ)}; begin with: hpcagent tune --lib openblas"
         )
     for found in runs:
-        click.echo(_line(found, read_state(found)))
+        try:
+            click.echo(_line(found, read_state(found)))
+        except HpcagentError as error:
+            click.echo(f"{found.id}: cannot be read: {error}")
     return 0
+
+
+def _row(run: RunDir) -> dict[str, str]:
+    row = {"id": run.id, "kind": run.kind, "created_utc": run.created_utc, "path": str(run.path)}
+    try:
+        state = read_state(run)
+    except HpcagentError as error:
+        return {**row, "problem": str(error)}
+    return {**row, "phase": phase(state), "outcome": str((state.closed or {}).get("outcome", ""))}
+
+
+def _again(run: RunDir) -> str:
+    return f"hpcagent resume {shlex.quote(str(run.path))}"
 
 
 def _line(run: RunDir, state: TuneState) -> str:
@@ -165,4 +191,15 @@ def _line(run: RunDir, state: TuneState) -> str:
 
 
 def _json(summary: RunSummary) -> str:
-    return json.dumps(asdict(summary), indent=1, sort_keys=True, default=str)
+    return json.dumps(_finite(asdict(summary)), indent=1, sort_keys=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON cannot say: no number, or an infinite one."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -12,13 +12,15 @@ from typing import Any
 from hpcagent.protocols import LanguageModel
 from hpcagent.records import Limits, Message, Reply
 
+FAILED = "failed:"
+
 
 @dataclass(frozen=True)
 class Call:
     """One call. `prompt_sha256` is over the JSON of messages, schema, limits and seed.
 
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
-    the asker did not say.
+    the asker did not say. `messages` are (role, text) pairs in their order.
     """
 
     prompt_sha256: str
@@ -28,6 +30,7 @@ class Call:
     seconds: float
     answer: str
     verdict: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -60,9 +63,10 @@ class Recording:
             tokens_out=reply.tokens_out,
             seconds=reply.seconds,
             answer=reply.text,
+            messages=tuple((message.role, message.text) for message in messages),
         )
         if reply.failure is not None:
-            self.verdict(f"failed: {reply.failure.id}: {reply.failure.evidence}")
+            self.verdict(f"{FAILED} {reply.failure.id}: {reply.failure.evidence}")
         return reply
 
     def verdict(self, words: str) -> None:

@@ -15,6 +15,9 @@ from hpcagent.records import Failure
 _EVIDENCE_CHARACTERS = 500
 _SHELL_SIGNAL_BASE = 128  # a shell reports a command killed by signal n as 128 + n
 
+# What reading a file may raise that a job, or somebody, has spoilt.
+_SPOILT = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
 _BY_SIGNAL = {
     int(signal.SIGILL): "illegal_instruction",
     int(signal.SIGSEGV): "segmentation_fault",
@@ -99,7 +102,7 @@ def parse_done(text: str) -> Done | None:
             boot_id=str(data["boot_id"]),
             reason=str(data.get("reason", "")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except _SPOILT:
         return None
 
 
@@ -145,7 +148,7 @@ def _signal_name(number: int) -> str:
 def _whole(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except _SPOILT:
         return False
 
 
@@ -154,7 +157,7 @@ def _parse_line(line: str, number: int, weights: Mapping[str, float]) -> Run | N
         return None
     try:
         return _run(json.loads(line), weights)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except _SPOILT as error:
         message = f"result.jsonl, line {number} cannot be read ({error}): {line[:200]}"
         return Run("", -1, -1, "unreadable", message=message)
 
@@ -167,7 +170,7 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
         status, message = _distrust(samples, weights, message)
     ok = status == "ok"
     readback = {str(k): str(v) for k, v in data["readback"].items() if k != "maxrss_bytes"}
-    residuals = [r for r in check.get("residuals", {}).values() if r is not None]
+    residuals = [_optional_float(r) for r in check.get("residuals", {}).values()]
     return Run(
         config=str(data["config"]),
         pair=int(data["pair"]),
@@ -179,7 +182,7 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
         exit=_optional_int(data["exit"]),
         signal=_optional_int(data["signal"]),
         message=message,
-        max_residual=max((float(r) for r in residuals), default=None),
+        max_residual=max((r for r in residuals if r is not None), default=None),
         maxrss_bytes=_optional_int(data["readback"].get("maxrss_bytes")),
         t_utc=str(data["t_utc"]),
         wall_s=_optional_float(data.get("wall_s")),
@@ -207,4 +210,7 @@ def _optional_int(value: Any) -> int | None:
 
 
 def _optional_float(value: Any) -> float | None:
+    """ValueError for what no journal can hold."""
+    if value is not None and not math.isfinite(float(value)):
+        raise ValueError(f"{value} is not a finite number")
     return None if value is None else float(value)

@@ -352,7 +352,7 @@ def _scale(residuals: Array, degrees: int) -> float:
     if degrees <= 0:
         return PRIOR_SIGMA
     largest = np.sort(np.abs(residuals))[-degrees:]
-    return max(1e-12, _MAD_TO_SIGMA * float(np.median(largest)))
+    return max(1e-12, _MAD_TO_SIGMA * worker.median(largest.tolist()))
 
 
 # --- variability ---------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from hpcagent.apps.render import result_files
 from hpcagent.report.text import headline
-from hpcagent.report.write import write_report
-from hpcagent.study.desk import write_files
+from hpcagent.report.write import write_report, write_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
 from hpcagent.study.rundir import RunDir
@@ -16,7 +15,8 @@ def publish(run: RunDir, known: Knowledge) -> None:
     """Write the result files; EnvironmentProblem where the disk is full."""
     summary = summarise(run, known)
     write_report(summary, run.result)
-    write_files(run.result, _settings(summary))
+    for name, text in sorted(_settings(summary).items()):
+        write_text(run.result / name, text)
 
 
 def _settings(summary: RunSummary) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,10 +73,11 @@ def _best_candidate(summary: RunSummary) -> str:
     best = wording.best_trial(summary)
     if best is None:
         return "no other configuration gave a valid measurement."
-    return (
-        f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "
-        "not enough for a confirmation."
-    )
+    reached = f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "
+    if wording.within_error(best):
+        return reached + "not clearly faster than the default, so there was nothing to confirm."
+    why = wording.shorten(wording.visible(summary.outcome_text.strip()), 200)
+    return reached + ("but it was not confirmed" + (f": {why}" if why else "."))
 
 
 def _so_far(summary: RunSummary) -> str:
@@ -93,11 +95,12 @@ def _so_far(summary: RunSummary) -> str:
 
 
 def _count(summary: RunSummary) -> str:
-    return wording.plural(len(summary.trials), "configuration")
+    """The default is the first trial, and no candidate."""
+    return wording.plural(len(summary.trials) - 1, "candidate")
 
 
 def _why_failed(summary: RunSummary) -> str:
-    told = wording.shorten(wording.visible(summary.outcome_text.strip()), 200)
+    told = wording.shorten(wording.visible(summary.outcome_text.strip()), 500)
     if told:
         return told
     if summary.failures:
@@ -239,24 +242,35 @@ def model_words(summary: RunSummary) -> str:
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
-    run = wording.visible(summary.run_id)
     lines = _labelled("In", folder, columns) if folder else []
     if wording.proven(summary):
         lines += _labelled(
             "Use it", "result/snippet.sh, result/best.env or the modulefiles there", columns
         )
     elif summary.outcome == "nothing better":
-        lines += _labelled("Next", "leave the library as it is", columns)
+        lines += _labelled("Next", "leave the library as it is" + _or_again(summary), columns)
     elif summary.outcome == "":
-        lines += _labelled("Next", f"hpcagent status {run}; hpcagent resume {run}", columns)
+        again = shlex.quote(folder or wording.visible(summary.run_id))
+        lines += _labelled("Next", f"hpcagent status {again}; hpcagent resume {again}", columns)
     elif summary.outcome == "failed":
-        lines += _labelled("Look at", "journal.jsonl, and err in " + _where(summary), columns)
+        lines += _labelled("Look at", "journal.jsonl" + _where(summary), columns)
     return lines + _labelled("Report", "result/report.html, result/report.md", columns)
+
+
+def _or_again(summary: RunSummary) -> str:
+    """Where the interval is too wide to tell, a quieter machine or more pairs may."""
+    claim = summary.claim
+    if claim is None or claim.speedup <= 1.0 + claim.minimum_effect:
+        return ""
+    return (
+        "; the candidate looks faster, but the interval is too wide to say so: tune again on a "
+        "quieter machine, or with a larger confirm_pairs in hpcagent.toml"
+    )
 
 
 def _where(summary: RunSummary) -> str:
     units = [where for where, _ in summary.failures if unit_like(where)]
-    return f"work/{units[-1]}/" if units else "work/*/"
+    return f", and err in work/{units[-1]}/" if units else ""
 
 
 def unit_like(name: str) -> bool:

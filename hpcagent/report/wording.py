@@ -140,6 +140,12 @@ def measured(trial: TrialSummary) -> bool:
     return trial.failure is None and value is not None and math.isfinite(value) and value > 0
 
 
+def within_error(trial: TrialSummary) -> bool:
+    """Whether the trial's speed-up is no further above one than its standard error."""
+    gain = math.log(trial.speedup) if trial.speedup and trial.speedup > 0 else 0.0
+    return gain <= (trial.spread or 0.0)
+
+
 def best_trial(summary: RunSummary) -> TrialSummary | None:
     """The fastest candidate measured so far; the default itself is none."""
     candidates = [t for t in summary.trials if measured(t) and t.evaluation != 1]

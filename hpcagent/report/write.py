@@ -21,12 +21,14 @@ def write_report(summary: RunSummary, folder: Path) -> tuple[Path, ...]:
     texts[folder / "report.md"] = markdown.markdown(summary, paths)
     texts[folder / "report.html"] = html.page(summary, drawn)
     for path, text in texts.items():
-        _replace(path, text)
+        write_text(path, text)
     return tuple(texts)
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_text(path: Path, text: str) -> None:
+    """Put a file in place in one step; its mode follows the user's umask, as it is to be shared."""
+    # The same name every time: what a killed process left is overwritten and put in place.
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", newline="\n") as file:

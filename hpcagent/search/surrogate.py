@@ -270,7 +270,8 @@ def squeezed(values: Array) -> Array:
     """
     import numpy as np
 
-    middle = float(np.median(values))
+    ordered = np.sort(values)  # numpy.median would import numpy.ma, for 0.1 s
+    middle = float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     scale = max(middle - float(values.min()), float(values.std()), 1e-3)
     above = np.maximum(values - middle, 0.0)
     return np.asarray(np.where(values > middle, middle + scale * np.log1p(above / scale), values))

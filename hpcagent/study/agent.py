@@ -145,7 +145,8 @@ class Agent:
             if seen.state is not unit.job_state or seen.word != unit.word:
                 data = {"unit": unit.name, "state": seen.state.value, "word": seen.word}
                 self._write("unit_state", data)
-            return Turn(f"{unit.purpose}: {seen.word.lower()}", waiting=True)
+            why = f" ({seen.reason})" if seen.reason else ""
+            return Turn(f"{unit.purpose}: {seen.word.lower()}{why}", waiting=True)
         facts = seen.collected.facts
         if facts is not None and facts != self._state.facts:
             self._write("facts", {"unit": unit.name, "raw": facts})
@@ -224,6 +225,9 @@ class Agent:
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
+        note = self._proposer.without_model
+        if note and "model" not in self._state.decisions:
+            self._write("decision", {"what": "model", "note": note})
         if stop is not None and not proposals:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")

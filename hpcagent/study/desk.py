@@ -6,7 +6,6 @@ knows is unknown, then lost after a grace period, and never taken for finished.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ from hpcagent.errors import EnvironmentProblem
 from hpcagent.measure.results import Done, Run, failure_of, parse_done, parse_results
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Failure, JobState, Refused, Submitted
-from hpcagent.study.durable import parse_utc, problem, write_atomic
+from hpcagent.study.durable import parse_object, parse_utc, problem, write_atomic
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Unit
 
@@ -42,18 +41,22 @@ class Collected:
             "unit": unit.name,
             "state": self.state.value,
             "failure": asdict(self.failure) if self.failure else None,
-            "runs": [asdict(run) for run in self.runs],
+            "runs": [dict(vars(run)) for run in self.runs],  # asdict would copy each figure
             "job_seconds": round(job_seconds, 3),
         }
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look at a unit showed: its state, and what it left once it is over."""
+    """What one look at a unit showed: its state, and what it left once it is over.
+
+    `reason` is why the scheduler lets it wait, in the scheduler's words, where it says so.
+    """
 
     state: JobState
     word: str
     collected: Collected | None = None
+    reason: str = ""
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -90,7 +93,7 @@ def look(scheduler: Scheduler, run: RunDir, unit: Unit, now: datetime) -> Seen:
     if status is None:
         return _missing(folder, unit, now)
     if not status.state.terminal:
-        return Seen(status.state, status.word)
+        return Seen(status.state, status.word, reason=status.reason)
     if status.state is JobState.COMPLETED and _since(unit, status.state, now) < DONE_GRACE_S:
         return Seen(status.state, status.word)
     # The marker may have been written between the first look and the query.
@@ -129,11 +132,12 @@ def _collect(folder: Path, unit: Unit, state: JobState, done: Done) -> Collected
 
 def _collect_facts(folder: Path, state: JobState, done: Done) -> Collected:
     text = _read(folder / "facts.json")
+    facts: dict[str, Any] | None
     try:
-        facts = json.loads(text or "")
+        facts = parse_object((text or "").encode("utf-8"))
     except ValueError:
         facts = None
-    if done.exit != 0 or not isinstance(facts, dict):
+    if done.exit != 0 or facts is None:
         words = f"the probe ended with exit code {done.exit} {done.reason}; {_tail(folder)}"
         return Collected(state, Failure("environment", "probe", words))
     return Collected(state, None, facts=facts)

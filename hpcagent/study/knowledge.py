@@ -59,6 +59,7 @@ _FROM_FACTS = frozenset(
     }
 )
 _FROM_FEASIBILITY = frozenset({"probed", "space", "seconds_per_call", "repeats", "process_s"})
+_FROM_ROUNDS = frozenset({"effects", "trials", "best"})
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Knowledge:
             kept = kept | _FROM_FACTS
             if state.done("feasibility") is self.state.done("feasibility"):
                 kept = kept | _FROM_FEASIBILITY
+                if state.rounds == self.state.rounds:
+                    kept = kept | _FROM_ROUNDS
         vars(later).update({k: v for k, v in vars(self).items() if k in kept})
         return later
 
@@ -112,7 +115,7 @@ class Knowledge:
     @cached_property
     def unset_here(self) -> tuple[str, ...]:
         """Settings of the library in the user's environment, which no measurement sees."""
-        found = RawFacts(self.facts).table("environment")
+        found = RawFacts(self.facts).section("environment")
         return tuple(f"{name}={found[name]}" for name in self.card.unset if found.get(name))
 
     def needed_library(self) -> Library:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hpcagent.apps.space import Setting
+from hpcagent.llm.log import FAILED
 from hpcagent.measure.results import Run
 from hpcagent.measure.statistics import (
     Speedup,
@@ -82,7 +83,7 @@ def phase(state: TuneState) -> str:
     if unit is not None:
         return unit.purpose
     if "winner" in state.decisions:
-        return "confirm"
+        return "confirm" if _winner(state) is not None else "report"
     return "search" if state.done("feasibility") else "preparation"
 
 
@@ -109,8 +110,11 @@ def _best(known: Knowledge) -> Config:
     if state.closed is None:
         return known.best.config
     winner = _winner(state)
-    improved = state.closed.get("outcome") == "improved"
-    return winner if improved and winner is not None else known.unpruned.default
+    return winner if _improved(state) and winner is not None else known.unpruned.default
+
+
+def _improved(state: TuneState) -> bool:
+    return state.closed is not None and state.closed.get("outcome") == "improved"
 
 
 def _claim(known: Knowledge, unit: Unit) -> ClaimSummary | None:
@@ -235,16 +239,21 @@ def _infeasible(known: Knowledge) -> tuple[InfeasibleValue, ...]:
 
 
 def _failures(state: TuneState) -> tuple[tuple[str, Failure], ...]:
-    """Failed units, and configurations that failed in a measuring round."""
+    """Failed units, and what failed in those that succeeded: challengers, or the candidate."""
     found: list[tuple[str, Failure]] = []
     for unit in state.units:
         if unit.failure is not None:
-            found.append((f"{unit.purpose} [{unit.name}]", unit.failure))
+            found.append((unit.name, unit.failure))
     for unit in state.rounds:
         for proposal in state.proposed.get(round_index(unit), ()):
             failure = failure_in(unit.runs, proposal.config.id)
             if failure is not None:
-                found.append((str(proposal.config), failure))
+                found.append((proposal.config.id, failure))
+    confirm, winner = state.done("confirm"), _winner(state)
+    if confirm is not None and winner is not None:
+        failure = failure_in(confirm.runs, winner.id)
+        if failure is not None:
+            found.append((confirm.name, failure))
     return tuple(found)
 
 
@@ -266,9 +275,19 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
         invalid=len(calls) - valid,
         picks_measured=measured,
         best_is_models=bests,
-        seconds=sum(float(call.get("seconds", 0.0)) for call in calls),
-        note=str(state.decisions.get("model", {}).get("note", "")),
+        seconds=sum(float(call.get("seconds") or 0.0) for call in calls),
+        note=_model_note(state),
     )
+
+
+def _model_note(state: TuneState) -> str:
+    """What went wrong with the model itself, apart from answers that could not be used."""
+    parts = [str(state.decisions.get("model", {}).get("note", ""))]
+    verdicts = [str(call.get("verdict") or "") for call in state.calls]
+    failed = [verdict for verdict in verdicts if verdict.startswith(FAILED)]
+    if failed:
+        parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")
+    return "; ".join(part for part in parts if part)
 
 
 def _spent(state: TuneState) -> Spent:
@@ -293,6 +312,17 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
         dropped = len(state.settings.workload or ()) - len(known.workload.cases)
         if state.settings.workload is not None and dropped > 0:
             found.append(f"{dropped} cases of the workload need routines this library lacks")
+        if known.unset_here:
+            found.append(
+                f"set in the environment of this run, and left out of every measurement: "
+                f"{' '.join(known.unset_here)}; unset them where the result is used"
+            )
+    slower = [case.key for case in _cases(known) if case.high < 1.0] if _improved(state) else []
+    if slower:
+        found.append(
+            f"not every routine gains: {', '.join(slower)} became slower (the whole interval is "
+            "below 1); if your work is mostly of that kind, tune with a workload of your own"
+        )
     for unit in state.units:
         failing = [r for r in unit.runs if unit.kind == "round" and r.steal and r.steal > 0.05]
         if failing:

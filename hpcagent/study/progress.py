@@ -51,7 +51,7 @@ def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
         processes=processes,
         best=_best(known) if searched and state.rounds else "",
         elapsed_s=budget.elapsed_s(state, now_utc),
-        left_s=_left_s(known, processes) if searched else None,
+        left_s=_left_s(known, processes) if searched and state.closed is None else None,
     )
 
 
@@ -64,8 +64,6 @@ def _best(known: Knowledge) -> str:
 
 def _left_s(known: Knowledge, processes: int) -> float:
     state, settings = known.state, known.state.settings
-    if state.closed is not None:
-        return 0.0
     a_round = units.round_seconds(known, settings.challengers) * _USED_SHARE
     confirm = units.confirmation_seconds(known)
     rounds = 0 if "search_ended" in state.decisions else settings.rounds - len(state.rounds)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
+from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import LanguageModel, Strategy
 from hpcagent.records import Proposal, Stop
 from hpcagent.search.options import Options
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.log import Recording
 
+FALLBACK = "surrogate"
 Record = Callable[[Mapping[str, Any]], None]
 
 
@@ -32,6 +35,12 @@ class Proposer:
         self._recording: Recording | None = None
         self._strategy: Strategy | None = None
         self._calls: list[dict[str, Any]] = []
+        self._without_model = ""
+
+    @property
+    def without_model(self) -> str:
+        """Why the configured model takes no part; empty where it does, or none is configured."""
+        return self._without_model
 
     def propose(
         self, known: Knowledge, index: int, record: Record
@@ -63,23 +72,30 @@ class Proposer:
 
     def _make(self, known: Knowledge) -> Strategy:
         name = self._settings.strategy
-        module = plugins.load("hpcagent.search", name, "create")
         model = self._open_model() if name == "model" else None
+        if name == "model" and model is None:
+            name = FALLBACK
+        module = plugins.load("hpcagent.search", name, "create")
         options = Options(
             seed=self._settings.seed, model=model, facts=prompt_facts(known), verdict=self._verdict
         )
         strategy: Strategy = module.create(options)
         return strategy
 
-    def _open_model(self) -> LanguageModel:
+    def _open_model(self) -> LanguageModel | None:
+        """None where the file cannot serve any more; it could when the run was opened."""
         from hpcagent.llm import gguf
         from hpcagent.llm.llamacpp import LlamaCpp
         from hpcagent.llm.log import Recording
 
         path = Path(self._settings.model)
-        self._model = LlamaCpp(path)
+        try:
+            self._model, digest = LlamaCpp(path), gguf.digest(path)
+        except EnvironmentProblem as error:
+            self._without_model = f"the search went on without it: {error}"
+            return None
         self._recording = Recording(
-            self._model, gguf.digest(path), lambda call: self._calls.append(call.as_json())
+            self._model, digest, lambda call: self._calls.append(call.as_json())
         )
         return self._recording
 
@@ -91,10 +107,20 @@ class Proposer:
         """The full transcript of a call; the journal gets the short form."""
         line = json.dumps({"t_utc": utc_text(utc_now()), **call}, sort_keys=True) + "\n"
         try:
-            with self._log.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+            with self._log.open("ab+") as stream:
+                if _torn(stream):
+                    stream.write(b"\n")
+                stream.write(line.encode("ascii"))
         except OSError as error:
             raise problem("write to", self._log, error) from None
+
+
+def _torn(stream: BinaryIO) -> bool:
+    """Whether the last line lacks its end, for the process that wrote it was killed."""
+    if stream.seek(0, os.SEEK_END) == 0:
+        return False
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) != b"\n"
 
 
 def _brief(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     state, settings = known.state, known.state.settings
     index = len(state.rounds) + 1
     if index > settings.rounds:
-        return _end(f"the budget of {settings.rounds} rounds is used up")
+        return _end("the budget of " + _rounds(settings.rounds) + " is used up")
     confirm = units.confirmation_plan(known, known.best.config, folder)
     likely = tuple(known.space.points()[: settings.challengers])
     size = units.round_plan(known, index, likely, folder)
@@ -162,6 +162,10 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")
     return step
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def _end(reason: str) -> Decide:

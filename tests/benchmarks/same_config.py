@@ -50,7 +50,7 @@ def _spec(known: Knowledge, driver: str, index: int, threads: int) -> dict[str, 
 
     plan = confirmation_plan(known, known.unpruned.default, driver)
     env = {"OPENBLAS_NUM_THREADS": str(threads)} if threads else {}
-    config = {"argv": [], "env": env, "binding": None}
+    config: dict[str, Any] = {"argv": [], "env": env, "binding": None}
     return {**plan.spec, "seed": 1000 + index, "budget_s": 600, "configs": [config]}
 
 

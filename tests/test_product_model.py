@@ -1,0 +1,142 @@
+"""`tune --model` end to end with a real, if tiny and random, model; also where it is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mainjob import Bench, make_bench
+from tiny_gguf import make_tiny_gguf
+
+pytestmark = [pytest.mark.openblas, pytest.mark.llama]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A finished run with a model."""
+    bench = make_bench(tmp_path_factory.mktemp("with model"))
+    make_tiny_gguf(bench.folder / "tiny.gguf")
+    done = bench.tune("--budget", "rounds=2", "--model", "tiny.gguf")
+    assert done.returncode == 0, done.stderr
+    return bench
+
+
+def _calls(bench: Bench) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (bench.run / "llm.jsonl").read_text().splitlines()]
+
+
+def test_every_call_is_in_the_journal_and_whole_in_the_log(bench: Bench) -> None:
+    journaled = [event["data"] for event in bench.events("llm_call")]
+    assert journaled
+    logged = _calls(bench)
+    assert [c["prompt_sha256"] for c in logged] == [c["prompt_sha256"] for c in journaled]
+    for call in logged:
+        assert [role for role, _ in call["messages"]][:2] == ["system", "user"]
+        assert call["tokens_in"] > 0
+        assert isinstance(json.loads(call["answer"])["config"], dict)
+    assert "messages" not in journaled[0]
+
+
+def test_what_the_model_did_is_told_and_true(bench: Bench) -> None:
+    verdicts = [call["verdict"] for call in _calls(bench)]
+    valid = verdicts.count("accepted")
+    assert set(verdicts) - {"accepted"} == {v for v in verdicts if v.startswith("rejected: ")}
+    picks = [
+        proposal
+        for event in bench.events("proposed")
+        for proposal in event["data"]["proposals"]
+        if proposal["proposed_by"] == "model"
+    ]
+    assert len(picks) == valid
+    words = " ".join(bench.hpcagent("report", str(bench.run)).stdout.split())
+    assert f"({valid} valid, {len(verdicts) - valid} invalid)" in words
+    assert f"{len(picks)} pick" in words
+    summary = json.loads(bench.hpcagent("status", str(bench.run), "--json").stdout)["model"]
+    assert (summary["calls"], summary["valid"]) == (len(verdicts), valid)
+    assert "tiny.gguf" in (bench.run / "result" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("loss", ["gone", "truncated"])
+def test_a_run_whose_model_is_lost_goes_on_and_says_so(
+    bench: Bench, tmp_path: Path, loss: str
+) -> None:
+    subprocess.run(["cp", "-r", f"{bench.folder}/.", str(tmp_path)], check=True)
+    copy = Bench(tmp_path, {**bench.env, "HOME": str(tmp_path)})
+    model = tmp_path / "tiny.gguf"
+    events = copy.events()
+    events[0]["data"]["settings"]["model"] = str(model)
+    first = next(n for n, e in enumerate(events) if e["type"] == "llm_call")
+    lines = [json.dumps(event) for event in events[:first]]
+    (copy.run / "journal.jsonl").write_text("\n".join(lines) + "\n")
+    if loss == "gone":
+        model.unlink()
+    else:
+        os.truncate(model, 1000)
+    done = copy.hpcagent("resume", str(copy.run))
+    assert done.returncode == 0, done.stderr
+    assert "the search went on without it" in " ".join(done.stdout.split())
+    assert len(copy.events("run_closed")) == 1
+    makers = {p["proposed_by"] for e in copy.events("proposed") for p in e["data"]["proposals"]}
+    assert makers == {"surrogate"}
+    assert "went on without it" in (copy.run / "result" / "report.md").read_text()
+
+
+def test_a_model_process_that_is_killed_costs_one_call(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    make_tiny_gguf(tmp_path / "tiny.gguf")
+    words = bench.tune_words("--budget", "rounds=2", "--model", "tiny.gguf")
+    process = subprocess.Popen(
+        bench.argv(*words), cwd=bench.folder, env=bench.env,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while not (found := list(_model_processes(process.pid))):
+            assert time.monotonic() < end, "no model process was seen"
+            time.sleep(0.01)
+        os.kill(found[0], signal.SIGKILL)
+        said, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    verdicts = [event["data"]["verdict"] for event in bench.events("llm_call")]
+    lost = [verdict for verdict in verdicts if verdict.startswith("failed: model.died")]
+    assert len(lost) == 1
+    assert len(verdicts) > 1
+    assert "killed by SIGKILL" in lost[0]
+    assert "1 of the invalid ones gave no answer" in " ".join(said.split())
+
+
+def test_a_torn_line_of_the_log_spoils_only_itself(bench: Bench, tmp_path: Path) -> None:
+    from hpcagent.study.proposing import Proposer
+    from hpcagent.study.rundir import open_run
+    from hpcagent.study.session import read_state
+
+    log = tmp_path / "llm.jsonl"
+    log.write_text('{"answer": "cut he')
+    proposer = Proposer(read_state(open_run(bench.run)).settings, log)
+    proposer._write({"answer": "whole"})
+    proposer._write({"answer": "whole"})
+    lines = log.read_text().splitlines()
+    assert [json.loads(line)["answer"] for line in lines[1:]] == ["whole", "whole"]
+
+
+def _model_processes(parent: int) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes()
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(stat[1]) == parent and b"llamacpp_child" in words:
+            yield int(entry.name)
