@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from mainjob import Bench, make_bench
 
+from hpcagent.study.settings import TuneSettings
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -224,3 +226,26 @@ def test_control_characters_in_a_folder_name_are_refused(bench: Bench) -> None:
     words = ["tune", "--lib", "openblas", "--run-dir", str(bench.folder / "a\nb")]
     one_line(bench.hpcagent(*words), 2, "--run-dir", "control characters")
     assert not list(bench.folder.glob("a*"))
+
+
+@pytest.mark.openblas
+def test_the_configured_runs_folder_holds_for_every_command(bench: Bench) -> None:
+    (bench.folder / "hpcagent.toml").write_text(
+        (bench.folder / "hpcagent.toml").read_text() + "runs = 'elsewhere'\n"
+    )
+    words = ["tune", "--lib", "openblas", "--workload", "mix.yaml", "--budget", "rounds=1"]
+    assert bench.hpcagent(*words).returncode == 0
+    (run,) = (bench.folder / "elsewhere").iterdir()
+    assert bench.hpcagent("report", run.name).returncode == 0
+    assert run.name in bench.hpcagent("status").stdout
+
+
+def test_the_command_that_asks_for_the_same_is_understood(bench: Bench) -> None:
+    """What the report gives to reproduce a run leads to the same settings."""
+    words = ["--budget", "rounds=3", "--budget", "wall=90m", "--budget", "core-hours=2.5",
+             "--seed", "9", "--strategy", "random", "--dry-run", "--json"]  # fmt: skip
+    settings = json.loads(bench.tune(*words).stdout)["settings"]
+    again = TuneSettings.from_json(settings).command()
+    told = json.loads(bench.hpcagent(*again[1:], "--dry-run", "--json").stdout)["settings"]
+    assert told == settings
+    assert settings["wall_s"] == 5400

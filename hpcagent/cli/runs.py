@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import shutil
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import click
 
 from hpcagent.cli.live import live, processes
 from hpcagent.cli.main import INTERRUPTED
+from hpcagent.cli.place import find_run, runs_folder
 from hpcagent.errors import HpcagentError, RunInUse
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
@@ -24,7 +24,7 @@ from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease
 from hpcagent.study.outcome import phase, summarise
 from hpcagent.study.progress import progress
-from hpcagent.study.rundir import RunDir, list_runs, resolve, runs_root
+from hpcagent.study.rundir import RunDir, list_runs
 from hpcagent.study.session import opened, read_state
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
@@ -38,7 +38,7 @@ run_argument = click.argument("run", metavar="RUN")
 @json_option
 def resume(run: str, as_json: bool) -> int:
     """Continue RUN where it was: nothing is lost and nothing is measured twice."""
-    return drive(resolve(run, os.environ), until_waiting=False, as_json=as_json)
+    return drive(find_run(run), until_waiting=False, as_json=as_json)
 
 
 @click.command()
@@ -49,7 +49,7 @@ def step(run: str, as_json: bool) -> int:
 
     Fit for cron, scrontab or a job dependency. Exit code 0 also while the run goes on.
     """
-    return drive(resolve(run, os.environ), until_waiting=True, as_json=as_json)
+    return drive(find_run(run), until_waiting=True, as_json=as_json)
 
 
 @click.command()
@@ -59,7 +59,7 @@ def status(run: str | None, as_json: bool) -> int:
     """Show where RUN is; without RUN, list all runs."""
     if run is None:
         return _list(as_json)
-    found = resolve(run, os.environ)
+    found = find_run(run)
     state = read_state(found)
     if as_json:
         click.echo(_json(summarise(found, Knowledge(state))))
@@ -78,7 +78,7 @@ def status(run: str | None, as_json: bool) -> int:
 @click.option("--width", type=click.IntRange(40, 200), help="Columns. [default: the terminal's]")
 def report(run: str, as_json: bool, width: int | None) -> int:
     """Show the result of RUN and write report.md, report.html and the figures again."""
-    found = resolve(run, os.environ)
+    found = find_run(run)
     known = Knowledge(read_state(found))
     show(found, summarise(found, known), as_json, width)
     # Last, so that a run that may only be read is shown all the same.
@@ -90,7 +90,7 @@ def report(run: str, as_json: bool, width: int | None) -> int:
 @run_argument
 def cancel(run: str) -> int:
     """Cancel RUN: its job is cancelled and the run is closed. What was measured is kept."""
-    found = resolve(run, os.environ)
+    found = find_run(run)
     if read_state(found).closed is not None:
         click.echo(f"{found.id} is closed already: nothing to cancel")
         return 0
@@ -109,7 +109,7 @@ def cancel(run: str) -> int:
 @run_argument
 def stop(run: str) -> int:
     """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
-    found = resolve(run, os.environ)
+    found = find_run(run)
     if read_state(found).closed is not None:
         click.echo(f"{found.id} is closed already: nothing to stop")
         return 0
@@ -153,14 +153,12 @@ def show(run: RunDir, summary: RunSummary, as_json: bool, width: int | None) -> 
 
 
 def _list(as_json: bool) -> int:
-    runs = list_runs(runs_root(os.environ))
+    runs = list_runs(runs_folder())
     if as_json:
         click.echo(json.dumps([_row(found) for found in runs], indent=1))
         return 0
     if not runs:
-        click.echo(
-            f"no runs below {runs_root(os.environ)}; begin with: hpcagent tune --lib openblas"
-        )
+        click.echo(f"no runs below {runs_folder()}; begin with: hpcagent tune --lib openblas")
     for found in runs:
         try:
             click.echo(_line(found, read_state(found)))

@@ -15,11 +15,12 @@ from hpcagent import __version__, plugins
 from hpcagent.apps.card import load_card
 from hpcagent.apps.workload import load_workload
 from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import gguf
-from hpcagent.study.rundir import create_run, runs_root
+from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
 from hpcagent.study.settings import TuneSettings
 from hpcagent.templates import clean
@@ -89,10 +90,9 @@ def tune(
     make_scheduler(settings.scheduler)
     if settings.scheduler == "local":
         _require_build_tools()
-    root = Path(clean(runs_root({**os.environ, "HPCAGENT_RUNS": configured.runs}), "runs folder"))
     if run_dir is not None:
         clean(run_dir.absolute(), "--run-dir")
-    run = create_run("tune", __version__, root, run_dir)
+    run = create_run("tune", __version__, runs_folder(), run_dir)
     open_tune(run, settings, __version__)
     if not as_json:
         click.echo(f"run {run.id} in {run.path}", err=True)

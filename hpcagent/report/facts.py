@@ -63,21 +63,20 @@ def budget(summary: RunSummary) -> Section:
 
 
 def reproduce(summary: RunSummary) -> Section:
-    app = _word(summary.app)
     run = _word(summary.run_id)
     return Section(
         "How to reproduce",
         (
             paragraph(
                 f"hpcagent {summary.version}, seed {summary.seed}. The same seed proposes the same "
-                "configurations as long as the measurements say the same. Every option of this run "
-                "is in the first record of ",
+                "configurations as long as the measurements say the same. The settings of this "
+                "run, those of configuration files included, are in the first record of ",
                 Code("journal.jsonl"),
                 ".",
             ),
             Listing(
                 (
-                    f"hpcagent {_word(summary.kind)} --lib {app} --seed {summary.seed}",
+                    " ".join(_word(word) for word in summary.command),
                     f"hpcagent report {run}",
                 )
             ),

@@ -50,6 +50,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         app=state.settings.app,
         version=state.version,
         seed=state.settings.seed,
+        command=state.settings.command(),
         created_utc=state.created_utc,
         closed_utc=state.closed_utc,
         phase=phase(state),

@@ -42,6 +42,24 @@ class TuneSettings:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def command(self) -> tuple[str, ...]:
+        """The words of the `hpcagent tune` that asks for the same; files as they were named."""
+        words = ["tune", "--lib", self.app, "--seed", str(self.seed)]
+        words += ["--challengers", str(self.challengers), "--budget", f"rounds={self.rounds}"]
+        if self.core_hours:
+            words += ["--budget", f"core-hours={self.core_hours:g}"]
+        if self.wall_s:
+            words += ["--budget", f"wall={self.wall_s:g}s"]
+        named = {
+            "--scheduler": self.scheduler if self.scheduler != "local" else "",
+            "--strategy": self.strategy if self.strategy not in ("surrogate", "model") else "",
+            "--openblas-prefix": self.prefix,
+            "--workload": self.workload_source if self.workload is not None else "",
+            "--model": self.model,
+        }
+        words += [word for name, value in named.items() if value for word in (name, value)]
+        return ("hpcagent", *words)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TuneSettings:
         known = {f.name for f in fields(cls)}

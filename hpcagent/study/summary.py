@@ -107,6 +107,7 @@ class Spent:
 class RunSummary:
     """A tune run, finished or not (`phase` says where it is, `outcome` is "" while it goes on).
 
+    `command` asks for the same run again.
     `outcome` is "improved", "nothing better", "failed" or "cancelled"; `best` is the confirmed
     best configuration (the default where nothing is better), `best_environment` what sets it,
     `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
@@ -117,6 +118,7 @@ class RunSummary:
     app: str
     version: str
     seed: int
+    command: tuple[str, ...]
     created_utc: str
     closed_utc: str
     phase: str

@@ -1,0 +1,24 @@
+"""Where runs are, by the configuration and the environment together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hpcagent.config import load_settings
+from hpcagent.study.rundir import RunDir, resolve, runs_root
+from hpcagent.templates import clean
+
+
+def runs_folder() -> Path:
+    """The folder of all runs; UsageError where its name holds a control character."""
+    return Path(clean(runs_root(_environment()), "runs folder"))
+
+
+def find_run(text: str) -> RunDir:
+    """The run that RUN on the command line names."""
+    return resolve(text, _environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "HPCAGENT_RUNS": load_settings(os.environ, Path.cwd()).runs}
