@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.report import figures, html, markdown
+from hpcagent.study.durable import write_atomic
 from hpcagent.study.summary import RunSummary
 
 
@@ -27,25 +27,11 @@ def write_report(summary: RunSummary, folder: Path) -> tuple[Path, ...]:
 
 def write_text(path: Path, text: str) -> None:
     """Put a file in place in one step; its mode follows the user's umask, as it is to be shared."""
-    # The same name every time: what a killed process left is overwritten and put in place.
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomic(path, text.encode("utf-8"), shared=True)
     except OSError as error:
-        _discard(temporary)
         raise EnvironmentProblem(
             f"cannot write {path}: {error.strerror or error}; make room or name a writable "
             "directory, then ask for the report again: nothing measured is lost"
         ) from None
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return

@@ -89,16 +89,19 @@ def sync_directory(folder: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, data: bytes, *, exclusive: bool = False) -> None:
+def write_atomic(path: Path, data: bytes, *, exclusive: bool = False, shared: bool = False) -> None:
     """Put `data` at `path` in one step, private to the user (0600).
 
-    With `exclusive` an existing file is kept and FileExistsError raised. Raises OSError; the
-    target is then as it was.
+    With `exclusive` an existing file is kept and FileExistsError raised. A `shared` file follows
+    the user's umask; its temporary name is always the same, so that what a killed process left
+    in a folder that people look into is overwritten and put in place by the next one. Raises
+    OSError; the target is then as it was.
     """
-    temporary = path.parent / f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    suffix = "" if shared else f"-{secrets.token_hex(4)}"
+    temporary = path.parent / f"{TEMPORARY}{path.name}{suffix}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if shared else os.O_EXCL)
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as stream:
+        with os.fdopen(os.open(temporary, flags, 0o666 if shared else 0o600), "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
