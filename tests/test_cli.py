@@ -56,6 +56,10 @@ def test_unknown_things_are_named(bench: Bench) -> None:
     one_line(bench.tune("--strategy", "magic"), 2, "'magic'", "surrogate")
     one_line(bench.tune("--scheduler", "lsf"), 2, "'lsf'", "local")
     one_line(bench.hpcagent("resume", "nowhere"), 2, "nowhere")
+    one_line(bench.hpcagent("tune"), 2, "--lib", "hpcagent tune --help")
+    one_line(bench.hpcagent("tune", "--lib", "openblas", "--sed", "1"), 2, "--sed", "--seed")
+    one_line(bench.hpcagent("tnue"), 2, "tnue", "hpcagent --help")
+    one_line(bench.tune("--challengers", "many"), 2, "--challengers", "many")
     assert not bench.run.exists()
 
 

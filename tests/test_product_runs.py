@@ -90,6 +90,18 @@ def test_a_preloaded_library_is_not_measured_for_another(tmp_path: Path) -> None
 # --- stop and cancel ------------------------------------------------------------------------------
 
 
+def test_a_library_path_that_cannot_be_built_with_ends_the_run(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    library = next(Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0"))
+    odd = tmp_path / "a;b"
+    odd.mkdir()
+    shutil.copy(library.resolve(), odd / "libopenblas.so.0")
+    done = bench.tune("--openblas-prefix", str(odd))
+    assert done.returncode == 2, done.stderr
+    assert "a;b" in "".join(done.stdout.split())
+    assert bench.events()[-1]["type"] == "run_closed"
+
+
 def test_stop_without_an_agent_leaves_nothing_behind(unclosed: Bench) -> None:
     done = unclosed.hpcagent("stop", str(unclosed.run))
     assert done.returncode == 0, done.stderr

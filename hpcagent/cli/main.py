@@ -70,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except click.exceptions.Abort:
         code = INTERRUPTED
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "hpcagent"
+        words = " ".join(error.format_message().split())
+        click.echo(f"hpcagent: error: {words} (see: {where} --help)", err=True)
+        code = error.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hpcagent.errors import UsageError
 from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
 from hpcagent.records import Config
 from hpcagent.study import budget, units
@@ -108,6 +109,10 @@ def _missing_library(known: Knowledge) -> Step:
 def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
     build = known.state.done("build")
     if build is None:
+        try:
+            units.driver_sources(known)
+        except UsageError as error:
+            return Close("failed", str(error), error.exit_code)
         return _attempt(known.state, units.build_plan(known))
     foreign = _foreign_library(known, build)
     if foreign is not None:

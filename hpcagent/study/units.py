@@ -137,13 +137,18 @@ def unit_files(
         }
         argv = [python, "worker.py", "spec.json"]
     if plan.kind == "build" and known is not None:
-        flags = tuple(known.card.build.params.get("flags", []))
-        files |= driver_files(known.needed_library(), known.compiler, flags)
+        files |= driver_sources(known)
     if "repeats" in plan.spec and known is not None:
         files["workload.txt"] = known.workload.text(warmup=1, repeats=plan.spec["repeats"])
     directives = scheduler.directives(plan.resources, name)
     files["job.sh"] = job_script(directives, prologue, str(folder), argv)
     return files
+
+
+def driver_sources(known: Knowledge) -> dict[str, str]:
+    """The driver and what builds it; UsageError for a path that no Makefile can hold."""
+    flags = tuple(known.card.build.params.get("flags", []))
+    return driver_files(known.needed_library(), known.compiler, flags)
 
 
 def _measuring(
