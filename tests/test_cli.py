@@ -35,6 +35,7 @@ def test_help_teaches_and_fits_80_columns(bench: Bench) -> None:
         assert done.returncode == 0
         assert max(map(len, done.stdout.splitlines())) <= 80
     assert "Exit codes" in bench.hpcagent("--help").stdout
+    assert "Begin with:      hpcagent tune --lib openblas" in bench.hpcagent().stderr
     assert "hpcagent tune --lib openblas --budget" in bench.hpcagent("tune", "--help").stdout
 
 

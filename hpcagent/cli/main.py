@@ -70,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except click.exceptions.Abort:
         code = INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "hpcagent"
         words = " ".join(error.format_message().split())
