@@ -138,8 +138,9 @@ def test_a_build_plan_is_the_same_every_time() -> None:
 # --- feasibility ----------------------------------------------------------------------------------
 
 
-def core_run(name: str, core: str, objective: float = 0.0, **changes: Any) -> Run:
-    base = Run(name, 1, 0, "ok", {"k": 1.0}, objective, {"core": core}, 0)
+def core_run(name: str, core: str, seconds: float = 1.0, **changes: Any) -> Run:
+    medians = {"a": 0.5 * seconds, "b": seconds, "c": 2.0 * seconds}
+    base = Run(name, 1, 0, "ok", medians, 0.0, {"core": core}, 0)
     return replace(base, **changes)
 
 
@@ -147,8 +148,8 @@ def judged(*runs: Run) -> dict[str, tuple[str | None, str | None]]:
     values = ("Haswell", "Zen", "SkylakeX", "Nano")
     space = Space((Param("core", "categorical", values, "Haswell"),))
     probes = {v: {"param": "core", "value": v, "readback": "core"} for v in values[1:]}
-    probed = unit("feasibility", "probe", spec={"probes": probes}, runs=runs)
-    found = judge_feasibility(probed, "Haswell", space)
+    spec = {"probes": probes, "defaults": ["Haswell", "Haswell-2", "Haswell-3"]}
+    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=runs), space)
     return {p.value: (p.failure.id if p.failure else None, p.alias_of) for p in found}
 
 
@@ -157,17 +158,30 @@ def test_feasibility_tells_crashes_aliases_and_slow_ones_apart() -> None:
         core_run("Haswell", "Haswell"),
         core_run("Zen", "Haswell"),
         core_run("SkylakeX", "", status="failed", objective=None, signal=4, exit=None),
-        core_run("Nano", "Nano", objective=1.2),
+        core_run("Nano", "Nano", 2.6),
     )
     assert found["Zen"] == (None, "Haswell")
     assert found["SkylakeX"] == ("run.illegal_instruction", None)
     assert found["Nano"] == ("run.clearly_slower", None)
 
 
-def test_a_value_within_a_factor_of_three_stays() -> None:
-    found = judged(core_run("Haswell", "haswell"), core_run("Zen", "ZEN", objective=1.0))
+def test_a_value_within_a_factor_of_two_and_a_half_stays() -> None:
+    found = judged(core_run("Haswell", "haswell"), core_run("Zen", "ZEN", 2.4))
     assert found["Zen"] == (None, None)
     assert found["Nano"] == ("run.not_measured", None)
+
+
+def test_one_disturbed_run_or_call_takes_no_value_out() -> None:
+    disturbed = core_run("Zen", "Zen", medians={"a": 400.0, "b": 1.1, "c": 2.2})
+    found = judged(
+        core_run("Haswell", "Haswell", 0.1),
+        core_run("Haswell-2", "Haswell"),
+        disturbed,
+        core_run("Nano", "Nano", 2.4),
+        core_run("Haswell-3", "Haswell"),
+    )
+    assert found["Zen"] == (None, None)
+    assert found["Nano"] == (None, None)
 
 
 def test_two_names_for_the_same_unlisted_core_are_one() -> None:

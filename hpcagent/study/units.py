@@ -72,9 +72,9 @@ def build_plan(known: Knowledge) -> Plan:
 
 
 def feasibility_plan(known: Knowledge, build_folder: str) -> Plan:
-    """The default and every value that must be probed, once each, on the whole workload."""
+    """Every value that must be probed, on the whole workload, among three runs of the default."""
     default = known.unpruned.default
-    configs = [_config(default, known.setting(default))]
+    configs = []
     probes: dict[str, dict[str, str]] = {}
     for dimension, default_value in known.knobs.active:
         param = next(p for p in known.unpruned.params if p.name == dimension.name)
@@ -85,12 +85,22 @@ def feasibility_plan(known: Knowledge, build_folder: str) -> Plan:
                 probes[config.id] = {
                     "param": dimension.name, "value": value, "readback": str(dimension.probe),
                 }  # fmt: skip
+    again = [{**_config(default, known.setting(default)), "id": name} for name in _defaults(known)]
+    half = len(configs) // 2
+    configs = [again[0], *configs[:half], again[1], *configs[half:], again[2]]
     timeout_s = 120
     spec = _spec(known, "once", default.id, configs, _command(known, build_folder), timeout_s)
     spec["probes"] = probes
+    spec["defaults"] = list(_defaults(known))
     spec["repeats"] = dict.fromkeys(known.workload.weights, 1)
     spec["budget_s"] = timeout_s * 2 + 15 * len(configs)
     return Plan("probe", "feasibility", _resources(known, int(spec["budget_s"]) + 180), spec)
+
+
+def _defaults(known: Knowledge) -> tuple[str, str, str]:
+    """The names under which the default runs in the feasibility unit."""
+    name = known.unpruned.default.id
+    return name, f"{name}-2", f"{name}-3"
 
 
 def round_plan(known: Knowledge, index: int, challengers: Sequence[Config], folder: str) -> Plan:
