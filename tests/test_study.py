@@ -17,6 +17,7 @@ from hpcagent.records import Event, Failure, JobState, JobStatus, Param, Resourc
 from hpcagent.search.space import Space
 from hpcagent.study import budget, desk, tune, units
 from hpcagent.study.knowledge import Knowledge, judge_feasibility
+from hpcagent.study.progress import Progress
 from hpcagent.study.rundir import create_run, unit_name
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit, fold
@@ -219,6 +220,13 @@ def test_wall_time_counts_from_the_start() -> None:
     assert budget.refused(limited, both, at(0)) is None
     assert "minutes are left" in (budget.refused(limited, both, at(1)) or "")
     assert budget.refused(limited, both, at(-50)) is None, "a clock that stepped back"
+
+
+def test_the_progress_line_fits_a_terminal() -> None:
+    long = Progress("round-12", 11, 99, 145, "default", 359999.4, 359999.4)
+    assert len(long.text()) <= 78, "two columns are the spinner's"
+    assert "99:59:59" in long.text()
+    assert Progress("probe", 0, 6, 0, "", 45.0, None).text() == "probe | 0:45"
 
 
 # --- the desk: what the scheduler says, and when it says nothing ----------------------------------

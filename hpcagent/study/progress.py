@@ -29,14 +29,14 @@ class Progress:
     def text(self) -> str:
         parts = [self.phase]
         if self.processes:
-            parts[0] += f" ({self.processes} processes)"
+            parts[0] += f" ({self.processes} runs)"
         if self.rounds_done:
             parts.append(f"rounds {self.rounds_done}/{self.rounds_planned}")
         if self.best:
-            parts.append(f"best so far {self.best}")
+            parts.append(f"best {self.best}")
         parts.append(clock(self.elapsed_s))
         if self.left_s is not None:
-            parts.append(f"about {clock(self.left_s)} left")
+            parts.append(f"{clock(self.left_s)} left")
         return " | ".join(parts)
 
 
@@ -58,7 +58,7 @@ def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
 def _best(known: Knowledge) -> str:
     best = known.best
     if best.log_ratio is None or best.config == known.unpruned.default:
-        return "the default"
+        return "default"
     return f"{math.exp(-best.log_ratio):.3f}x"
 
 
@@ -73,10 +73,8 @@ def _left_s(known: Knowledge, processes: int) -> float:
 
 
 def clock(seconds: float) -> str:
-    """ "45 s", "3 min 05 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """ "0:45", "3:05", "2:10:00": short enough for the whole line to fit 80 columns."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
