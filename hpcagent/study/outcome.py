@@ -32,6 +32,8 @@ from hpcagent.study.summary import (
 )
 from hpcagent.study.tune import judged
 
+# Share of CPU time lost to other guests of the host that is worth telling.
+STOLEN_SHARE = 0.05
 _NO_SETTING = Setting((), (), ())
 
 
@@ -324,11 +326,11 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"not every routine gains: {', '.join(slower)} became slower (the whole interval is "
             "below 1); if your work is mostly of that kind, tune with a workload of your own"
         )
-    for unit in state.units:
-        failing = [r for r in unit.runs if unit.kind == "round" and r.steal and r.steal > 0.05]
-        if failing:
-            found.append(
-                f"{unit.purpose}: the hypervisor took more than 5 % of the CPU time during "
-                f"{len(failing)} of {len(unit.runs)} processes"
-            )
+    measured = [run for unit in state.units if unit.kind == "round" for run in unit.runs]
+    stolen = sum(1 for run in measured if run.steal and run.steal > STOLEN_SHARE)
+    if stolen:
+        found.append(
+            f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
+            f"{stolen} of {len(measured)} processes: the intervals are wider for it"
+        )
     return tuple(found)
