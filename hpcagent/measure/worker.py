@@ -456,6 +456,9 @@ def _set_aside(path: str) -> None:
     if state == "unknown":
         line = "%s is held by %s; whether it has ended cannot be seen from here" % (path, who)
         raise End(EXIT_CLAIMED, line, done=False)
+    done = os.path.join(os.path.dirname(path), "done.json")
+    if os.path.exists(done):  # written before its process ended: that owner is not dead but done
+        raise End(0, "%s exists; nothing to do" % done, done=False)
     lock = os.path.join(path, "takeover")
     try:
         os.mkdir(lock)
