@@ -31,6 +31,12 @@ class SchedulerRefused(HpcagentError):
     exit_code = 4
 
 
+class SchedulerUnreachable(HpcagentError):
+    """The batch system gave no answer; nothing is known of its jobs, and none is given up."""
+
+    exit_code = 3
+
+
 class BudgetError(HpcagentError):
     """The budget is too small for the next step, or spent."""
 

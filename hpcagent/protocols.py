@@ -13,6 +13,7 @@ from hpcagent.records import (
     JobStatus,
     Limits,
     Message,
+    Pace,
     Param,
     Proposal,
     Queue,
@@ -47,7 +48,14 @@ class SearchSpace(Protocol):
 
 
 class Scheduler(Protocol):
-    """A batch system: pure command builders and pure parsers of text behind these calls."""
+    """A batch system: pure command builders and pure parsers of text behind these calls.
+
+    `since_utc` is the earliest submission of the jobs asked for (ISO 8601, UTC; empty: not known).
+    Calls that ask raise SchedulerUnreachable where there is no answer.
+    """
+
+    @property
+    def pace(self) -> Pace: ...
 
     def directives(self, resources: Resources, name: str) -> list[str]:
         """The comment lines that carry the request, for the head of a job script."""
@@ -57,17 +65,25 @@ class Scheduler(Protocol):
         """The words put before a parallel command; empty for one task."""
         ...
 
-    def submit(self, script: Path) -> Submitted | Refused | Ambiguous: ...
-
-    def find(self, name: str) -> list[str]:
-        """Ids of all jobs of this name, finished ones included."""
+    def submit(self, script: Path) -> Submitted | Refused | Ambiguous:
+        """Queue a script; `out`, `err` and the working directory are where it lies."""
         ...
 
-    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
-        """One query for all; ids that are not known are absent from the answer."""
+    def find(self, name: str, since_utc: str = "") -> list[str]:
+        """Ids of all jobs of exactly this name, oldest first, finished ones included."""
         ...
 
-    def cancel(self, ids: Sequence[str]) -> None: ...
+    def poll(self, ids: Sequence[str], since_utc: str = "") -> dict[str, JobStatus]:
+        """One query for all. Absent is what every witness was asked for and none knows.
+
+        It never raises SchedulerUnreachable: a job that only a silent witness could know is there
+        with the state UNKNOWN and the witness in `missing`.
+        """
+        ...
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Ask for the end of these jobs; those that have ended or are not known are no error."""
+        ...
 
     def queues(self) -> tuple[Queue, ...]: ...
 

@@ -212,16 +212,33 @@ class Trial:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job asks for. None leaves the site's default."""
+    """What one job asks for. None leaves the site's default.
+
+    `memory_bytes` is a node's, and excludes `memory_per_cpu_bytes`. `extra` holds further options
+    in the scheduler's own words, `avoid_nodes` hosts that another node is preferred to, `after` ids
+    of jobs that must have ended first, however they ended. The batch script gets SIGUSR1 `warn_s`
+    seconds before the end (0: no warning).
+    """
 
     walltime_s: int
     nodes: int = 1
     tasks_per_node: int = 1
     cpus_per_task: int = 1
     memory_bytes: int | None = None
+    memory_per_cpu_bytes: int | None = None
     partition: str | None = None
     account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    gres: str | None = None
+    licenses: str | None = None
+    hint: str | None = None
     exclusive: bool = True
+    extra: tuple[str, ...] = ()
+    avoid_nodes: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    warn_s: int = 0
 
     @property
     def core_hours(self) -> float:
@@ -272,13 +289,31 @@ _TERMINAL = frozenset(
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job as one query saw it; `word` is the scheduler's own."""
+    """A job as one query saw it; `word` and `reason` are the scheduler's own.
+
+    `node` is where it runs or ran. `missing` names a witness that could not be asked, and why;
+    where nothing else knows the job, its state is UNKNOWN, which is not the same as gone.
+    """
 
     id: str
     state: JobState
     word: str
     exit_code: int | None = None
     reason: str = ""
+    node: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a guest behaves towards a scheduler.
+
+    `poll_s` are the least seconds between two queries for the same jobs, `settle_s` how long a job
+    whose submission got no answer may take to become visible.
+    """
+
+    poll_s: float = 0.0
+    settle_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -302,12 +337,19 @@ class Ambiguous:
 
 @dataclass(frozen=True)
 class Queue:
-    """A partition or queue a job can be sent to."""
+    """A partition or queue a job can be sent to; sizes are the smallest node's.
+
+    `available` tells whether it takes jobs now, `why_not` the scheduler's words where it does not.
+    """
 
     name: str
     nodes: int
     cpus_per_node: int
     max_walltime_s: int | None = None
+    memory_bytes: int | None = None
+    default: bool = False
+    available: bool = True
+    why_not: str = ""
 
 
 # --- the language model --------------------------------------------------------------------------

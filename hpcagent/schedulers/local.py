@@ -24,6 +24,7 @@ from hpcagent.records import (
     Ambiguous,
     JobState,
     JobStatus,
+    Pace,
     Queue,
     Refused,
     Resources,
@@ -64,6 +65,8 @@ class _Request:
 
 class LocalScheduler:
     """Scheduler (protocols.py) over the files of one queue folder."""
+
+    pace = Pace()  # its jobs are files on this machine
 
     def __init__(self, queue: Path) -> None:
         self._queue = queue
@@ -116,12 +119,12 @@ class LocalScheduler:
             raise EnvironmentProblem(f"the local queue {self._queue} does not run: {words}")
         return Submitted(job_id)
 
-    def find(self, name: str) -> list[str]:
+    def find(self, name: str, since_utc: str = "") -> list[str]:
         """Ids of all jobs of this name, oldest first, finished ones included."""
         known = ((job_id, self._read(job_id, "job.json")) for job_id in self._ids())
         return [job_id for job_id, job in known if job and job.get("name") == name]
 
-    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+    def poll(self, ids: Sequence[str], since_utc: str = "") -> dict[str, JobStatus]:
         """What the files say of these jobs; starts an executor where one is needed and missing."""
         found = {job_id: status for job_id in ids if (status := self._status(job_id))}
         if all(status.state.terminal for status in found.values()):

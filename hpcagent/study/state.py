@@ -151,10 +151,15 @@ def _intended(event: Event) -> Unit:
         kind=data["kind"],
         purpose=data["purpose"],
         attempt=data["attempt"],
-        resources=Resources(**data["resources"]),
+        resources=_resources(data["resources"]),
         spec=data["spec"],
         intent_utc=event.t_utc,
     )
+
+
+def _resources(row: Mapping[str, Any]) -> Resources:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    return Resources(**values)
 
 
 def _updated(unit: Unit, event: Event) -> Unit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lab import local_lab
 
 import hpcagent
 from hpcagent import plugins
@@ -21,7 +21,6 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import JobState, JobStatus, Refused, Resources, Submitted
 from hpcagent.schedulers import local_shepherd
 
-SCHEDULERS = ["local"]
 DEADLINE_S = 120.0
 SUBMITTER = """
 import pathlib, sys, time
@@ -80,24 +79,10 @@ class Lab:
         return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env)
 
 
-def _local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    queue = tmp_path / "the queue"
-    monkeypatch.setenv("HPCAGENT_QUEUE", str(queue))
-    yield
-    executor = local_shepherd.read_json(str(queue / "executor.json"))
-    if executor:
-        local_shepherd.send(executor["pid"], executor["start"], signal.SIGKILL)
-    for path in queue.glob("jobs/*/claim.json"):
-        claim = local_shepherd.read_json(str(path)) or {}
-        for who in (claim.get("leader"), claim.get("shepherd")):
-            if who and local_shepherd.is_alive(who):
-                local_shepherd.Session(who).signal(signal.SIGKILL)
+LABS = {"local": local_lab.start}
 
 
-LABS = {"local": _local}
-
-
-@pytest.fixture(params=SCHEDULERS)
+@pytest.fixture(params=LABS)
 def lab(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Lab]:
