@@ -69,7 +69,9 @@ def test_the_facts_of_this_machine(tmp_path: Path) -> None:
     done = run_collector(tmp_path, {})
     assert (done.returncode, done.stderr) == (0, "")
     marker = json.loads((tmp_path / "done.json").read_text())
-    assert set(marker) == {"exit", "finished_utc", "host", "boot_id"}
+    assert set(marker) == {
+            "exit", "claimed_utc", "finished_utc", "host", "node", "boot_id"
+        }  # fmt: skip
     assert marker["exit"] == 0
     assert {path.name for path in tmp_path.iterdir()} == {
         *("collect.py", "request.json", "facts.json", "done.json")

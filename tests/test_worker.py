@@ -625,6 +625,43 @@ def test_only_a_worker_known_to_be_gone_loses_its_claim(
     assert ("cannot be seen" in stderr) == (code != 0)
 
 
+def test_the_same_job_run_again_on_another_node_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_by(tmp_path, {"host": "lost-node", "boot_id": "another", "job": "17"})
+    unit = Unit(tmp_path, {"ref": {}}, "once")
+    monkeypatch.setenv("SLURM_JOB_ID", "18")
+    assert unit.run()[0] == worker.EXIT_CLAIMED
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    assert unit.run()[0] == 0
+    assert unit.done()["node"] == "n7"
+    assert (tmp_path / "claim.1").is_dir()
+
+
+def test_a_worker_whose_claim_was_taken_over_writes_nothing_more(tmp_path: Path) -> None:
+    """As on a node that the scheduler gave up, and that lives on."""
+    unit = Unit(tmp_path, {"ref": {}, "a": {}}, "fixed")
+    seize = (
+        "import json, pathlib\n"
+        "path = pathlib.Path('claim/owner.json')\n"
+        "owner = json.loads(path.read_text())\n"
+        "path.write_text(json.dumps({**owner, 'host': 'the-other'}))\n"
+    )
+    (tmp_path / "seize.py").write_text(seize)
+    unit.spec["command"] = [
+        "sh",
+        "-c",
+        f'cd "$HERE" && "{PYTHON}" seize.py; exec "$0" "$@"',
+        *unit.spec["command"],
+    ]
+    code, stderr = unit.run()
+    assert code == worker.EXIT_CLAIMED
+    assert "the-other" in stderr
+    assert not (tmp_path / "result.jsonl").read_text()
+    assert not (tmp_path / "done.json").exists()
+
+
 def test_a_live_owner_keeps_its_claim(tmp_path: Path) -> None:
     held_by(tmp_path, worker.identity())
     code, stderr = Unit(tmp_path, {"ref": {}}, "once").run()

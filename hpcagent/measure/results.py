@@ -69,13 +69,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Done:
-    """The worker's own end: its exit code (see worker.py), when, where and why."""
+    """The worker's own end: its exit code (see worker.py), when, where and why.
+
+    `node` is the batch system's name of the host, `claimed_utc` when the work began.
+    """
 
     exit: int
     finished_utc: str
     host: str
     boot_id: str
     reason: str = ""
+    node: str = ""
+    claimed_utc: str = ""
 
 
 def parse_results(text: str, weights: Mapping[str, float]) -> tuple[Run, ...]:
@@ -101,6 +106,8 @@ def parse_done(text: str) -> Done | None:
             host=str(data["host"]),
             boot_id=str(data["boot_id"]),
             reason=str(data.get("reason", "")),
+            node=str(data.get("node", "")),
+            claimed_utc=str(data.get("claimed_utc", "")),
         )
     except _SPOILT:
         return None

@@ -338,7 +338,8 @@ def sync_directory(path: str) -> None:
 class Log:
     """result.jsonl: appended and fsynced line by line; `earlier` holds what was in it before."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, claim: "Claim") -> None:
+        self._claim = claim
         self._path = os.path.join(directory, "result.jsonl")
         try:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -361,6 +362,7 @@ class Log:
             self._write(b"\n")
 
     def append(self, line: Mapping[str, Any]) -> None:
+        self._claim.check()
         self._write(json.dumps(line, allow_nan=False).encode("ascii") + b"\n")
 
     def _write(self, data: bytes) -> None:
@@ -401,7 +403,18 @@ def identity() -> Dict[str, Any]:
         "pid": os.getpid(),
         "started": start_ticks(os.getpid()),
         "pid_namespace": _pid_namespace(),
+        "job": job_id(),
+        "node": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        "claimed_utc": utc(),
     }
+
+
+def job_id() -> str:
+    """The batch system's number of the job this runs in; empty outside one."""
+    for name in ("SLURM_JOB_ID", "PBS_JOBID"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return ""
 
 
 def start_ticks(pid: int) -> Optional[int]:
@@ -418,9 +431,15 @@ def _pid_namespace() -> str:
 
 
 def owner_state(owner: Mapping[str, Any], me: Mapping[str, Any]) -> str:
-    """ "alive", "gone" or "unknown": only a process of this host can be known to be gone."""
-    if not me["boot_id"] or me["started"] is None or owner.get("host") != me["host"]:
+    """ "alive", "gone" or "unknown".
+
+    A process of this host can be seen. One of another host is gone if it belonged to this very
+    job: a batch system runs a job again (after a lost node, a preemption) only when it has ended.
+    """
+    if not me["boot_id"] or me["started"] is None:
         return "unknown"
+    if owner.get("host") != me["host"]:
+        return "gone" if me["job"] and owner.get("job") == me["job"] else "unknown"
     if owner.get("boot_id") != me["boot_id"]:
         return "gone"
     if owner.get("pid_namespace") != me["pid_namespace"]:
@@ -428,9 +447,28 @@ def owner_state(owner: Mapping[str, Any], me: Mapping[str, Any]) -> str:
     return "alive" if start_ticks(int(owner["pid"])) == owner.get("started") else "gone"
 
 
-def take_claim(directory: str) -> None:
-    """Make claim/, or take over that of a worker of this host that is gone; else raise End."""
-    path = os.path.join(directory, "claim")
+class Claim:
+    """The right to write this unit's results: claim/owner.json names the process that has it."""
+
+    def __init__(self, directory: str) -> None:
+        self.owner = identity()
+        self._path = os.path.join(directory, "claim")
+        _take(self._path, self.owner)
+
+    def check(self) -> None:
+        """Raise End where another worker has taken over: this one must not write any more.
+
+        It happens to a process on a node that was given up, but lives on without the scheduler.
+        """
+        held = _read_owner(self._path)
+        if held != self.owner:
+            line = "%s was taken over by process %s on host %s"
+            who = (self._path, held.get("pid"), held.get("host"))
+            raise End(EXIT_CLAIMED, line % who, done=False)
+
+
+def _take(path: str, me: Dict[str, Any]) -> None:
+    """Make claim/, or take over that of a worker that is gone; else raise End."""
     for _ in range(50):
         try:
             os.mkdir(path, 0o700)
@@ -439,7 +477,7 @@ def take_claim(directory: str) -> None:
             continue
         except OSError as error:
             raise End(EXIT_WRITE, "cannot make %s: %s" % (path, error.strerror), False) from None
-        write_json(os.path.join(path, "owner.json"), identity())
+        write_json(os.path.join(path, "owner.json"), me)
         return
     raise End(EXIT_CLAIMED, "%s: a takeover hangs; remove claim/takeover" % path, done=False)
 
@@ -909,19 +947,19 @@ def work(path: str) -> int:
     directory = os.path.dirname(os.path.abspath(path))
     done = os.path.join(directory, "done.json")
     signals = Signals()
-    if not os.path.exists(done):
-        take_claim(directory)
-    if os.path.exists(done):
+    claim = None if os.path.exists(done) else Claim(directory)
+    if claim is None or os.path.exists(done):
         raise End(0, "%s exists; nothing to do" % done, done=False)
     try:
-        code, reason = 0, Round(spec, Log(directory), signals).run()
+        code, reason = 0, Round(spec, Log(directory, claim), signals).run()
     except End as end:
         if not end.done:
             raise
         code, reason = end.code, str(end)
-    me = identity()
+    claim.check()
     value = {"exit": code, "finished_utc": utc(), "reason": reason}
-    write_json(done, dict(value, host=me["host"], boot_id=me["boot_id"]))
+    value.update((key, claim.owner[key]) for key in ("host", "boot_id", "node", "claimed_utc"))
+    write_json(done, value)
     sys.stderr.write("worker: %s\n" % reason)
     return code
 

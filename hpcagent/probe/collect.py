@@ -63,14 +63,15 @@ def main(argv: List[str]) -> int:
         sys.stderr.write("usage: collect.py request.json facts.json\n")
         return 2
     folder = os.path.dirname(os.path.abspath(argv[1]))
+    began_utc = utc_now()
     try:
         request = read_request(argv[0])
     except (OSError, ValueError) as error:
         sys.stderr.write("{}: unreadable request: {}\n".format(argv[0], error))
-        write_done(folder, 2)
+        write_done(folder, 2, began_utc)
         return 2
     write_json(argv[1], collect(request))
-    write_done(folder, 0)
+    write_done(folder, 0, began_utc)
     return 0
 
 
@@ -115,9 +116,11 @@ def write_json(path: str, data: Dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def write_done(folder: str, code: int) -> None:
+def write_done(folder: str, code: int, began_utc: str) -> None:
     boot = read_file("/proc/sys/kernel/random/boot_id")
-    done = {"exit": code, "finished_utc": utc_now(), "host": socket.gethostname()}
+    host = socket.gethostname()
+    done = {"exit": code, "claimed_utc": began_utc, "finished_utc": utc_now(), "host": host}
+    done["node"] = os.environ.get("SLURMD_NODENAME") or host
     done["boot_id"] = boot.strip() if isinstance(boot, str) else ""
     write_json(os.path.join(folder, "done.json"), done)
 
