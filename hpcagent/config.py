@@ -5,10 +5,12 @@ Files are TOML. Some keys may be set by the site only, so that a project file ca
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hpcagent.errors import UsageError
@@ -22,6 +24,24 @@ class Settings:
 
     runs: str = "runs"
     scheduler: str = "local"
+    partition: str = ""  # a PBS queue
+    account: str = ""
+    qos: str = ""
+    reservation: str = ""
+    constraint: str = ""
+    gres: str = ""
+    licenses: str = ""
+    hint: str = ""
+    memory: str = ""  # of a node, for instance 8G
+    memory_per_cpu: str = ""
+    exclusive: bool = True  # whole nodes: measuring beside strangers is no measuring
+    scheduler_options: tuple[str, ...] = ()  # further ones, in the scheduler's own words
+    ahead: int = 1  # rounds that may be out at once
+    poll_seconds: float = 0.0  # least time between two queries; 0: the scheduler's own pace
+    settle_seconds: float = 0.0  # for a job whose submission got no answer to show; 0: likewise
+    grace_seconds: float = 90.0  # for a file that another node wrote to become visible
+    lost_seconds: float = 300.0  # until a job that no query knows is lost
+    max_wait_hours: float = 336.0  # until a job that does not start is taken back; 0: for ever
     strategy: str = "surrogate"
     model: str = ""
     openblas_prefix: str = ""
@@ -34,12 +54,16 @@ class Settings:
     max_pairs: int = 8  # of a challenger with the incumbent, in one round
     confirm_pairs: int = 20  # fresh pairs behind a claim
     minimum_effect: float = 0.01  # smaller improvements are not claimed
+    approve_core_hours: float = 0.0  # more waits for `hpcagent approve`; 0: nothing waits
     prologue: tuple[str, ...] = ()
     max_core_hours: float = 0.0  # 0: the site sets no limit
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
 SITE_ONLY = frozenset({"prologue", "max_core_hours"})
+_TRUTH: Mapping[str, bool] = MappingProxyType(
+    {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+)
 _KINDS: dict[str, type] = {
     f.name: type(getattr(Settings(), f.name)) for f in fields(Settings) if f.name != "sources"
 }
@@ -107,7 +131,20 @@ def _parsed(key: str, text: str, source: str) -> Any:
             return kind(text)
         except ValueError:
             raise UsageError(f"{source}: {text!r} is not a number") from None
+    if kind is bool:
+        if text.lower() not in _TRUTH:
+            raise UsageError(f"{source}: {text!r} is not one of {', '.join(_TRUTH)}")
+        return _TRUTH[text.lower()]
+    if kind is tuple:
+        return _words(text, source)
     return text
+
+
+def _words(text: str, source: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{source}: {text!r}: {error}") from None
 
 
 def _typed(key: str, value: Any, source: str) -> Any:

@@ -13,6 +13,7 @@ from hpcagent.records import (
     JobStatus,
     Limits,
     Message,
+    OwnJob,
     Pace,
     Param,
     Proposal,
@@ -86,6 +87,10 @@ class Scheduler(Protocol):
         ...
 
     def queues(self) -> tuple[Queue, ...]: ...
+
+    def own_job(self) -> OwnJob | None:
+        """The job that this process runs in; None outside of one."""
+        ...
 
 
 class Strategy(Protocol):

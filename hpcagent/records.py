@@ -240,6 +240,12 @@ class Resources:
     after: tuple[str, ...] = ()
     warn_s: int = 0
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Resources:
+        """From what `dataclasses.asdict` and JSON make of it; TypeError for an unknown key."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+        return cls(**values)
+
     @property
     def core_hours(self) -> float:
         """Core-hours reserved: nodes x tasks x CPUs x wall time."""
@@ -291,7 +297,8 @@ _TERMINAL = frozenset(
 class JobStatus:
     """A job as one query saw it; `word` and `reason` are the scheduler's own.
 
-    `node` is where it runs or ran. `missing` names a witness that could not be asked, and why;
+    `hopeless` marks a job that waits for what can never be. `node` is where it runs or ran.
+    `missing` names a witness that could not be asked, and why;
     where nothing else knows the job, its state is UNKNOWN, which is not the same as gone.
     """
 
@@ -300,6 +307,7 @@ class JobStatus:
     word: str
     exit_code: int | None = None
     reason: str = ""
+    hopeless: bool = False
     node: str = ""
     missing: str = ""
 
@@ -314,6 +322,15 @@ class Pace:
 
     poll_s: float = 0.0
     settle_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class OwnJob:
+    """The job that this process runs in, what a successor would ask for, and the seconds left."""
+
+    id: str
+    asks: Resources
+    left_s: float | None = None
 
 
 @dataclass(frozen=True)

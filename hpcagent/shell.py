@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,13 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: str | None = None,
+    dies_with_us: bool = False,
 ) -> Ran:
-    """Run a program to its end, never through a shell; its failure is data, not an exception."""
+    """Run a program to its end, never through a shell; its failure is data, not an exception.
+
+    One that `dies_with_us` is killed when this process is: it can do nothing behind the back of
+    whoever takes over.
+    """
     import sh
 
     words = tuple(argv)
@@ -55,6 +61,7 @@ def run(
             _timeout=timeout_s,
             _return_cmd=True,
             _tty_out=False,
+            _preexec_fn=_death_wish() if dies_with_us else None,
         )
     except sh.TimeoutException:
         return Ran(words, None, "", "", f"timed out after {timeout_s:g} s")
@@ -63,6 +70,14 @@ def run(
     except OSError as error:
         return Ran(words, None, "", "", error.strerror or str(error))
     return Ran(words, int(done.exit_code), _text(done.stdout), _text(done.stderr))
+
+
+def _death_wish() -> Callable[[], None]:
+    """What a new process calls to be killed when its parent ends: prctl(2), PR_SET_PDEATHSIG."""
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(1, signal.SIGKILL) and None
 
 
 def _text(raw: bytes) -> str:

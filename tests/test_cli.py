@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from mainjob import Bench, make_bench
 
+from hpcagent.cli.interrupt import interruptible
 from hpcagent.study.settings import TuneSettings
 
 
@@ -254,3 +256,18 @@ def test_the_command_that_asks_for_the_same_is_understood(bench: Bench) -> None:
     told = json.loads(bench.hpcagent(*again[1:], "--dry-run", "--json").stdout)["settings"]
     assert told == settings
     assert settings["wall_s"] == 5400
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_python_drops_is_not_lost() -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with interruptible() as check:
+        check()
+        Dropping()  # its exception is printed and dropped
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler

@@ -133,6 +133,8 @@ def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
     process = subprocess.Popen(
         bench.argv(*bench.tune_words("--budget", "rounds=1")), cwd=bench.folder, env=bench.env,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What a shell starts in the background ignores the signal, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     _wait_for(lambda: (bench.run / "journal.jsonl").exists() and bool(bench.events("unit_result")))
     process.send_signal(signal.SIGINT)

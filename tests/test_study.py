@@ -13,9 +13,19 @@ import pytest
 
 from hpcagent.errors import RunFailed
 from hpcagent.measure.results import Run
-from hpcagent.records import Event, Failure, JobState, JobStatus, Param, Resources
+from hpcagent.records import (
+    Event,
+    Failure,
+    JobState,
+    JobStatus,
+    Pace,
+    Param,
+    Resources,
+    Submitted,
+)
 from hpcagent.search.space import Space
-from hpcagent.study import budget, desk, tune, units
+from hpcagent.study import budget, tune, units
+from hpcagent.study.desk import Desk, Patience, Seen, Settling
 from hpcagent.study.knowledge import Knowledge, judge_feasibility
 from hpcagent.study.progress import Progress
 from hpcagent.study.rundir import create_run, unit_name
@@ -54,7 +64,7 @@ def unit(purpose: str, kind: str = "round", **changes: Any) -> Unit:
     return replace(base, **changes)
 
 
-def failed(purpose: str, stage: str = "scheduler", kind: str = "lost", **changes: Any) -> Unit:
+def failed(purpose: str, stage: str = "scheduler", kind: str = "timeout", **changes: Any) -> Unit:
     return unit(purpose, finished=True, failure=Failure(stage, kind, "why"), **changes)
 
 
@@ -63,6 +73,14 @@ def step(of: TuneState, embedded: str | None = None) -> tune.Step:
 
 
 # --- what comes next ------------------------------------------------------------------------------
+
+
+def test_what_befalls_a_job_from_outside_is_no_fault_of_the_unit() -> None:
+    lost = tuple(failed("probe", kind="node_fail") for _ in range(3))
+    assert isinstance(step(state(units=lost)), tune.Submit)
+    assert isinstance(step(state(units=(*lost, lost[0]))), tune.Close)
+    never = state(units=(failed("probe", kind="never_started"),))
+    assert isinstance(step(never), tune.Close)
 
 
 def test_the_probe_comes_first_and_is_tried_twice() -> None:
@@ -75,7 +93,7 @@ def test_the_probe_comes_first_and_is_tried_twice() -> None:
     end = step(state(units=(failed("probe"), failed("probe"))))
     assert isinstance(end, tune.Close)
     assert (end.outcome, end.exit_code) == ("failed", 7)
-    assert "scheduler.lost" in end.text
+    assert "scheduler.timeout" in end.text
 
 
 def test_a_build_that_fails_is_not_tried_again() -> None:
@@ -235,15 +253,20 @@ def test_the_progress_line_fits_a_terminal() -> None:
 class Telling:
     """A scheduler that tells what the test put in; the outages of real ones."""
 
-    def __init__(self, *statuses: JobStatus, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *statuses: JobStatus, names: Sequence[str] = (), pace: Pace | None = None
+    ) -> None:
         self.statuses = {status.id: status for status in statuses}
         self.names = list(names)
         self.cancelled: list[str] = []
+        self.polled: list[tuple[str, ...]] = []
+        self.pace = pace or Pace()
 
-    def poll(self, ids: Sequence[str]) -> dict[str, JobStatus]:
+    def poll(self, ids: Sequence[str], since_utc: str = "") -> dict[str, JobStatus]:
+        self.polled.append(tuple(ids))
         return {i: self.statuses[i] for i in ids if i in self.statuses}
 
-    def find(self, name: str) -> list[str]:
+    def find(self, name: str, since_utc: str = "") -> list[str]:
         return self.names
 
     def cancel(self, ids: Sequence[str]) -> None:
@@ -255,15 +278,21 @@ def run(tmp_path: Path):
     return create_run("tune", "1", tmp_path)
 
 
-def look(run, scheduler: Telling, of: Unit, seconds: float) -> desk.Seen:
-    return desk.look(scheduler, run, of, NOW + timedelta(seconds=seconds))  # type: ignore[arg-type]
+def counter(run, scheduler: Telling, **changes: float) -> Desk:
+    patience = Patience.of(settings(**changes), scheduler.pace)
+    return Desk(scheduler, run, patience)  # type: ignore[arg-type]
+
+
+def look(run, scheduler: Telling, of: Unit, seconds: float, **changes: float) -> Seen:
+    desk = counter(run, scheduler, **changes)
+    return desk.look([of], NOW + timedelta(seconds=seconds))[of.name]
 
 
 def test_absent_is_not_finished(run) -> None:
     out = unit("round-1", spec={"weights": {}, "reference": "a"})
     first = look(run, Telling(), out, 0)
     assert (first.state, first.collected) == (JobState.UNKNOWN, None)
-    recorded = replace(out, job_state=JobState.UNKNOWN, state_utc=at(0))
+    recorded = replace(out, job_state=JobState.UNKNOWN, word=first.word, state_utc=at(0))
     assert look(run, Telling(), recorded, 299).collected is None
     lost = look(run, Telling(), recorded, 301)
     assert lost.state is JobState.LOST
@@ -272,15 +301,75 @@ def test_absent_is_not_finished(run) -> None:
     assert lost.collected.failure.id == "scheduler.lost"
 
 
+def test_an_outage_is_no_absence_however_long_it_lasts(run) -> None:
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    said = Telling(JobStatus("7", JobState.UNKNOWN, "", missing="sacct: the database is down"))
+    first = look(run, said, out, 0)
+    assert "sacct" in first.reason
+    recorded = replace(out, job_state=first.state, word=first.word, state_utc=at(0))
+    assert look(run, said, recorded, 1e6).collected is None
+
+
 def test_completed_without_its_marker_gets_a_grace(run) -> None:
     out = unit("round-1", spec={"weights": {}, "reference": "a"})
     said = Telling(JobStatus("7", JobState.COMPLETED, "COMPLETED"))
     assert look(run, said, out, 0).collected is None
-    recorded = replace(out, job_state=JobState.COMPLETED, state_utc=at(0))
+    recorded = replace(out, job_state=JobState.COMPLETED, word="COMPLETED", state_utc=at(0))
     assert look(run, said, recorded, 89).collected is None
     late = look(run, said, recorded, 91)
     assert late.collected is not None
     assert late.collected.failure is not None
+
+
+def test_a_failed_job_of_another_host_may_have_left_a_marker_that_is_seen_late(run) -> None:
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    said = Telling(JobStatus("7", JobState.FAILED, "FAILED"), pace=Pace(30, 120))
+    assert look(run, said, out, 0).collected is None
+    recorded = replace(out, job_state=JobState.FAILED, word="FAILED", state_utc=at(0))
+    assert look(run, said, recorded, 89).collected is None
+    done = {"exit": 4, "finished_utc": at(60), "host": "n", "boot_id": "b", "node": "n7",
+            "claimed_utc": at(10)}  # fmt: skip
+    (run.make_unit(out.name) / "done.json").write_text(json.dumps(done))
+    late = look(run, said, recorded, 89).collected
+    assert late is not None
+    assert late.failure is not None
+    assert late.failure.id == "run.worker"
+    assert (late.node, late.ran_s) == ("n7", 50.0)
+
+
+def test_one_query_for_all_and_none_before_its_time(run) -> None:
+    pair = [unit("round-1", spec={}), replace(unit("round-22", spec={}), job_id="8")]
+    said = Telling(pace=Pace(1000, 0))
+    desk = counter(run, said)
+    assert set(desk.look(pair, NOW)) == {u.name for u in pair}
+    assert said.polled == [("7", "8")]
+    assert desk.look(pair, NOW) == {}
+    assert said.polled == [("7", "8")]
+
+
+def test_a_job_that_can_never_start_is_taken_back_and_named(run) -> None:
+    out = replace(unit("round-1", spec={}), job_state=JobState.QUEUED, word="PENDING",
+                  state_utc=at(0))  # fmt: skip
+    said = Telling(
+        JobStatus("7", JobState.QUEUED, "PENDING", reason="DependencyNeverSatisfied", hopeless=True)
+    )
+    seen = look(run, said, out, 60).collected
+    assert seen is not None
+    assert seen.failure is not None
+    assert seen.failure.id == "scheduler.never_started"
+    assert "DependencyNeverSatisfied" in seen.failure.evidence
+    assert said.cancelled == ["7"]
+    assert seen.to_json(out, NOW + timedelta(hours=1))["job_seconds"] == 0
+
+
+def test_a_job_is_waited_for_until_the_longest_wait(run) -> None:
+    out = replace(unit("round-1", spec={}), job_state=JobState.QUEUED, word="PENDING",
+                  state_utc=at(0))  # fmt: skip
+    said = Telling(JobStatus("7", JobState.QUEUED, "PENDING", reason="Priority"))
+    assert look(run, said, out, 3000).collected is None
+    assert look(run, said, out, 3000, max_wait_s=7200.0).collected is None
+    assert look(run, said, out, 7201, max_wait_s=7200.0).collected is not None
+    assert said.cancelled == ["7"]
 
 
 def test_a_job_that_timed_out_keeps_what_it_measured(run) -> None:
@@ -314,11 +403,37 @@ def test_the_marker_is_believed_before_the_scheduler(run) -> None:
     assert spoilt.failure is not None
 
 
-def test_one_job_of_the_name_is_adopted_and_surplus_ones_are_cancelled(tmp_path: Path) -> None:
-    scheduler = Telling(names=["12", "11"])
-    answer = desk.adopt_or_submit(scheduler, unit("round-1"), tmp_path, may_exist=True)  # type: ignore[arg-type]
-    assert getattr(answer, "job_id", "") == "11"
-    assert scheduler.cancelled == ["12"]
+def test_one_job_of_the_name_is_adopted_and_surplus_ones_are_cancelled(run) -> None:
+    scheduler = Telling(names=["9", "11"])
+    answer = counter(run, scheduler).adopt(unit("round-1"), NOW)
+    assert answer == Submitted("9")
+    assert scheduler.cancelled == ["11"]
+
+
+def test_the_job_that_has_claimed_the_unit_is_the_one_to_adopt(run) -> None:
+    out = unit("round-1")
+    claim = run.make_unit(out.name) / "claim"
+    claim.mkdir()
+    (claim / "owner.json").write_text(json.dumps({"job": "11", "pid": 1}))
+    scheduler = Telling(names=["9", "11"])
+    assert counter(run, scheduler).adopt(out, NOW) == Submitted("11")
+    assert scheduler.cancelled == ["9"]
+    # Nothing but the claim knows a job that ended long ago where accounting is off.
+    assert counter(run, Telling()).adopt(out, NOW) == Submitted("11")
+
+
+def test_an_unanswered_submission_is_looked_for_until_it_has_settled(run) -> None:
+    out = replace(unit("round-1"), job_id="", job_state=JobState.SUBMITTING, word="try 1",
+                  state_utc=at(0))  # fmt: skip
+    pace = Pace(0, 120)
+    before = counter(run, Telling(pace=pace)).adopt(out, NOW + timedelta(seconds=119))
+    assert isinstance(before, Settling)
+    late = Telling(names=["7"], pace=pace)
+    assert counter(run, late).adopt(out, NOW + timedelta(seconds=119)) == Submitted("7")
+    assert counter(run, Telling(pace=pace)).adopt(out, NOW + timedelta(seconds=121)) is None
+    # Journaled as prepared only: the call was never made.
+    prepared = replace(out, job_state=JobState.PREPARED)
+    assert counter(run, Telling(pace=pace)).adopt(prepared, NOW) is None
 
 
 # --- the fold -------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def _previews(settings: TuneSettings) -> Iterator[Preview]:
     known = _assumed(TuneState(settings, created_utc=now, version=__version__))
     build = _folder(2)
     plans = (
-        units.probe_plan(settings.cores, settings.prefix, None),
+        units.probe_plan(settings, None),
         units.build_plan(known),
         units.feasibility_plan(known, str(build)),
         units.round_plan(known, 1, _examples(known), str(build)),

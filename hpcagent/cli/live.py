@@ -13,7 +13,7 @@ from hpcagent.study.agent import Agent, Turn
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
-from hpcagent.study.state import TuneState
+from hpcagent.study.state import TuneState, Unit
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -75,10 +75,11 @@ def line(run: RunDir, agent: Agent) -> str:
 
 
 def processes(run: RunDir, state: TuneState) -> int:
-    """Processes that the open unit has finished so far."""
-    unit = state.open_unit
-    if unit is None or unit.kind == "probe":
-        return 0
+    """Processes that the open units have finished so far."""
+    return sum(_lines(run, unit) for unit in state.open_units if unit.kind != "probe")
+
+
+def _lines(run: RunDir, unit: Unit) -> int:
     try:
         return (run.unit(unit.name) / "result.jsonl").read_bytes().count(b"\n")
     except OSError:

@@ -19,10 +19,14 @@ _COMMANDS = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
     "resume": ("hpcagent.cli.runs", "Continue a run after an interruption or a crash."),
     "step": ("hpcagent.cli.runs", "Do what can be done now, submit, and exit."),
+    "chain": ("hpcagent.cli.chain", "Drive a run from inside batch jobs, one after the other."),
     "status": ("hpcagent.cli.runs", "Show where a run is, or list all runs."),
     "report": ("hpcagent.cli.runs", "Show a run's result and write its report again."),
-    "cancel": ("hpcagent.cli.runs", "Cancel a run and its job."),
-    "stop": ("hpcagent.cli.runs", "Ask the agent of a run to stop; its job goes on."),
+    "watch": ("hpcagent.cli.watch", "Follow a run that another process drives."),
+    "advise": ("hpcagent.cli.requests", "Give the agent of a run a hint."),
+    "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),
+    "cancel": ("hpcagent.cli.requests", "Cancel a run and its jobs."),
+    "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop; its jobs go on."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands on an existing run: resume, step, status, report, cancel, stop."""
+"""Commands on an existing run: resume, step, status, report."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 import math
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from hpcagent.cli.live import live, processes
+from hpcagent.cli.interrupt import interruptible
+from hpcagent.cli.live import Display, live, processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
-from hpcagent.errors import HpcagentError, RunInUse
+from hpcagent.errors import HpcagentError
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
-from hpcagent.study import inbox
-from hpcagent.study.agent import exit_code
+from hpcagent.study.agent import Turn, exit_code, standing
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.lease import Lease
 from hpcagent.study.outcome import phase, summarise
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir, list_runs
@@ -65,10 +65,9 @@ def status(run: str | None, as_json: bool) -> int:
         click.echo(_json(summarise(found, Knowledge(state))))
         return 0
     click.echo(_line(found, state))
-    unit = state.open_unit
-    if unit is not None:
-        job = f"job {unit.job_id}, {unit.word or 'submitted'}" if unit.job_id else "to be submitted"
-        click.echo(f"  {unit.purpose}: {job} [{found.unit(unit.name)}]")
+    for unit in state.open_units:
+        job = f"job {unit.job_id}, " if unit.job_id else ""
+        click.echo(f"  {job}{standing(unit)}\n    {found.unit(unit.name)}")
     return 0
 
 
@@ -86,51 +85,19 @@ def report(run: str, as_json: bool, width: int | None) -> int:
     return 0
 
 
-@click.command()
-@run_argument
-def cancel(run: str) -> int:
-    """Cancel RUN: its job is cancelled and the run is closed. What was measured is kept."""
-    found = find_run(run)
-    if read_state(found).closed is not None:
-        click.echo(f"{found.id} is closed already: nothing to cancel")
-        return 0
-    inbox.post(found.path, {"type": "cancel"})
-    try:
-        with opened(found, publish) as agent:
-            agent.turn()
-    except RunInUse:
-        click.echo(f"{found.id}: its agent has been asked to cancel")
-        return 0
-    click.echo(f"{found.id}: cancelled")
-    return 0
-
-
-@click.command()
-@run_argument
-def stop(run: str) -> int:
-    """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
-    found = find_run(run)
-    if read_state(found).closed is not None:
-        click.echo(f"{found.id} is closed already: nothing to stop")
-        return 0
-    try:
-        with Lease.acquire(found.path):
-            click.echo(f"{found.id}: no agent works on it; continue with: {_again(found)}")
-    except RunInUse:
-        inbox.post(found.path, {"type": "stop"})
-        click.echo(f"{found.id}: asked to stop; continue with: {_again(found)}")
-    return 0
-
-
 def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
     """Turn the run's wheel, show progress and the end; the exit code."""
     try:
-        with opened(run, publish) as agent, live(run, agent, quiet=as_json) as display:
-            agent.run(display, until_waiting)
+        with (
+            interruptible() as check,
+            opened(run, publish) as agent,
+            live(run, agent, quiet=as_json) as display,
+        ):
+            agent.run(_both(display, check), until_waiting)
             state = agent.state
     except KeyboardInterrupt:
         click.echo(
-            f"hpcagent: interrupted; the job that is out goes on. Continue with:\n  {_again(run)}",
+            f"hpcagent: interrupted; the job that is out goes on. Continue with:\n  {again(run)}",
             err=True,
         )
         return INTERRUPTED
@@ -138,10 +105,18 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
         if as_json:
             click.echo(_json(summarise(run, Knowledge(state))))
         else:
-            click.echo(f"{_line(run, state)}\ncontinue with: {_again(run)}")
+            click.echo(f"{_line(run, state)}\ncontinue with: {again(run)}")
         return 0
     show(run, summarise(run, Knowledge(state)), as_json, None)
     return exit_code(state)
+
+
+def _both(display: Display, check: Callable[[], None]) -> Display:
+    def notify(state: TuneState, turn: Turn) -> None:
+        display(state, turn)
+        check()
+
+    return notify
 
 
 def show(run: RunDir, summary: RunSummary, as_json: bool, width: int | None) -> None:
@@ -176,7 +151,7 @@ def _row(run: RunDir) -> dict[str, str]:
     return {**row, "phase": phase(state), "outcome": str((state.closed or {}).get("outcome", ""))}
 
 
-def _again(run: RunDir) -> str:
+def again(run: RunDir) -> str:
     return f"hpcagent resume {shlex.quote(str(run.path))}"
 
 

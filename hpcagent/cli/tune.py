@@ -14,6 +14,7 @@ import click
 from hpcagent import __version__, plugins
 from hpcagent.apps.card import load_card
 from hpcagent.apps.workload import load_workload
+from hpcagent.cli.asks import asked, choose_scheduler, job_options, node_cores, resources
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
@@ -54,17 +55,28 @@ _UNIT_S = {None: 60.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="The same seed and measurements give the same proposals.")  # fmt: skip
-@click.option("--scheduler", metavar="NAME", help="Where jobs go. [default: local]")
+@click.option(
+    "--scheduler",
+    metavar="NAME",
+    help="Where jobs go: local, slurm or "
+    "pbs. [default: local; with a job option the batch system that is found]",
+)
 @click.option(
     "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
     help="The run's own folder, new or empty. [default: runs/tune-DATE-TIME-ID]",
 )  # fmt: skip
+@job_options
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Return when a job must be waited for; go on with `hpcagent step`.",
+)
 @click.option("--dry-run", is_flag=True, help="Show every file and command; run nothing.")
 @json_option
 def tune(
     lib: str, prefix: str | None, workload: Path | None, model: str | None, strategy: str | None,
     budget: tuple[str, ...], challengers: int | None, seed: int, scheduler: str | None,
-    run_dir: Path | None, dry_run: bool, as_json: bool,
+    run_dir: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -78,6 +90,7 @@ def tune(
       hpcagent tune --lib openblas --openblas-prefix /opt/openblas
       hpcagent tune --lib openblas --workload mine.yaml
       hpcagent tune --lib openblas --model tuner.gguf
+      hpcagent tune --lib openblas --partition compute --account proj1
     """
     load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
@@ -87,7 +100,6 @@ def tune(
     if dry_run:
         show_plan(settings, as_json)
         return 0
-    make_scheduler(settings.scheduler)
     if settings.scheduler == "local":
         _require_build_tools()
     if run_dir is not None:
@@ -96,7 +108,7 @@ def tune(
     open_tune(run, settings, __version__)
     if not as_json:
         click.echo(f"run {run.id} in {run.path}", err=True)
-    return drive(run, until_waiting=False, as_json=as_json)
+    return drive(run, until_waiting=no_wait, as_json=as_json)
 
 
 def _settings(
@@ -106,7 +118,9 @@ def _settings(
 ) -> TuneSettings:  # fmt: skip
     prefix = configured.openblas_prefix if prefix is None else prefix
     model = configured.model if model is None else model
-    scheduler = scheduler or configured.scheduler
+    words = asked()
+    scheduler = choose_scheduler(scheduler, configured, words)
+    asks = resources(words, configured)
     rounds, core_hours, wall_s = _budget(configured, budget)
     cases = None
     if workload is not None:
@@ -130,8 +144,20 @@ def _settings(
         max_pairs=int(_at_least("max_pairs", configured.max_pairs, MIN_PAIRS)),
         confirm_pairs=int(_at_least("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS)),
         minimum_effect=configured.minimum_effect,
-        cores=len(os.sched_getaffinity(0)) if scheduler == "local" else 1,
+        cores=node_cores(scheduler, make_scheduler(scheduler), asks, words.get("cores")),
+        asks=asks,
+        ahead=int(words.get("ahead") or _at_least("ahead", configured.ahead, 1)),
+        poll_s=configured.poll_seconds or None,
+        settle_s=configured.settle_seconds or None,
+        grace_s=configured.grace_seconds,
+        lost_s=configured.lost_seconds,
+        approve_core_hours=configured.approve_core_hours,
+        max_wait_s=_max_wait(configured, words.get("max_wait")),
     )
+
+
+def _max_wait(configured: Settings, text: str | None) -> float:
+    return configured.max_wait_hours * 3600.0 if text is None else _seconds("--max-wait", text)
 
 
 def _at_least(key: str, value: float, least: float) -> float:
@@ -208,6 +234,13 @@ def _number(item: str, text: str, key: str) -> float:
     if key != "rounds" and value == 0:
         raise BudgetError(f"--budget {item!r}: nothing can be done with that")
     return value
+
+
+def _seconds(option: str, text: str) -> float:
+    match = _DURATION.match(text)
+    if match is None or float(match.group(1)) == 0:
+        raise UsageError(f"{option} {text!r}: write a time such as 90m or 12h")
+    return float(match.group(1)) * _UNIT_S[match.group(2)]
 
 
 def _hint(key: str) -> str:

@@ -90,6 +90,9 @@ class LocalScheduler:
     def queues(self) -> tuple[Queue, ...]:
         return (Queue("local", nodes=1, cpus_per_node=len(os.sched_getaffinity(0))),)
 
+    def own_job(self) -> None:
+        """Its jobs submit nothing."""
+
     def submit(self, script: Path) -> Submitted | Refused | Ambiguous:
         """Queue a script and see to it that an executor runs.
 

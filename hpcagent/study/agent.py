@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hpcagent.errors import RunFailed, SchedulerRefused
+from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
-from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused
-from hpcagent.study import desk, inbox, tune, units
-from hpcagent.study.durable import parse_utc, utc_now, utc_text
+from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
+from hpcagent.study import budget, inbox, tune, units
+from hpcagent.study.collecting import Collected
+from hpcagent.study.desk import Desk, Patience, Settling, write_files
+from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.proposing import Proposer
@@ -31,11 +33,15 @@ LONGEST_PAUSE_S = 2.0
 
 @dataclass(frozen=True)
 class Turn:
-    """What a turn did, in words for a log line; `waiting` for a job, or `closed` for good."""
+    """What a turn did, in words for a log line; `waiting` for a job, or `closed` for good.
+
+    Nothing is worth doing before `pause_s` seconds have passed.
+    """
 
     words: str
     waiting: bool = False
     closed: bool = False
+    pause_s: float = 0.0
 
 
 class Agent:
@@ -55,6 +61,8 @@ class Agent:
         self._proposer = proposer
         self._state = fold(journal.events)
         self._publish = publish
+        patience = Patience.of(self._state.settings, scheduler.pace)
+        self._desk = Desk(scheduler, run, patience)
         self._known = Knowledge(self._state)
         self._own: set[str] = set()
         self._stop_asked = False
@@ -75,17 +83,18 @@ class Agent:
         """Do one thing. Raises SchedulerRefused, EnvironmentProblem, Fenced."""
         if self._state.closed is not None:
             return Turn("the run is closed", closed=True)
-        requests = inbox.pending(self._run.path, self._note_bad_request)
-        first_look, self._first_look = self._first_look, False
-        # A cancellation is not kept waiting behind other requests.
-        for request in sorted(requests, key=lambda r: r.type != "cancel"):
-            done = self._serve(request, stale=first_look)
-            if done is not None:
-                return done
-        unit = self._state.open_unit
-        if unit is not None:
-            return self._tend(unit)
-        return self._advance()
+        try:
+            return self._serve_all() or self._work()
+        except SchedulerUnreachable as error:
+            return Turn(str(error), waiting=True, pause_s=self._desk.patience.poll_s)
+
+    def _work(self) -> Turn:
+        for unit in self._state.open_units:
+            turn = self._submit(unit) if not unit.job_id else None
+            if turn is not None and not turn.waiting:
+                return turn
+        turn = self._look()
+        return turn or self._advance()
 
     def run(self, notify: Callable[[TuneState, Turn], None], until_waiting: bool) -> Turn:
         """Repeat turns until the run is closed, a stop is asked for, or a job must be waited for.
@@ -99,12 +108,22 @@ class Agent:
             if turn.closed or (turn.waiting and until_waiting) or self._stop_asked:
                 return turn
             if turn.waiting:
-                time.sleep(pause)
+                time.sleep(max(pause, turn.pause_s))
                 pause = min(LONGEST_PAUSE_S, pause * 1.3)
             else:
                 pause = FIRST_PAUSE_S
 
     # --- requests from other processes ---------------------------------------------------------
+
+    def _serve_all(self) -> Turn | None:
+        requests = inbox.pending(self._run.path, self._note_bad_request)
+        first_look, self._first_look = self._first_look, False
+        # A cancellation is not kept waiting behind other requests.
+        for request in sorted(requests, key=lambda r: r.type != "cancel"):
+            done = self._serve(request, stale=first_look)
+            if done is not None:
+                return done
+        return None
 
     def _serve(self, request: inbox.Request, stale: bool) -> Turn | None:
         """Serve a request; a stop that is `stale` was meant for an agent that is gone."""
@@ -125,61 +144,85 @@ class Agent:
         self._write("advice", {"request": "", "type": "bad", "text": failure.evidence})
 
     def cancel(self, words: str) -> None:
-        """Cancel the unit that is out and close the run."""
-        unit = self._state.open_unit
-        if unit is not None:
-            ids = [unit.job_id] if unit.job_id else self._scheduler.find(unit.name)
-            self._scheduler.cancel(ids)
-            failure = Failure("scheduler", "cancelled", words)
-            gone = desk.Collected(JobState.CANCELLED, failure)
-            self._write("unit_result", gone.to_json(unit, self._job_seconds(unit)))
+        """Cancel the units that are out and close the run."""
+        self._desk.cancel(self._state.open_units)
+        failure = Failure("scheduler", "cancelled", words)
+        for unit in self._state.open_units:
+            self._end_unit(unit, Collected(JobState.CANCELLED, failure))
         self._close(tune.Close("cancelled", words, 0))
 
-    # --- the unit that is out ------------------------------------------------------------------
+    # --- the units that are out ------------------------------------------------------------------
 
-    def _tend(self, unit: Unit) -> Turn:
-        if not unit.job_id:
-            return self._submit(unit)
-        seen = desk.look(self._scheduler, self._run, unit, utc_now())
-        if seen.collected is None:
-            if seen.state is not unit.job_state or seen.word != unit.word:
-                data = {"unit": unit.name, "state": seen.state.value, "word": seen.word}
-                self._write("unit_state", data)
-            why = f" ({seen.reason})" if seen.reason else ""
-            return Turn(f"{unit.purpose}: {seen.word.lower()}{why}", waiting=True)
-        facts = seen.collected.facts
-        if facts is not None and facts != self._state.facts:
-            self._write("facts", {"unit": unit.name, "raw": facts})
-        self._write("unit_result", seen.collected.to_json(unit, self._job_seconds(unit)))
-        failure = seen.collected.failure
+    def _look(self) -> Turn | None:
+        """Take in what is new; a turn where a unit has ended."""
+        out = [unit for unit in self._state.open_units if unit.job_id]
+        for name, seen in self._desk.look(out, utc_now()).items() if out else ():
+            unit = next(unit for unit in out if unit.name == name)
+            if seen.collected is not None:
+                return self._take_in(unit, seen.collected)
+            self._note_state(unit, seen.state, seen.word, seen.reason)
+        return None
+
+    def _note_state(self, unit: Unit, state: JobState, word: str, reason: str) -> None:
+        if (state, word, reason) != (unit.job_state, unit.word, unit.reason):
+            data = {"unit": unit.name, "state": state.value, "word": word, "reason": reason}
+            self._write("unit_state", data)
+
+    def _take_in(self, unit: Unit, collected: Collected) -> Turn:
+        if collected.stopped:  # it would be run again, for nothing
+            self._desk.cancel([unit])
+        if collected.facts is not None and collected.facts != self._state.facts:
+            self._write("facts", {"unit": unit.name, "raw": collected.facts})
+        self._end_unit(unit, collected)
+        failure = collected.failure
         return Turn(f"{unit.purpose}: {'done' if failure is None else failure.id}")
 
+    def _end_unit(self, unit: Unit, collected: Collected) -> None:
+        self._write("unit_result", collected.to_json(unit, utc_now()))
+
     def _submit(self, unit: Unit) -> Turn:
+        if unit.name not in self._own:
+            known = self._desk.adopt(unit, utc_now())
+            if isinstance(known, Settling):
+                words = f"{unit.purpose}: its submission got no answer; looking for its job"
+                return Turn(f"{words} for {known.seconds_left:.0f} s more", waiting=True)
+            if known is not None:
+                return self._submitted(unit, known)
+        self._own.discard(unit.name)
+        write_files(self._run.make_unit(unit.name), self._files(unit))
+        if self._desk.patience.settle_s:
+            # Journaled before the call: whoever comes after knows that a job may be on its way.
+            self._note_state(unit, JobState.SUBMITTING, self._next_try(unit), "")
+        answer = self._desk.submit(unit)
+        if isinstance(answer, Refused):
+            return self._refused(unit, answer)
+        if isinstance(answer, Ambiguous):
+            return Turn(
+                f"{unit.purpose}: no answer to its submission: {answer.words}", waiting=True
+            )
+        return self._submitted(unit, answer)
+
+    def _next_try(self, unit: Unit) -> str:
+        return f"try {int(unit.word.removeprefix('try ')) + 1 if unit.word else 1}"
+
+    def _submitted(self, unit: Unit, answer: Submitted) -> Turn:
+        self._write("unit_submitted", {"unit": unit.name, "job_id": answer.job_id})
+        return Turn(f"{unit.purpose}: submitted as job {answer.job_id}")
+
+    def _refused(self, unit: Unit, answer: Refused) -> Turn:
+        failure = Failure("scheduler", "refused", answer.words)
+        self._end_unit(unit, Collected(JobState.FAILED, failure, ran_s=0.0))
+        name = self._state.settings.scheduler
+        raise SchedulerRefused(f"{name} refused {unit.purpose}: {answer.words}")
+
+    def _files(self, unit: Unit) -> dict[str, str]:
         settings = self._state.settings
         plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
         known = None if self._state.facts is None else self.known
         folder = self._run.unit(unit.name)
-        files = units.unit_files(
+        return units.unit_files(
             known, plan, unit.name, folder, self._scheduler, settings.python, settings.prologue
         )
-        desk.write_files(self._run.make_unit(unit.name), files)
-        may_exist = unit.name not in self._own
-        answer = desk.adopt_or_submit(self._scheduler, unit, folder, may_exist)
-        if isinstance(answer, Refused):
-            failure = Failure("scheduler", "refused", answer.words)
-            refused = desk.Collected(JobState.FAILED, failure)
-            self._write("unit_result", refused.to_json(unit, 0.0))
-            raise SchedulerRefused(f"{settings.scheduler} refused {unit.purpose}: {answer.words}")
-        if isinstance(answer, Ambiguous):
-            self._own.discard(unit.name)
-            return Turn(f"{unit.purpose}: not known whether it was submitted", waiting=True)
-        self._write("unit_submitted", {"unit": unit.name, "job_id": answer.job_id})
-        return Turn(f"{unit.purpose}: submitted as job {answer.job_id}", waiting=True)
-
-    def _job_seconds(self, unit: Unit) -> float:
-        if not unit.submitted_utc:
-            return 0.0
-        return max(0.0, (utc_now() - parse_utc(unit.submitted_utc)).total_seconds())
 
     # --- the next thing ------------------------------------------------------------------------
 
@@ -193,6 +236,8 @@ class Agent:
             lambda unit: str(self._run.unit(unit.name)),
         )
         match step:
+            case tune.Wait():
+                return Turn(waiting_for(self._state), waiting=True)
             case tune.Submit(plan):
                 return self._open(plan)
             case tune.Propose(index):
@@ -209,6 +254,11 @@ class Agent:
                 return Turn(step.text, closed=True)
 
     def _open(self, plan: units.Plan) -> Turn:
+        why = budget.needs_approval(self._state, plan.need)
+        if why is not None:
+            if "approval" not in self._state.decisions:
+                self._write("decision", {"what": "approval", "reason": why})
+            return Turn(f"{why}: approve it with `hpcagent approve RUN`", waiting=True)
         attempt = len(self._state.attempts(plan.purpose)) + 1
         name = unit_name(self._run.id, len(self._state.units) + 1)
         self._own.add(name)
@@ -217,11 +267,22 @@ class Agent:
             "kind": plan.kind,
             "purpose": plan.purpose,
             "attempt": attempt,
-            "resources": plan.resources.__dict__,
+            "resources": asdict(self._with_another_node(plan.resources)),
             "spec": plan.spec,
         }
         self._write("unit_intent", data)
         return Turn(f"{plan.purpose}: prepared")
+
+    def _with_another_node(self, resources: Resources) -> Resources:
+        """The wish for another node is kept only where the queue has one."""
+        if not resources.avoid_nodes:
+            return resources
+        wanted = resources.partition
+        for queue in self._scheduler.queues():
+            chosen = queue.name == wanted if wanted else queue.default
+            if chosen and queue.nodes > len(resources.avoid_nodes):
+                return resources
+        return replace(resources, avoid_nodes=())
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
@@ -249,6 +310,22 @@ class Agent:
         event = self._journal.append(kind, data)
         self._state = replace(apply(self._state, event), last_utc=event.t_utc)
         return event
+
+
+def waiting_for(state: TuneState) -> str:
+    """The units that are out and how they stand, in words."""
+    return "; ".join(standing(unit) for unit in state.open_units)
+
+
+def standing(unit: Unit) -> str:
+    """How a unit that is out stands, in words."""
+    if unit.job_state is JobState.PREPARED:
+        return f"{unit.purpose}: {'submitted' if unit.job_id else 'to be submitted'}"
+    if not unit.job_id:
+        return f"{unit.purpose}: no answer to its submission ({unit.word}); looking for its job"
+    why = f" ({unit.reason})" if unit.reason else ""
+    word = "submitted" if unit.job_state is JobState.SUBMITTING else unit.word.lower()
+    return f"{unit.purpose}: {word}{why}"
 
 
 def exit_code(state: TuneState) -> int:

@@ -54,5 +54,19 @@ def refused(state: TuneState, need: Need, now_utc: str) -> str | None:
     return None
 
 
+def needs_approval(state: TuneState, need: Need) -> str | None:
+    """Why this need waits for the user; an approval lifts the limit for the rest of the run."""
+    limit = state.settings.approve_core_hours
+    total = spent_core_hours(state) + need.core_hours
+    if not limit or total <= limit or any(a.get("type") == "approve" for a in state.advice):
+        return None
+    return f"the next job would bring it to {total:.3g} core-hours, over {limit:.3g}"
+
+
+def awaits_approval(state: TuneState) -> bool:
+    asked = "approval" in state.decisions
+    return asked and not any(a.get("type") == "approve" for a in state.advice)
+
+
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))

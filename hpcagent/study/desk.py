@@ -1,62 +1,83 @@
-"""The desk: submits a unit once, looks after it, and collects what it left.
+"""The desk: submits a unit once, and looks after all that are out with one query.
 
-The unit's own done.json is asked first, the scheduler only where there is none; what neither
-knows is unknown, then lost after a grace period, and never taken for finished.
+The unit's own done.json is asked first, the scheduler only where there is none, and rarely; what
+neither knows is unknown, then lost after a grace period, and never taken for finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from hpcagent.errors import EnvironmentProblem
-from hpcagent.measure.results import Done, Run, failure_of, parse_done, parse_results
 from hpcagent.protocols import Scheduler
-from hpcagent.records import Ambiguous, Failure, JobState, Refused, Submitted
-from hpcagent.study.durable import parse_object, parse_utc, problem, write_atomic
+from hpcagent.records import (
+    Ambiguous,
+    Failure,
+    JobState,
+    JobStatus,
+    Pace,
+    Refused,
+    Submitted,
+)
+from hpcagent.study.collecting import Collected, claimed_by, collect, collect_failed, read_done
+from hpcagent.study.durable import parse_utc, problem, write_atomic
 from hpcagent.study.rundir import RunDir
+from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import Unit
 
-# A shared file system may show a file that another node renamed only after its attribute cache
-# ran out: 60 s by default for NFS directories (nfs(5), acdirmax).
-DONE_GRACE_S = 90.0
-# How long a job may be missing from every query before it is lost.
-LOST_GRACE_S = 300.0
+# While nothing changes, queries become rarer by this factor, down to one in ten times the pace.
+_BACK_OFF, _RAREST = 1.5, 10.0
+NO_RECORD = "no record"
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a unit left: its job's last state, the worker's lines or the probe's facts."""
+class Patience:
+    """How long the desk waits (seconds): between queries; for a job whose submission got no answer
+    to become visible; for a marker that another node wrote; for a job that no query knows; and for
+    a job to start (0: as long as it takes)."""
 
-    state: JobState
-    failure: Failure | None
-    runs: tuple[Run, ...] = ()
-    facts: Mapping[str, Any] | None = None
+    poll_s: float
+    settle_s: float
+    grace_s: float
+    lost_s: float
+    start_s: float
 
-    def to_json(self, unit: Unit, job_seconds: float) -> dict[str, Any]:
-        return {
-            "unit": unit.name,
-            "state": self.state.value,
-            "failure": asdict(self.failure) if self.failure else None,
-            "runs": [dict(vars(run)) for run in self.runs],  # asdict would copy each figure
-            "job_seconds": round(job_seconds, 3),
-        }
+    @classmethod
+    def of(cls, settings: TuneSettings, pace: Pace) -> Patience:
+        """As configured; the scheduler's own pace where nothing is."""
+        return cls(
+            poll_s=pace.poll_s if settings.poll_s is None else settings.poll_s,
+            settle_s=pace.settle_s if settings.settle_s is None else settings.settle_s,
+            grace_s=settings.grace_s,
+            lost_s=settings.lost_s,
+            start_s=settings.max_wait_s,
+        )
 
 
 @dataclass(frozen=True)
 class Seen:
     """What one look at a unit showed: its state, and what it left once it is over.
 
-    `reason` is why the scheduler lets it wait, in the scheduler's words, where it says so.
+    `reason` is why the scheduler lets it wait, or which witness could not be asked.
     """
 
     state: JobState
     word: str
     collected: Collected | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Settling:
+    """A job of this unit may be on its way: not visible yet, and not to be submitted again yet."""
+
+    seconds_left: float
+
+
+Answer = Submitted | Refused | Ambiguous | Settling
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -70,126 +91,155 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
             raise problem("write", path, error) from None
 
 
-def adopt_or_submit(
-    scheduler: Scheduler, unit: Unit, folder: Path, may_exist: bool
-) -> Submitted | Refused | Ambiguous:
-    """Submit the unit, unless a job of its name is there already (`may_exist`: look first)."""
-    if may_exist:
-        found = sorted(scheduler.find(unit.name))
-        if found:
-            if len(found) > 1:
-                scheduler.cancel(found[1:])
-            return Submitted(found[0])
-    return scheduler.submit(folder / "job.sh")
+class Desk:
+    """One run's counter at one scheduler. Calls raise SchedulerUnreachable where it must answer."""
+
+    def __init__(self, scheduler: Scheduler, run: RunDir, patience: Patience) -> None:
+        self._scheduler = scheduler
+        self._run = run
+        self.patience = patience
+        self._next_query = 0.0
+        self._next_search = 0.0
+        self._interval_s = patience.poll_s
+
+    # --- submission ------------------------------------------------------------------------------
+
+    def adopt(self, unit: Unit, now: datetime) -> Submitted | Settling | None:
+        """The job of a unit that may have been submitted before; None: there is none, submit it.
+
+        One match is adopted, the one that has claimed the unit where there are several, and the
+        surplus is cancelled. While the last submission may still come to light, it is waited for.
+        """
+        settling_s = self._settling_s(unit, now)
+        pause_s = self._next_search - time.monotonic()
+        if pause_s > 0:
+            return Settling(max(pause_s, settling_s))
+        self._next_search = time.monotonic() + self.patience.poll_s
+        found = self._scheduler.find(unit.name, unit.intent_utc)
+        claimed = claimed_by(self._run.unit(unit.name))
+        if found or claimed:
+            return self._chosen(found, claimed)
+        if settling_s > 0:
+            return Settling(settling_s)
+        self._next_search = 0.0
+        return None
+
+    def _settling_s(self, unit: Unit, now: datetime) -> float:
+        if unit.job_state is not JobState.SUBMITTING:
+            return 0.0
+        return self.patience.settle_s - (now - parse_utc(unit.state_utc)).total_seconds()
+
+    def _chosen(self, found: Sequence[str], claimed: str) -> Submitted:
+        chosen = claimed if (claimed and claimed in found) or not found else found[0]
+        surplus = [job_id for job_id in found if job_id != chosen]
+        if surplus:
+            self._scheduler.cancel(surplus)
+        return Submitted(chosen)
+
+    def submit(self, unit: Unit) -> Submitted | Refused | Ambiguous:
+        """Submit the script of a unit whose folder is complete."""
+        self._put_off()
+        return self._scheduler.submit(self._run.unit(unit.name) / "job.sh")
+
+    def cancel(self, units: Sequence[Unit]) -> None:
+        """Cancel the jobs of these units, found by name where the number was never told."""
+        ids = [unit.job_id for unit in units if unit.job_id]
+        for unit in units:
+            if not unit.job_id and unit.job_state is JobState.SUBMITTING:
+                ids += self._scheduler.find(unit.name, unit.intent_utc)
+        if ids:
+            self._scheduler.cancel(ids)
+
+    # --- looking after ---------------------------------------------------------------------------
+
+    def look(self, units: Sequence[Unit], now: datetime) -> dict[str, Seen]:
+        """What is new of submitted units, by name; one query at most, and not at every call."""
+        seen: dict[str, Seen] = {}
+        silent = []
+        for unit in units:
+            marked = self._marked(unit)
+            if marked is not None:
+                seen[unit.name] = marked
+            else:
+                silent.append(unit)
+        if silent and time.monotonic() >= self._next_query:
+            ids = list(dict.fromkeys(unit.job_id for unit in silent))
+            answer = self._scheduler.poll(ids, min(unit.submitted_utc for unit in silent))
+            told = {unit.name: self._judge(unit, answer.get(unit.job_id), now) for unit in silent}
+            self._pace(any(_is_news(unit, told[unit.name]) for unit in silent))
+            seen |= told
+        return seen
+
+    def _put_off(self) -> None:
+        """A job that was submitted just now has nothing to tell yet."""
+        self._interval_s = self.patience.poll_s
+        self._next_query = time.monotonic() + self._interval_s
+
+    def _pace(self, news: bool) -> None:
+        slower = min(_BACK_OFF * self._interval_s, _RAREST * self.patience.poll_s)
+        self._interval_s = self.patience.poll_s if news else slower
+        self._next_query = time.monotonic() + self._interval_s
+
+    def _marked(self, unit: Unit) -> Seen | None:
+        folder = self._run.unit(unit.name)
+        done = read_done(folder)
+        if done is None:
+            return None
+        return Seen(JobState.COMPLETED, "done", collect(folder, unit, done))
+
+    def _judge(self, unit: Unit, status: JobStatus | None, now: datetime) -> Seen:
+        """What the scheduler's answer means for a unit without a marker."""
+        if status is None:
+            return self._missing(unit, now)
+        reason = "; ".join(words for words in (status.reason, status.missing) if words)
+        if not status.state.terminal:
+            never = self._never_starts(unit, status, now)
+            return Seen(status.state, status.word, never, reason)
+        if _since(unit, status.state, status.word, now) < self._grace_s(status.state):
+            return Seen(status.state, status.word, reason=reason)
+        # The marker may have been written between the first look and the query.
+        late = self._marked(unit)
+        return late or self._failed(unit, status.state, f"{status.word} {reason}".strip())
+
+    def _grace_s(self, state: JobState) -> float:
+        """A worker writes its marker before its job ends, but another host may see it later.
+
+        On this host a job that failed has written its marker or never will.
+        """
+        elsewhere = self._scheduler.pace.poll_s > 0
+        return self.patience.grace_s if elsewhere or state is JobState.COMPLETED else 0.0
+
+    def _missing(self, unit: Unit, now: datetime) -> Seen:
+        if _since(unit, JobState.UNKNOWN, NO_RECORD, now) < self.patience.lost_s:
+            return Seen(JobState.UNKNOWN, NO_RECORD)
+        return self._failed(unit, JobState.LOST, "LOST: no query knows it")
+
+    def _never_starts(self, unit: Unit, status: JobStatus, now: datetime) -> Collected | None:
+        """A job that cannot start, or has waited too long, is taken out of the queue."""
+        if status.state not in (JobState.QUEUED, JobState.HELD):
+            return None
+        waited = (now - parse_utc(unit.submitted_utc)).total_seconds()
+        hopeless = status.hopeless and _since(unit, status.state, status.word, now) > 0
+        if not hopeless and not 0 < self.patience.start_s <= waited:
+            return None
+        self._scheduler.cancel([unit.job_id])
+        why = status.reason or status.word
+        words = f"job {unit.job_id} did not start in {waited / 3600:.2g} hours: {why}"
+        return Collected(
+            JobState.CANCELLED, Failure("scheduler", "never_started", words), ran_s=0.0
+        )
+
+    def _failed(self, unit: Unit, state: JobState, words: str) -> Seen:
+        folder = self._run.unit(unit.name)
+        return Seen(state, words, collect_failed(folder, unit, state, words))
 
 
-def look(scheduler: Scheduler, run: RunDir, unit: Unit, now: datetime) -> Seen:
-    """One look at a submitted unit."""
-    folder = run.unit(unit.name)
-    done = _done(folder)
-    if done is not None:
-        return Seen(JobState.COMPLETED, "done", _collect(folder, unit, JobState.COMPLETED, done))
-    status = scheduler.poll([unit.job_id]).get(unit.job_id)
-    if status is None:
-        return _missing(folder, unit, now)
-    if not status.state.terminal:
-        return Seen(status.state, status.word, reason=status.reason)
-    if status.state is JobState.COMPLETED and _since(unit, status.state, now) < DONE_GRACE_S:
-        return Seen(status.state, status.word)
-    # The marker may have been written between the first look and the query.
-    late = _done(folder)
-    if late is not None:
-        return Seen(JobState.COMPLETED, "done", _collect(folder, unit, JobState.COMPLETED, late))
-    words = f"{status.word} {status.reason}".strip()
-    return Seen(status.state, status.word, _collect_failed(folder, unit, status.state, words))
+def _is_news(unit: Unit, seen: Seen) -> bool:
+    return (seen.state, seen.word) != (unit.job_state, unit.word)
 
 
-def _missing(folder: Path, unit: Unit, now: datetime) -> Seen:
-    if _since(unit, JobState.UNKNOWN, now) < LOST_GRACE_S:
-        return Seen(JobState.UNKNOWN, "no record")
-    words = f"no query knows job {unit.job_id}, and it left no done.json"
-    return Seen(JobState.LOST, "LOST", _collect_failed(folder, unit, JobState.LOST, words))
-
-
-def _since(unit: Unit, state: JobState, now: datetime) -> float:
+def _since(unit: Unit, state: JobState, word: str, now: datetime) -> float:
     """Seconds since the journal first recorded the unit in this state (0: not yet)."""
-    if unit.job_state is not state or not unit.state_utc:
+    if (unit.job_state, unit.word) != (state, word) or not unit.state_utc:
         return 0.0
     return (now - parse_utc(unit.state_utc)).total_seconds()
-
-
-def _done(folder: Path) -> Done | None:
-    text = _read(folder / "done.json")
-    return parse_done(text) if text is not None else None
-
-
-def _collect(folder: Path, unit: Unit, state: JobState, done: Done) -> Collected:
-    if unit.purpose.startswith("probe"):
-        return _collect_facts(folder, state, done)
-    runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
-    return Collected(state, _unit_failure(folder, unit, runs, done), runs)
-
-
-def _collect_facts(folder: Path, state: JobState, done: Done) -> Collected:
-    text = _read(folder / "facts.json")
-    facts: dict[str, Any] | None
-    try:
-        facts = parse_object((text or "").encode("utf-8"))
-    except ValueError:
-        facts = None
-    if done.exit != 0 or facts is None:
-        words = f"the probe ended with exit code {done.exit} {done.reason}; {_tail(folder)}"
-        return Collected(state, Failure("environment", "probe", words))
-    return Collected(state, None, facts=facts)
-
-
-def _unit_failure(folder: Path, unit: Unit, runs: tuple[Run, ...], done: Done) -> Failure | None:
-    """Why the whole unit is of no use; a failing challenger is not such a reason."""
-    needed = [unit.spec["reference"]]
-    if unit.kind == "build":
-        needed = [config["id"] for config in unit.spec["configs"]]
-    for run in runs:
-        failure = failure_of(run) if run.config in needed else None
-        if failure is not None and not _recovered(runs, run.config):
-            return failure if unit.kind != "build" else _build_failure(failure)
-    if done.exit != 0:
-        return Failure("run", "worker", f"exit code {done.exit} {done.reason}; {_tail(folder)}")
-    if not any(run.config == unit.spec["reference"] and run.ok for run in runs) and needed:
-        if unit.kind == "build":
-            return None
-        return Failure("run", "reference_missing", "the reference configuration was not measured")
-    return None
-
-
-def _recovered(runs: tuple[Run, ...], config: str) -> bool:
-    """A later process of the same configuration went well."""
-    mine = [run for run in runs if run.config == config]
-    return mine[-1].ok
-
-
-def _build_failure(failure: Failure) -> Failure:
-    return Failure("compile", "driver", failure.evidence)
-
-
-def _collect_failed(folder: Path, unit: Unit, state: JobState, words: str) -> Collected:
-    """The job ended without its marker: what it measured until then is kept, the unit failed."""
-    kind = state.value.lower()
-    evidence = f"job {unit.job_id} ended as {words} without done.json; {_tail(folder)}"
-    runs: tuple[Run, ...] = ()
-    if not unit.purpose.startswith("probe"):
-        runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
-    return Collected(state, Failure("scheduler", kind, evidence), runs)
-
-
-def _tail(folder: Path) -> str:
-    text = (_read(folder / "err") or "").strip()
-    return f"{folder / 'err'} ends: {text[-300:]!r}" if text else f"{folder / 'err'} is empty"
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise EnvironmentProblem(f"cannot read {path}: {error.strerror}") from None

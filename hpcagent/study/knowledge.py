@@ -22,7 +22,7 @@ from hpcagent.measure.worker import median
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.openblas import choose_library, parse_libraries
 from hpcagent.probe.rawfacts import RawFacts
-from hpcagent.records import Compiler, Config, Failure, Library, Machine, Trial
+from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
 from hpcagent.study.state import TuneState, Unit
 
@@ -217,6 +217,26 @@ class Knowledge:
                     seen.add(proposal.config.id)
                     found.append(self._trial(proposal.config, unit, index, proposal.proposed_by))
         return tuple(found)
+
+    @property
+    def pending(self) -> tuple[Config, ...]:
+        """What is being measured by rounds that are out."""
+        out = [u for u in self.state.open_units if u.purpose.startswith("round-")]
+        rows = (self.state.proposed.get(round_index(unit), ()) for unit in out)
+        return tuple(proposal.config for row in rows for proposal in row)
+
+    @property
+    def advised(self) -> tuple[Proposal, ...]:
+        """Valid configurations that the user asked for and no round has had yet."""
+        had = {c.id for c in self.pending} | {trial.config.id for trial in self.trials}
+        found: dict[str, Proposal] = {}
+        for advice in self.state.advice:
+            if advice.get("type") == "advise" and isinstance(advice.get("config"), dict):
+                config = self.space.validate({str(k): str(v) for k, v in advice["config"].items()})
+                if isinstance(config, Config) and config.id not in had:
+                    words = str(advice.get("text") or "asked for by the user")
+                    found.setdefault(config.id, Proposal(config, words, "user"))
+        return tuple(found.values())
 
     def _trial(self, config: Config, unit: Unit, index: int, proposed_by: str) -> Trial:
         failure = failure_in(unit.runs, config.id)

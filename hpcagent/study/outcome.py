@@ -82,9 +82,8 @@ def phase(state: TuneState) -> str:
     """Where the run is, in one word or two."""
     if state.closed is not None:
         return "closed"
-    unit = state.open_unit
-    if unit is not None:
-        return unit.purpose
+    if state.open_units:
+        return ", ".join(unit.purpose for unit in state.open_units)
     if "winner" in state.decisions:
         return "confirm" if _winner(state) is not None else "report"
     return "search" if state.done("feasibility") else "preparation"

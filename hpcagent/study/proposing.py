@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem
-from hpcagent.protocols import LanguageModel, Strategy
+from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
 from hpcagent.search.options import Options
 from hpcagent.study.durable import problem, utc_now, utc_text
@@ -34,6 +34,7 @@ class Proposer:
         self._model: LlamaCpp | None = None
         self._recording: Recording | None = None
         self._strategy: Strategy | None = None
+        self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
 
@@ -45,14 +46,19 @@ class Proposer:
     def propose(
         self, known: Knowledge, index: int, record: Record
     ) -> tuple[tuple[Proposal, ...], str | None]:
-        """Proposals for round `index`, or the reason to stop; `record` gets each model call."""
-        strategy = self._strategy or self._make(known)
-        self._strategy = strategy
-        answer = strategy.propose(
+        """Proposals for round `index`, or the reason to stop; `record` gets each model call.
+
+        What the user asked for comes first, and the strategy fills up the round.
+        """
+        asked = known.advised[: self._settings.challengers]
+        left = self._settings.challengers - len(asked)
+        if left == 0:
+            return asked, None
+        answer = self._strategy_for(known).propose(
             known.space,
             known.trials,
-            (),
-            self._settings.challengers,
+            (*known.pending, *(proposal.config for proposal in asked)),
+            left,
             self._settings.seed * 1_000_003 + index,
         )
         if self._recording is not None:
@@ -62,27 +68,35 @@ class Proposer:
             record({"round": index, **_brief(call)})
         self._calls.clear()
         if isinstance(answer, Stop):
-            return (), answer.reason
-        return answer, None if answer else "the strategy has nothing more to propose"
+            return asked, answer.reason
+        stop = None if answer or asked else "the strategy has nothing more to propose"
+        return (*asked, *answer), stop
 
     def close(self) -> None:
         if self._model is not None:
             self._model.close()
         self._model = self._recording = self._strategy = None
 
-    def _make(self, known: Knowledge) -> Strategy:
+    def _strategy_for(self, known: Knowledge) -> Strategy:
+        """Made once; made again where the user has given advice since, which prompts carry."""
+        facts = prompt_facts(known)
+        if self._strategy is None or facts != self._facts:
+            self._strategy, self._facts = self._make(facts), facts
+        return self._strategy
+
+    def _make(self, facts: Mapping[str, str]) -> Strategy:
         name = self._settings.strategy
-        model = self._open_model() if name == "model" else None
+        model = self._recording
+        if name == "model" and model is None:
+            model = self._open_model()
         if name == "model" and model is None:
             name = FALLBACK
         module = plugins.load("hpcagent.search", name, "create")
-        options = Options(
-            seed=self._settings.seed, model=model, facts=prompt_facts(known), verdict=self._verdict
-        )
+        options = Options(seed=self._settings.seed, model=model, facts=facts, verdict=self._verdict)
         strategy: Strategy = module.create(options)
         return strategy
 
-    def _open_model(self) -> LanguageModel | None:
+    def _open_model(self) -> Recording | None:
         """None where the file cannot serve any more; it could when the run was opened."""
         from hpcagent.llm import gguf
         from hpcagent.llm.llamacpp import LlamaCpp
@@ -132,7 +146,11 @@ def prompt_facts(known: Knowledge) -> dict[str, str]:
     """What a model is told of the machine, the library and the work."""
     machine, library = known.machine, known.needed_library()
     memory = machine.memory_available_bytes
-    return {
+    texts = [
+        str(a["text"]) for a in known.state.advice if a.get("type") == "advise" and a.get("text")
+    ]
+    advice = {"advice of the user": "; ".join(texts)} if texts else {}
+    return advice | {
         "processor": machine.cpu_model,
         "microarchitecture": machine.microarchitecture,
         "usable cores": str(machine.usable_cores),

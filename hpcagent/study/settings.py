@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hpcagent.errors import RunFailed
+from hpcagent.records import Resources
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,10 @@ class TuneSettings:
     """All that decides what a run does. `workload` is None for the default mix.
 
     `rounds`, `core_hours` and `wall_s` bound the run (0: no bound of that kind);
+    `asks` is what every job asks for beyond its size: partition, account and the like. `ahead`
+    rounds may be out at once. `poll_s` and `settle_s` (None: the scheduler's own pace), `grace_s`,
+    `lost_s` and `max_wait_s` are desk.Patience's. What would be reserved beyond
+    `approve_core_hours` (0: nothing) needs the user's approval.
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
     fresh pairs behind a claim.
     """
@@ -38,6 +43,14 @@ class TuneSettings:
     confirm_pairs: int = 20
     minimum_effect: float = 0.01
     alpha: float = 0.005
+    asks: Resources = field(default_factory=lambda: Resources(walltime_s=0))
+    ahead: int = 1
+    poll_s: float | None = None
+    settle_s: float | None = None
+    grace_s: float = 90.0
+    lost_s: float = 300.0
+    max_wait_s: float = 0.0
+    approve_core_hours: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,7 +71,27 @@ class TuneSettings:
             "--model": self.model,
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
-        return ("hpcagent", *words)
+        return ("hpcagent", *words, *self._job_words())
+
+    def _job_words(self) -> tuple[str, ...]:
+        asks = self.asks
+        named = {
+            "--partition": asks.partition,
+            "--account": asks.account,
+            "--qos": asks.qos,
+            "--reservation": asks.reservation,
+            "--constraint": asks.constraint,
+            "--gres": asks.gres,
+            "--licenses": asks.licenses,
+            "--hint": asks.hint,
+            "--mem": _kilobytes(asks.memory_bytes),
+            "--mem-per-cpu": _kilobytes(asks.memory_per_cpu_bytes),
+        }
+        words = [word for name, value in named.items() if value for word in (name, value)]
+        words += [] if asks.exclusive else ["--shared"]
+        words += [word for option in asks.extra for word in ("--scheduler-option", option)]
+        words += ["--ahead", str(self.ahead)] if self.ahead > 1 else []
+        return tuple(words)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TuneSettings:
@@ -69,4 +102,10 @@ class TuneSettings:
         rows = values.get("workload")
         values["workload"] = None if rows is None else tuple(rows)
         values["prologue"] = tuple(values.get("prologue", ()))
+        if "asks" in values:
+            values["asks"] = Resources.from_json(values["asks"])
         return cls(**values)
+
+
+def _kilobytes(count: int | None) -> str | None:
+    return None if count is None else f"{count // 1024}K"

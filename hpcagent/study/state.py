@@ -18,8 +18,8 @@ class Unit:
     """One submitted (or soon to be submitted) piece of work and what became of it.
 
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
-    scheduler gave one, `finished` set by the unit's result. `job_seconds` is the time from
-    submission to the result.
+    scheduler gave one, `reason` why it waits, `finished` set by the unit's result. `job_seconds`
+    is the time it worked on `node`, without the `queued_seconds` before.
     """
 
     name: str
@@ -33,12 +33,15 @@ class Unit:
     submitted_utc: str = ""
     job_state: JobState = JobState.PREPARED
     word: str = ""
+    reason: str = ""
     state_utc: str = ""
     finished: bool = False
     failure: Failure | None = None
     runs: tuple[Run, ...] = ()
     result_utc: str = ""
     job_seconds: float = 0.0
+    queued_seconds: float = 0.0
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,13 @@ class TuneState:
     last_utc: str = ""
 
     @property
-    def open_unit(self) -> Unit | None:
-        return next((unit for unit in self.units if not unit.finished), None)
+    def open_units(self) -> tuple[Unit, ...]:
+        return tuple(unit for unit in self.units if not unit.finished)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Where the rounds were measured."""
+        return tuple(sorted({unit.node for unit in self.rounds if unit.node}))
 
     def attempts(self, purpose: str) -> tuple[Unit, ...]:
         return tuple(unit for unit in self.units if unit.purpose == purpose)
@@ -151,15 +159,10 @@ def _intended(event: Event) -> Unit:
         kind=data["kind"],
         purpose=data["purpose"],
         attempt=data["attempt"],
-        resources=_resources(data["resources"]),
+        resources=Resources.from_json(data["resources"]),
         spec=data["spec"],
         intent_utc=event.t_utc,
     )
-
-
-def _resources(row: Mapping[str, Any]) -> Resources:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    return Resources(**values)
 
 
 def _updated(unit: Unit, event: Event) -> Unit:
@@ -169,8 +172,7 @@ def _updated(unit: Unit, event: Event) -> Unit:
     if event.type == "unit_submitted":
         return replace(unit, job_id=data["job_id"], submitted_utc=event.t_utc)
     if event.type == "unit_state":
-        state = JobState(data["state"])
-        return replace(unit, job_state=state, word=data["word"], state_utc=event.t_utc)
+        return _in_state(unit, event)
     failure = data.get("failure")
     return replace(
         unit,
@@ -178,8 +180,23 @@ def _updated(unit: Unit, event: Event) -> Unit:
         result_utc=event.t_utc,
         job_state=JobState(data["state"]),
         job_seconds=float(data["job_seconds"]),
+        queued_seconds=float(data.get("queued_seconds", 0.0)),
+        node=str(data.get("node", "")),
         failure=Failure(**failure) if failure else None,
         runs=tuple(Run(**row) for row in data.get("runs", ())),
+    )
+
+
+def _in_state(unit: Unit, event: Event) -> Unit:
+    """`state_utc` is when it came into this state; another reason to wait does not move it."""
+    state, word = JobState(event.data["state"]), str(event.data["word"])
+    same = (state, word) == (unit.job_state, unit.word)
+    return replace(
+        unit,
+        job_state=state,
+        word=word,
+        reason=str(event.data.get("reason", "")),
+        state_utc=unit.state_utc if same else event.t_utc,
     )
 
 

@@ -15,8 +15,14 @@ from hpcagent.study.knowledge import Knowledge, failure_in, memory_problem
 from hpcagent.study.state import TuneState, Unit, round_purpose
 
 MAX_ATTEMPTS = 2
+# What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
+MAX_MISHAPS = 4
 # A unit that failed this way fails again: no second attempt.
 _FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "environment"})
+_FINAL = frozenset({"scheduler.never_started"})
+_MISHAPS = frozenset(
+    f"scheduler.{kind}" for kind in ("node_fail", "boot_fail", "preempted", "stopped", "lost")
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class Submit:
 @dataclass(frozen=True)
 class Propose:
     round: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing more can be done before one of the open units has ended."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +62,20 @@ class Close:
     exit_code: int
 
 
-Step = Submit | Propose | InstallEmbedded | Decide | Close
+Step = Submit | Propose | Wait | InstallEmbedded | Decide | Close
 FolderOf = Callable[[Unit], str]
 
 
 def next_step(known: Knowledge, now_utc: str, embedded: str | None, folder_of: FolderOf) -> Step:
-    """The one thing to do now; there is no open unit. `embedded` is a packaged OpenBLAS, if any."""
+    """The one thing to do now. `embedded` is a packaged OpenBLAS, if any.
+
+    Units may be out already; only further rounds of the search are added to them.
+    """
     state = known.state
+    if not _may_add(state):
+        return Wait()
     if state.facts is None:
-        plan = units.probe_plan(state.settings.cores, state.settings.prefix, embedded)
-        return _attempt(state, plan)
+        return _attempt(state, units.probe_plan(state.settings, embedded))
     step = _library_step(known) or _preparation_step(known, folder_of)
     if step is not None:
         return step
@@ -70,6 +85,13 @@ def next_step(known: Knowledge, now_utc: str, embedded: str | None, folder_of: F
     if "search_ended" not in state.decisions:
         return _search_step(known, now_utc, folder)
     return _claim_step(known, folder)
+
+
+def _may_add(state: TuneState) -> bool:
+    """Whether another unit could go out beside those that are out."""
+    out = state.open_units
+    searching = "search_ended" not in state.decisions and all(u.kind == "round" for u in out)
+    return not out or (searching and len(out) < state.settings.ahead)
 
 
 def _library_step(known: Knowledge) -> Step | None:
@@ -101,7 +123,7 @@ def _missing_library(known: Knowledge) -> Step:
         return InstallEmbedded()
     path = str(state.decisions["embedded"]["path"])
     if state.done("probe-embedded") is None:
-        plan = units.probe_plan(state.settings.cores, "", path)
+        plan = units.probe_plan(state.settings, path)
         return _attempt(state, units.Plan("probe", "probe-embedded", plan.resources, plan.spec))
     return Close("failed", f"the packaged OpenBLAS cannot be used here: {rejected}", 3)
 
@@ -141,7 +163,8 @@ def _attempt(state: TuneState, plan: units.Plan) -> Step:
     if failed:
         failure = failed[-1].failure
         assert failure is not None
-        if len(failed) >= MAX_ATTEMPTS or failure.stage in _FINAL_STAGES:
+        most = MAX_MISHAPS if failure.id in _MISHAPS else MAX_ATTEMPTS
+        if len(failed) >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
             words = f"{plan.purpose} failed ({failure.id}): {failure.evidence}"
             return Close("failed", f"{words} [{failed[-1].name}]", 7)
     return Submit(plan)
@@ -149,8 +172,10 @@ def _attempt(state: TuneState, plan: units.Plan) -> Step:
 
 def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     state, settings = known.state, known.state.settings
-    index = len(state.rounds) + 1
+    index = _next_round(state)
     if index > settings.rounds:
+        if state.open_units:
+            return Wait()
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
     confirm = units.confirmation_plan(known, known.best.config, folder)
     likely = tuple(known.space.points()[: settings.challengers])
@@ -167,6 +192,12 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")
     return step
+
+
+def _next_round(state: TuneState) -> int:
+    """The first round that is neither done nor out."""
+    taken = {u.purpose for u in (*state.rounds, *state.open_units)}
+    return next(i for i in range(1, len(taken) + 2) if round_purpose(i) not in taken)
 
 
 def _rounds(count: int) -> str:

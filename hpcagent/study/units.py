@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Config, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.settings import TuneSettings
 
 PROBE_WALLTIME_S = 600
 BUILD_WALLTIME_S = 900
@@ -48,14 +49,16 @@ class Plan:
         return Need(self.resources.core_hours, self.expected_s)
 
 
-def probe_plan(state_cores: int, prefix: str, embedded: str | None) -> Plan:
+def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
+    """Ask the node what it is; an OpenBLAS is looked for under the prefix, where one is named."""
     spec = {
         "schema": 1,
-        "prefix": prefix or None,
+        "prefix": settings.prefix or None,
         "extra_libraries": [embedded] if embedded else [],
         "timeout_s": 20,
     }
-    return Plan("probe", "probe", Resources(PROBE_WALLTIME_S, cpus_per_task=state_cores), spec)
+    asked = replace(settings.asks, walltime_s=PROBE_WALLTIME_S, cpus_per_task=settings.cores)
+    return Plan("probe", "probe", asked, spec)
 
 
 def build_plan(known: Knowledge) -> Plan:
@@ -119,13 +122,17 @@ def round_seconds(known: Knowledge, challengers: int) -> float:
 
 
 def confirmation_plan(known: Knowledge, winner: Config, folder: str) -> Plan:
-    """Default and winner, a fixed number of fresh pairs, in an allocation of their own."""
+    """Default and winner, a fixed number of fresh pairs, in an allocation of their own.
+
+    A node that no round ran on is preferred: what is claimed should not be one node's quirk.
+    """
     default = known.unpruned.default
     spec = _measuring(known, "fixed", default, [winner], folder, seed=1_000_003)
     expected_s = confirmation_seconds(known)
     # Too few pairs make no claim: a busy node must not be the reason.
     spec["budget_s"] = math.ceil(4 * expected_s + 30)
-    return Plan("round", "confirm", _measuring_resources(known, spec), spec, expected_s)
+    asked = replace(_measuring_resources(known, spec), avoid_nodes=known.state.nodes)
+    return Plan("round", "confirm", asked, spec, expected_s)
 
 
 def confirmation_seconds(known: Knowledge) -> float:
@@ -240,7 +247,8 @@ def _measuring_resources(known: Knowledge, spec: Mapping[str, Any]) -> Resources
 
 
 def _resources(known: Knowledge, walltime_s: int) -> Resources:
-    return Resources(walltime_s, cpus_per_task=cpus_requested(known.card, known.machine))
+    cpus = cpus_requested(known.card, known.machine)
+    return replace(known.state.settings.asks, walltime_s=walltime_s, cpus_per_task=cpus)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -1,0 +1,109 @@
+"""Requests to the agent of a run: cancel, stop, approve, advise."""
+
+from __future__ import annotations
+
+import click
+
+from hpcagent.cli.place import find_run
+from hpcagent.cli.runs import again, run_argument
+from hpcagent.errors import RunInUse, UsageError
+from hpcagent.records import Failure
+from hpcagent.report.publish import publish
+from hpcagent.study import inbox
+from hpcagent.study.chain import chain_folder, drop
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.lease import Lease
+from hpcagent.study.session import make_scheduler, opened, read_state
+
+
+@click.command()
+@run_argument
+def cancel(run: str) -> int:
+    """Cancel RUN: its job is cancelled and the run is closed. What was measured is kept."""
+    found = find_run(run)
+    state = read_state(found)
+    if state.closed is not None:
+        click.echo(f"{found.id} is closed already: nothing to cancel")
+        return 0
+    inbox.post(found.path, {"type": "cancel"})
+    try:
+        with opened(found, publish) as agent:
+            agent.turn()
+    except RunInUse:
+        click.echo(f"{found.id}: its agent has been asked to cancel")
+        return 0
+    click.echo(f"{found.id}: cancelled")
+    drop(make_scheduler(state.settings.scheduler), chain_folder(found.path))
+    return 0
+
+
+@click.command()
+@run_argument
+def stop(run: str) -> int:
+    """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
+    found = find_run(run)
+    if read_state(found).closed is not None:
+        click.echo(f"{found.id} is closed already: nothing to stop")
+        return 0
+    try:
+        with Lease.acquire(found.path):
+            click.echo(f"{found.id}: no agent works on it; continue with: {again(found)}")
+    except RunInUse:
+        inbox.post(found.path, {"type": "stop"})
+        click.echo(f"{found.id}: asked to stop; continue with: {again(found)}")
+    return 0
+
+
+@click.command()
+@run_argument
+def approve(run: str) -> int:
+    """Let RUN reserve more core-hours than `approve_core_hours` of the configuration."""
+    found = find_run(run)
+    if read_state(found).closed is not None:
+        raise UsageError(f"{found.id} is closed: nothing to approve")
+    inbox.post(found.path, {"type": "approve"})
+    click.echo(f"{found.id}: approved; its agent goes on, or continue with: {again(found)}")
+    return 0
+
+
+@click.command()
+@run_argument
+@click.argument("text", required=False, default="")
+@click.option("--config", metavar="NAME=VALUE,...",
+              help="Measure it in the next round; what is not named is the default's.")  # fmt: skip
+def advise(run: str, text: str, config: str | None) -> int:
+    """Give the agent of RUN a hint: words for its model, or a configuration to measure.
+
+    \b
+    Examples:
+      hpcagent advise RUN "the nodes have two sockets; try one thread a core"
+      hpcagent advise RUN --config threads=4,OPENBLAS_CORETYPE=Haswell
+    """
+    found = find_run(run)
+    state = read_state(found)
+    if state.closed is not None:
+        raise UsageError(f"{found.id} is closed: advice comes too late")
+    if not text and config is None:
+        raise UsageError("advise: give TEXT or --config NAME=VALUE")
+    request: dict[str, object] = {"type": "advise", "text": text}
+    if config is not None:
+        request["config"] = _configuration(Knowledge(state), config)
+    inbox.post(found.path, request)
+    click.echo(f"{found.id}: noted for the next round")
+    return 0
+
+
+def _configuration(known: Knowledge, text: str) -> dict[str, str]:
+    if known.state.done("feasibility") is None:
+        raise UsageError("--config: the space is not known yet; try again after the preparation")
+    values = dict(known.space.default.values)
+    for item in text.split(","):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or name not in values:
+            names = ", ".join(values)
+            raise UsageError(f"--config {item!r}: write NAME=VALUE; the names are {names}")
+        values[name] = value
+    checked = known.space.validate(values)
+    if isinstance(checked, Failure):
+        raise UsageError(f"--config {text!r}: {checked.evidence}")
+    return values

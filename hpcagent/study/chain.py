@@ -1,0 +1,158 @@
+"""A chain of batch jobs that drives a run: each does what can be done, and another follows it.
+
+A link never waits in its allocation for the queue. Before it does anything it submits its
+successor, to start when it has ended, however it ends; when the run's jobs are out it submits
+another one that waits for these, and takes the first back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from hpcagent.apps.render import job_script
+from hpcagent.errors import EnvironmentProblem, RunFailed, SchedulerRefused, SchedulerUnreachable
+from hpcagent.protocols import Scheduler
+from hpcagent.records import OwnJob, Refused, Submitted
+from hpcagent.study.durable import json_bytes, parse_object, problem, write_atomic
+from hpcagent.study.rundir import unit_name
+from hpcagent.templates import quote_sh
+
+# Links in a row that moved the run by no event: something keeps them from working.
+MAX_IDLE = 3
+WARN_S = 120
+
+
+@dataclass(frozen=True)
+class ChainState:
+    """What chain.json holds: the successor, and how long the chain has not moved the run."""
+
+    link: int = 0
+    next_job: str = ""
+    events: int = -1
+    idle: int = 0
+
+
+class Chain:
+    """The successors of one run's agent; `folder` keeps their scripts and output.
+
+    Each starts `argv` in `cwd`, with `environment` on top of what the scheduler gives it.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        job: OwnJob,
+        folder: Path,
+        argv: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._scheduler = scheduler
+        self._job = job
+        self._folder = folder
+        self._argv = tuple(argv)
+        self._cwd = cwd
+        self._exports = tuple(f"export {k}={quote_sh(v)}" for k, v in sorted(environment.items()))
+        self._state = read_chain(folder)
+
+    def begin(self, events: int) -> None:
+        """Submit the successor that starts when this job has ended.
+
+        `events` is the length of the run's journal. Raises RunFailed where several links in a row
+        have not moved it, SchedulerRefused where this node may not submit.
+        """
+        idle = self._state.idle + 1 if events == self._state.events else 0
+        if idle >= MAX_IDLE:
+            raise RunFailed(
+                f"the last {idle} agent jobs did nothing; no other is submitted: see {self._folder}"
+            )
+        self._keep(replace(self._state, events=events, idle=idle))
+        if not self._followed():
+            self._follow((self._job.id,))
+
+    def _followed(self) -> bool:
+        """A job that is run again, after a preemption, has submitted its successor before."""
+        following = self._state.next_job
+        if following in ("", self._job.id):
+            return False
+        status = self._scheduler.poll([following]).get(following)
+        return status is not None and not status.state.terminal
+
+    def wait_for(self, jobs: Sequence[str]) -> str:
+        """Let the successor wait for these jobs instead of this one; its number."""
+        guard = self._state.next_job
+        self._follow(jobs)
+        self._scheduler.cancel([guard])
+        return self._state.next_job
+
+    def end(self) -> None:
+        """The run is over: no successor."""
+        drop(self._scheduler, self._folder)
+
+    def _follow(self, after: Sequence[str]) -> None:
+        link = self._state.link + 1
+        name = unit_name(str(self._folder), link)
+        script = self._write(link, name, after)
+        self._keep(replace(self._state, link=link))
+        answer = self._scheduler.submit(script)
+        if isinstance(answer, Refused):
+            raise SchedulerRefused(
+                f"a job may not submit its successor from here: {answer.words}; tune inside the "
+                "allocation (chain --in-allocation), or call `hpcagent step RUN` from a login node"
+            )
+        if isinstance(answer, Submitted):
+            job_id = answer.job_id
+        else:
+            found = self._scheduler.find(name)
+            if not found:
+                raise SchedulerUnreachable(f"no answer to a submission: {answer.words}")
+            job_id = found[0]
+        self._keep(replace(self._state, next_job=job_id))
+
+    def _write(self, link: int, name: str, after: Sequence[str]) -> Path:
+        asks = replace(self._job.asks, after=tuple(after), warn_s=WARN_S)
+        folder = self._folder / f"{link:04d}"
+        directives = self._scheduler.directives(asks, name)
+        text = job_script(directives, self._exports, str(self._cwd), list(self._argv))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / "job.sh", text.encode("utf-8"))
+        except OSError as error:
+            raise problem("write", folder / "job.sh", error) from None
+        return folder / "job.sh"
+
+    def _keep(self, state: ChainState) -> None:
+        self._state = state
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._folder / "chain.json", json_bytes(asdict(state)))
+        except OSError as error:
+            raise problem("write", self._folder / "chain.json", error) from None
+
+
+def chain_folder(run: Path) -> Path:
+    """Beside the run, for the first link starts before the run is made."""
+    return run.with_name(run.name + ".agent")
+
+
+def read_chain(folder: Path) -> ChainState:
+    try:
+        values = parse_object((folder / "chain.json").read_bytes())
+        return ChainState(**values)
+    except FileNotFoundError:
+        return ChainState()
+    except OSError as error:
+        raise problem("read", folder / "chain.json", error) from None
+    except (ValueError, TypeError) as error:
+        raise EnvironmentProblem(
+            f"{folder / 'chain.json'} is damaged ({error}): remove it"
+        ) from None
+
+
+def drop(scheduler: Scheduler, folder: Path) -> None:
+    """Take back the successor of a run's agent, if there is one."""
+    state = read_chain(folder)
+    if state.next_job:
+        scheduler.cancel([state.next_job])

@@ -1,0 +1,176 @@
+"""What a unit left in its folder: the worker's lines, the probe's facts, or why nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hpcagent.errors import EnvironmentProblem
+from hpcagent.measure.results import Done, Run, failure_of, parse_done, parse_results
+from hpcagent.records import Failure, JobState
+from hpcagent.study.durable import parse_object, parse_utc
+from hpcagent.study.state import Unit
+
+# The worker's exit code says that a signal stopped it (worker.py): 128 + the signal's number.
+_STOPPED = 128
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a unit left: its job's last state, the worker's lines or the probe's facts.
+
+    `node` ran it; `queued_s` it waited for a node, `ran_s` it worked there (None: not known).
+    """
+
+    state: JobState
+    failure: Failure | None
+    runs: tuple[Run, ...] = ()
+    facts: Mapping[str, Any] | None = None
+    node: str = ""
+    queued_s: float | None = None
+    ran_s: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """A signal ended it in mid-work: the batch system may run the job again."""
+        return self.failure is not None and self.failure.id == "scheduler.stopped"
+
+    def to_json(self, unit: Unit, now: datetime) -> dict[str, Any]:
+        """The journal's record of the unit's end; times that the unit did not tell end now."""
+        waited = (now - parse_utc(unit.submitted_utc)).total_seconds() if unit.submitted_utc else 0
+        queued_s = 0.0 if self.queued_s is None else self.queued_s
+        ran_s = max(0.0, waited - queued_s) if self.ran_s is None else self.ran_s
+        return {
+            "unit": unit.name,
+            "state": self.state.value,
+            "failure": asdict(self.failure) if self.failure else None,
+            "runs": [dict(vars(run)) for run in self.runs],  # asdict would copy each figure
+            "node": self.node,
+            "queued_seconds": round(queued_s, 3),
+            "job_seconds": round(ran_s, 3),
+        }
+
+
+def read_done(folder: Path) -> Done | None:
+    """The unit's own end marker.
+
+    The folder is listed first: over NFS that asks the server again, where a file that was not
+    there a moment ago may be remembered as missing for a minute (nfs(5), acdirmax).
+    """
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot read {folder}: {error.strerror}") from None
+    text = _read(folder / "done.json") if "done.json" in names else None
+    return parse_done(text) if text is not None else None
+
+
+def claimed_by(folder: Path) -> str:
+    """The id of the job that has claimed the unit; empty where none has, or it is not known."""
+    return str(_owner(folder).get("job") or "")
+
+
+def collect(folder: Path, unit: Unit, done: Done) -> Collected:
+    """What a unit with an end marker left."""
+    told = _told(unit, done)
+    if unit.purpose.startswith("probe"):
+        facts = _facts(folder)
+        if done.exit == 0 and facts is not None:
+            return Collected(JobState.COMPLETED, None, (), facts, done.node, *told)
+        words = f"the probe ended with exit code {done.exit} {done.reason}; {_tail(folder)}"
+        failure = Failure("environment", "probe", words)
+        return Collected(JobState.COMPLETED, failure, (), None, done.node, *told)
+    runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
+    failure_or_none = _unit_failure(folder, unit, runs, done)
+    return Collected(JobState.COMPLETED, failure_or_none, runs, None, done.node, *told)
+
+
+def collect_failed(folder: Path, unit: Unit, state: JobState, words: str) -> Collected:
+    """The job ended without its marker: what it measured until then is kept, the unit failed."""
+    owner = _owner(folder)
+    evidence = f"job {unit.job_id} ended as {words} without done.json; {_tail(folder)}"
+    failure = Failure("scheduler", state.value.lower(), evidence)
+    runs: tuple[Run, ...] = ()
+    if not unit.purpose.startswith("probe"):
+        runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
+    queued_s = _seconds(unit.submitted_utc, str(owner.get("claimed_utc") or ""))
+    return Collected(state, failure, runs, None, str(owner.get("node") or ""), queued_s)
+
+
+def _told(unit: Unit, done: Done) -> tuple[float | None, float | None]:
+    return (
+        _seconds(unit.submitted_utc, done.claimed_utc),
+        _seconds(done.claimed_utc, done.finished_utc),
+    )
+
+
+def _seconds(begin_utc: str, end_utc: str) -> float | None:
+    """Seconds between two stamps, not below 0: clocks of two hosts differ."""
+    try:
+        return max(0.0, (parse_utc(end_utc) - parse_utc(begin_utc)).total_seconds())
+    except ValueError:
+        return None
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    try:
+        return parse_object((_read(folder / "facts.json") or "").encode("utf-8"))
+    except ValueError:
+        return None
+
+
+def _owner(folder: Path) -> dict[str, Any]:
+    try:
+        return parse_object((_read(folder / "claim" / "owner.json") or "").encode("utf-8"))
+    except ValueError:
+        return {}
+
+
+def _unit_failure(folder: Path, unit: Unit, runs: tuple[Run, ...], done: Done) -> Failure | None:
+    """Why the whole unit is of no use; a failing challenger is not such a reason."""
+    needed = [unit.spec["reference"]]
+    if unit.kind == "build":
+        needed = [config["id"] for config in unit.spec["configs"]]
+    for run in runs:
+        failure = failure_of(run) if run.config in needed else None
+        if failure is not None and not _recovered(runs, run.config):
+            return failure if unit.kind != "build" else _build_failure(failure)
+    if done.exit != 0:
+        words = f"exit code {done.exit} {done.reason}; {_tail(folder)}"
+        return Failure(
+            *(("scheduler", "stopped") if done.exit > _STOPPED else ("run", "worker")), words
+        )
+    if not any(run.config == unit.spec["reference"] and run.ok for run in runs) and needed:
+        if unit.kind == "build":
+            return None
+        return Failure("run", "reference_missing", "the reference configuration was not measured")
+    return None
+
+
+def _recovered(runs: tuple[Run, ...], config: str) -> bool:
+    """A later process of the same configuration went well."""
+    mine = [run for run in runs if run.config == config]
+    return mine[-1].ok
+
+
+def _build_failure(failure: Failure) -> Failure:
+    return Failure("compile", "driver", failure.evidence)
+
+
+def _tail(folder: Path) -> str:
+    text = (_read(folder / "err") or "").strip()
+    return f"{folder / 'err'} ends: {text[-300:]!r}" if text else f"{folder / 'err'} is empty"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot read {path}: {error.strerror}") from None
