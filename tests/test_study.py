@@ -301,6 +301,28 @@ def test_absent_is_not_finished(run) -> None:
     assert lost.collected.failure.id == "scheduler.lost"
 
 
+def test_what_a_node_cannot_see_is_named_with_the_cure(run) -> None:
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    folder = run.make_unit(out.name)
+    said = Telling(JobStatus("7", JobState.FAILED, "FAILED", exit_code=127))
+    unseen = look(run, said, out, 0).collected
+    assert unseen is not None
+    assert unseen.failure is not None
+    assert unseen.failure.id == "environment.unseen_folder"
+    assert "--run-dir" in unseen.failure.evidence
+    (folder / "err").write_text("job.sh: line 9: /opt/python3: No such file or directory")
+    no_python = look(run, said, out, 0).collected
+    assert no_python is not None
+    assert no_python.failure is not None
+    assert no_python.failure.id == "environment.python"
+    assert "/opt/python3" in no_python.failure.evidence
+    # A job that was taken out of the queue wrote nothing either.
+    gone = look(run, Telling(JobStatus("7", JobState.CANCELLED, "CANCELLED")), out, 0).collected
+    assert gone is not None
+    assert gone.failure is not None
+    assert gone.failure.id == "scheduler.cancelled"
+
+
 def test_an_outage_is_no_absence_however_long_it_lasts(run) -> None:
     out = unit("round-1", spec={"weights": {}, "reference": "a"})
     said = Telling(JobStatus("7", JobState.UNKNOWN, "", missing="sacct: the database is down"))

@@ -212,8 +212,10 @@ class Agent:
     def _refused(self, unit: Unit, answer: Refused) -> Turn:
         failure = Failure("scheduler", "refused", answer.words)
         self._end_unit(unit, Collected(JobState.FAILED, failure, ran_s=0.0))
-        name = self._state.settings.scheduler
-        raise SchedulerRefused(f"{name} refused {unit.purpose}: {answer.words}")
+        words = f"{self._state.settings.scheduler} refused {unit.purpose}: {answer.words}"
+        if not any(unit.job_id for unit in self._state.units):  # it would be refused again
+            self._close(tune.Close("failed", words, SchedulerRefused.exit_code))
+        raise SchedulerRefused(words)
 
     def _files(self, unit: Unit) -> dict[str, str]:
         settings = self._state.settings

@@ -16,6 +16,8 @@ from hpcagent.study.state import Unit
 
 # The worker's exit code says that a signal stopped it (worker.py): 128 + the signal's number.
 _STOPPED = 128
+# A shell's exit codes for a program that is not executable, and for one that is not there.
+_NOT_STARTED = (126, 127)
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,43 @@ def collect(folder: Path, unit: Unit, done: Done) -> Collected:
     return Collected(JobState.COMPLETED, failure_or_none, runs, None, done.node, *told)
 
 
-def collect_failed(folder: Path, unit: Unit, state: JobState, words: str) -> Collected:
+def collect_failed(
+    folder: Path, unit: Unit, state: JobState, words: str, exit_code: int | None = None
+) -> Collected:
     """The job ended without its marker: what it measured until then is kept, the unit failed."""
     owner = _owner(folder)
-    evidence = f"job {unit.job_id} ended as {words} without done.json; {_tail(folder)}"
-    failure = Failure("scheduler", state.value.lower(), evidence)
+    failure = None if owner else _never_began(folder, unit, state, exit_code)
+    if failure is None:
+        evidence = f"job {unit.job_id} ended as {words} without done.json; {_tail(folder)}"
+        failure = Failure("scheduler", state.value.lower(), evidence)
     runs: tuple[Run, ...] = ()
     if not unit.purpose.startswith("probe"):
         runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
     queued_s = _seconds(unit.submitted_utc, str(owner.get("claimed_utc") or ""))
     return Collected(state, failure, runs, None, str(owner.get("node") or ""), queued_s)
+
+
+def _never_began(
+    folder: Path, unit: Unit, state: JobState, exit_code: int | None
+) -> Failure | None:
+    """Why the node could not even start the unit's program, where that can be told."""
+    if state not in (JobState.FAILED, JobState.COMPLETED):
+        return None
+    if not (folder / "err").exists():
+        return Failure(
+            "environment",
+            "unseen_folder",
+            f"job {unit.job_id} wrote nothing into {folder}: compute nodes may not see it; keep "
+            "runs on a file system that they share (--run-dir, or HPCAGENT_RUNS)",
+        )
+    if exit_code in _NOT_STARTED:
+        return Failure(
+            "environment",
+            "python",
+            f"job {unit.job_id} could not start its Python on the node ({_tail(folder)}): name one "
+            "that nodes have as `python` in the configuration, or load one in its `prologue`",
+        )
+    return None
 
 
 def _told(unit: Unit, done: Done) -> tuple[float | None, float | None]:

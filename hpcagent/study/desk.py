@@ -199,7 +199,8 @@ class Desk:
             return Seen(status.state, status.word, reason=reason)
         # The marker may have been written between the first look and the query.
         late = self._marked(unit)
-        return late or self._failed(unit, status.state, f"{status.word} {reason}".strip())
+        words = f"{status.word} {reason}".strip()
+        return late or self._failed(unit, status.state, words, status.exit_code)
 
     def _grace_s(self, state: JobState) -> float:
         """A worker writes its marker before its job ends, but another host may see it later.
@@ -229,9 +230,9 @@ class Desk:
             JobState.CANCELLED, Failure("scheduler", "never_started", words), ran_s=0.0
         )
 
-    def _failed(self, unit: Unit, state: JobState, words: str) -> Seen:
+    def _failed(self, unit: Unit, state: JobState, words: str, code: int | None = None) -> Seen:
         folder = self._run.unit(unit.name)
-        return Seen(state, words, collect_failed(folder, unit, state, words))
+        return Seen(state, words, collect_failed(folder, unit, state, words, code))
 
 
 def _is_news(unit: Unit, seen: Seen) -> bool:
