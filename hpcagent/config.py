@@ -37,6 +37,7 @@ class Settings:
     exclusive: bool = True  # whole nodes: measuring beside strangers is no measuring
     scheduler_options: tuple[str, ...] = ()  # further ones, in the scheduler's own words
     ahead: int = 1  # rounds that may be out at once
+    pack: int = 1  # rounds in one job
     poll_seconds: float = 0.0  # least time between two queries; 0: the scheduler's own pace
     settle_seconds: float = 0.0  # for a job whose submission got no answer to show; 0: likewise
     grace_seconds: float = 90.0  # for a file that another node wrote to become visible

@@ -80,6 +80,12 @@ def golden_renderings() -> dict[str, str]:
         "/scratch/o'brien/work/haabcdefghijkl",
         ["python3", "worker.py", "$(touch canary)", ""],
     )
+    files["job/pack.sh"] = render.pack_script(
+        ["#PBS -N haabcdefghijkl"],
+        ["module load python"],
+        ["/scratch/o'brien/work/haabcdefghijkl", "/scratch/$(touch canary)/ha2"],
+        ["python3", "worker.py", "spec.json"],
+    )
     tuned = render.result_files(
         *results,
         "1.084 times as fast as the default (99.5 % interval 1.071 to 1.097)",
@@ -147,6 +153,23 @@ def test_bash_runs_exactly_the_command(tmp_path: Path, argv: list[str], folder: 
     )
     assert done.stderr == ""
     assert done.stdout == repr((str(unit), argv)) + "\n"
+    assert not list(tmp_path.rglob("canary"))
+
+
+def test_units_that_share_a_job_run_whatever_the_others_do(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a 'b'", "gone", "$(touch canary)", "last")]
+    for folder in folders:
+        if folder.name != "gone":
+            folder.mkdir()
+    argv = ["sh", "-c", 'pwd; [ $(basename "$PWD") != last ] || exit 3; exit 9']
+    script = tmp_path / "job.sh"
+    script.write_text(render.pack_script([], [], [str(f) for f in folders], argv))
+    done = subprocess.run(["bash", str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "gone" in done.stderr
+    for folder in folders:
+        if folder.name != "gone":
+            assert (folder / "out").read_text() == f"{folder}\n"
     assert not list(tmp_path.rglob("canary"))
 
 

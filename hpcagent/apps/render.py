@@ -78,17 +78,33 @@ def job_script(
     `prologue` lines are the site's own shell code and stand as they are, under `set -u`; a site
     whose start-up files use unset variables begins its prologue with `set +u`.
     """
+    _check_script(directives, prologue, [folder], argv)
+    values = {"directives": directives, "prologue": prologue, "folder": folder, "argv": argv}
+    return render(share("jobscripts") / "job.sh.j2", values)
+
+
+def pack_script(
+    directives: Sequence[str], prologue: Sequence[str], folders: Sequence[str], argv: Sequence[str]
+) -> str:
+    """The same for several folders: `argv` runs in each, in their order, whatever the others do."""
+    _check_script(directives, prologue, folders, argv)
+    values = {"directives": directives, "prologue": prologue, "folders": folders, "argv": argv}
+    return render(share("jobscripts") / "pack.sh.j2", values)
+
+
+def _check_script(
+    directives: Sequence[str], prologue: Sequence[str], folders: Sequence[str], argv: Sequence[str]
+) -> None:
     for line in directives:
         if not clean(line, "directive").startswith("#"):
             raise UsageError(f"directive: must start with '#': {line!r}")
     for line in prologue:
         clean(line, "prologue line")
-    if not folder.startswith("/"):
-        raise UsageError(f"job folder: must be an absolute path: {folder!r}")
+    for folder in folders:
+        if not folder.startswith("/"):
+            raise UsageError(f"job folder: must be an absolute path: {folder!r}")
     if not argv or not argv[0]:
         raise UsageError("job command: it is empty")
-    values = {"directives": directives, "prologue": prologue, "folder": folder, "argv": argv}
-    return render(share("jobscripts") / "job.sh.j2", values)
 
 
 def result_files(

@@ -60,7 +60,9 @@ _OPTIONS = (
     _option("--scheduler-option", "extra", multiple=True, metavar="WORD",
             help="A further option in the scheduler's own words; may be repeated."),
     _option("--ahead", type=click.IntRange(1, 8), metavar="N",
-            help="Rounds that may be queued at once. [default: 1]"),
+            help="Jobs with rounds that may be queued at once. [default: 1]"),
+    _option("--pack", type=click.IntRange(1, 16), metavar="N",
+            help="Rounds measured one after the other in one job. [default: 1]"),
     _option("--max-wait", metavar="TIME",
             help="Take back a job that has not started after TIME, for instance 12h."),
 )  # fmt: skip

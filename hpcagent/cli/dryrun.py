@@ -89,9 +89,11 @@ def _previews(settings: TuneSettings) -> Iterator[Preview]:
     scheduler = make_scheduler(settings.scheduler)
     for number, plan in enumerate(plans, start=1):
         name, folder = unit_name(_RUN_ID, number), _folder(number)
-        files = units.unit_files(
-            known, plan, name, folder, scheduler, settings.python, settings.prologue
-        )
+        files = units.unit_files(known, plan, name)
+        files["job.sh"] = units.script(
+            plan.purpose, plan.resources, name, [folder], scheduler, settings.python,
+            settings.prologue,
+        )  # fmt: skip
         command = f"submit to {settings.scheduler}: {folder / 'job.sh'}"
         yield Preview(plan.purpose, str(folder), command, files)
 

@@ -147,6 +147,7 @@ def _settings(
         cores=node_cores(scheduler, make_scheduler(scheduler), asks, words.get("cores")),
         asks=asks,
         ahead=int(words.get("ahead") or _at_least("ahead", configured.ahead, 1)),
+        pack=int(words.get("pack") or _at_least("pack", configured.pack, 1)),
         poll_s=configured.poll_seconds or None,
         settle_s=configured.settle_seconds or None,
         grace_s=configured.grace_seconds,

@@ -15,12 +15,13 @@ from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
-from hpcagent.study import budget, inbox, tune, units
+from hpcagent.study import budget, inbox, packs, tune, units
 from hpcagent.study.collecting import Collected
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.packs import Pack
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir, unit_name
 from hpcagent.study.state import TuneState, Unit, apply, fold, proposal_to
@@ -89,12 +90,15 @@ class Agent:
             return Turn(str(error), waiting=True, pause_s=self._desk.patience.poll_s)
 
     def _work(self) -> Turn:
-        for unit in self._state.open_units:
-            turn = self._submit(unit) if not unit.job_id else None
-            if turn is not None and not turn.waiting:
+        if packs.growing(self._state) is not None:
+            turn = self._advance()
+            if not turn.waiting:
                 return turn
-        turn = self._look()
-        return turn or self._advance()
+        for pack in packs.unsubmitted(self._state):
+            turn = self._submit(pack)
+            if not turn.waiting:
+                return turn
+        return self._look() or self._advance()
 
     def run(self, notify: Callable[[TuneState, Turn], None], until_waiting: bool) -> Turn:
         """Repeat turns until the run is closed, a stop is asked for, or a job must be waited for.
@@ -180,51 +184,59 @@ class Agent:
     def _end_unit(self, unit: Unit, collected: Collected) -> None:
         self._write("unit_result", collected.to_json(unit, utc_now()))
 
-    def _submit(self, unit: Unit) -> Turn:
-        if unit.name not in self._own:
-            known = self._desk.adopt(unit, utc_now())
+    def _submit(self, pack: Pack) -> Turn:
+        lead = pack.lead
+        job_id = packs.job_of(self._state, pack)
+        if job_id:
+            return self._submitted(pack, Submitted(job_id))
+        if lead.name not in self._own:
+            known = self._desk.adopt(lead, utc_now())
             if isinstance(known, Settling):
-                words = f"{unit.purpose}: its submission got no answer; looking for its job"
+                words = f"{pack.purpose}: its submission got no answer; looking for its job"
                 return Turn(f"{words} for {known.seconds_left:.0f} s more", waiting=True)
             if known is not None:
-                return self._submitted(unit, known)
-        self._own.discard(unit.name)
-        write_files(self._run.make_unit(unit.name), self._files(unit))
+                return self._submitted(pack, known)
+        self._own.discard(lead.name)
+        self._write_files(pack)
         if self._desk.patience.settle_s:
             # Journaled before the call: whoever comes after knows that a job may be on its way.
-            self._note_state(unit, JobState.SUBMITTING, self._next_try(unit), "")
-        answer = self._desk.submit(unit)
+            number = int(lead.word.removeprefix("try ")) + 1 if lead.word else 1
+            self._note_state(lead, JobState.SUBMITTING, f"try {number}", "")
+        answer = self._desk.submit(lead)
         if isinstance(answer, Refused):
-            return self._refused(unit, answer)
+            return self._refused(pack, answer)
         if isinstance(answer, Ambiguous):
-            return Turn(
-                f"{unit.purpose}: no answer to its submission: {answer.words}", waiting=True
-            )
-        return self._submitted(unit, answer)
+            words = f"{pack.purpose}: no answer to its submission: {answer.words}"
+            return Turn(words, waiting=True)
+        return self._submitted(pack, answer)
 
-    def _next_try(self, unit: Unit) -> str:
-        return f"try {int(unit.word.removeprefix('try ')) + 1 if unit.word else 1}"
+    def _submitted(self, pack: Pack, answer: Submitted) -> Turn:
+        for unit in pack.members:
+            self._write("unit_submitted", {"unit": unit.name, "job_id": answer.job_id})
+        return Turn(f"{pack.purpose}: submitted as job {answer.job_id}")
 
-    def _submitted(self, unit: Unit, answer: Submitted) -> Turn:
-        self._write("unit_submitted", {"unit": unit.name, "job_id": answer.job_id})
-        return Turn(f"{unit.purpose}: submitted as job {answer.job_id}")
-
-    def _refused(self, unit: Unit, answer: Refused) -> Turn:
+    def _refused(self, pack: Pack, answer: Refused) -> Turn:
         failure = Failure("scheduler", "refused", answer.words)
-        self._end_unit(unit, Collected(JobState.FAILED, failure, ran_s=0.0))
-        words = f"{self._state.settings.scheduler} refused {unit.purpose}: {answer.words}"
+        for unit in pack.members:
+            self._end_unit(unit, Collected(JobState.FAILED, failure, ran_s=0.0))
+        words = f"{self._state.settings.scheduler} refused {pack.purpose}: {answer.words}"
         if not any(unit.job_id for unit in self._state.units):  # it would be refused again
             self._close(tune.Close("failed", words, SchedulerRefused.exit_code))
         raise SchedulerRefused(words)
 
-    def _files(self, unit: Unit) -> dict[str, str]:
+    def _write_files(self, pack: Pack) -> None:
         settings = self._state.settings
-        plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
         known = None if self._state.facts is None else self.known
-        folder = self._run.unit(unit.name)
-        return units.unit_files(
-            known, plan, unit.name, folder, self._scheduler, settings.python, settings.prologue
-        )
+        folders = [self._run.unit(unit.name) for unit in pack.members]
+        for unit in pack.members:
+            plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
+            files = units.unit_files(known, plan, unit.name)
+            if unit is pack.lead:
+                files["job.sh"] = units.script(
+                    unit.purpose, pack.resources, unit.name, folders, self._scheduler,
+                    settings.python, settings.prologue,
+                )  # fmt: skip
+            write_files(self._run.make_unit(unit.name), files)
 
     # --- the next thing ------------------------------------------------------------------------
 
@@ -269,11 +281,19 @@ class Agent:
             "kind": plan.kind,
             "purpose": plan.purpose,
             "attempt": attempt,
+            "pack": self._pack_for(plan, name),
             "resources": asdict(self._with_another_node(plan.resources)),
             "spec": plan.spec,
         }
         self._write("unit_intent", data)
         return Turn(f"{plan.purpose}: prepared")
+
+    def _pack_for(self, plan: units.Plan, name: str) -> str:
+        """The pack that a round joins, or leads itself; other units go alone."""
+        if self._state.settings.pack == 1 or not plan.purpose.startswith("round-"):
+            return ""
+        pack = packs.growing(self._state)
+        return name if pack is None else pack.lead.name
 
     def _with_another_node(self, resources: Resources) -> Resources:
         """The wish for another node is kept only where the queue has one."""

@@ -112,7 +112,8 @@ def _never_began(
     folder: Path, unit: Unit, state: JobState, exit_code: int | None
 ) -> Failure | None:
     """Why the node could not even start the unit's program, where that can be told."""
-    if state not in (JobState.FAILED, JobState.COMPLETED):
+    # A unit that shares its job may not have come to its turn.
+    if state not in (JobState.FAILED, JobState.COMPLETED) or unit.pack not in ("", unit.name):
         return None
     if not (folder / "err").exists():
         return Failure(

@@ -16,9 +16,9 @@ class TuneSettings:
 
     `rounds`, `core_hours` and `wall_s` bound the run (0: no bound of that kind);
     `asks` is what every job asks for beyond its size: partition, account and the like. `ahead`
-    rounds may be out at once. `poll_s` and `settle_s` (None: the scheduler's own pace), `grace_s`,
-    `lost_s` and `max_wait_s` are desk.Patience's. What would be reserved beyond
-    `approve_core_hours` (0: nothing) needs the user's approval.
+    jobs of rounds may be out at once, of `pack` rounds each. `poll_s` and `settle_s` (None: the
+    scheduler's own pace), `grace_s`, `lost_s` and `max_wait_s` are desk.Patience's. What would be
+    reserved beyond `approve_core_hours` (0: nothing) needs the user's approval.
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
     fresh pairs behind a claim.
     """
@@ -45,6 +45,7 @@ class TuneSettings:
     alpha: float = 0.005
     asks: Resources = field(default_factory=lambda: Resources(walltime_s=0))
     ahead: int = 1
+    pack: int = 1
     poll_s: float | None = None
     settle_s: float | None = None
     grace_s: float = 90.0
@@ -91,6 +92,7 @@ class TuneSettings:
         words += [] if asks.exclusive else ["--shared"]
         words += [word for option in asks.extra for word in ("--scheduler-option", option)]
         words += ["--ahead", str(self.ahead)] if self.ahead > 1 else []
+        words += ["--pack", str(self.pack)] if self.pack > 1 else []
         return tuple(words)
 
     @classmethod

@@ -18,8 +18,9 @@ class Unit:
     """One submitted (or soon to be submitted) piece of work and what became of it.
 
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
-    scheduler gave one, `reason` why it waits, `finished` set by the unit's result. `job_seconds`
-    is the time it worked on `node`, without the `queued_seconds` before.
+    scheduler gave one (units of one `pack` share it), `reason` why it waits, `finished` set by the
+    unit's result. `job_seconds` is the time it worked on `node`, without the `queued_seconds`
+    before.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Unit:
     resources: Resources
     spec: Mapping[str, Any]
     intent_utc: str
+    pack: str = ""
     job_id: str = ""
     submitted_utc: str = ""
     job_state: JobState = JobState.PREPARED
@@ -162,6 +164,7 @@ def _intended(event: Event) -> Unit:
         resources=Resources.from_json(data["resources"]),
         spec=data["spec"],
         intent_utc=event.t_utc,
+        pack=str(data.get("pack", "")),
     )
 
 

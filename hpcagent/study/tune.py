@@ -91,7 +91,8 @@ def _may_add(state: TuneState) -> bool:
     """Whether another unit could go out beside those that are out."""
     out = state.open_units
     searching = "search_ended" not in state.decisions and all(u.kind == "round" for u in out)
-    return not out or (searching and len(out) < state.settings.ahead)
+    most = state.settings.ahead * state.settings.pack
+    return not out or (searching and len(out) < most)
 
 
 def _library_step(known: Knowledge) -> Step | None:

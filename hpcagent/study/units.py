@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script
+from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script, pack_script
 from hpcagent.apps.space import Setting, cpus_requested
 from hpcagent.measure import worker
 from hpcagent.probe import collect
@@ -139,27 +139,30 @@ def confirmation_seconds(known: Knowledge) -> float:
     return (1 + known.state.settings.confirm_pairs) * 2 * known.process_s
 
 
-def unit_files(
-    known: Knowledge | None, plan: Plan, name: str, folder: Path, scheduler: Scheduler, python: str,
-    prologue: Sequence[str],
-) -> dict[str, str]:  # fmt: skip
-    """Everything the unit's folder must hold before it is submitted: relative name -> text."""
+def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]:
+    """What the unit's folder must hold beside its script: relative name -> text."""
     if plan.purpose.startswith("probe"):
-        files = {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__)}
-        argv = [python, "collect.py", "request.json", "facts.json"]
-    else:
-        files = {
-            "spec.json": _json({**plan.spec, "unit": name}),
-            "worker.py": _source(worker.__file__),
-        }
-        argv = [python, "worker.py", "spec.json"]
+        return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__)}
+    files = {"spec.json": _json({**plan.spec, "unit": name}), "worker.py": _source(worker.__file__)}
     if plan.kind == "build" and known is not None:
         files |= driver_sources(known)
     if "repeats" in plan.spec and known is not None:
         files["workload.txt"] = known.workload.text(warmup=1, repeats=plan.spec["repeats"])
-    directives = scheduler.directives(plan.resources, name)
-    files["job.sh"] = job_script(directives, prologue, str(folder), argv)
     return files
+
+
+def script(
+    purpose: str, resources: Resources, name: str, folders: Sequence[Path], scheduler: Scheduler,
+    python: str, prologue: Sequence[str],
+) -> str:  # fmt: skip
+    """The job script of one unit, or of several that share the job."""
+    argv = [python, "worker.py", "spec.json"]
+    if purpose.startswith("probe"):
+        argv = [python, "collect.py", "request.json", "facts.json"]
+    directives = scheduler.directives(resources, name)
+    if len(folders) == 1:
+        return job_script(directives, prologue, str(folders[0]), argv)
+    return pack_script(directives, prologue, [str(folder) for folder in folders], argv)
 
 
 def driver_sources(known: Knowledge) -> dict[str, str]:
