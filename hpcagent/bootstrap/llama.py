@@ -19,6 +19,29 @@ MAX_JOBS = 8  # a login node is shared
 V3_FLAGS = frozenset(("avx", "avx2", "bmi2", "f16c", "fma"))
 V3_ARGS = ("-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_BMI2=ON")
 V2_ARGS = ("-DGGML_SSE42=ON", *(arg.replace("=ON", "=OFF") for arg in V3_ARGS))
+# What a wheel of numpy asks for besides (its baseline is x86-64-v2).
+V2_FLAGS = frozenset(("cx16", "popcnt", "sse4_1", "sse4_2", "ssse3"))
+# The options of ggml that put an instruction set into the build, and the flag of each.
+OPTION_FLAGS = {
+    "GGML_SSE42": "sse4_2",
+    "GGML_AVX": "avx",
+    "GGML_AVX2": "avx2",
+    "GGML_BMI2": "bmi2",
+    "GGML_FMA": "fma",
+    "GGML_F16C": "f16c",
+    "GGML_AVX_VNNI": "avx_vnni",
+    "GGML_AVX512": "avx512f",
+    "GGML_AVX512_VBMI": "avx512vbmi",
+    "GGML_AVX512_VNNI": "avx512_vnni",
+    "GGML_AVX512_BF16": "avx512_bf16",
+    "GGML_AMX_TILE": "amx_tile",
+    "GGML_AMX_INT8": "amx_int8",
+    "GGML_AMX_BF16": "amx_bf16",
+}
+# What a build for the building machine's own CPU may use of it.
+NATIVE_FLAG = re.compile(r"avx|amx|fma|f16c|bmi|sse4|ssse3|asimd|sve|i8mm|bf16")
+GPUS = ("cuda", "hip", "musa", "vulkan", "sycl", "opencl", "cann")
+SWITCH = re.compile(r"-D(\w+)(?::BOOL)?=(?:(ON|1|TRUE|YES)|\w+)", re.I)
 LEAN_ARGS = (
     "-DLLAMA_BUILD_TOOLS=OFF",
     "-DLLAMA_BUILD_SERVER=OFF",
@@ -54,6 +77,36 @@ def cmake_arguments(
         if old:
             note = "this CPU has no AVX2: llama.cpp is compiled for x86-64-v2, and slower for it"
     return [*args, *LEAN_ARGS, *more], note
+
+
+def switches(args: Sequence[str]) -> Dict[str, bool]:
+    """The options that are on or off in the end; the last word on an option counts."""
+    found = {}
+    for arg in args:
+        match = SWITCH.fullmatch(arg)
+        if match:
+            found[match.group(1).upper()] = match.group(2) is not None
+    return found
+
+
+def cpu_baseline(machine: str, flags: Sequence[str], args: Sequence[str]) -> Tuple[str, List[str]]:
+    """The name of the CPU level that a build runs on, and the flags that such a CPU has."""
+    options = switches(args)
+    if options.get("GGML_NATIVE"):
+        return "native", sorted(flag for flag in flags if NATIVE_FLAG.match(flag))
+    if machine != "x86_64":
+        return "generic", []
+    compiled = {flag for option, flag in OPTION_FLAGS.items() if options.get(option)}
+    needed = compiled | V2_FLAGS
+    extra = compiled - V2_FLAGS
+    level = "x86-64-v3" if extra == V3_FLAGS else "x86-64-v2"
+    return level if extra in (V3_FLAGS, set()) else "own", sorted(needed)
+
+
+def gpu_variant(args: Sequence[str]) -> str:
+    """The kind of GPU that a build uses: "none", "cuda", ..."""
+    options = switches(args)
+    return next((gpu for gpu in GPUS if options.get("GGML_" + gpu.upper())), "none")
 
 
 def cache_folder(cache: str, requirement: str, args: Sequence[str]) -> str:
