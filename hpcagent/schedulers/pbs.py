@@ -14,8 +14,17 @@ from pathlib import Path
 
 from hpcagent import shell, templates
 from hpcagent.errors import EnvironmentProblem, SchedulerUnreachable, UsageError
-from hpcagent.records import Ambiguous, JobStatus, Pace, Queue, Refused, Resources, Submitted
-from hpcagent.schedulers import pbs_answers, pbs_places, pbs_request, pbs_text
+from hpcagent.records import (
+    Ambiguous,
+    JobStatus,
+    OwnJob,
+    Pace,
+    Queue,
+    Refused,
+    Resources,
+    Submitted,
+)
+from hpcagent.schedulers import pbs_answers, pbs_own, pbs_places, pbs_request, pbs_text
 
 # What PBS sets in a job, and what MPI starters do, is not for the jobs that a job submits; the
 # names by which the commands find their server (pbs.conf(8)) are.
@@ -139,6 +148,16 @@ class PbsScheduler:
         nodes = self._answer("pbsnodes", "-a")
         server = self._answer("qstat", "-B", "-f")
         return pbs_places.queues(queues, nodes, server, _user())
+
+    def own_job(self) -> OwnJob | None:
+        """The job this process runs in; SchedulerUnreachable where PBS does not tell of it."""
+        job_id = os.environ.get("PBS_JOBID", "")
+        if not pbs_text.is_job_id(job_id):
+            return None
+        found = pbs_own.own_job(job_id, self._answer("qstat", "-f", "-w", job_id))
+        if found is None:
+            raise SchedulerUnreachable(f"PBS did not tell of this job, {job_id}")
+        return found
 
     # --- commands -----------------------------------------------------------------------------
 

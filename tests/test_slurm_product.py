@@ -1,0 +1,243 @@
+"""The main job on a real Slurm: from a login node, as batch jobs, and where Slurm says no."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lab.slurm_lab import Cluster
+from mainjob import ROOT, Bench, make_bench
+
+pytestmark = [pytest.mark.slurm, pytest.mark.openblas]
+DEADLINE_S = 240.0
+LIVE = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED")
+# An sbatch that kills whoever calls it for the second time: the agent, as it submits the probe.
+DEADLY = """\
+#!/bin/bash
+echo >> {calls}
+[[ $(wc -l < {calls}) == 2 ]] && kill -9 $PPID && exit 1
+exec {sbatch} "$@"
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, slurm: Cluster) -> Bench:
+    made = make_bench(tmp_path)
+    env = {**made.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_GRACE_SECONDS": "3"}
+    (tmp_path / "bin").mkdir()
+    shutil.copy(ROOT / "bin" / "agent_job.sh", tmp_path / "bin")
+    program(tmp_path / "bin" / "hpcagent", f'exec {sys.executable} -m hpcagent "$@"')
+    return Bench(tmp_path, env)
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text if text.startswith("#!") else f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+def submit_agent(bench: Bench, *words: str, sbatch: tuple[str, ...] = ()) -> str:
+    tune = ["tune", "--lib", "openblas", "--workload", "mix.yaml", "--challengers", "2",
+            "--run-dir", str(bench.run), "--budget", "rounds=1"]  # fmt: skip
+    argv = ["sbatch", "--parsable", *sbatch, "bin/agent_job.sh", *words, *tune]
+    done = subprocess.run(argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def until(true: Callable[[], bool], told: Callable[[], object] = str) -> None:
+    limit = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < limit, told()
+        time.sleep(0.2)
+
+
+def live(slurm: Cluster) -> list[str]:
+    return [job for job, state in slurm.jobs().items() if state in LIVE]
+
+
+def outcome(bench: Bench) -> str:
+    closed = bench.events("run_closed")
+    return str(closed[0]["data"]["outcome"]) if closed else ""
+
+
+def assert_whole(bench: Bench, slurm: Cluster) -> None:
+    """Every unit was submitted, measured and recorded once, and sacct says the same."""
+    job_of = {e["data"]["unit"]: e["data"]["job_id"] for e in bench.events("unit_submitted")}
+    assert len(job_of) == len(bench.events("unit_submitted"))
+    ended = [e["data"] for e in bench.events("unit_result")]
+    assert Counter(row["unit"] for row in ended) == Counter(list(job_of))
+    assert all(row["failure"] is None for row in ended), ended
+    for unit in job_of:
+        path = bench.run / "work" / unit / "result.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        ran = [x for x in map(json.loads, lines) if x["status"] != "dropped"]
+        assert all(count == 1 for count in Counter((x["config"], x["pair"]) for x in ran).values())
+    rows = {row["JobID"]: row for row in slurm.rows("-X") if row["JobName"] in job_of}
+    assert {row["JobName"]: job for job, row in rows.items()} == job_of
+    nodes = {row["unit"]: row["node"] for row in ended}
+    for row in rows.values():
+        assert (row["State"], row["ExitCode"]) == ("COMPLETED", "0:0")
+        assert row["NodeList"] == nodes[row["JobName"]]
+
+
+def test_tune_from_a_login_node(bench: Bench, slurm: Cluster) -> None:
+    done = bench.tune("--budget", "rounds=2", "--partition", "both", "--account", "proj")
+    assert done.returncode == 0, done.stderr
+    assert outcome(bench) in ("improved", "nothing better")
+    assert_whole(bench, slurm)
+    assert not live(slurm)
+    script = next((bench.run / "work").glob("*/job.sh")).read_text()
+    assert "#SBATCH --partition=both" in script
+    assert "#SBATCH --exclusive" in script
+    settings = bench.events("run_opened")[0]["data"]["settings"]
+    assert settings["cores"] == 2
+
+
+def test_the_agent_as_a_chain_of_jobs(bench: Bench, slurm: Cluster) -> None:
+    first = submit_agent(bench, sbatch=("--partition=two", "--account=proj"))
+    until(lambda: bench.run.exists() and outcome(bench) != "", slurm.jobs)
+    until(lambda: not live(slurm), slurm.jobs)
+    assert_whole(bench, slurm)
+    measured = {e["data"]["job_id"] for e in bench.events("unit_submitted")}
+    agents = [row for row in slurm.rows("-X") if int(row["JobID"]) >= int(first)
+              and row["JobID"] not in measured]  # fmt: skip
+    ran = [row for row in agents if row["NodeList"] == "n2"]
+    # Each did its work and ended; none waited for a measurement in its allocation.
+    assert {row["State"] for row in ran} == {"COMPLETED"}
+    assert len(ran) == len(measured) + 1
+    assert all(row["State"].startswith("CANCELLED") for row in agents if row not in ran)
+    output = (bench.folder / f"slurm-{first}.out").read_text()
+    assert "waits for" in output
+
+
+def test_a_killed_link_is_followed_by_its_successor(bench: Bench, slurm: Cluster) -> None:
+    calls, folder = bench.folder / "calls", bench.folder / "deadly"
+    program(folder / "sbatch", DEADLY.format(calls=calls, sbatch=shutil.which("sbatch")))
+    (bench.folder / "bin" / "hpcagent").write_text(
+        f'#!/bin/bash\nPATH={folder}:$PATH exec {sys.executable} -m hpcagent "$@"\n'
+    )
+    bench.env["HPCAGENT_SETTLE_SECONDS"] = "4"
+    first = submit_agent(bench, sbatch=("--partition=two",))
+    until(lambda: bench.run.exists() and outcome(bench) != "", slurm.jobs)
+    until(lambda: not live(slurm), slurm.jobs)
+    assert_whole(bench, slurm)
+    state = {row["JobID"]: row["State"] for row in slurm.rows("-X")}
+    assert state[first] == "FAILED"
+
+
+def test_tuning_inside_the_agent_s_own_allocation(bench: Bench, slurm: Cluster) -> None:
+    before = set(slurm.jobs())
+    first = submit_agent(bench, "--in-allocation", sbatch=("--exclusive",))
+    until(lambda: bench.run.exists() and outcome(bench) != "", slurm.jobs)
+    until(lambda: not live(slurm), slurm.jobs)
+    assert outcome(bench) in ("improved", "nothing better")
+    assert bench.events("run_opened")[0]["data"]["settings"]["scheduler"] == "local"
+    mine = {job: state for job, state in slurm.jobs().items() if job not in before}
+    assert mine.pop(first) == "COMPLETED"
+    assert list(mine.values()) == ["CANCELLED"]  # the successor that was not needed
+
+
+def test_a_node_that_may_not_submit_is_told_before_the_first_round(
+    bench: Bench, slurm: Cluster
+) -> None:
+    closed = bench.folder / "closed"
+    words = "sbatch: error: Batch job submission failed: Access/permission denied"
+    program(closed / "sbatch", f"echo '{words}' >&2; exit 1")
+    real = shutil.which("sbatch")
+    env = {**bench.env, "PATH": f"{closed}:{os.environ['PATH']}"}
+    argv = [str(real), "--parsable", "--wait", "bin/agent_job.sh", "tune", "--lib", "openblas",
+            "--run-dir", str(bench.run)]  # fmt: skip
+    done = subprocess.run(argv, cwd=bench.folder, env=env, capture_output=True, text=True)
+    output = (bench.folder / f"slurm-{done.stdout.strip()}.out").read_text()
+    assert done.returncode == 4, output
+    assert "Access/permission denied" in output
+    assert "--in-allocation" in output
+    assert not bench.run.exists()
+
+
+def test_cancel_ends_run_jobs_and_chain(bench: Bench, slurm: Cluster) -> None:
+    blocker = bench.folder / "blocker.sh"
+    blocker.write_text("#!/bin/sh\nsleep 300\n")
+    argv = ["sbatch", "--parsable", "--exclusive", "--partition=one", str(blocker)]
+    blocking = subprocess.run(
+        argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    submit_agent(bench, sbatch=("--partition=two",))
+    until(lambda: bench.run.exists() and bool(bench.events("unit_submitted")), slurm.jobs)
+    until(lambda: len(live(slurm)) == 3, slurm.jobs)  # the blocker, the probe, the successor
+    status = bench.hpcagent("status", str(bench.run))
+    assert status.returncode == 0, status.stderr
+    cancelled = bench.hpcagent("cancel", str(bench.run))
+    assert cancelled.returncode == 0, cancelled.stderr
+    until(lambda: live(slurm) == [blocking], slurm.jobs)
+    assert outcome(bench) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--partition", "nosuch"], "there are: both, closed"),
+        (["--partition", "inactive"], "inactive"),
+        (["--account", "nosuch"], "Invalid account"),
+        (["--qos", "nosuch"], "Invalid qos"),
+        (["--constraint", "nosuch"], "Invalid feature"),
+        (["--cores", "64"], "More processors requested than permitted"),
+        (["--partition", "short"], "time limit"),
+    ],
+)
+def test_what_slurm_refuses_is_told_in_its_words(
+    bench: Bench, slurm: Cluster, words: list[str], said: str
+) -> None:
+    before = set(slurm.jobs())
+    done = bench.tune("--budget", "rounds=1", "--scheduler", "slurm", *words)
+    assert done.returncode == 4, done.stderr
+    assert said in done.stderr.splitlines()[-1]
+    assert "hpcagent: error: " in done.stderr.splitlines()[-1]
+    assert set(slurm.jobs()) == before
+    if bench.run.exists():
+        assert outcome(bench) == "failed"
+
+
+def test_a_python_that_nodes_lack_is_named_before_the_first_round(bench: Bench) -> None:
+    bench.env["HPCAGENT_PYTHON"] = "/no/such/python3"
+    done = bench.tune("--budget", "rounds=1", "--partition", "one")
+    assert done.returncode == 7
+    assert "environment.python" in done.stdout
+    assert "/no/such/python3" in " ".join(done.stdout.split())
+    assert len(bench.events("unit_submitted")) == 1
+
+
+def test_a_folder_that_nodes_do_not_see_is_named(bench: Bench, slurm: Cluster) -> None:
+    if not slurm.isolated:
+        pytest.skip("folders can be hidden by root only")
+    slurm.hide("n1", bench.folder)
+    done = bench.tune("--budget", "rounds=1", "--partition", "one")
+    assert done.returncode == 7
+    assert "--run-dir" in done.stdout
+    assert len(bench.events("unit_submitted")) == 1
+
+
+def test_an_outage_of_the_controller_is_waited_out(bench: Bench, slurm: Cluster) -> None:
+    words = bench.tune_words("--budget", "rounds=1", "--partition", "one")
+    process = subprocess.Popen(
+        bench.argv(*words), cwd=bench.folder, env=bench.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until(lambda: bench.run.exists() and bool(bench.events("unit_submitted")))
+    slurm.stop("slurmctld", signal.SIGTERM)  # it saves its state, as a service manager sees to
+    time.sleep(3)
+    assert process.poll() is None
+    slurm.start("slurmctld")
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors
+    assert_whole(bench, slurm)
