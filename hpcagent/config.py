@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from hpcagent.errors import UsageError
 
@@ -20,48 +20,85 @@ SITE_FILE = Path("/etc/hpcagent.toml")
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be configured; `sources` says where each value that was set came from."""
+    """What can be configured; `sources` says where each value that was set came from.
 
-    runs: str = "runs"
-    scheduler: str = "local"
-    partition: str = ""  # a PBS queue
-    account: str = ""
-    qos: str = ""
-    reservation: str = ""
-    constraint: str = ""
-    gres: str = ""
-    licenses: str = ""
-    hint: str = ""
-    memory: str = ""  # of a node, for instance 8G
-    memory_per_cpu: str = ""
-    exclusive: bool = True  # whole nodes: measuring beside strangers is no measuring
-    scheduler_options: tuple[str, ...] = ()  # further ones, in the scheduler's own words
-    ahead: int = 1  # rounds that may be out at once
-    pack: int = 1  # rounds in one job
-    poll_seconds: float = 0.0  # least time between two queries; 0: the scheduler's own pace
-    settle_seconds: float = 0.0  # for a job whose submission got no answer to show; 0: likewise
-    grace_seconds: float = 90.0  # for a file that another node wrote to become visible
-    lost_seconds: float = 300.0  # until a job that no query knows is lost
-    max_wait_hours: float = 336.0  # until a job that does not start is taken back; 0: for ever
-    strategy: str = "surrogate"
-    model: str = ""
-    openblas_prefix: str = ""
-    python: str = ""
-    rounds: int = 6
-    challengers: int = 4
-    core_hours: float = 0.0  # 0: no limit of its own
-    wall_minutes: float = 0.0  # 0: no limit of its own
-    process_seconds: float = 1.5  # what one timed process of the workload should take
-    max_pairs: int = 8  # of a challenger with the incumbent, in one round
-    confirm_pairs: int = 20  # fresh pairs behind a claim
-    minimum_effect: float = 0.01  # smaller improvements are not claimed
-    approve_core_hours: float = 0.0  # more waits for `hpcagent approve`; 0: nothing waits
-    prologue: tuple[str, ...] = ()
-    max_core_hours: float = 0.0  # 0: the site sets no limit
+    The words beside a type are its one line of explanation wherever a key is told; `keys` has them.
+    """
+
+    runs: Annotated[str, "where runs are kept"] = "runs"
+    scheduler: Annotated[str, "where jobs go: local, slurm or pbs"] = "local"
+    python: Annotated[str, "the python3 of jobs (3.6 or newer); empty: python3 on their PATH"] = ""
+    partition: Annotated[str, "partition that jobs are sent to (PBS: queue)"] = ""
+    account: Annotated[str, "account that is charged"] = ""
+    qos: Annotated[str, "quality of service"] = ""
+    reservation: Annotated[str, "advance reservation to run in"] = ""
+    constraint: Annotated[str, "features that nodes must have"] = ""
+    gres: Annotated[str, "generic resources a node, for instance gpu:1"] = ""
+    licenses: Annotated[str, "licences to hold"] = ""
+    hint: Annotated[str, "Slurm's hint, for instance nomultithread"] = ""
+    memory: Annotated[str, "memory of a node, for instance 8G"] = ""
+    memory_per_cpu: Annotated[str, "memory of a CPU, for instance 500M"] = ""
+    exclusive: Annotated[bool, "whole nodes: measuring beside strangers is no measuring"] = True
+    scheduler_options: Annotated[
+        tuple[str, ...], "further options, in the scheduler's own words"
+    ] = ()
+    ahead: Annotated[int, "jobs with rounds that may be queued at once"] = 1
+    pack: Annotated[int, "rounds measured one after the other in one job"] = 1
+    poll_seconds: Annotated[
+        float, "least time between two queries; 0: the scheduler's own pace"
+    ] = 0.0
+    settle_seconds: Annotated[
+        float, "search for a job whose submission got no answer; 0: likewise"
+    ] = 0.0
+    grace_seconds: Annotated[float, "wait for a file of another node to become visible"] = 90.0
+    lost_seconds: Annotated[float, "a job that no query has known for so long is lost"] = 300.0
+    max_wait_hours: Annotated[
+        float, "a job that has not started by then is taken back; 0: never"
+    ] = 336.0
+    strategy: Annotated[str, "how proposals are made"] = "surrogate"
+    model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
+    openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
+    rounds: Annotated[int, "rounds of a search"] = 6
+    challengers: Annotated[int, "candidates in each round"] = 4
+    process_seconds: Annotated[float, "what one timed process should take"] = 1.5
+    max_pairs: Annotated[int, "pairs of a candidate with the best so far, in one round"] = 8
+    confirm_pairs: Annotated[int, "fresh pairs behind a claim (at least 9)"] = 20
+    minimum_effect: Annotated[float, "smaller improvements are not claimed"] = 0.01
+    core_hours: Annotated[float, "core-hours that a run may reserve; 0: no limit of its own"] = 0.0
+    wall_minutes: Annotated[float, "time that a run may take; 0: no limit of its own"] = 0.0
+    approve_core_hours: Annotated[
+        float, "more core-hours wait for `hpcagent approve`; 0: nothing waits"
+    ] = 0.0
+    max_core_hours: Annotated[
+        float, "a hard limit on the core-hours of a run; 0: the site sets none"
+    ] = 0.0
+    prologue: Annotated[tuple[str, ...], "lines of shell in front of every job"] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration; `section` is the heading that it stands below."""
+
+    name: str
+    default: str | bool | int | float | tuple[str, ...]
+    meaning: str
+    section: str
+    site_only: bool
+
+
 SITE_ONLY = frozenset({"prologue", "max_core_hours"})
+# Headings, by the first key below each; the site's own keys come last.
+_SECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "runs": "Where runs and jobs go",
+        "partition": "What every job asks for",
+        "ahead": "Jobs and waiting",
+        "strategy": "The search",
+        "core_hours": "Budgets",
+        "max_core_hours": "Only in the configuration of the site",
+    }
+)
 _TRUTH: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 )
@@ -70,19 +107,35 @@ _KINDS: dict[str, type] = {
 }
 
 
+def keys() -> tuple[Key, ...]:
+    """All keys in the order in which they are told."""
+    hints = get_type_hints(Settings, include_extras=True)
+    found, section = [], ""
+    for name in _KINDS:
+        section = _SECTIONS.get(name, section)
+        (meaning,) = hints[name].__metadata__
+        found.append(Key(name, getattr(Settings, name), meaning, section, name in SITE_ONLY))
+    return tuple(found)
+
+
+def layers(environment: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """The files of the site, the user and the project, there or not; later ones win."""
+    site = environment.get("HPCAGENT_SITE_CONFIG")
+    return {
+        "site": Path(site) if site else SITE_FILE,
+        "user": _user_file(environment),
+        "project": folder / "hpcagent.toml",
+    }
+
+
 def load_settings(environment: Mapping[str, str], folder: Path) -> Settings:
     """Merge the layers for a process started in `folder`; UsageError names file and key."""
     settings = Settings()
-    site = environment.get("HPCAGENT_SITE_CONFIG")
-    layers = [
-        (Path(site) if site else SITE_FILE, True),
-        (_user_file(environment), False),
-        (folder / "hpcagent.toml", False),
-    ]
-    for path, is_site in layers:
+    for layer, path in layers(environment, folder).items():
+        is_site = layer == "site"
         if path.is_file():
             settings = _merge(settings, _read(path), str(path), is_site)
-        elif is_site and site:
+        elif is_site and environment.get("HPCAGENT_SITE_CONFIG"):
             raise UsageError(f"HPCAGENT_SITE_CONFIG names {path}, which is not a file")
     return _from_environment(settings, environment)
 

@@ -27,6 +27,7 @@ _COMMANDS = {
     "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),
     "cancel": ("hpcagent.cli.requests", "Cancel a run and its jobs."),
     "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop; its jobs go on."),
+    "config": ("hpcagent.cli.siteconfig", "Write, show and test the configuration."),
 }
 
 
