@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Generator
 
 import pytest
+from lab.slurm_fixtures import slurm, slurm_cluster  # noqa: F401 (fixtures of the whole run)
 
-REAL = ("openblas", "llama", "strace", "lmod", "wheel")
+REAL = ("openblas", "llama", "strace", "lmod", "slurm", "wheel")
 skipped_real = pytest.StashKey[Counter[str]]()
 
 

@@ -213,7 +213,8 @@ def _variables(job: Job) -> str:
         "HOST": SERVER,
     }
     escaped = ((name, re.sub(r"([,\"'])", r"\\\1", value)) for name, value in values.items())
-    return ",".join(f"PBS_O_{name}={value}" for name, value in escaped)
+    own = [f"{name}={value}" for name, value in job.variables.items()]
+    return ",".join([*own, *(f"PBS_O_{name}={value}" for name, value in escaped)])
 
 
 def _date(when: float) -> str:

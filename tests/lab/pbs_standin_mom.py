@@ -267,7 +267,7 @@ def environ(state: State, job: Job) -> dict[str, str]:
         "USER": user,
     }
     asked = {"HOME": job.home, "LOGNAME": user, "PATH": job.path, "WORKDIR": job.workdir}
-    return mine | {f"PBS_O_{name}": value for name, value in asked.items()}
+    return mine | {f"PBS_O_{name}": value for name, value in asked.items()} | job.variables
 
 
 def start(state: State, job: Job) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.pbs_standin_state import QUEUES, SERVER, Job, State, chunks, kilobytes, satisfied, seconds
 
-OPTIONS = "A:e:fhj:l:m:N:o:P:p:q:r:W:"
+OPTIONS = "A:e:fhj:l:m:N:o:P:p:q:r:v:W:"
 USAGE = """usage: qsub [-a date_time] [-A account_string] [-c interval]
 \t[-C directive_prefix] [-e path] [-f ] [-h ] [-I [-X]] [-j oe|eo] [-J X-Y[:Z]]
 \t[-k keep] [-l resource_list] [-m mail_options] [-M user_list]
@@ -147,6 +147,7 @@ def _admitted(state: State, asked: dict, rest: list[str], arguments: str) -> Job
         walltime=resources.get("walltime", QUEUES[queue].get("resources_max.walltime", "")),
         account=asked.get("A", ""),
         join=asked.get("j", "n"),
+        variables=_variables(asked.get("v", "")),
         rerunable=asked.get("r", "y") == "y",
         umask=int(asked.get("umask", "077"), 8),
     )
@@ -159,6 +160,17 @@ def _admitted(state: State, asked: dict, rest: list[str], arguments: str) -> Job
     elif "h" in asked:
         job.hold, job.state, job.substate = "u", "H", 20
     return job
+
+
+def _variables(text: str) -> dict[str, str]:
+    """`A=1,B,C="x,y"`; one that is named only comes from the environment of qsub."""
+    found = {}
+    for item in re.findall(r'(?:"[^"]*"|[^,])+', text):
+        name, equals, value = item.partition("=")
+        if not equals and name not in os.environ:
+            raise Refusal("qsub: cannot send environment with the job", 1)
+        found[name] = value.replace('"', "") if equals else os.environ[name]
+    return found
 
 
 def _where(given: str | None, default: str) -> str:

@@ -68,6 +68,7 @@ class Job:
     walltime: str = ""
     account: str = ""
     join: str = "n"
+    variables: dict[str, str] = field(default_factory=dict)  # of -v
     depend: str = ""
     rerunable: bool = True
     umask: int = 0o077
