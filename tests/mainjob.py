@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,28 @@ class Bench:
         events = [json.loads(line) for line in lines]
         return [e for e in events if not kind or e["type"] == kind]
 
+    def outcome(self) -> str:
+        """How the run was closed; empty while it is open, or not even begun."""
+        if not (self.run / "journal.jsonl").exists():
+            return ""
+        return "".join(e["data"]["outcome"] for e in self.events("run_closed"))
+
+    def job_of(self) -> dict[str, str]:
+        """Job ids by unit; every unit was submitted once, measured once and recorded once."""
+        rows = [e["data"] for e in self.events("unit_submitted")]
+        job_of = {row["unit"]: row["job_id"] for row in rows}
+        assert len(job_of) == len(rows)
+        ended = [e["data"] for e in self.events("unit_result")]
+        assert Counter(row["unit"] for row in ended) == Counter(list(job_of))
+        assert all(row["failure"] is None for row in ended), ended
+        for unit in job_of:
+            path = self.run / "work" / unit / "result.jsonl"
+            lines = path.read_text().splitlines() if path.exists() else []
+            ran = [x for x in map(json.loads, lines) if x["status"] != "dropped"]
+            counts = Counter((x["config"], x["pair"]) for x in ran)
+            assert all(count == 1 for count in counts.values()), unit
+        return job_of
+
     def jobs(self) -> dict[str, list[Path]]:
         """The queue's job folders by job name."""
         found: dict[str, list[Path]] = {}
@@ -59,6 +84,14 @@ class Bench:
             record = json.loads((folder / "job.json").read_text())
             found.setdefault(record["name"], []).append(folder)
         return found
+
+
+def until(true: Callable[[], bool], told: Callable[[], object], limit_s: float = 240.0) -> None:
+    """Wait until it is so; `told` is shown where that takes too long."""
+    limit = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < limit, told()
+        time.sleep(0.1)
 
 
 def make_bench(folder: Path) -> Bench:

