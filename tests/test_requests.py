@@ -1,0 +1,92 @@
+"""What other processes may ask of a run: advice, approval, a look at it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from mainjob import Bench, make_bench, until
+
+pytestmark = pytest.mark.openblas
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def step_until(bench: Bench, kind: str, purpose: str) -> None:
+    """Step until the journal has an event of this kind for a unit of this purpose."""
+
+    def there() -> bool:
+        bench.hpcagent("step", str(bench.run))
+        units = {e["data"]["unit"] for e in bench.events("unit_intent")
+                 if e["data"]["purpose"] == purpose}  # fmt: skip
+        return any(e["data"]["unit"] in units for e in bench.events(kind))
+
+    until(there, lambda: [e["type"] for e in bench.events()])
+
+
+def test_an_advised_configuration_is_measured_in_the_next_round(bench: Bench) -> None:
+    assert bench.tune("--budget", "rounds=2", "--no-wait").returncode == 0
+    early = bench.hpcagent("advise", str(bench.run), "--config", "threads=1")
+    assert early.returncode == 2
+    assert "not known yet" in early.stderr
+    step_until(bench, "unit_submitted", "round-1")
+    (round_1,) = [e["data"] for e in bench.events("proposed") if e["data"]["round"] == 1]
+    tried = [p["config"] for p in round_1["proposals"]]
+    space = sorted(tried[0])
+    wrong = bench.hpcagent("advise", str(bench.run), "--config", "colour=red")
+    assert wrong.returncode == 2
+    assert space[0] in wrong.stderr
+    bad = bench.hpcagent("advise", str(bench.run), "--config", f"{space[0]}=no-such-value")
+    assert bad.returncode == 2
+    wish = next(c for c in _single_changes(bench, tried) if c not in tried)
+    words = ",".join(f"{name}={value}" for name, value in wish.items())
+    told = bench.hpcagent("advise", str(bench.run), "on a hunch", "--config", words)
+    assert told.returncode == 0, told.stderr
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+    proposed = {e["data"]["round"]: e["data"]["proposals"] for e in bench.events("proposed")}
+    assert proposed[2][0]["config"] == wish
+    assert proposed[2][0]["proposed_by"] == "user"
+    assert proposed[2][0]["reason"] == "on a hunch"
+    late = bench.hpcagent("advise", str(bench.run), "too late")
+    assert late.returncode == 2
+
+
+def _single_changes(bench: Bench, tried: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Mixtures of two configurations that were tried: points of the space, most of them new."""
+    one, other = tried
+    return [{**one, name: other[name]} for name in one] + [
+        {**other, name: one[name]} for name in one
+    ]
+
+
+def test_what_needs_approval_waits_for_it(bench: Bench) -> None:
+    config = bench.folder / "hpcagent.toml"
+    config.write_text(config.read_text() + "approve_core_hours = 0.000001\n")
+    done = bench.tune("--budget", "rounds=1", "--no-wait")
+    assert done.returncode == 0, done.stderr
+    assert "hpcagent approve" in done.stderr
+    assert not bench.events("unit_intent")
+    assert bench.hpcagent("step", str(bench.run)).returncode == 0
+    assert not bench.events("unit_intent")
+    assert bench.hpcagent("approve", str(bench.run)).returncode == 0
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+    assert bench.outcome() in ("improved", "nothing better")
+
+
+def test_a_watch_follows_a_run_and_takes_no_part(bench: Bench) -> None:
+    assert bench.tune("--budget", "rounds=1", "--no-wait").returncode == 0
+    watching = subprocess.Popen(
+        bench.argv("watch", str(bench.run), "--every", "0.1"), cwd=bench.folder, env=bench.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+    shown, followed = watching.communicate(timeout=240)
+    assert watching.returncode == 0, followed
+    assert "probe" in followed
+    assert str(bench.run) in shown
+    again = bench.hpcagent("watch", str(bench.run))
+    assert (again.returncode, again.stderr) == (0, "")
