@@ -84,6 +84,22 @@ def test_tune_from_a_login_node(bench: Bench, slurm: Cluster) -> None:
     assert settings["cores"] == 2
 
 
+def test_a_winner_is_confirmed_on_another_node(bench: Bench) -> None:
+    # Debian's OpenBLAS takes two threads for these and would be twice as fast with one.
+    cases = "cases:\n  - {routine: dpotrf, n: 160}\n  - {routine: dtrsm, m: 100, n: 100}\n"
+    (bench.folder / "mix.yaml").write_text(cases)
+    bench.env["HPCAGENT_PROCESS_SECONDS"] = "0.05"
+    done = bench.tune("--budget", "rounds=3", "--partition", "both")
+    assert done.returncode == 0, done.stderr
+    purpose = {e["data"]["unit"]: e["data"]["purpose"] for e in bench.events("unit_intent")}
+    node = {purpose[e["data"]["unit"]]: e["data"]["node"] for e in bench.events("unit_result")}
+    assert {node["round-1"], node["confirm"]} == {"n1", "n2"}
+    scripts = {purpose[path.parent.name]: path.read_text()
+               for path in (bench.run / "work").glob("*/job.sh")}  # fmt: skip
+    assert f"#SBATCH --exclude={node['round-1']}" in scripts["confirm"]
+    assert "--exclude" not in scripts["round-2"]
+
+
 def test_the_agent_as_a_chain_of_jobs(bench: Bench, slurm: Cluster) -> None:
     first = submit_agent(bench, sbatch=("--partition=two", "--account=proj"))
     until(lambda: bench.outcome() != "", slurm.jobs)
@@ -126,6 +142,26 @@ def test_tuning_inside_the_agent_s_own_allocation(bench: Bench, slurm: Cluster) 
     mine = {job: state for job, state in slurm.jobs().items() if job not in before}
     assert mine.pop(first) == "COMPLETED"
     assert list(mine.values()) == ["CANCELLED"]  # the successor that was not needed
+
+
+@pytest.mark.parametrize("trouble", ["warned", "requeued"])
+def test_an_allocation_that_ends_too_early_is_followed(
+    bench: Bench, slurm: Cluster, trouble: str
+) -> None:
+    """The warning before the time limit, and a requeue as after a preemption."""
+    first = submit_agent(bench, "--in-allocation", sbatch=("--exclusive", "--requeue"))
+    until(lambda: submitted(bench) > 1, slurm.jobs)
+    if trouble == "warned":
+        slurm.ask("scancel", "--signal=USR1", "--batch", first)
+    else:
+        slurm.scontrol("requeue", first)
+    until(lambda: bench.outcome() != "", slurm.jobs)
+    until(lambda: not live(slurm), slurm.jobs)
+    assert bench.outcome() in ("improved", "nothing better")
+    units = [e["data"]["unit"] for e in bench.events("unit_result")]
+    assert len(units) == len(set(units))
+    if trouble == "warned":
+        assert "interrupted" in (bench.folder / f"slurm-{first}.out").read_text()
 
 
 def test_a_node_that_may_not_submit_is_told_before_the_first_round(
