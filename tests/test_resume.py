@@ -20,7 +20,7 @@ from hpcagent.study.state import fold
 
 pytestmark = pytest.mark.openblas
 
-STEPS = "write,fsync,fdatasync,rename,renameat,renameat2,link,linkat,ftruncate"
+STEPS = ("write", "fsync", "rename")
 
 
 def assert_whole(bench: Bench) -> None:
@@ -55,13 +55,17 @@ def assert_whole(bench: Bench) -> None:
 @pytest.mark.strace
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_killed_at_every_durable_step(tmp_path: Path) -> None:
-    """Process n is killed before its n-th write, fsync, rename or link; the next one takes over."""
+    """A process is killed before its n-th write, fsync or rename; the next one takes over.
+
+    strace counts each system call by itself, so that each is swept alone (tests/faults does so to
+    the end, here they take turns).
+    """
     bench = make_bench(tmp_path)
     words = bench.tune_words("--budget", "rounds=1")
     killed = 0
-    for n in range(1, 400):
-        inject = f"inject={STEPS}:signal=KILL:when={n}"
-        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={STEPS}", "-e", inject]
+    for n, call in ((n, call) for n in range(1, 100) for call in STEPS):
+        inject = f"inject={call}:signal=KILL:when={n}"
+        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
         done = subprocess.run(
             [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
             capture_output=True, text=True, timeout=120, check=False,
@@ -84,13 +88,13 @@ def test_killed_at_random_instants(tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
     chance = random.Random(20)
     words = bench.tune_words("--budget", "rounds=1")
-    for _ in range(60):
+    for attempt in range(60):
         process = subprocess.Popen(
             bench.argv(*words), cwd=bench.folder, env=bench.env,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
-            code = process.wait(timeout=chance.uniform(0.3, 2.5))
+            code = process.wait(timeout=chance.uniform(0.3, 2.5 + attempt / 5))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

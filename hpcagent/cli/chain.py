@@ -80,13 +80,24 @@ def chain(words: tuple[str, ...], in_allocation: bool) -> int:
 def _here() -> tuple[str, Scheduler, OwnJob]:
     for name in _BATCH_SYSTEMS:
         scheduler = make_scheduler(name)
-        job = scheduler.own_job()
+        job = _own_job(scheduler)
         if job is not None:
             return name, scheduler, job
     raise UsageError(
         "chain works inside a batch job: `sbatch bin/agent_job.sh tune --lib openblas`; elsewhere "
         "use `hpcagent tune` or `hpcagent step RUN`"
     )
+
+
+def _own_job(scheduler: Scheduler) -> OwnJob | None:
+    limit = time.monotonic() + links.LONGEST_OUTAGE_S
+    while True:
+        try:
+            return scheduler.own_job()
+        except SchedulerUnreachable:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(links.PAUSE_S)
 
 
 def _run_path(words: Sequence[str], job: OwnJob) -> Path:

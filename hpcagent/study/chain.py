@@ -7,14 +7,16 @@ another one that waits for these, and takes the first back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hpcagent.apps.render import job_script
 from hpcagent.errors import EnvironmentProblem, RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.protocols import Scheduler
-from hpcagent.records import OwnJob, Refused, Submitted
+from hpcagent.records import Ambiguous, OwnJob, Refused
 from hpcagent.study.durable import json_bytes, parse_object, problem, write_atomic
 from hpcagent.study.rundir import unit_name
 from hpcagent.templates import quote_sh
@@ -22,6 +24,9 @@ from hpcagent.templates import quote_sh
 # Links in a row that moved the run by no event: something keeps them from working.
 MAX_IDLE = 3
 WARN_S = 120
+# A link lives as long as the controller is away, for nobody else would go on.
+LONGEST_OUTAGE_S = 900.0
+PAUSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -96,20 +101,29 @@ class Chain:
         name = unit_name(str(self._folder), link)
         script = self._write(link, name, after)
         self._keep(replace(self._state, link=link))
+        self._keep(replace(self._state, next_job=self._submitted(script, name)))
+
+    def _submitted(self, script: Path, name: str) -> str:
+        """Submit a script once, and find its job where that gets no answer."""
         answer = self._scheduler.submit(script)
+        began = time.monotonic()
+        while isinstance(answer, Ambiguous):
+            waited_s = time.monotonic() - began
+            if waited_s > LONGEST_OUTAGE_S:
+                raise SchedulerUnreachable(f"no answer to a submission: {answer.words}")
+            time.sleep(PAUSE_S)
+            with suppress(SchedulerUnreachable):
+                found = self._scheduler.find(name)
+                if found:
+                    return found[0]
+                if waited_s > self._scheduler.pace.settle_s:
+                    answer = self._scheduler.submit(script)
         if isinstance(answer, Refused):
             raise SchedulerRefused(
                 f"a job may not submit its successor from here: {answer.words}; tune inside the "
                 "allocation (chain --in-allocation), or call `hpcagent step RUN` from a login node"
             )
-        if isinstance(answer, Submitted):
-            job_id = answer.job_id
-        else:
-            found = self._scheduler.find(name)
-            if not found:
-                raise SchedulerUnreachable(f"no answer to a submission: {answer.words}")
-            job_id = found[0]
-        self._keep(replace(self._state, next_job=job_id))
+        return answer.job_id
 
     def _write(self, link: int, name: str, after: Sequence[str]) -> Path:
         asks = replace(self._job.asks, after=tuple(after), warn_s=WARN_S)

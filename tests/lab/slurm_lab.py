@@ -220,6 +220,8 @@ def argv_of(cluster: Cluster, daemon: str) -> list[str]:
         return [
             *("mariadbd", "--no-defaults", f"--datadir={folder}/db", f"--socket={folder}/s"),
             *(f"--user={cluster.user}", f"--pid-file={folder}/mariadb.pid", "--skip-networking"),
+            # A starting MariaDB removes what others have in a shared folder for temporary tables.
+            f"--tmpdir={folder}",
             *("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M"),
             "--innodb-log-file-size=4M",
         ]
@@ -369,7 +371,8 @@ def begin(made: Cluster, users: tuple[str, ...]) -> None:
 
 
 def install_database(made: Cluster) -> None:
-    words = ["mariadb-install-db", "--no-defaults", f"--datadir={made.folder}/db"]
+    place = f"{made.folder}/db"
+    words = ["mariadb-install-db", "--no-defaults", f"--datadir={place}", f"--tmpdir={made.folder}"]
     words += ["--skip-test-db", "--auth-root-authentication-method=socket", f"--user={made.user}"]
     words += [f"--auth-root-socket-user={made.user}", "--innodb-log-file-size=4M"]
     done = made.run(*words)
