@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,50 @@ def run(
     except sh.CommandNotFound:
         return Ran(words, None, "", "", "not found")
     try:
-        done = command(
+        started = command(
             *words[1:],
             _env=dict(os.environ if env is None else env),
             _cwd=str(cwd) if cwd else None,
             _in=stdin,
-            _timeout=timeout_s,
-            _return_cmd=True,
+            _bg=True,
+            _bg_exc=False,
             _tty_out=False,
             _preexec_fn=_death_wish() if dies_with_us else None,
         )
-    except sh.TimeoutException:
-        return Ran(words, None, "", "", f"timed out after {timeout_s:g} s")
-    except sh.ErrorReturnCode as error:
-        return Ran(words, error.exit_code, _text(error.stdout), _text(error.stderr))
     except OSError as error:
         return Ran(words, None, "", "", error.strerror or str(error))
-    return Ran(words, int(done.exit_code), _text(done.stdout), _text(done.stderr))
+    limit = _Limit(started, timeout_s)
+    with suppress(sh.ErrorReturnCode):  # the exit code tells
+        started.wait()
+    limit.lift()
+    if limit.hit:
+        return Ran(words, None, "", "", f"timed out after {timeout_s:g} s")
+    code, out, err = started.exit_code, started.stdout, started.stderr
+    return Ran(words, int(code), _text(out), _text(err))
+
+
+class _Limit:
+    """Kills a command when its time is over.
+
+    The `_timeout` of sh looks ten times a second whether the command has ended, so each would
+    take a tenth of a second.
+    """
+
+    def __init__(self, started: Any, seconds: float) -> None:
+        self.hit = False
+        self._started = started
+        self._timer = threading.Timer(seconds, self._kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def lift(self) -> None:
+        self._timer.cancel()
+
+    def _kill(self) -> None:
+        if self._started.is_alive():
+            self.hit = True
+            with suppress(ProcessLookupError):
+                self._started.kill()
 
 
 def _death_wish() -> Callable[[], None]:

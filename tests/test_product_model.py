@@ -140,3 +140,9 @@ def _model_processes(parent: int) -> Iterator[int]:
             continue
         if int(stat[1]) == parent and b"llamacpp_child" in words:
             yield int(entry.name)
+
+
+def test_where_the_model_computes_is_told(bench: Bench) -> None:
+    decisions = [e["data"] for e in bench.events("decision")]
+    (told,) = [row["device"] for row in decisions if row["what"] == "model_device"]
+    assert told.startswith(("CPU", "GPU"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from hpcagent.study.agent import Agent, Turn
+from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
@@ -27,7 +27,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def live(run: RunDir, agent: Agent, quiet: bool) -> Iterator[Display]:
+def live(run: RunDir, agent: RunAgent, quiet: bool) -> Iterator[Display]:
     """What to call after each turn. Everything goes to standard error; `quiet` shows nothing."""
     if quiet:
         yield lambda state, turn: None
@@ -42,7 +42,7 @@ def live(run: RunDir, agent: Agent, quiet: bool) -> Iterator[Display]:
 
 
 class _Rewriting:
-    def __init__(self, run: RunDir, agent: Agent, status: Status) -> None:
+    def __init__(self, run: RunDir, agent: RunAgent, status: Status) -> None:
         self._run, self._agent, self._status = run, agent, status
 
     def __call__(self, state: TuneState, turn: Turn) -> None:
@@ -54,7 +54,7 @@ class _Rewriting:
 
 
 class _Plain:
-    def __init__(self, run: RunDir, agent: Agent) -> None:
+    def __init__(self, run: RunDir, agent: RunAgent) -> None:
         self._run, self._agent = run, agent
         self._last = utc_now()
         self._words = ""
@@ -69,7 +69,7 @@ class _Plain:
         click.echo(f"{_time()} {words}", err=True)
 
 
-def line(run: RunDir, agent: Agent) -> str:
+def line(run: RunDir, agent: RunAgent) -> str:
     """The progress line of a run's agent."""
     return progress(agent.known, processes(run, agent.state), utc_text(utc_now())).text()
 

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 # name -> module that defines it, one-line help
 _COMMANDS = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
+    "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
     "resume": ("hpcagent.cli.runs", "Continue a run after an interruption or a crash."),
     "step": ("hpcagent.cli.runs", "Do what can be done now, submit, and exit."),
     "chain": ("hpcagent.cli.chain", "Drive a run from inside batch jobs, one after the other."),

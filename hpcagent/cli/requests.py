@@ -6,7 +6,7 @@ import click
 
 from hpcagent.cli.place import find_run
 from hpcagent.cli.runs import again, run_argument
-from hpcagent.errors import RunInUse, UsageError
+from hpcagent.errors import RunInUse, SchedulerUnreachable, UsageError
 from hpcagent.records import Failure
 from hpcagent.report.publish import publish
 from hpcagent.study import inbox
@@ -28,10 +28,12 @@ def cancel(run: str) -> int:
     inbox.post(found.path, {"type": "cancel"})
     try:
         with opened(found, publish) as agent:
-            agent.turn()
+            turn = agent.turn()
     except RunInUse:
         click.echo(f"{found.id}: its agent has been asked to cancel")
         return 0
+    if not turn.closed:
+        raise SchedulerUnreachable(f"{found.id} is not cancelled yet: {turn.words}; try again")
     click.echo(f"{found.id}: cancelled")
     drop(make_scheduler(state.settings.scheduler), chain_folder(found.path))
     return 0
@@ -81,6 +83,8 @@ def advise(run: str, text: str, config: str | None) -> int:
     """
     found = find_run(run)
     state = read_state(found)
+    if found.kind == "compare":
+        raise UsageError(f"{found.id} is a comparison: it measures what its RUNs found")
     if state.closed is not None:
         raise UsageError(f"{found.id} is closed: advice comes too late")
     if not text and config is None:

@@ -17,17 +17,22 @@ from hpcagent.cli.live import Display, live, processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
 from hpcagent.errors import HpcagentError
+from hpcagent.report import compare as comparison
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
-from hpcagent.study.agent import Turn, exit_code, standing
+from hpcagent.study.agent import Turn, exit_code
+from hpcagent.study.compare_result import CompareSummary, summarise_comparison
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase, summarise
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir, list_runs
 from hpcagent.study.session import opened, read_state
+from hpcagent.study.standing import standing
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
+
+Summary = RunSummary | CompareSummary
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 run_argument = click.argument("run", metavar="RUN")
@@ -62,7 +67,7 @@ def status(run: str | None, as_json: bool) -> int:
     found = find_run(run)
     state = read_state(found)
     if as_json:
-        click.echo(_json(summarise(found, Knowledge(state))))
+        click.echo(_json(summary_of(found, Knowledge(state))))
         return 0
     click.echo(_line(found, state))
     for unit in state.open_units:
@@ -79,7 +84,7 @@ def report(run: str, as_json: bool, width: int | None) -> int:
     """Show the result of RUN and write report.md, report.html and the figures again."""
     found = find_run(run)
     known = Knowledge(read_state(found))
-    show(found, summarise(found, known), as_json, width)
+    show(found, summary_of(found, known), as_json, width)
     # Last, so that a run that may only be read is shown all the same.
     publish(found, known)
     return 0
@@ -103,12 +108,19 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
         return INTERRUPTED
     if state.closed is None:
         if as_json:
-            click.echo(_json(summarise(run, Knowledge(state))))
+            click.echo(_json(summary_of(run, Knowledge(state))))
         else:
             click.echo(f"{_line(run, state)}\ncontinue with: {again(run)}")
         return 0
-    show(run, summarise(run, Knowledge(state)), as_json, None)
+    show(run, summary_of(run, Knowledge(state)), as_json, None)
     return exit_code(state)
+
+
+def summary_of(run: RunDir, known: Knowledge) -> Summary:
+    """What there is to tell of a run, by its kind."""
+    if run.kind == "compare":
+        return summarise_comparison(run, known.state)
+    return summarise(run, known)
 
 
 def _both(display: Display, check: Callable[[], None]) -> Display:
@@ -119,12 +131,15 @@ def _both(display: Display, check: Callable[[], None]) -> Display:
     return notify
 
 
-def show(run: RunDir, summary: RunSummary, as_json: bool, width: int | None) -> None:
+def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> None:
     if as_json:
         click.echo(_json(summary))
         return
     columns = width or min(100, shutil.get_terminal_size((80, 24)).columns)
-    click.echo(terminal(summary, columns, str(run.path)))
+    if isinstance(summary, CompareSummary):
+        click.echo(comparison.terminal(summary, columns, str(run.path)))
+    else:
+        click.echo(terminal(summary, columns, str(run.path)))
 
 
 def _list(as_json: bool) -> int:
@@ -158,12 +173,18 @@ def again(run: RunDir) -> str:
 def _line(run: RunDir, state: TuneState) -> str:
     known = Knowledge(state)
     if state.closed is not None:
-        return f"{run.id}: {headline(summarise(run, known))}"
+        return f"{run.id}: {_headline(summary_of(run, known))}"
     words = progress(known, processes(run, state), utc_text(utc_now())).text()
     return f"{run.id}: {words}"
 
 
-def _json(summary: RunSummary) -> str:
+def _headline(summary: Summary) -> str:
+    if isinstance(summary, CompareSummary):
+        return comparison.headline(summary)
+    return headline(summary)
+
+
+def _json(summary: Summary) -> str:
     return json.dumps(_finite(asdict(summary)), indent=1, sort_keys=True, allow_nan=False)
 
 

@@ -9,14 +9,14 @@ import click
 from hpcagent.cli.live import processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run
-from hpcagent.cli.runs import run_argument, show
-from hpcagent.study.agent import exit_code, waiting_for
+from hpcagent.cli.runs import run_argument, show, summary_of
+from hpcagent.study.agent import exit_code
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.outcome import summarise
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import read_state
+from hpcagent.study.standing import waiting_for
 from hpcagent.study.state import TuneState
 
 EVERY_S = 2.0
@@ -44,7 +44,7 @@ def watch(run: str, every: float) -> int:
     except KeyboardInterrupt:
         click.echo(f"hpcagent: the watch ends, run {found.id} goes on", err=True)
         return INTERRUPTED
-    show(found, summarise(found, known), as_json=False, width=None)
+    show(found, summary_of(found, known), as_json=False, width=None)
     return exit_code(known.state)
 
 

@@ -45,6 +45,7 @@ class LlamaCpp:
         self._child: Child | None = None
         self._losses = 0
         self._last = ""
+        self.device = ""  # where it computes, in words; known from the first answer on
 
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
@@ -80,6 +81,7 @@ class LlamaCpp:
         self._child = Child(self._command, _environment())
         answer = self._child.ask(self._load_request(), self._load_timeout_s)
         if "failure" not in answer:
+            self.device = str(answer.get("device", ""))
             return self._child
         failure = _failure(answer["failure"], self._child.last_words())
         self.close()

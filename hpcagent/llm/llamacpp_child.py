@@ -32,7 +32,7 @@ def main() -> None:
     if isinstance(engine, dict):
         _send(answers, engine)
         return
-    _send(answers, {"ready": True, "context": engine.context})
+    _send(answers, {"ready": True, "context": engine.context, "device": engine.device})
     while True:
         _send(answers, engine.complete(json.loads(lines.get())))
 
@@ -67,6 +67,7 @@ def _load(request: _Json) -> Engine | dict[str, Any]:
     import jinja2
     import llama_cpp
 
+    gpu = llama_cpp.llama_supports_gpu_offload()
     try:
         llama = llama_cpp.Llama(
             model_path=request["path"],
@@ -74,7 +75,7 @@ def _load(request: _Json) -> Engine | dict[str, Any]:
             n_batch=min(512, request["context"]),
             n_threads=request["threads"],
             n_threads_batch=request["threads"],
-            n_gpu_layers=-1 if llama_cpp.llama_supports_gpu_offload() else 0,
+            n_gpu_layers=-1 if gpu else 0,
             seed=request["seed"],
             verbose=True,
         )
@@ -82,14 +83,16 @@ def _load(request: _Json) -> Engine | dict[str, Any]:
         return _failed("load", f"its chat template cannot be read: {error}")
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return _failed("load", str(error) or type(error).__name__)
-    return Engine(llama, request["context"])
+    device = "GPU" if gpu else "CPU: llama.cpp was built for no GPU, or sees none here"
+    return Engine(llama, request["context"], device)
 
 
 class Engine:
     """A loaded model. Requests and answers are plain JSON values."""
 
-    def __init__(self, llama: Any, context: int) -> None:
+    def __init__(self, llama: Any, context: int, device: str) -> None:
         self._llama = llama
+        self.device = device
         self.context = min(context, int(llama.n_ctx()))  # llama.cpp rounds up
 
     def complete(self, request: _Json) -> dict[str, Any]:

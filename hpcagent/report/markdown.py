@@ -38,8 +38,12 @@ _AT_START = re.compile(r"^[-+=:]|^\d(?=\d*[.)](?: |$))")
 
 def markdown(summary: RunSummary, figures: Mapping[str, str]) -> str:
     """The report; `figures` maps a figure's name to its path relative to report.md."""
-    parts = [f"# {_text(content.title(summary))}"]
-    parts += [_section(section, figures) for section in content.sections(summary)]
+    return page(content.title(summary), content.sections(summary), figures)
+
+
+def page(title: str, sections: Sequence[Section], figures: Mapping[str, str]) -> str:
+    """Any sections below a title."""
+    parts = [f"# {_text(title)}", *(_section(section, figures) for section in sections)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpcagent.apps.render import result_files
+from hpcagent.report.compare import publish_comparison
 from hpcagent.report.text import headline
 from hpcagent.report.write import write_report, write_text
 from hpcagent.study.knowledge import Knowledge
@@ -13,6 +14,9 @@ from hpcagent.study.summary import RunSummary
 
 def publish(run: RunDir, known: Knowledge) -> None:
     """Write the result files; EnvironmentProblem where the disk is full."""
+    if run.kind == "compare":
+        publish_comparison(run, known.state)
+        return
     summary = summarise(run, known)
     write_report(summary, run.result)
     for name, text in sorted(_settings(summary).items()):

@@ -39,7 +39,7 @@ def terminal(summary: RunSummary, width: int, folder: str = "") -> str:
     """
     columns = max(_NARROWEST, min(width, _WIDEST))
     parts = [
-        _wrapped(headline(summary), columns),
+        wrapped(headline(summary), columns),
         _configuration(summary, columns),
         _table(summary, columns),
         _facts(summary, columns),
@@ -121,7 +121,9 @@ def _phase(summary: RunSummary) -> str:
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
+    """A column of a table in a terminal; the first one of a table is set flush left."""
+
     title: str
     cells: tuple[str, ...]
     rank: int  # the highest is left out first where the terminal is narrow
@@ -135,20 +137,26 @@ def _table(summary: RunSummary, columns: int) -> list[str]:
     if not summary.cases:
         return []
     shown = _columns(summary.cases, "best" if wording.proven(summary) else "candidate")
+    lines = laid_out(shown, columns)
+    if summary.claim is None:
+        lines.append(_fit("(from the last round of the search, not confirmed)", columns))
+    return lines
+
+
+def laid_out(shown: Sequence[Column], columns: int) -> list[str]:
+    """A table in lines of at most so many columns; what is ranked highest is left out first."""
+    shown = list(shown)
     while len(shown) > 2 and _total(shown) > columns:
         worst = max(shown, key=lambda column: column.rank)
         shown = [column for column in shown if column is not worst]
     rows = zip(*[(column.title, *column.cells) for column in shown], strict=True)
     widths = [column.width for column in shown]
-    lines = [_row(row, widths) for row in rows]
-    if summary.claim is None:
-        lines.append("(from the last round of the search, not confirmed)")
-    return [_fit(line, columns) for line in lines]
+    return [_fit(_row(row, widths), columns) for row in rows]
 
 
-def _columns(cases: Sequence[CaseSummary], other: str) -> list[_Column]:
-    def column(title: str, rank: int, cells: Sequence[str]) -> _Column:
-        return _Column(title, tuple(_fit(cell, _KEY_COLUMNS) for cell in cells), rank)
+def _columns(cases: Sequence[CaseSummary], other: str) -> list[Column]:
+    def column(title: str, rank: int, cells: Sequence[str]) -> Column:
+        return Column(title, tuple(_fit(cell, _KEY_COLUMNS) for cell in cells), rank)
 
     keys = [wording.middle(wording.visible(case.key), _KEY_COLUMNS) for case in cases]
     return [
@@ -171,7 +179,7 @@ def _short_change(case: CaseSummary) -> str:
     return f"{before}->{after}".replace(" %", "")
 
 
-def _total(shown: Sequence[_Column]) -> int:
+def _total(shown: Sequence[Column]) -> int:
     return sum(column.width for column in shown) + len(shown) - 1
 
 
@@ -194,11 +202,11 @@ def _configuration(summary: RunSummary, columns: int) -> list[str]:
     if not wording.proven(summary):
         return []
     words = [f"{name}={value}" for name, value in summary.best_environment]
-    lines = _labelled("Environment", " ".join(words) or "nothing to set", columns)
+    lines = labelled("Environment", " ".join(words) or "nothing to set", columns)
     if summary.best_prefix:
-        lines += _labelled("Run with", " ".join(summary.best_prefix), columns)
+        lines += labelled("Run with", " ".join(summary.best_prefix), columns)
     if summary.best_binding:
-        lines += _labelled("Bound to", "CPUs " + ",".join(map(str, summary.best_binding)), columns)
+        lines += labelled("Bound to", "CPUs " + ",".join(map(str, summary.best_binding)), columns)
     return lines
 
 
@@ -209,12 +217,12 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
         f"{spent.core_hours:.3g} core-hours, {wording.duration(spent.wall_s)}"
     )
     lines = _variability(summary, columns)
-    lines += _labelled("Model", model_words(summary), columns)
-    lines += _labelled("Spent", budget, columns)
+    lines += labelled("Model", model_words(summary), columns)
+    lines += labelled("Spent", budget, columns)
     if summary.stop_reason:
-        lines += _labelled("Stopped", summary.stop_reason, columns)
+        lines += labelled("Stopped", summary.stop_reason, columns)
     for warning in summary.warnings:
-        lines += _labelled("Warning", wording.shorten(warning, 300), columns)
+        lines += labelled("Warning", wording.shorten(warning, 300), columns)
     return lines
 
 
@@ -222,7 +230,7 @@ def _variability(summary: RunSummary, columns: int) -> list[str]:
     if summary.claim is None:
         return []
     change = wording.change(summary.claim.default_cv, summary.claim.best_cv)
-    return _labelled("Variability", f"run-to-run CV of the whole workload: {change}", columns)
+    return labelled("Variability", f"run-to-run CV of the whole workload: {change}", columns)
 
 
 def model_words(summary: RunSummary) -> str:
@@ -242,19 +250,19 @@ def model_words(summary: RunSummary) -> str:
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
-    lines = _labelled("In", folder, columns) if folder else []
+    lines = labelled("In", folder, columns) if folder else []
     if wording.proven(summary):
-        lines += _labelled(
+        lines += labelled(
             "Use it", "result/snippet.sh, result/best.env or the modulefiles there", columns
         )
     elif summary.outcome == "nothing better":
-        lines += _labelled("Next", "leave the library as it is" + _or_again(summary), columns)
+        lines += labelled("Next", "leave the library as it is" + _or_again(summary), columns)
     elif summary.outcome == "":
         again = shlex.quote(folder or wording.visible(summary.run_id))
-        lines += _labelled("Next", f"hpcagent status {again}; hpcagent resume {again}", columns)
+        lines += labelled("Next", f"hpcagent status {again}; hpcagent resume {again}", columns)
     elif summary.outcome == "failed":
-        lines += _labelled("Look at", "journal.jsonl" + _where(summary), columns)
-    return lines + _labelled("Report", "result/report.html, result/report.md", columns)
+        lines += labelled("Look at", "journal.jsonl" + _where(summary), columns)
+    return lines + labelled("Report", "result/report.html, result/report.md", columns)
 
 
 def _or_again(summary: RunSummary) -> str:
@@ -278,16 +286,17 @@ def unit_like(name: str) -> bool:
     return len(name) == 14 and name.startswith("ha") and name.isascii() and name.isalnum()
 
 
-def _labelled(label: str, text: str, columns: int) -> list[str]:
+def labelled(label: str, text: str, columns: int) -> list[str]:
+    """Text filled into lines beside a label."""
     indent = 13
-    lines = _wrapped(text, columns - indent)
+    lines = wrapped(text, columns - indent)
     return [
         f"{label if place == 0 else '':<{indent}}{line}".rstrip()
         for place, line in enumerate(lines or [""])
     ]
 
 
-def _wrapped(text: str, columns: int) -> list[str]:
+def wrapped(text: str, columns: int) -> list[str]:
     """Words filled into lines; a word longer than a line is cut, nothing is lost."""
     lines: list[str] = []
     line = ""

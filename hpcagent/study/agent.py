@@ -1,4 +1,4 @@
-"""One turn of a tune run, and the loop that repeats it.
+"""One turn of a run, the loop that repeats it, and the agent of a tune run.
 
 A turn reads the inbox, looks at the open unit, or does the one next thing. Everything that must
 survive is journaled before it is acted on.
@@ -6,8 +6,8 @@ survive is journaled before it is acted on.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,20 +16,22 @@ from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
 from hpcagent.study import budget, inbox, packs, tune, units
+from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
-from hpcagent.study.durable import utc_now, utc_text
+from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.packs import Pack
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir, unit_name
+from hpcagent.study.standing import in_one_line, waiting_for
 from hpcagent.study.state import TuneState, Unit, apply, fold, proposal_to
 
 INSTALL_TIMEOUT_S = 900.0
 # Between looks at a unit that is out: quick at first, then a guest's pace.
 FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,29 @@ class Turn:
     pause_s: float = 0.0
 
 
-class Agent:
-    """The one writer of a run. Make it with the run's lease held."""
+class RunAgent(ABC):
+    """The one writer of a run of any kind: serves requests, submits units, takes in their ends.
+
+    A kind of run says what comes next (`_advance`) and what a unit's folder holds (`_files`).
+    Make it with the run's lease held.
+    """
 
     def __init__(
         self,
         run: RunDir,
         journal: JournalWriter,
         scheduler: Scheduler,
-        proposer: Proposer,
         publish: Callable[[RunDir, Knowledge], None],
+        clock: Clock = SYSTEM,
     ) -> None:
         self._run = run
         self._journal = journal
         self._scheduler = scheduler
-        self._proposer = proposer
         self._state = fold(journal.events)
         self._publish = publish
+        self._clock = clock
         patience = Patience.of(self._state.settings, scheduler.pace)
-        self._desk = Desk(scheduler, run, patience)
+        self._desk = Desk(scheduler, run, patience, clock)
         self._known = Knowledge(self._state)
         self._own: set[str] = set()
         self._stop_asked = False
@@ -112,7 +118,7 @@ class Agent:
             if turn.closed or (turn.waiting and until_waiting) or self._stop_asked:
                 return turn
             if turn.waiting:
-                time.sleep(max(pause, turn.pause_s))
+                self._clock.sleep(max(pause, turn.pause_s))
                 pause = min(LONGEST_PAUSE_S, pause * 1.3)
             else:
                 pause = FIRST_PAUSE_S
@@ -158,31 +164,34 @@ class Agent:
     # --- the units that are out ------------------------------------------------------------------
 
     def _look(self) -> Turn | None:
-        """Take in what is new; a turn where a unit has ended."""
-        out = [unit for unit in self._state.open_units if unit.job_id]
-        for name, seen in self._desk.look(out, utc_now()).items() if out else ():
-            unit = next(unit for unit in out if unit.name == name)
+        """Take in all that is new; a turn where units have ended."""
+        out = {unit.name: unit for unit in self._state.open_units if unit.job_id}
+        news = self._desk.look(list(out.values()), self._clock.now()) if out else {}
+        ended = []
+        for name, seen in news.items():
             if seen.collected is not None:
-                return self._take_in(unit, seen.collected)
-            self._note_state(unit, seen.state, seen.word, seen.reason)
-        return None
+                ended.append(self._take_in(out[name], seen.collected))
+            else:
+                self._note_state(out[name], seen.state, seen.word, seen.reason)
+        return Turn(in_one_line(ended)) if ended else None
 
     def _note_state(self, unit: Unit, state: JobState, word: str, reason: str) -> None:
         if (state, word, reason) != (unit.job_state, unit.word, unit.reason):
             data = {"unit": unit.name, "state": state.value, "word": word, "reason": reason}
             self._write("unit_state", data)
 
-    def _take_in(self, unit: Unit, collected: Collected) -> Turn:
+    def _take_in(self, unit: Unit, collected: Collected) -> str:
+        """Record a unit's end; how it ended, in words."""
         if collected.stopped:  # it would be run again, for nothing
             self._desk.cancel([unit])
         if collected.facts is not None and collected.facts != self._state.facts:
             self._write("facts", {"unit": unit.name, "raw": collected.facts})
         self._end_unit(unit, collected)
         failure = collected.failure
-        return Turn(f"{unit.purpose}: {'done' if failure is None else failure.id}")
+        return f"{unit.purpose}: {'done' if failure is None else failure.id}"
 
     def _end_unit(self, unit: Unit, collected: Collected) -> None:
-        self._write("unit_result", collected.to_json(unit, utc_now()))
+        self._write("unit_result", collected.to_json(unit, self._clock.now()))
 
     def _submit(self, pack: Pack) -> Turn:
         lead = pack.lead
@@ -190,7 +199,7 @@ class Agent:
         if job_id:
             return self._submitted(pack, Submitted(job_id))
         if lead.name not in self._own:
-            known = self._desk.adopt(lead, utc_now())
+            known = self._desk.adopt(lead, self._clock.now())
             if isinstance(known, Settling):
                 words = f"{pack.purpose}: its submission got no answer; looking for its job"
                 return Turn(f"{words} for {known.seconds_left:.0f} s more", waiting=True)
@@ -200,12 +209,14 @@ class Agent:
         self._write_files(pack)
         if self._desk.patience.settle_s:
             # Journaled before the call: whoever comes after knows that a job may be on its way.
-            number = int(lead.word.removeprefix("try ")) + 1 if lead.word else 1
-            self._note_state(lead, JobState.SUBMITTING, f"try {number}", "")
+            self._note_state(lead, JobState.SUBMITTING, f"try {_tries(lead) + 1}", "")
         answer = self._desk.submit(lead)
         if isinstance(answer, Refused):
             return self._refused(pack, answer)
         if isinstance(answer, Ambiguous):
+            if self._desk.patience.settle_s:  # the call may have lasted longer than that
+                word = f"try {_tries(lead) + 1}, no answer"
+                self._note_state(lead, JobState.SUBMITTING, word, answer.words)
             words = f"{pack.purpose}: no answer to its submission: {answer.words}"
             return Turn(words, waiting=True)
         return self._submitted(pack, answer)
@@ -225,47 +236,29 @@ class Agent:
         raise SchedulerRefused(words)
 
     def _write_files(self, pack: Pack) -> None:
-        settings = self._state.settings
-        known = None if self._state.facts is None else self.known
         folders = [self._run.unit(unit.name) for unit in pack.members]
         for unit in pack.members:
-            plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
-            files = units.unit_files(known, plan, unit.name)
+            files = self._files(unit)
             if unit is pack.lead:
                 files["job.sh"] = units.script(
                     unit.purpose, pack.resources, unit.name, folders, self._scheduler,
-                    settings.python, settings.prologue,
+                    *self._started_with(unit),
                 )  # fmt: skip
             write_files(self._run.make_unit(unit.name), files)
 
+    @abstractmethod
+    def _files(self, unit: Unit) -> dict[str, str]:
+        """What the unit's folder holds beside its script: relative name -> text."""
+
+    def _started_with(self, unit: Unit) -> tuple[str, Sequence[str]]:
+        """The python of the unit's job, and the lines of shell in front of it."""
+        return self._state.settings.python, self._state.settings.prologue
+
     # --- the next thing ------------------------------------------------------------------------
 
+    @abstractmethod
     def _advance(self) -> Turn:
-        embedded = embedded_library_path() if self._state.facts is None else None
-        local = self._state.settings.scheduler == "local"
-        step = tune.next_step(
-            self.known,
-            utc_text(utc_now()),
-            str(embedded) if embedded and local else None,
-            lambda unit: str(self._run.unit(unit.name)),
-        )
-        match step:
-            case tune.Wait():
-                return Turn(waiting_for(self._state), waiting=True)
-            case tune.Submit(plan):
-                return self._open(plan)
-            case tune.Propose(index):
-                return self._propose(index)
-            case tune.InstallEmbedded():
-                path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
-                self._write("decision", {"what": "embedded", "path": str(path)})
-                return Turn("packaged OpenBLAS installed")
-            case tune.Decide(what, data):
-                self._write("decision", {"what": what, **data})
-                return Turn(f"{what}: {data.get('reason', '')}")
-            case tune.Close():
-                self._close(step)
-                return Turn(step.text, closed=True)
+        """Do the one next thing; a waiting turn where that needs an open unit's end."""
 
     def _open(self, plan: units.Plan) -> Turn:
         why = budget.needs_approval(self._state, plan.need)
@@ -306,25 +299,10 @@ class Agent:
                 return resources
         return replace(resources, avoid_nodes=())
 
-    def _propose(self, index: int) -> Turn:
-        proposals, stop = self._proposer.propose(self.known, index, self._note_call)
-        note = self._proposer.without_model
-        if note and "model" not in self._state.decisions:
-            self._write("decision", {"what": "model", "note": note})
-        if stop is not None and not proposals:
-            self._write("decision", {"what": "search_ended", "reason": stop})
-            return Turn(f"search ended: {stop}")
-        rows = [proposal_to(proposal) for proposal in proposals]
-        self._write("proposed", {"round": index, "proposals": rows})
-        return Turn(f"round {index}: {len(rows)} configurations proposed")
-
-    def _note_call(self, call: Mapping[str, Any]) -> None:
-        self._write("llm_call", call)
-
     def _close(self, close: tune.Close) -> None:
         """Write the result files first: a run that says it is closed has its results."""
         data = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
-        ended = replace(self._state, closed=data, closed_utc=utc_text(utc_now()))
+        ended = replace(self._state, closed=data, closed_utc=utc_text(self._clock.now()))
         self._publish(self._run, self.known.after(ended))
         self._write("run_closed", data)
 
@@ -334,20 +312,76 @@ class Agent:
         return event
 
 
-def waiting_for(state: TuneState) -> str:
-    """The units that are out and how they stand, in words."""
-    return "; ".join(standing(unit) for unit in state.open_units)
+class Agent(RunAgent):
+    """The agent of a tune run."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        journal: JournalWriter,
+        scheduler: Scheduler,
+        proposer: Proposer,
+        publish: Callable[[RunDir, Knowledge], None],
+        clock: Clock = SYSTEM,
+    ) -> None:
+        super().__init__(run, journal, scheduler, publish, clock)
+        self._proposer = proposer
+
+    def _files(self, unit: Unit) -> dict[str, str]:
+        known = None if self._state.facts is None else self.known
+        plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
+        return units.unit_files(known, plan, unit.name)
+
+    def _advance(self) -> Turn:
+        embedded = embedded_library_path() if self._state.facts is None else None
+        local = self._state.settings.scheduler == "local"
+        step = tune.next_step(
+            self.known,
+            utc_text(self._clock.now()),
+            str(embedded) if embedded and local else None,
+            lambda unit: str(self._run.unit(unit.name)),
+        )
+        match step:
+            case tune.Wait():
+                return Turn(waiting_for(self._state), waiting=True)
+            case tune.Submit(plan):
+                return self._open(plan)
+            case tune.Propose(index):
+                return self._propose(index)
+            case tune.InstallEmbedded():
+                path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
+                self._write("decision", {"what": "embedded", "path": str(path)})
+                return Turn("packaged OpenBLAS installed")
+            case tune.Decide(what, data):
+                self._write("decision", {"what": what, **data})
+                return Turn(f"{what}: {data.get('reason', '')}")
+            case tune.Close():
+                self._close(step)
+                return Turn(step.text, closed=True)
+
+    def _propose(self, index: int) -> Turn:
+        proposals, stop = self._proposer.propose(self.known, index, self._note_call)
+        note = self._proposer.without_model
+        if note and "model" not in self._state.decisions:
+            self._write("decision", {"what": "model", "note": note})
+        device = self._proposer.device if "model_device" not in self._state.decisions else ""
+        if device:
+            self._write("decision", {"what": "model_device", "device": device})
+        if stop is not None and not proposals:
+            self._write("decision", {"what": "search_ended", "reason": stop})
+            return Turn(f"search ended: {stop}")
+        rows = [proposal_to(proposal) for proposal in proposals]
+        self._write("proposed", {"round": index, "proposals": rows})
+        where = f"; the model is on the {device}" if device else ""
+        return Turn(f"round {index}: {len(rows)} configurations proposed{where}")
+
+    def _note_call(self, call: Mapping[str, Any]) -> None:
+        self._write("llm_call", call)
 
 
-def standing(unit: Unit) -> str:
-    """How a unit that is out stands, in words."""
-    if unit.job_state is JobState.PREPARED:
-        return f"{unit.purpose}: {'submitted' if unit.job_id else 'to be submitted'}"
-    if not unit.job_id:
-        return f"{unit.purpose}: no answer to its submission ({unit.word}); looking for its job"
-    why = f" ({unit.reason})" if unit.reason else ""
-    word = "submitted" if unit.job_state is JobState.SUBMITTING else unit.word.lower()
-    return f"{unit.purpose}: {word}{why}"
+def _tries(unit: Unit) -> int:
+    """How often its submission was begun, as its word says: "try 1", "try 1, no answer"."""
+    return int(unit.word.removeprefix("try ").partition(",")[0]) if unit.word else 0
 
 
 def exit_code(state: TuneState) -> int:

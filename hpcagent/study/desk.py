@@ -6,7 +6,6 @@ neither knows is unknown, then lost after a grace period, and never taken for fi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,14 +21,18 @@ from hpcagent.records import (
     Refused,
     Submitted,
 )
+from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected, claimed_by, collect, collect_failed, read_done
 from hpcagent.study.durable import parse_utc, problem, write_atomic
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import Unit
 
-# While nothing changes, queries become rarer by this factor, down to one in ten times the pace.
-_BACK_OFF, _RAREST = 1.5, 10.0
+# Markers tell of every ordinary end, so a query only has to find what died without one. Queries
+# become rarer by a factor, down to one in this many times the pace, and where a job runs to one in
+# this share of its wall time, so that its death is not unnoticed for longer than that.
+_BACK_OFF, _RAREST, _SHARE = 2.0, 20.0, 0.25
+_ORDINARY = (JobState.QUEUED, JobState.RUNNING)
 NO_RECORD = "no record"
 
 
@@ -94,13 +97,17 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
 class Desk:
     """One run's counter at one scheduler. Calls raise SchedulerUnreachable where it must answer."""
 
-    def __init__(self, scheduler: Scheduler, run: RunDir, patience: Patience) -> None:
+    def __init__(
+        self, scheduler: Scheduler, run: RunDir, patience: Patience, clock: Clock = SYSTEM
+    ) -> None:
         self._scheduler = scheduler
         self._run = run
         self.patience = patience
+        self._clock = clock
         self._next_query = 0.0
         self._next_search = 0.0
         self._interval_s = patience.poll_s
+        self._awaited = False
 
     # --- submission ------------------------------------------------------------------------------
 
@@ -111,10 +118,10 @@ class Desk:
         surplus is cancelled. While the last submission may still come to light, it is waited for.
         """
         settling_s = self._settling_s(unit, now)
-        pause_s = self._next_search - time.monotonic()
+        pause_s = self._next_search - self._clock.monotonic()
         if pause_s > 0:
             return Settling(max(pause_s, settling_s))
-        self._next_search = time.monotonic() + self.patience.poll_s
+        self._next_search = self._clock.monotonic() + self.patience.poll_s
         found = self._scheduler.find(unit.name, unit.intent_utc)
         claimed = claimed_by(self._run.unit(unit.name))
         if found or claimed:
@@ -138,7 +145,7 @@ class Desk:
 
     def submit(self, unit: Unit) -> Submitted | Refused | Ambiguous:
         """Submit the script of a unit whose folder is complete."""
-        self._put_off()
+        self._put_off(unit)
         return self._scheduler.submit(self._run.unit(unit.name) / "job.sh")
 
     def cancel(self, units: Sequence[Unit]) -> None:
@@ -162,23 +169,35 @@ class Desk:
                 seen[unit.name] = marked
             else:
                 silent.append(unit)
-        if silent and time.monotonic() >= self._next_query:
+        self._awaited = bool(silent)
+        if silent and self._clock.monotonic() >= self._next_query:
             ids = list(dict.fromkeys(unit.job_id for unit in silent))
             answer = self._scheduler.poll(ids, min(unit.submitted_utc for unit in silent))
             told = {unit.name: self._judge(unit, answer.get(unit.job_id), now) for unit in silent}
-            self._pace(any(_is_news(unit, told[unit.name]) for unit in silent))
+            self._pace(silent, told)
             seen |= told
         return seen
 
-    def _put_off(self) -> None:
-        """A job that was submitted just now has nothing to tell yet."""
-        self._interval_s = self.patience.poll_s
-        self._next_query = time.monotonic() + self._interval_s
+    def _put_off(self, unit: Unit) -> None:
+        """A job that was submitted just now has nothing to tell yet; others are asked anyway."""
+        if not self._awaited:
+            self._interval_s = min(self._interval_s, self._rarest_s(unit, JobState.RUNNING))
+            self._next_query = self._clock.monotonic() + self._interval_s
 
-    def _pace(self, news: bool) -> None:
-        slower = min(_BACK_OFF * self._interval_s, _RAREST * self.patience.poll_s)
-        self._interval_s = self.patience.poll_s if news else slower
-        self._next_query = time.monotonic() + self._interval_s
+    def _pace(self, units: Sequence[Unit], told: Mapping[str, Seen]) -> None:
+        """When to ask again: soon after what is not a job's ordinary course, else ever later."""
+        left = [(unit, told[unit.name]) for unit in units if told[unit.name].collected is None]
+        odd = any(_is_news(unit, seen) and seen.state not in _ORDINARY for unit, seen in left)
+        rarest_s = min((self._rarest_s(unit, seen.state) for unit, seen in left), default=0.0)
+        slower_s = min(_BACK_OFF * self._interval_s, rarest_s)
+        self._interval_s = self.patience.poll_s if odd else max(self.patience.poll_s, slower_s)
+        self._next_query = self._clock.monotonic() + self._interval_s
+
+    def _rarest_s(self, unit: Unit, state: JobState) -> float:
+        rarest_s = _RAREST * self.patience.poll_s
+        if state in (JobState.QUEUED, JobState.HELD):
+            return rarest_s
+        return max(self.patience.poll_s, min(rarest_s, _SHARE * unit.resources.walltime_s))
 
     def _marked(self, unit: Unit) -> Seen | None:
         folder = self._run.unit(unit.name)

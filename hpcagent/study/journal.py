@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -224,8 +223,8 @@ class JournalWriter:
         try:
             self._check_unchanged()
             written = os.write(self._handle, line)
-            if written != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while written < len(line):  # the next call says why it was cut short
+                written += os.write(self._handle, line[written:])
             os.fsync(self._handle)
         except OSError as error:
             self._roll_back()

@@ -43,6 +43,11 @@ class Proposer:
         """Why the configured model takes no part; empty where it does, or none is configured."""
         return self._without_model
 
+    @property
+    def device(self) -> str:
+        """Where the model computes, in words; empty without one, and before its first answer."""
+        return "" if self._model is None else self._model.device
+
     def propose(
         self, known: Knowledge, index: int, record: Record
     ) -> tuple[tuple[Proposal, ...], str | None]:

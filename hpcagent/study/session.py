@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,8 @@ from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem, RunFailed
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Event
-from hpcagent.study.agent import Agent
+from hpcagent.study.agent import Agent, RunAgent
+from hpcagent.study.compare import CompareAgent
 from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease
@@ -28,8 +29,10 @@ def make_scheduler(name: str) -> Scheduler:
     return scheduler
 
 
-def open_tune(run: RunDir, settings: TuneSettings, version: str) -> None:
-    """Write the first event of a new run."""
+def open_tune(
+    run: RunDir, settings: TuneSettings, version: str, compare: Mapping[str, Any] | None = None
+) -> None:
+    """Write the first event of a new run; `compare` is what a comparison adds to it."""
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
         if not journal.events:
             data: dict[str, Any] = {
@@ -37,19 +40,24 @@ def open_tune(run: RunDir, settings: TuneSettings, version: str) -> None:
                 "version": version,
                 "settings": settings.to_json(),
             }
+            data |= {} if compare is None else {"compare": compare}
             journal.append("run_opened", data)
 
 
 @contextmanager
-def opened(run: RunDir, publish: Publish) -> Iterator[Agent]:
+def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
     """The run's agent, with its lease held until the end of the block; RunInUse otherwise."""
     if not read_journal(run.journal).events:
         raise _never_opened(run)
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
         settings = _folded(run, journal.events).settings
+        scheduler = make_scheduler(settings.scheduler)
+        if run.kind == "compare":
+            yield CompareAgent(run, journal, scheduler, publish)
+            return
         proposer = Proposer(settings, run.llm_log)
         try:
-            yield Agent(run, journal, make_scheduler(settings.scheduler), proposer, publish)
+            yield Agent(run, journal, scheduler, proposer, publish)
         finally:
             proposer.close()
 

@@ -48,7 +48,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class TuneState:
-    """Everything a turn needs to know; nothing in it comes from anywhere but the journal."""
+    """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
+
+    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison).
+    """
 
     settings: TuneSettings
     created_utc: str
@@ -62,6 +65,7 @@ class TuneState:
     closed: Mapping[str, Any] | None = None
     closed_utc: str = ""
     last_utc: str = ""
+    compare: Mapping[str, Any] | None = None
 
     @property
     def open_units(self) -> tuple[Unit, ...]:
@@ -110,12 +114,28 @@ def fold(events: Sequence[Event]) -> TuneState:
             settings=TuneSettings.from_json(first.data["settings"]),
             created_utc=first.t_utc,
             version=str(first.data["version"]),
+            compare=first.data.get("compare"),
             last_utc=first.t_utc,
         )
+    # As `apply` for each, which would copy all units each time: quadratic in their number.
+    units: dict[str, Unit] = {}
+    proposed: dict[int, tuple[Proposal, ...]] = {}
     for event in events[1:]:
         with _naming(event):
-            state = replace(apply(state, event), last_utc=event.t_utc)
-    return state
+            match event.type:
+                case "unit_intent":
+                    unit = _intended(event)
+                    units[unit.name] = unit
+                case "unit_submitted" | "unit_state" | "unit_result":
+                    name = event.data["unit"]
+                    if name in units:
+                        units[name] = _updated(units[name], event)
+                case "proposed":
+                    proposed |= _proposed(event)
+                case _:
+                    state = apply(state, event)
+    last_utc = events[-1].t_utc
+    return replace(state, units=tuple(units.values()), proposed=proposed, last_utc=last_utc)
 
 
 @contextmanager
@@ -137,12 +157,11 @@ def apply(state: TuneState, event: Event) -> TuneState:
         case "facts":
             return replace(state, facts=data["raw"])
         case "proposed":
-            proposals = tuple(proposal_from(row) for row in data["proposals"])
-            return replace(state, proposed={**state.proposed, int(data["round"]): proposals})
+            return replace(state, proposed={**state.proposed, **_proposed(event)})
         case "unit_intent":
             return replace(state, units=(*state.units, _intended(event)))
         case "unit_submitted" | "unit_state" | "unit_result":
-            return replace(state, units=tuple(_updated(u, event) for u in state.units))
+            return replace(state, units=_with(state.units, event))
         case "decision":
             return replace(state, decisions={**state.decisions, str(data["what"]): data})
         case "advice":
@@ -152,6 +171,11 @@ def apply(state: TuneState, event: Event) -> TuneState:
         case "run_closed":
             return replace(state, closed=data, closed_utc=event.t_utc)
     return state
+
+
+def _proposed(event: Event) -> dict[int, tuple[Proposal, ...]]:
+    rows = event.data["proposals"]
+    return {int(event.data["round"]): tuple(proposal_from(row) for row in rows)}
 
 
 def _intended(event: Event) -> Unit:
@@ -168,10 +192,17 @@ def _intended(event: Event) -> Unit:
     )
 
 
+def _with(units: tuple[Unit, ...], event: Event) -> tuple[Unit, ...]:
+    """The units after an event of one of them, which is mostly a late one of many."""
+    name = event.data["unit"]
+    for index in range(len(units) - 1, -1, -1):
+        if units[index].name == name:
+            return (*units[:index], _updated(units[index], event), *units[index + 1 :])
+    return units
+
+
 def _updated(unit: Unit, event: Event) -> Unit:
     data = event.data
-    if data["unit"] != unit.name:
-        return unit
     if event.type == "unit_submitted":
         return replace(unit, job_id=data["job_id"], submitted_utc=event.t_utc)
     if event.type == "unit_state":

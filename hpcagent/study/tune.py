@@ -75,7 +75,7 @@ def next_step(known: Knowledge, now_utc: str, embedded: str | None, folder_of: F
     if not _may_add(state):
         return Wait()
     if state.facts is None:
-        return _attempt(state, units.probe_plan(state.settings, embedded))
+        return attempt(state, units.probe_plan(state.settings, embedded))
     step = _library_step(known) or _preparation_step(known, folder_of)
     if step is not None:
         return step
@@ -125,7 +125,7 @@ def _missing_library(known: Knowledge) -> Step:
     path = str(state.decisions["embedded"]["path"])
     if state.done("probe-embedded") is None:
         plan = units.probe_plan(state.settings, path)
-        return _attempt(state, units.Plan("probe", "probe-embedded", plan.resources, plan.spec))
+        return attempt(state, units.Plan("probe", "probe-embedded", plan.resources, plan.spec))
     return Close("failed", f"the packaged OpenBLAS cannot be used here: {rejected}", 3)
 
 
@@ -136,12 +136,12 @@ def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
             units.driver_sources(known)
         except UsageError as error:
             return Close("failed", str(error), error.exit_code)
-        return _attempt(known.state, units.build_plan(known))
+        return attempt(known.state, units.build_plan(known))
     foreign = _foreign_library(known, build)
     if foreign is not None:
         return Close("failed", foreign, 3)
     if known.state.done("feasibility") is None:
-        return _attempt(known.state, units.feasibility_plan(known, folder_of(build)))
+        return attempt(known.state, units.feasibility_plan(known, folder_of(build)))
     if known.space.size < 2:
         return Close("nothing better", "no parameter of this library acts here", 0)
     return None
@@ -158,7 +158,7 @@ def _foreign_library(known: Knowledge, build: Unit) -> str | None:
     )
 
 
-def _attempt(state: TuneState, plan: units.Plan) -> Step:
+def attempt(state: TuneState, plan: units.Plan) -> Step:
     """Submit it, unless it has failed for good."""
     failed = [u for u in state.attempts(plan.purpose) if u.failure is not None]
     if failed:
@@ -189,7 +189,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     if index not in state.proposed:
         return Propose(index)
     challengers = tuple(p.config for p in state.proposed[index])
-    step = _attempt(state, units.round_plan(known, index, challengers, folder))
+    step = attempt(state, units.round_plan(known, index, challengers, folder))
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")
     return step
@@ -219,7 +219,7 @@ def _claim_step(known: Knowledge, folder: str) -> Step:
     winner = Config.of(values)
     unit = state.done("confirm")
     if unit is None:
-        return _attempt(state, units.confirmation_plan(known, winner, folder))
+        return attempt(state, units.confirmation_plan(known, winner, folder))
     return _outcome(known, unit, winner)
 
 

@@ -86,10 +86,9 @@ def _step(before: TuneState, agent: Agent, turn: Turn) -> str:
         return "propose"
     if len(after.units) > len(before.units):
         return "intent"
-    unit = before.open_unit
-    if unit is None:
+    if not before.open_units:
         return "decide"
-    if not unit.job_id:
+    if not before.open_units[0].job_id:
         return "submit"
     return "poll" if turn.waiting else "collect"
 

@@ -1,0 +1,165 @@
+"""From closed tune runs to the sides of a comparison; what cannot be compared is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.records import Resources
+from hpcagent.study import units
+from hpcagent.study.compare_plan import Comparison, Side
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import summarise
+from hpcagent.study.rundir import RunDir
+from hpcagent.study.session import read_state
+from hpcagent.study.settings import TuneSettings
+from hpcagent.study.state import TuneState
+from hpcagent.study.summary import RunSummary
+
+_COMPARABLE = ("improved", "nothing better")
+# What the request of a job may differ in, the plainest first.
+_NAMES = ("partition", "constraint", "gres", "reservation", "qos", "account")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A closed tune run that can be a side; `driver` is the folder of what it built."""
+
+    run: RunDir
+    state: TuneState
+    known: Knowledge
+    summary: RunSummary
+    driver: Path
+
+    @property
+    def asks(self) -> Resources:
+        return self.state.settings.asks
+
+
+def sources(runs: Sequence[RunDir]) -> tuple[Source, ...]:
+    """The runs as sides. UsageError for runs that cannot be compared, EnvironmentProblem where a
+    driver is missing."""
+    if len(runs) < 2:
+        raise UsageError("compare: give at least two RUNs: one of each node type")
+    seen: set[Path] = set()
+    for run in runs:
+        path = run.path.resolve()
+        if path in seen:
+            raise UsageError(f"compare: {run.id} is named twice; a run cannot be its own rival")
+        seen.add(path)
+    found = tuple(_source(run) for run in runs)
+    for other in found[1:]:
+        _require_same(found[0], other)
+    return found
+
+
+def _source(run: RunDir) -> Source:
+    if run.kind != "tune":
+        raise UsageError(f"compare: {run.id} is a {run.kind} run; only tune runs can be compared")
+    state = read_state(run)
+    outcome = str((state.closed or {}).get("outcome", ""))
+    if state.closed is None:
+        raise UsageError(f"compare: {run.id} goes on; finish it first: hpcagent resume {run.path}")
+    if outcome not in _COMPARABLE:
+        raise UsageError(f"compare: {run.id} ended as {outcome!r}: it has no settings to compare")
+    build = state.done("build")
+    folder = run.unit(build.name) if build is not None else run.path / "work"
+    if not os.access(folder / "driver", os.X_OK):
+        raise EnvironmentProblem(
+            f"compare: {run.id} lacks the driver that it built, {folder / 'driver'}: restore that "
+            "folder, or tune again"
+        )
+    known = Knowledge(state)
+    return Source(run, state, known, summarise(run, known), folder)
+
+
+def _require_same(first: Source, other: Source) -> None:
+    one, two = first.state.settings, other.state.settings
+    pair = f"{first.run.id} and {other.run.id}"
+    if one.app != two.app:
+        raise UsageError(f"compare: {pair} tuned different things: {one.app} and {two.app}")
+    if one.scheduler != two.scheduler:
+        raise UsageError(
+            f"compare: {pair} went to different batch systems: {one.scheduler} and {two.scheduler}"
+        )
+    a, b = first.known.workload.weights, other.known.workload.weights
+    if first.known.workload.cases == other.known.workload.cases:
+        return
+    odd = sorted(a.keys() ^ b.keys())
+    what = f"{odd[0]} is in one of them only" if odd else "the order or the weights differ"
+    raise UsageError(
+        f"compare: {pair} measured different workloads ({what}): tune both with the same "
+        "--workload FILE"
+    )
+
+
+def comparison(found: Sequence[Source], blocks: int, pairs: int) -> Comparison:
+    """Every side measures the workload and the repeats of the first run."""
+    first = found[0]
+    what, labels = _labels(found)
+    settings = first.state.settings
+    repeats = first.known.repeats
+    return Comparison(
+        what=what,
+        sides=tuple(
+            _side(source, label, repeats, pairs)
+            for source, label in zip(found, labels, strict=True)
+        ),
+        blocks=blocks,
+        pairs=pairs,
+        workload=first.known.workload.text(warmup=1, repeats=repeats),
+        workload_source=first.known.workload.source,
+        alpha=settings.alpha,
+        minimum_effect=settings.minimum_effect,
+    )
+
+
+def settings_of(first: Source, seed: int) -> TuneSettings:
+    """What the comparison's own run is driven with: as the first run was, one job at a time."""
+    settings = first.state.settings
+    return replace(
+        settings, seed=seed, rounds=0, core_hours=0.0, wall_s=0.0, model="", ahead=1, pack=1
+    )
+
+
+def _labels(found: Sequence[Source]) -> tuple[str, list[str]]:
+    """What tells the sides apart, and its value for each."""
+    for name in _NAMES:
+        values = [getattr(source.asks, name) for source in found]
+        if all(values) and len(set(values)) == len(values):
+            return name, [str(value) for value in values]
+    names = [source.run.path.name for source in found]
+    return "run", names if len(set(names)) == len(names) else [str(s.run.path) for s in found]
+
+
+def _side(source: Source, label: str, repeats: dict[str, int], pairs: int) -> Side:
+    known = _with_repeats(source, repeats, pairs)
+    default = known.unpruned.default
+    best = source.summary.best or default
+    plan = units.confirmation_plan(known, best, str(source.driver))
+    configs = plan.spec["configs"]
+    settings = source.state.settings
+    return Side(
+        label=label,
+        run_id=source.run.id,
+        path=str(source.run.path),
+        resources=replace(plan.resources, avoid_nodes=()),
+        spec={**plan.spec, "configs": configs[:1] if best == default else configs},
+        expected_s=plan.expected_s,
+        python=settings.python,
+        prologue=settings.prologue,
+        cpu=f"{known.machine.cpu_model} ({known.machine.microarchitecture})",
+        library=f"{known.needed_library().version} {known.needed_library().path}",
+        best=source.summary.outcome_text if best != default else "",
+    )
+
+
+def _with_repeats(source: Source, repeats: dict[str, int], pairs: int) -> Knowledge:
+    """The run's knowledge with the repeats of another one, so that times and limits fit them."""
+    settings = replace(source.state.settings, confirm_pairs=pairs)
+    known = Knowledge(replace(source.state, settings=settings))
+    vars(known)["repeats"] = repeats  # a cached property: what it would work out is not wanted
+    return known
