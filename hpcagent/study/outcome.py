@@ -82,8 +82,9 @@ def phase(state: TuneState) -> str:
     """Where the run is, in one word or two."""
     if state.closed is not None:
         return "closed"
-    if state.open_units:
-        return ", ".join(unit.purpose for unit in state.open_units)
+    out = state.open_units
+    if out:
+        return ", ".join(unit.purpose for unit in out) if len(out) < 4 else f"{len(out)} units out"
     if "winner" in state.decisions:
         return "confirm" if _winner(state) is not None else "report"
     return "search" if state.done("feasibility") else "preparation"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from hpcagent.errors import RunFailed
@@ -67,7 +68,7 @@ class TuneState:
     last_utc: str = ""
     compare: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def open_units(self) -> tuple[Unit, ...]:
         return tuple(unit for unit in self.units if not unit.finished)
 
@@ -84,7 +85,7 @@ class TuneState:
         good = (u for u in self.attempts(purpose) if u.finished and u.failure is None)
         return next(good, None)
 
-    @property
+    @cached_property
     def rounds(self) -> tuple[Unit, ...]:
         """The successful measuring rounds, in order."""
         return tuple(

@@ -24,7 +24,7 @@ from harness import ROOT, Options, finish, options, table, tell
 HERE = Path(__file__).resolve().parent
 WAIT_S, LENGTH_S, SPREAD = 300.0, 3600.0, 0.2
 # hpcagent asks for jobs by its own clock alone; markers looked at more rarely change no count.
-STEP_S = 5.0
+STEP_S = 10.0
 SHORT_WAIT_S, SHORT_LENGTH_S = 1.0, 9.0
 KINDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo")
 
@@ -105,7 +105,7 @@ def _calls_table(rows: Sequence[Mapping[str, Any]], trials: int) -> None:
         per = _total(row) / row["hours"]
         ratio = _total(row) / theirs if theirs else ""
         shown.append([row["who"], row["ahead"], row["pack"], *counts, _total(row), per, ratio])
-    head = ("", "ahead", "pack", *KINDS, "all", "per hour", "ratio to submitit")
+    head = ("who", "ahead", "pack", *KINDS, "all", "per hour", "ratio to submitit")
     print(f"{trials} trials of an hour")
     table(head, shown)
 
@@ -130,7 +130,7 @@ def _latency(chosen: Options, peer: str) -> dict[str, list[float]]:
         for who, all_s in found.items()
     ]
     print("from a job's end to the next submission")
-    table(("", "rounds", "s, median", "s, 95 %", "s, largest"), rows)
+    table(("who", "rounds", "s, median", "s, 95 %", "s, largest"), rows)
     return found
 
 
@@ -152,7 +152,7 @@ def _units(chosen: Options, peer: str) -> dict[str, Any]:
         found[f"submitit, {count} jobs"] = _run(peer, "submitit_peer.py", "many", count)
     for name, figures in found.items():
         print(name)
-        table(("", "figure"), [(key, value) for key, value in figures.items()])
+        table(("what", "figure"), [(key, value) for key, value in figures.items()])
     return found
 
 

@@ -29,6 +29,7 @@ from hpcagent.study.settings import TuneSettings
 
 FACTS = Path(__file__).parents[1] / "fixtures/probe/recorded-debian12-node1-icelake.json"
 PAIRS = 3
+POINTS = 40
 CASE = {"routine": "dgemm", "m": 96, "n": 96, "k": 96, "transa": "N", "transb": "N", "weight": 1.0}
 
 
@@ -92,12 +93,12 @@ def _utc(moment: float) -> str:
 
 
 class EachInTurn(Proposer):
-    """Proposes the points of the space in their order, again and again: a search without an end."""
+    """Proposes some points of the space again and again: a search without an end."""
 
     def propose(
         self, known: Knowledge, index: int, record: Callable[[Mapping[str, Any]], None]
     ) -> tuple[tuple[Proposal, ...], str | None]:
-        points, count = known.space.points(), known.state.settings.challengers
+        points, count = known.space.points()[:POINTS], known.state.settings.challengers
         chosen = [points[(index * count + i) % len(points)] for i in range(count)]
         return tuple(Proposal(config, "its turn", "each in turn") for config in chosen), None
 
