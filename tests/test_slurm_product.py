@@ -63,10 +63,18 @@ def submitted(bench: Bench) -> int:
 def assert_whole(bench: Bench, slurm: Cluster) -> None:
     """Every unit was submitted, measured and recorded once, and sacct says the same."""
     job_of = bench.job_of()
-    rows = {row["JobID"]: row for row in slurm.rows("-X") if row["JobName"] in job_of}
-    assert {row["JobName"]: job for job, row in rows.items()} == job_of
+
+    def rows() -> dict[str, dict[str, str]]:
+        return {row["JobID"]: row for row in slurm.rows("-X") if row["JobName"] in job_of}
+
+    def told() -> bool:  # accounting comes after the facts
+        found = rows().values()
+        return len(found) == len(job_of) and all(row["State"] not in LIVE for row in found)
+
+    until(told, rows)
+    assert {row["JobName"]: job for job, row in rows().items()} == job_of
     nodes = {e["data"]["unit"]: e["data"]["node"] for e in bench.events("unit_result")}
-    for row in rows.values():
+    for row in rows().values():
         assert (row["State"], row["ExitCode"]) == ("COMPLETED", "0:0")
         assert row["NodeList"] == nodes[row["JobName"]]
 
