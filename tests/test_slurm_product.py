@@ -60,6 +60,11 @@ def submitted(bench: Bench) -> int:
     return len(bench.events("unit_submitted")) if journal.exists() else 0
 
 
+def accounted(slurm: Cluster) -> bool:
+    """Whether accounting, which comes after the facts, has the end of every job."""
+    return all(row["State"] not in LIVE for row in slurm.rows("-X"))
+
+
 def assert_whole(bench: Bench, slurm: Cluster) -> None:
     """Every unit was submitted, measured and recorded once, and sacct says the same."""
     job_of = bench.job_of()
@@ -67,11 +72,7 @@ def assert_whole(bench: Bench, slurm: Cluster) -> None:
     def rows() -> dict[str, dict[str, str]]:
         return {row["JobID"]: row for row in slurm.rows("-X") if row["JobName"] in job_of}
 
-    def told() -> bool:  # accounting comes after the facts
-        found = rows().values()
-        return len(found) == len(job_of) and all(row["State"] not in LIVE for row in found)
-
-    until(told, rows)
+    until(lambda: len(rows()) == len(job_of) and accounted(slurm), rows)
     assert {row["JobName"]: job for job, row in rows().items()} == job_of
     nodes = {e["data"]["unit"]: e["data"]["node"] for e in bench.events("unit_result")}
     for row in rows().values():
@@ -113,6 +114,7 @@ def test_the_agent_as_a_chain_of_jobs(bench: Bench, slurm: Cluster) -> None:
     until(lambda: bench.outcome() != "", slurm.jobs)
     until(lambda: not live(slurm), slurm.jobs)
     assert_whole(bench, slurm)
+    until(lambda: accounted(slurm), slurm.jobs)
     measured = {e["data"]["job_id"] for e in bench.events("unit_submitted")}
     agents = [row for row in slurm.rows("-X") if int(row["JobID"]) >= int(first)
               and row["JobID"] not in measured]  # fmt: skip
