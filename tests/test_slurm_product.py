@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,9 @@ def submitted(bench: Bench) -> int:
     return len(bench.events("unit_submitted")) if journal.exists() else 0
 
 
-def accounted(slurm: Cluster) -> bool:
-    """Whether accounting, which comes after the facts, has the end of every job."""
-    return all(row["State"] not in LIVE for row in slurm.rows("-X"))
+def over(rows: Iterable[dict[str, str]]) -> bool:
+    """Whether accounting, which comes after the facts, has the end of these jobs."""
+    return all(row["State"] not in LIVE for row in rows)
 
 
 def assert_whole(bench: Bench, slurm: Cluster) -> None:
@@ -72,7 +73,7 @@ def assert_whole(bench: Bench, slurm: Cluster) -> None:
     def rows() -> dict[str, dict[str, str]]:
         return {row["JobID"]: row for row in slurm.rows("-X") if row["JobName"] in job_of}
 
-    until(lambda: len(rows()) == len(job_of) and accounted(slurm), rows)
+    until(lambda: len(rows()) == len(job_of) and over(rows().values()), rows)
     assert {row["JobName"]: job for job, row in rows().items()} == job_of
     nodes = {e["data"]["unit"]: e["data"]["node"] for e in bench.events("unit_result")}
     for row in rows().values():
@@ -114,10 +115,14 @@ def test_the_agent_as_a_chain_of_jobs(bench: Bench, slurm: Cluster) -> None:
     until(lambda: bench.outcome() != "", slurm.jobs)
     until(lambda: not live(slurm), slurm.jobs)
     assert_whole(bench, slurm)
-    until(lambda: accounted(slurm), slurm.jobs)
     measured = {e["data"]["job_id"] for e in bench.events("unit_submitted")}
-    agents = [row for row in slurm.rows("-X") if int(row["JobID"]) >= int(first)
-              and row["JobID"] not in measured]  # fmt: skip
+
+    def others() -> list[dict[str, str]]:
+        rows = slurm.rows("-X")
+        return [r for r in rows if int(r["JobID"]) >= int(first) and r["JobID"] not in measured]
+
+    until(lambda: over(others()), others)
+    agents = others()
     ran = [row for row in agents if row["NodeList"] == "n2"]
     # Each did its work and ended; none waited for a measurement in its allocation.
     assert {row["State"] for row in ran} == {"COMPLETED"}
