@@ -125,6 +125,11 @@ class Scene:
             self.start()
         self.release()
 
+    def mend(self) -> None:
+        """Both nodes take jobs, whatever earlier trouble made Slurm drain one."""
+        for node in ("n1", "n2"):
+            self.cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+
     def release(self) -> None:
         """What an administrator does with a job that Slurm itself has held: its launch failed, for
         instance because the host was too busy for slurmd's patience."""
@@ -163,7 +168,7 @@ class Scene:
             time.sleep(0.05)
 
     def told(self) -> str:
-        jobs = self.cluster.run("squeue", "--all", "-h").stdout
+        jobs = self.ask("squeue") + self.cluster.run("sinfo", "-h", "-N", "-o", "%n %T %E").stdout
         last = [f"{u.purpose} {u.job_id} {u.job_state} {u.word}" for u in self.state.units[-2:]]
         return f"{last}; queue: {jobs}; plans: {self.tools.done()[-5:]}; {self.said()[-1500:]}"
 

@@ -48,6 +48,7 @@ def storm(scene: Scene, faults: Mapping[str, Fault], record: str) -> None:
     scene.prepare()
     failed: list[str] = []
     for name, fault in faults.items():
+        scene.mend()
         while unlucky(scene, scene.next_round()):
             scene.rounds(1)
         try:
