@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 from lab.slurm_fixtures import slurm, slurm_cluster  # noqa: F401 (fixtures of the whole run)
 
-REAL = ("openblas", "llama", "strace", "lmod", "slurm", "wheel")
+REAL = ("openblas", "llama", "strace", "lmod", "slurm", "wheel", "toolchain")
 skipped_real = pytest.StashKey[Counter[str]]()
 
 

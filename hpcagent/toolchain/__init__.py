@@ -1,0 +1,1 @@
+"""What builds programs here, whether it works, and what went wrong where it does not."""
