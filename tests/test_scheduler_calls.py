@@ -44,7 +44,7 @@ class Study:
         return [call for call in self.cluster.calls() if call.command in commands]
 
     def state(self) -> TuneState:
-        return fold(read_journal(self.run.journal).events)
+        return fold(read_journal(self.run.journal))
 
     def began(self, purpose: str) -> float:
         return parse_utc(self.state().attempts(purpose)[0].intent_utc).timestamp()
