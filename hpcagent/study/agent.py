@@ -81,6 +81,10 @@ class RunAgent(ABC):
     def state(self) -> TuneState:
         return self._state
 
+    def keep_pace(self) -> None:
+        """Ask the scheduler no earlier than the processes before this one would have."""
+        self._desk.pacing.recall()
+
     @property
     def known(self) -> Knowledge:
         """The knowledge that follows from the state."""
