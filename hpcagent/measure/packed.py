@@ -115,3 +115,6 @@ def _run(timing: Timing, rest: tuple[Any, ...]) -> Run:
     config, pair, status, objective = timing
     order, medians, readback, *others = rest
     return Run(config, pair, order, status, medians, objective, readback, *others)
+
+
+NO_RUNS = Runs()

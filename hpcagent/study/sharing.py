@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +12,11 @@ from hpcagent.records import Config, Proposal, Resources
 class Sharing:
     """Remembers the values that it was given, and gives the first of equal ones.
 
-    They are shared from then on, so nobody may change them.
+    They are plain JSON values, told apart by their text. Nobody may change them.
     """
 
     def __init__(self) -> None:
-        self._json: dict[str, Any] = {}
+        self._parts: dict[str, Any] = {}
         self._configs: dict[Config, Config] = {}
         self._resources: dict[str, Resources] = {}
 
@@ -28,14 +27,16 @@ class Sharing:
     def _part(self, value: Any) -> Any:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             return [self._one(item) for item in value]
-        return self._one(value) if isinstance(value, dict | list | str) else value
+        if isinstance(value, str):
+            return sys.intern(value)
+        return self._one(value) if isinstance(value, dict | list) else value
 
     def _one(self, value: Any) -> Any:
-        return self._json.setdefault(json.dumps(value), value)
+        return self._parts.setdefault(repr(value), value)
 
     def resources(self, row: Mapping[str, Any]) -> Resources:
         """As Resources.from_json."""
-        text = json.dumps(row)
+        text = repr(row)
         if text not in self._resources:
             self._resources[text] = Resources.from_json(row)
         return self._resources[text]

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from hpcagent.errors import RunFailed
-from hpcagent.measure.packed import Runs
+from hpcagent.measure.packed import NO_RUNS, Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, JobState, Proposal, Resources
 from hpcagent.study.settings import TuneSettings
@@ -44,7 +44,7 @@ class Unit:
     state_utc: str = ""
     finished: bool = False
     failure: Failure | None = None
-    runs: Runs = field(default_factory=Runs)
+    runs: Runs = field(default_factory=lambda: NO_RUNS)
     result_utc: str = ""
     job_seconds: float = 0.0
     queued_seconds: float = 0.0
@@ -127,6 +127,7 @@ class Folding:
         self._where = f"{where}: " if where else ""
         self._share = Sharing()
         self._rest: TuneState | None = None
+        self._last_utc = ""
         # Apart from the rest, which is copied for each event: quadratic in the number of units.
         self._units: dict[str, Unit] = {}
         self._proposed: dict[int, tuple[Proposal, ...]] = {}
@@ -141,8 +142,12 @@ class Folding:
         if self._rest is None:
             raise RunFailed(f"{self._where}{_UNOPENED}")
         if self._state is None:
-            units, proposed = tuple(self._units.values()), dict(self._proposed)
-            self._state = replace(self._rest, units=units, proposed=proposed)
+            self._state = replace(
+                self._rest,
+                units=tuple(self._units.values()),
+                proposed=dict(self._proposed),
+                last_utc=self._last_utc,
+            )
         return self._state
 
     def add(self, event: Event) -> None:
@@ -157,8 +162,7 @@ class Folding:
                 f"be used: {error!r}; restore journal.jsonl from a backup, or keep the events "
                 "before it only"
             ) from None
-        self._rest = replace(rest, last_utc=event.t_utc)
-        self._state = None
+        self._rest, self._last_utc, self._state = rest, event.t_utc, None
 
     def _after(self, rest: TuneState, event: Event) -> TuneState:
         """Take in one more event; types that do not concern the state change nothing."""
