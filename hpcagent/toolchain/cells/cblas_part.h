@@ -1,11 +1,20 @@
-/* CBLAS through the cblas.h that the compiler finds: whose header it is, how wide its integers are,
- * and whether the library agrees. */
+/* CBLAS through the header that the compiler finds (CELL_CBLAS: its name in brackets; CELL_CBLAS64:
+ * the path, in quotes, of a cblas64.h that goes before it where there is one): whose it is, how wide
+ * its integers are, and whether the library agrees. */
 #ifndef CELL_CBLAS_PART_H
 #define CELL_CBLAS_PART_H
 #ifdef __cplusplus
 extern "C" { /* not every cblas.h has this itself */
 #endif
+#ifdef CELL_CBLAS64
+#if __has_include(CELL_CBLAS64)
+#include <cblas64.h>
+#else
 #include CELL_CBLAS
+#endif
+#else
+#include CELL_CBLAS
+#endif
 #ifdef __cplusplus
 }
 #endif
