@@ -69,12 +69,14 @@ class CellSteps:
 
 @dataclass(frozen=True)
 class DoctorPlan:
-    """What is tried and how: `steps` maps a cell's id to its steps, `macros` a toolset's label and
-    module to the step that lists what its flags turn on."""
+    """What is tried and how: `steps` maps a cell's id to its steps, `macros` what `macros_key` tells
+    to the step that lists what the flags turn on, `paths` modules loaded one after the other to the
+    step that prints LD_LIBRARY_PATH with them."""
 
     matrix: Matrix
     steps: Mapping[str, CellSteps]
     macros: Mapping[str, str]
+    paths: Mapping[tuple[str, ...], str]
     spec: Mapping[str, Any]
     files: Mapping[str, str]
 
@@ -96,7 +98,7 @@ def doctor_plan(
         "module_init": software.modules.init,
         "steps": draft.rows,
     }
-    return DoctorPlan(matrix, steps, draft.macros, spec, cell_files())
+    return DoctorPlan(matrix, steps, draft.macros, draft.paths, spec, cell_files())
 
 
 def doctor_steps(
@@ -123,6 +125,7 @@ class _Steps:
         self._threads = max(2, min(machine.usable_cores, _MOST_THREADS))
         self.rows: list[dict[str, Any]] = []
         self.macros: dict[str, str] = {}
+        self.paths: dict[tuple[str, ...], str] = {}
         self._objects: dict[tuple[object, ...], str] = {}
 
     def folders(self, cells: Sequence[Cell]) -> None:
@@ -131,6 +134,7 @@ class _Steps:
 
     def add(self, cell: Cell) -> CellSteps:
         self._list_macros(cell)
+        self._list_paths(cell)
         object_ = self._compile(cell)
         link = self._link(cell, object_)
         elf = self._look(cell, link) if cell.mpi or cell.blas else ""
@@ -147,6 +151,15 @@ class _Steps:
         row = _step(id_, [*words, "/dev/null"], _LOOK_S, modules=cell.modules)
         self.rows.append(row)
         self.macros[key] = id_
+
+    def _list_paths(self, cell: Cell) -> None:
+        """What each module puts into LD_LIBRARY_PATH, so that a shadowed library can be explained."""
+        for count in range(len(cell.modules) + 1 if cell.modules else 0):
+            loaded = cell.modules[:count]
+            if loaded not in self.paths:
+                self.paths[loaded] = f"paths-{len(self.paths)}"
+                words = ["sh", "-c", 'printf "%s\\n" "${LD_LIBRARY_PATH-}"']
+                self.rows.append(_step(self.paths[loaded], words, _LOOK_S, modules=loaded))
 
     def _compile(self, cell: Cell) -> str:
         words = [_driver(cell), *self._flags(cell), *_definitions(cell)]

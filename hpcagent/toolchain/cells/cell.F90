@@ -70,7 +70,8 @@ contains
     end do
   end function
 
-  ! The file in which the dynamic linker finds a symbol for everybody.
+  ! The file in which the dynamic linker finds a symbol for everybody, by its real path and (KEY_as)
+  ! by the one under which it was found.
   subroutine say_library(key, symbol)
     character(*), intent(in) :: key, symbol
     type(c_ptr) :: address, resolved
@@ -84,6 +85,7 @@ contains
     else
       call say(key, text_at(info%file))
     end if
+    call say(key // "_as", text_at(info%file))
   end subroutine
 
   subroutine say_environment(name)

@@ -88,11 +88,14 @@ static const char *holder(void *address)
     return info.dli_fname;
 }
 
+/* A library by its real path, and (KEY_as) by the one under which it was found. */
 static void say_path(const char *key, void *address)
 {
     const char *path = holder(address);
-    char real[4096];
+    char real[4096], other[64];
     say(key, path[0] != '/' || realpath(path, real) == NULL ? path : real);
+    snprintf(other, sizeof other, "%s_as", key);
+    say(other, path);
 }
 
 /* Every OpenMP runtime that is mapped, once each. */
