@@ -1,5 +1,5 @@
-"""Why a step of a cell failed, from its result: a short table of what compilers, linkers and loaders
-say. It names what the doctor's own tiny programs run into; logs of real builds need a diagnosis."""
+"""Why a step of a cell failed, from its result: a short table of what compilers, linkers and
+loaders say of the doctor's own tiny programs; logs of real builds need a diagnosis."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def _causes(*rows: tuple[str, str, str]) -> tuple[_Cause, ...]:
 _CAUSES = _causes(
     ("environment.module_failed", r"module\(s\) are unknown|Unable to locate a modulefile|"
      r"cannot be loaded as requested|a module of .* could not be loaded",
-     "load it by hand in a new shell and read what it says; module spider NAME names what goes first"),
+     "load it by hand in a new shell and read what it says; module spider NAME helps"),
     ("environment.no_module_system", r"the node has no module system",
-     "the node lacks the module system that the other node has: ask the site, or use its own tools"),
+     "the node lacks the module system that another node has: ask the site, or use its own tools"),
     ("environment.program_missing", r"cannot start: .*No such file|command not found|"
      r"No such file or directory: '",
      "the node lacks this program: install it there or load its module in the job"),
@@ -49,7 +49,7 @@ _CAUSES = _causes(
      "add the folder of the header with -I, or load the module that has it"),
     ("compile.module_file", r"Cannot (open|read) module file|is not a GNU Fortran module|"
      r"Unable to open MODULE file|created by a different version",
-     "a .mod file is only read by the compiler that wrote it: take the MPI built with this compiler"),
+     "only the compiler that wrote a .mod file reads it: take the MPI built with this compiler"),
     ("compile.unknown_flag", r"unrecognized command.line option|unknown argument|"
      r"bad value .* for .-m(arch|tune|cpu)|unsupported option|unknown target CPU",
      "leave the flag out, or take a compiler that is new enough for it"),

@@ -69,9 +69,12 @@ class CellSteps:
 
 @dataclass(frozen=True)
 class DoctorPlan:
-    """What is tried and how: `steps` maps a cell's id to its steps, `macros` what `macros_key` tells
-    to the step that lists what the flags turn on, `paths` modules loaded one after the other to the
-    step that prints LD_LIBRARY_PATH with them."""
+    """What is tried and how.
+
+    `steps` maps a cell's id to its steps, `macros` what `macros_key` tells to the step that lists
+    what the flags turn on, `paths` modules loaded one after the other to the step that prints
+    LD_LIBRARY_PATH with them.
+    """
 
     matrix: Matrix
     steps: Mapping[str, CellSteps]
@@ -153,7 +156,7 @@ class _Steps:
         self.macros[key] = id_
 
     def _list_paths(self, cell: Cell) -> None:
-        """What each module puts into LD_LIBRARY_PATH, so that a shadowed library can be explained."""
+        """What each module puts into LD_LIBRARY_PATH, to explain a shadowed library."""
         for count in range(len(cell.modules) + 1 if cell.modules else 0):
             loaded = cell.modules[:count]
             if loaded not in self.paths:

@@ -182,7 +182,7 @@ def missing_library(seen: Seen) -> Finding | None:
 
 
 def _gives(blas: BlasFound, name: str) -> bool:
-    """Whether a file is this library: libopenblas.so.0 of libopenblas.so or libopenblasp-r0.3.so."""
+    """Whether a name is this library's: libopenblas.so.0 is of libopenblas.so."""
     stem = name.split(".so", 1)[0]
     return any(PurePath(path).name.startswith(stem) for path in (blas.path, blas.realpath))
 
@@ -238,7 +238,7 @@ def two_runtimes(seen: Seen) -> Finding | None:
     if len(set(names.values())) < 2:
         return None
     told = " and ".join(f"{_RUNTIMES.get(name, name)} {path}" for path, name in names.items())
-    cure = "take a BLAS with pthreads or of the compiler's own OpenMP, or link it with -fopenmp=libgomp"
+    cure = "take a BLAS without OpenMP or with this compiler's; or let GCC compile what uses OpenMP"
     return _finding("load.two_openmp_runtimes", told, cure, grave=False)
 
 

@@ -1,4 +1,4 @@
-"""Which combinations of compiler, language, OpenMP, MPI and BLAS are tried, and which are not and why.
+"""Which combinations of compiler, language, OpenMP, MPI and BLAS are tried, and why not others.
 
 The default set changes one thing at a time: a row for every toolset that is loaded or needs no
 module, with the preferred MPI and BLAS; then a row for every other MPI and every other BLAS with
