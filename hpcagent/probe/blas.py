@@ -38,6 +38,12 @@ _WORDS: Mapping[str, str] = {
 _PARALLEL: Mapping[object, str] = {0: "serial", 1: "pthreads", 2: "openmp"}
 _FILE_VERSION = re.compile(r"-r([0-9]+(?:\.[0-9]+)+)\.|\.so\.([0-9]+\.[0-9]+(?:\.[0-9]+)*)$")
 _MKL_VERSION = re.compile(r"Version ([0-9]+(?:\.[0-9]+)*)")
+_OWN_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "openblas": ("openblas_config.h",),
+    "blis": ("blis.h", "blis64.h"),
+    "mkl": ("mkl.h",),
+    "armpl": ("armpl.h",),
+}
 _RANK: Mapping[str, int] = {"openblas": 0, "mkl": 0, "blis": 1, "armpl": 0, "libsci": 0}
 
 
@@ -72,9 +78,7 @@ def _with_twin(archive: BlasFound, others: Sequence[BlasFound]) -> BlasFound:
         if other.kind == "shared" and other.path.startswith(stem + ".so"):
             evidence = {**archive.evidence, "interface": f"that of {_base(other.path)} beside it"}
             version = archive.version or other.version
-            return replace(
-                archive, interface=other.interface, version=version, evidence=evidence
-            )
+            return replace(archive, interface=other.interface, version=version, evidence=evidence)
     return archive
 
 
@@ -162,8 +166,6 @@ def tell_interface(record: Mapping[str, Any], family: str, prefix: str, suffix: 
     base = _base(str(record.get("path")))
     if re.search(r"i?lp64", base):
         return Told("ilp64" if "ilp64" in base else "lp64", f"only its name: {base}")
-    if family in ("reference", "atlas"):
-        return Told("lp64", "no 64-bit suffix; not loaded")
     return Told("unknown", "it could not be asked, and no symbol tells")
 
 
@@ -236,12 +238,11 @@ def _version(record: Mapping[str, Any], family: str) -> str:
 
 def _headers(record: Mapping[str, Any], family: str) -> str:
     """The nearest folder with a header of this family, else with a cblas.h beside the library."""
-    own = {"openblas": "openblas_config.h", "blis": "blis.h", "mkl": "mkl.h", "armpl": "armpl.h"}
     folders = [x for x in record.get("headers") or () if isinstance(x, Mapping)]
     for folder in folders:
-        if own.get(family) in (folder.get("files") or {}):
+        if set(_OWN_HEADERS.get(family, ())) & set(folder.get("files") or {}):
             return str(folder.get("folder"))
-    if family in own:
+    if family in _OWN_HEADERS:
         return ""
     return next((str(x.get("folder")) for x in folders if "cblas.h" in (x.get("files") or {})), "")
 

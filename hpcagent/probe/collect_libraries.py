@@ -39,7 +39,16 @@ OPENMP_MARKS = ["GOMP_parallel", "GOMP_parallel_start", "__kmpc_fork_call", "omp
 WORDS = [b"OPENBLAS_NUM_THREADS", b"BLIS_NUM_THREADS", b"MKL_NUM_THREADS", b"ARMPL_"]
 WORDS += [b"CRAYBLAS", b"GOMP_parallel", b"__kmpc_fork_call", b"pthread_create"]
 OPENBLAS_CONFIG = re.compile(rb"OpenBLAS [0-9]+\.[0-9]+\.[0-9A-Za-z.]+[ -~]{0,300}")
-HEADERS = ["cblas.h", "cblas64.h", "openblas_config.h", "blis.h", "f77blas.h", "mkl.h", "armpl.h"]
+HEADERS = [
+    "cblas.h",
+    "cblas64.h",
+    "openblas_config.h",
+    "blis.h",
+    "blis64.h",
+    "f77blas.h",
+    "mkl.h",
+    "armpl.h",
+]
 TELLING = re.compile(
     r"^\s*#\s*define\s+((OPENBLAS_VERSION|OPENBLAS_USE64BITINT"
     r"|INTEL_MKL_VERSION|BLIS_VERSION_STRING)\b.{0,100})$",

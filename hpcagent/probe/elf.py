@@ -120,7 +120,7 @@ class _File:
         """The offset in the file of what is loaded at an address."""
         for start, size, offset in self.loads:
             if start <= address < start + size:
-                return offset + address - start
+                return int(offset + address - start)
         raise ElfError("a broken ELF file: no segment holds the address {:#x}".format(address))
 
     def dynamic(self) -> Iterator[Tuple[int, int]]:
