@@ -33,8 +33,8 @@ LOAD = """
 folder=$1 tool=$2 init=$3 first=$4
 shift 4
 . "$init" || exit 91
-if [ -n "$first" ]; then module purge; fi
 command "$tool" -0 >"$folder/before"
+if [ -n "$first" ]; then module purge; fi
 for name in "$@"; do
     module load "$name" || printf '%s\\0' "$name" >>"$folder/failed"
 done
@@ -87,6 +87,8 @@ def quiet(environment: Dict[str, str]) -> Dict[str, str]:
     """No pager, no colours, no questions."""
     changed = {"LMOD_PAGER": "none", "MODULES_PAGER": "", "PAGER": "cat", "LMOD_COLORIZE": "no"}
     changed.update(MODULES_COLOR="never", LMOD_REDIRECT="no", MODULES_REDIRECT_OUTPUT="0")
+    # Lmod keeps a cache in the home folder when it took longer than this many seconds.
+    changed["LMOD_SHORT_TIME"] = "86400"
     kept = {
         k: v for k, v in environment.items() if k not in ("BASH_ENV", "ENV", "MODULES_VERBOSITY")
     }
@@ -184,12 +186,11 @@ def load_all(
     chosen: List[Tuple[str, ...]],
     run: Run,
     timeout_s: float,
-    budget_s: float,
+    end: float,
     parsers: Any,
 ) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """(records, what the budget did not reach)."""
+    """(records, what was not reached before the `end` of the monotonic clock)."""
     records = []  # type: List[Dict[str, Any]]
-    end = time.monotonic() + budget_s
     for place, names in enumerate(chosen):
         left = end - time.monotonic()
         if left <= 0.5:

@@ -2,9 +2,9 @@
 
 `collect(request, run)` is called by collect.py, beside which this file and those in BESIDE lie.
 Nothing is interpreted that need not be: output, symbols and answers go to the facts as they are,
-and what could not be had carries a "problem". request["software"] may hold: modules_budget_s,
-modules_limit, scan_budget_s, budget_s and folders (a list, looked at first). Standard library
-only, python3 >= 3.6.
+and what could not be had carries a "problem". request["look_s"] is the time for all of it;
+request["software"] may hold modules_limit (how many to load), scan_s (for looking at files) and
+folders (a list, looked at first). Standard library only, python3 >= 3.6.
 """
 
 import importlib.util
@@ -17,7 +17,8 @@ import time
 from typing import Any, Callable, Dict, List, Tuple
 
 BESIDE = ("collect_modules.py", "collect_libraries.py", "collect_tools.py", "modules.py", "elf.py")
-LIMITS = {"modules_budget_s": 120, "modules_limit": 40, "scan_budget_s": 30, "budget_s": 300}
+LIMITS = {"modules_limit": 40, "scan_s": 30}
+LOOK_S = 240
 MAX_ASKED = 60
 RELEVANT = re.compile(
     r"^(LMOD_(CMD|PKG|DIR|VERSION)|MODULES_CMD|MODULESHOME|MODULEPATH|LOADEDMODULES|CRAYPE_VERSION"
@@ -48,8 +49,9 @@ def sibling(name: str) -> Any:
 def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
     wishes = dict(LIMITS, **(request.get("software") or {}))
     timeout_s = float(request.get("timeout_s", 20))
-    end = time.monotonic() + float(wishes["budget_s"])
-    system, loads, unseen = module_facts(run, timeout_s, wishes)
+    look_s = float(request.get("look_s") or LOOK_S)
+    end = time.monotonic() + look_s
+    system, loads, unseen = module_facts(run, timeout_s, wishes, end - look_s / 2)
     tools = sibling("collect_tools")
     facts = {
         "schema": 1,
@@ -71,7 +73,7 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
 
 
 def module_facts(
-    run: Run, timeout_s: float, wishes: Dict[str, Any]
+    run: Run, timeout_s: float, wishes: Dict[str, Any], end: float
 ) -> Tuple[Dict[str, Any], List[Dict[str, Any]], List[str]]:
     """(the module system with what it printed, loads, candidates that nobody looked at)."""
     calls, parsers = sibling("collect_modules"), sibling("modules")
@@ -85,8 +87,7 @@ def module_facts(
     spidered = parsers.parse_spider(system["calls"].get("spider", {}).get("stdout", ""))
     hidden = parsers.hidden_modules(names, spidered)
     chosen, unseen = parsers.candidates(names, hidden, int(wishes["modules_limit"]))
-    budget_s = float(wishes["modules_budget_s"])
-    loads, late = calls.load_all(system, chosen, run, timeout_s, budget_s, parsers)
+    loads, late = calls.load_all(system, chosen, run, timeout_s, end, parsers)
     return system, loads, late + unseen
 
 
@@ -126,7 +127,7 @@ def library_facts(
     """What the scan of all folders found, with the answers of each BLAS."""
     libraries = sibling("collect_libraries")
     folders = folder_origins(run, timeout_s, loads, wishes.get("folders") or [], libraries)
-    found = scanned(list(folders), float(wishes["scan_budget_s"]), run)
+    found = scanned(list(folders), float(wishes["scan_s"]), run)
     found["folders"] = [{"folder": x, "modules": y} for x, y in folders.items()]
     environments = {" ".join(x["modules"]): x["change"] for x in loads if not x["problem"]}
     for number, record in enumerate(found.get("libraries", [])):

@@ -95,8 +95,8 @@ class _File:
         self.segment_table, self.section_table = words
         shape = self.get("HHHH", 54) if self.wide else self.get("HHHH", 42)
         self.segment_size, self.segment_count, self.section_size, self.section_count = shape
-        self.loads = []  # type: List[Tuple[int, int, int]]
-        self.dynamic_at = None  # type: Optional[Tuple[int, int]]
+        self.loads: List[Tuple[int, int, int]] = []
+        self.dynamic_at: Optional[Tuple[int, int]] = None
         self._read_segments()
 
     def get(self, form: str, at: int) -> Tuple[Any, ...]:
