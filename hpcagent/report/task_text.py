@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from hpcagent.report import wording
+from hpcagent.report.software_text import catalogue
 from hpcagent.report.text import labelled, wrapped
 from hpcagent.report.write import write_text
 from hpcagent.study.rundir import RunDir
@@ -40,6 +41,8 @@ def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[s
         lines += labelled("Failed", wording.said(target.failure), columns)
     if target.machine is not None:
         lines += labelled("Processor", target.machine.cpu_model, columns)
+    if target.software is not None:
+        lines += ["", *catalogue(target.software, columns).splitlines()]
     return lines
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hpcagent.probe.machine import parse_machine
+from hpcagent.probe.software import Software
+from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
 from hpcagent.study.rundir import RunDir
@@ -23,6 +27,7 @@ class TargetSummary:
     probed_utc: str
     failure: Failure | None
     machine: Machine | None
+    software: Software | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,20 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         probed_utc=unit.result_utc if unit is not None else "",
         failure=why_given_up(state, purpose),
         machine=parse_machine(facts) if facts is not None else None,
+        software=software_of(facts),
     )
+
+
+def software_of(facts: Mapping[str, Any] | None) -> Software | None:
+    """The software among raw facts; None where it was not asked for."""
+    raw = part_of(facts, "software")
+    return None if raw is None else parse_software(raw)
+
+
+def part_of(facts: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
+    parts = (facts or {}).get("parts")
+    found = parts.get(name) if isinstance(parts, Mapping) else None
+    return found if isinstance(found, Mapping) else None
 
 
 def _last(state: TuneState, purpose: str) -> str:
