@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hpcagent.probe.software import BlasFound, Software
-from hpcagent.toolchain.matrix import LeftOut, Matrix, Toolset
+from hpcagent.toolchain.matrix import LeftOut, Matrix, Toolset, compiler_modules
 
 # What a module of a family is called, in its name.
 _BLAS_WORDS: dict[str, tuple[str, ...]] = {
@@ -40,9 +40,8 @@ def _of(software: Software, toolset: Toolset) -> Iterator[LeftOut]:
 
 
 def _fits(software: Software, toolset: Toolset, blas: BlasFound) -> bool:
-    before = software.modules.hidden.get(blas.module, ()) if blas.module else ()
-    families = {c.module: c.family for c in software.compilers if c.module}
-    return all(families.get(m, toolset.family) == toolset.family for m in before)
+    families = compiler_modules(software)
+    return all(families.get(m, toolset.family) == toolset.family for m in blas.module.split())
 
 
 def _why(software: Software, toolset: Toolset, words: Iterable[str]) -> str:

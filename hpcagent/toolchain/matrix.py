@@ -91,11 +91,14 @@ class Row:
     cells: Mapping[str, tuple[str, ...]]
 
     @property
+    def parts(self) -> tuple[str, str, str]:
+        """The labels of its compilers, MPI and BLAS; empty where it has none."""
+        mpi = mpi_label(self.mpi) if self.mpi else ""
+        return self.toolset.label, mpi, blas_label(self.blas) if self.blas else ""
+
+    @property
     def label(self) -> str:
-        words = [self.toolset.label]
-        words += [mpi_label(self.mpi)] if self.mpi else []
-        words += [blas_label(self.blas)] if self.blas else []
-        return " + ".join(words)
+        return " + ".join(filter(None, self.parts))
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class _Draft:
         return chosen
 
     def mpis(self) -> list[MpiFound]:
-        every = sorted(self._software.mpis, key=lambda m: self._far(m.module))
+        every = sorted(self._software.mpis, key=lambda m: (self._far(m.module), not m.default))
         return self._near(every, lambda m: (mpi_label(m), m.module))
 
     def libraries(self) -> list[BlasFound]:
@@ -212,16 +215,15 @@ class _Draft:
         near = self._near(every, lambda b: (blas_label(b), b.module))
         if self._all:
             return near
-        kept: dict[str, BlasFound] = {}
+        kept: dict[tuple[str, ...], BlasFound] = {}
         for blas in near:
-            if blas.kind == "static":
-                self.left_out.append(LeftOut(blas_label(blas), "static; --all tries it"))
-            elif blas_label(blas) in kept:
-                why = f"the same as {kept[blas_label(blas)].path}; --all tries it"
-                self.left_out.append(LeftOut(blas.path, why))
-            else:
-                kept[blas_label(blas)] = blas
-        return list(kept.values())
+            if blas.kind != "static":
+                kept.setdefault(_same(blas), blas)
+        others = len(near) - len(kept)
+        if others:
+            what = f"{others} further files of these BLAS"
+            self.left_out.append(LeftOut(what, "static, or other names of them; --all tries each"))
+        return list({(blas_label(b), b.module): b for b in reversed(kept.values())}.values())[::-1]
 
     def _blas_rank(self, blas: BlasFound) -> tuple[object, ...]:
         named = PurePath(blas.path).name.startswith(f"lib{blas.family}")
@@ -231,14 +233,13 @@ class _Draft:
             blas.interface != "lp64",
             _place(blas.family, _BLAS_ORDER),
             not named,
-            blas.path,
         )
 
     def _far(self, module: str) -> int:
         """0: its module is loaded, 1: it needs none, 2: its module has to be loaded."""
         if not module:
             return 1
-        return 0 if module in self._software.loaded else 2
+        return 0 if set(module.split()) <= set(self._software.loaded) else 2
 
     def _near(
         self, every: list[_Found], named: Callable[[_Found], tuple[str, str]]
@@ -283,7 +284,7 @@ class _Draft:
         mpi: MpiFound | None,
         blas: BlasFound | None,
     ) -> Cell | None:
-        key = (compiler, openmp, _key(mpi), blas)
+        key = (compiler, openmp, _mpi_key(mpi), (blas.path, blas.module) if blas else ())
         if key in self.cells:
             return self.cells[key]
         modules, why = self._modules(toolset, mpi, blas)
@@ -299,17 +300,15 @@ class _Draft:
     def _modules(
         self, toolset: Toolset, mpi: MpiFound | None, blas: BlasFound | None
     ) -> tuple[tuple[str, ...], str]:
-        """The modules to load, those first under which others show, and why it cannot be."""
-        wanted = [toolset.module, mpi.module if mpi else "", blas.module if blas else ""]
-        others = {c.module: c.family for c in self._software.compilers if c.module}
-        needed: list[str] = []
-        for module in filter(None, wanted):
-            for before in self._software.modules.hidden.get(module, ()):
-                family = others.get(before, toolset.family)
-                if before != toolset.module and family != toolset.family:
-                    return (), f"module {module} is for {before}, of {family}"
-                needed.append(before)
-            needed.append(module)
+        """The modules to load, in order, and why it cannot be."""
+        families = compiler_modules(self._software)
+        needed = toolset.module.split()
+        for found in (mpi, blas):
+            words = found.module.split() if found else []
+            for word in words:
+                if families.get(word, toolset.family) != toolset.family:
+                    return (), f"module {words[-1]} belongs to {word}, of {families[word]}"
+            needed += words
         return tuple(dict.fromkeys(needed)), ""
 
     def _fresh_id(self, cell: Cell) -> str:
@@ -326,7 +325,19 @@ class _Draft:
         return id_
 
 
-def _key(mpi: MpiFound | None) -> tuple[str, ...]:
+def compiler_modules(software: Software) -> dict[str, str]:
+    """The family of the compiler that a module gives, by module."""
+    named = [(c.module.split()[-1], c.family) for c in software.compilers if c.module]
+    return dict(named)
+
+
+def _same(blas: BlasFound) -> tuple[str, ...]:
+    """Files of one library: libblas.so and libopenblas.so of one folder."""
+    folder = str(PurePath(blas.realpath or blas.path).parent)
+    return (blas.family, blas.interface, blas.threading, blas.module, folder)
+
+
+def _mpi_key(mpi: MpiFound | None) -> tuple[str, ...]:
     """An MPI by what it is: its mappings cannot be hashed."""
     if mpi is None:
         return ()

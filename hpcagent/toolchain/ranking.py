@@ -69,6 +69,7 @@ def ranked(rows: Sequence[Row], verdicts: Mapping[str, CellVerdict]) -> tuple[Ro
     return tuple(
         RowVerdict(
             row.label,
+            row.parts,
             columns[place],
             dict(row.cells),
             ranks.get(place, 0),
@@ -102,7 +103,9 @@ def _reasons(
     row: Row, columns: Mapping[str, str], verdicts: Mapping[str, CellVerdict]
 ) -> Iterable[str]:
     good = [_COLUMN_WORDS.get(name, name) for name in COLUMNS if columns.get(name) == OK]
-    if good:
+    if len(good) == len(columns):
+        yield "everything works"
+    elif good:
         yield f"works: {', '.join(good)}"
     bad = [_COLUMN_WORDS.get(name, name) for name in COLUMNS if columns.get(name) == FAILED]
     if bad:

@@ -45,9 +45,13 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class RowVerdict:
-    """A toolchain: a status for every column that it has, and its cells' ids by column."""
+    """A toolchain: a status for every column that it has, and its cells' ids by column.
+
+    `parts` are the labels of its compilers, its MPI and its BLAS (empty: none).
+    """
 
     label: str
+    parts: tuple[str, str, str]
     columns: Mapping[str, str]
     cells: Mapping[str, tuple[str, ...]]
     rank: int  # from 1; 0: not usable
