@@ -71,16 +71,20 @@ def _matrix(rows: Sequence[RowVerdict], columns: int) -> list[str]:
         marks = (_MARKS[row.columns[n]] if n in row.columns else "-" for n in names)
         padding = " " * (room - columns_of(label))
         lines.append(label + padding + "".join(f" {mark:>{_COLUMN}}" for mark in marks))
-    note = (
-        "(ok): it works, with a doubt told below; -: there is none; all: OpenMP, MPI, BLAS in one"
-    )
+    note = "(ok): works, with a doubt told below; -: none there; all: OpenMP, MPI and BLAS in one"
     return [*lines, *wrapped(note, columns)]
 
 
-def _short(label: str) -> str:
-    """Without blanks around the plus signs and within versions' names: a column is narrow."""
-    words = label.replace("Open MPI", "OpenMPI").replace("reference BLAS", "refBLAS")
-    return words.replace(" + ", " ")
+def _names(rows: Sequence[RowVerdict]) -> list[str]:
+    """The rows' labels, without the versions where these tell nothing apart."""
+    columns = [_without_versions(parts) for parts in zip(*(r.parts for r in rows), strict=True)]
+    return [", ".join(filter(None, words)) for words in zip(*columns, strict=True)]
+
+
+def _without_versions(labels: Sequence[str]) -> list[str]:
+    bare = [re.sub(r" [0-9][^ ]*", "", label) for label in labels]
+    told_apart = len(set(bare)) == len(set(labels))
+    return bare if told_apart else list(labels)
 
 
 # --- what is wrong -------------------------------------------------------------------------------
