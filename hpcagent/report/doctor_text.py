@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hpcagent.report.text import columns_of, wrapped
 from hpcagent.report.wording import middle, plural, shorten, visible
+from hpcagent.toolchain.agentchecks import AgentCheck
 from hpcagent.toolchain.causes import Finding
 from hpcagent.toolchain.matrix import LeftOut
 from hpcagent.toolchain.verdict import (
@@ -39,6 +40,7 @@ def doctor_text(result: DoctorResult, width: int = 80) -> str:
         _matrix(result.rows, columns),
         _troubles(result, columns),
         _ranking(result, columns),
+        _agent(result.agent, columns),
         _pairs("Not there", result.absent, columns),
         _pairs("Not tried", result.left_out, columns),
     ]
@@ -149,6 +151,17 @@ def _ranking(result: DoctorResult, columns: int) -> list[str]:
     rest = len(usable) - _SHOWN_RANKS
     if rest > 0:
         lines += _item("", f"and {rest} more (--json lists all)", columns)
+    return lines
+
+
+def _agent(checks: Sequence[AgentCheck], columns: int) -> list[str]:
+    """What an agent needs, a line each, with the cure of what it has not."""
+    lines = ["An agent's needs"] if checks else []
+    for check in checks:
+        mark = {OK: "ok", DOUBTFUL: "doubt", FAILED: "FAIL"}[check.status]
+        told = wrapped(f"{check.what}: {visible(check.words)}", columns - 8)
+        lines += [f"  {mark if n == 0 else '':<5} {line}" for n, line in enumerate(told)]
+        lines += _labelled("cure", check.cure, columns) if check.cure else []
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound, Software
 from hpcagent.records import Machine
+from hpcagent.toolchain.agentchecks import AgentAsks, agent_files, agent_steps
 from hpcagent.toolchain.matrix import Cell, Matrix, build_matrix, is_same_compiler
 
 SOURCES = {"c": "cell.c", "c++": "cell.cpp", "fortran": "cell.F90"}
@@ -85,9 +86,15 @@ class DoctorPlan:
 
 
 def doctor_plan(
-    software: Software, machine: Machine, *, all_: bool = False, treatment: Treatment | None = None
+    software: Software,
+    machine: Machine,
+    *,
+    all_: bool = False,
+    asks: AgentAsks | None = None,
+    treatment: Treatment | None = None,
 ) -> DoctorPlan:
-    """The plan for one node; the same facts give the same plan."""
+    """The plan for one node, and with `asks` for what an agent needs there; the same facts give the
+    same plan."""
     treatment = treatment or Treatment()
     matrix = build_matrix(software, all_=all_)
     draft = _Steps(machine, treatment)
@@ -99,16 +106,17 @@ def doctor_plan(
         "budget_s": budget_s,
         "jobs": treatment.jobs or machine.usable_cores,
         "module_init": software.modules.init,
-        "steps": draft.rows,
+        "steps": draft.rows + (agent_steps(asks) if asks is not None else []),
     }
-    return DoctorPlan(matrix, steps, draft.macros, draft.paths, spec, cell_files())
+    files = cell_files() | (agent_files() if asks is not None else {})
+    return DoctorPlan(matrix, steps, draft.macros, draft.paths, spec, files)
 
 
 def doctor_steps(
-    software: Software, machine: Machine, all_: bool = False
+    software: Software, machine: Machine, all_: bool = False, asks: AgentAsks | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The spec of the unit (contract of steps.py) and its files by relative name."""
-    plan = doctor_plan(software, machine, all_=all_)
+    plan = doctor_plan(software, machine, all_=all_, asks=asks)
     return dict(plan.spec), dict(plan.files)
 
 

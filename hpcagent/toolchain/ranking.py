@@ -8,6 +8,7 @@ from typing import Any
 from hpcagent.probe.software import Software
 from hpcagent.records import Machine
 from hpcagent.toolchain.absences import absences
+from hpcagent.toolchain.agentchecks import AgentAsks, Site, judge_agent
 from hpcagent.toolchain.cellspec import DoctorPlan
 from hpcagent.toolchain.checks import newer_than
 from hpcagent.toolchain.matrix import Row
@@ -36,11 +37,16 @@ def judge(
     results: Iterable[Mapping[str, Any]],
     *,
     login: Machine | None = None,
+    asks: AgentAsks | None = None,
+    site: Site | None = None,
+    built_on: str = "",
     unfinished: str = "",
 ) -> DoctorResult:
-    """What the doctor found; `login` is the machine where users build, if it is another one,
-    `unfinished` says why the unit ended early."""
-    cells = judge_cells(plan, machine, results)
+    """What the doctor found; `login` is the machine where users build, if it is another one, `asks`
+    what the plan was made with, `built_on` the host that built the programs where it is not the one
+    that ran them, `unfinished` says why the unit ended early."""
+    results = tuple(results)
+    cells = judge_cells(plan, machine, results, built_on)
     by_id = {cell.id: cell for cell in cells}
     newer = newer_than(login.features, login.host, machine) if login is not None else None
     return DoctorResult(
@@ -50,6 +56,7 @@ def judge(
         (newer,) if newer is not None else (),
         absences(software, plan.matrix),
         plan.matrix.left_out,
+        judge_agent(asks, results, site) if asks is not None else (),
         unfinished,
     )
 

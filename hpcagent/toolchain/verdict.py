@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcagent.records import Failure, Machine
 from hpcagent.toolchain import checks
+from hpcagent.toolchain.agentchecks import AgentCheck
 from hpcagent.toolchain.causes import Finding, step_failure
 from hpcagent.toolchain.cellspec import DoctorPlan, macros_key
 from hpcagent.toolchain.matrix import Cell, LeftOut, Row
@@ -68,6 +69,7 @@ class DoctorResult:
     findings: tuple[Finding, ...] = ()  # of the node itself, not of a cell
     absent: tuple[LeftOut, ...] = ()  # negatives, with why
     left_out: tuple[LeftOut, ...] = ()
+    agent: tuple[AgentCheck, ...] = ()
     unfinished: str = ""
 
     def cell(self, id_: str) -> CellVerdict:
