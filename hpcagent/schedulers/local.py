@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent import shell, templates
+from hpcagent.catalogue import Catalogue
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import (
     Ambiguous,
@@ -30,6 +31,7 @@ from hpcagent.records import (
     Resources,
     Submitted,
 )
+from hpcagent.schedulers import local_catalogue
 from hpcagent.schedulers import local_shepherd as files
 
 _EXECUTOR = Path(__file__).with_name("local_executor.py")
@@ -89,6 +91,10 @@ class LocalScheduler:
 
     def queues(self) -> tuple[Queue, ...]:
         return (Queue("local", nodes=1, cpus_per_node=len(os.sched_getaffinity(0))),)
+
+    def catalogue(self) -> Catalogue:
+        """This machine, as one partition."""
+        return local_catalogue.this_machine()
 
     def own_job(self) -> None:
         """Its jobs submit nothing."""

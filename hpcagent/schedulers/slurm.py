@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hpcagent import shell, templates
+from hpcagent.catalogue import Catalogue
 from hpcagent.errors import EnvironmentProblem, SchedulerUnreachable, UsageError
 from hpcagent.records import (
     Ambiguous,
@@ -27,8 +28,8 @@ from hpcagent.records import (
     Submitted,
 )
 from hpcagent.schedulers import slurm_answers as answers
+from hpcagent.schedulers import slurm_catalogue, slurm_own, slurm_request
 from hpcagent.schedulers import slurm_environment as environment
-from hpcagent.schedulers import slurm_own, slurm_request
 from hpcagent.schedulers.slurm_states import ASKED_ID
 from hpcagent.schedulers.slurm_submission import said, submission
 from hpcagent.schedulers.slurm_verdict import Witness, verdict
@@ -274,11 +275,14 @@ class SlurmScheduler:
             found += ran.stdout
         return answers.queues(found)
 
+    def catalogue(self) -> Catalogue:
+        """Partitions, node types and limits, with the accounts where accounting tells them."""
+        return slurm_catalogue.read(self._ask, environment.clusters(os.environ), _user())
+
     def accounts(self) -> tuple[str, ...]:
         """Accounts this user may charge, the default one first; empty where none are kept."""
-        try:
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
+        user = _user()
+        if not user:
             return ()
         found: list[str] = []
         for what, field in (("user", "DefaultAccount"), ("associations", "Account")):
@@ -302,6 +306,13 @@ class SlurmScheduler:
 
     def _ask(self, *words: str) -> shell.Ran:
         return shell.run(words, self._query_s, env=environment.for_queries(os.environ))
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def _head(script: Path) -> str:
