@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hpcagent.catalogue import CORE_HOUR, NODE_HOUR, Account, Catalogue, NodeType, Partition, Wanted
+from hpcagent.catalogue import (
+    CORE_HOUR,
+    NODE_HOUR,
+    Account,
+    Bounds,
+    Catalogue,
+    NodeType,
+    Partition,
+    Wanted,
+)
 from hpcagent.records import Resources
 from hpcagent.schedulers.catalogue_words import hours
 
 
 @dataclass(frozen=True)
 class Charge:
-    """What a job names; None leaves the site's default."""
+    """What a job names (None: the site's default), and the bounds of its QOS."""
 
     account: str | None
     qos: str | None
+    bounds: Bounds
 
 
-def charge(wanted: Wanted, partition: Partition, catalogue: Catalogue) -> Charge | str:
-    """An account and a QOS that the partition takes, the default ones first, or why none will do."""
+def charges(wanted: Wanted, partition: Partition, catalogue: Catalogue) -> tuple[Charge, ...] | str:
+    """Accounts with a QOS that the partition takes, default ones first, or why none will do."""
     if not catalogue.accounts:
-        return Charge(wanted.account or None, None)
+        return (Charge(wanted.account or None, None, Bounds()),)
     mine = [a for a in catalogue.accounts if not a.partition or a.partition == partition.name]
     named = [a for a in mine if wanted.account in ("", a.name)]
     if not named:
@@ -30,33 +40,39 @@ def charge(wanted: Wanted, partition: Partition, catalogue: Catalogue) -> Charge
         yours = ", ".join(dict.fromkeys(a.name for a in named))
         takes = ", ".join(partition.access.accounts) or "others"
         return f"its accounts are {takes}; yours: {yours}"
+    found: list[Charge] = []
     why = ""
     for account in sorted(usable, key=lambda a: not a.default):
-        found = _qos(wanted, partition, account, catalogue)
-        if isinstance(found, Charge):
-            unsaid = account.default and not wanted.account
-            return Charge(None if unsaid else account.name, found.qos)
-        why = why or found
-    return why
+        some, reason = _of_account(wanted, partition, account, catalogue)
+        unsaid = account.default and not wanted.account
+        found += [replace(one, account=None) if unsaid else one for one in some]
+        why = why or reason
+    return tuple(found) or why
 
 
-def _qos(
+def _of_account(
     wanted: Wanted, partition: Partition, account: Account, catalogue: Catalogue
-) -> Charge | str:
-    """A QOS of the account that will do; the default one is not named."""
+) -> tuple[list[Charge], str]:
+    """The QOS of an account that will do, and why the first of the others does not.
+
+    The default QOS is not named: it holds where a job says nothing (sacctmgr(1), DefaultQOS).
+    """
     known = {one.name: one.bounds for one in catalogue.qos}
     default = account.default_qos or ("normal" if "normal" in account.qos else "")
-    why = ""
+    found, why = [], ""
     for name in sorted(account.qos, key=lambda name: name != default):
-        limit = known[name].max_walltime_s if name in known else None
+        bounds = known.get(name, Bounds())
+        limit = bounds.max_walltime_s
         if not partition.access.takes_qos(name):
             takes = ", ".join(partition.access.qos) or "others"
             why = why or f"QOS {name}: it takes {takes}"
         elif limit is not None and limit < wanted.walltime_s:
             why = why or f"QOS {name}: MaxWall {hours(limit)} < {hours(wanted.walltime_s)} asked"
         else:
-            return Charge(account.name, None if name == default else name)
-    return why or Charge(account.name, None)
+            found.append(Charge(account.name, None if name == default else name, bounds))
+    if not found and not why:
+        found.append(Charge(account.name, None, Bounds()))
+    return found, why
 
 
 def cost(partition: Partition, node: NodeType, asked: Resources, gpus: int) -> float | None:

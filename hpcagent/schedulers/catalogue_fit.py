@@ -7,10 +7,11 @@ not certain is promised: a limit that is not told does not bind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hpcagent.catalogue import (
+    Bounds,
     Catalogue,
     Choice,
     Gpu,
@@ -21,8 +22,8 @@ from hpcagent.catalogue import (
     Wanted,
 )
 from hpcagent.records import Failure, Resources
-from hpcagent.schedulers.catalogue_charge import Charge, charge, cost
-from hpcagent.schedulers.catalogue_words import hours, nodes_of, size
+from hpcagent.schedulers.catalogue_charge import Charge, charges, cost
+from hpcagent.schedulers.catalogue_words import counted, hours, more_memory
 
 _ENDLESS = 10**12
 
@@ -51,7 +52,7 @@ def fit(wanted: Wanted, catalogue: Catalogue) -> Choice | Failure:
     rejected: list[Rejection] = []
     for place, partition in enumerate(catalogue.partitions):
         answers = _answers(wanted, partition, catalogue)
-        good = [answer for answer in answers if isinstance(answer, Offer)]
+        good = _unlike_requests(answer for answer in answers if isinstance(answer, Offer))
         offers += [((*_price(offer), not partition.default, place), offer) for offer in good]
         if not good:
             words = dict.fromkeys(answer for answer in answers if isinstance(answer, str))
@@ -60,6 +61,11 @@ def fit(wanted: Wanted, catalogue: Catalogue) -> Choice | Failure:
         return Failure("scheduler", "nothing_fits", _told(rejected))
     first, *others = (offer for _, offer in sorted(offers, key=lambda pair: pair[0]))
     return Choice(first, tuple(others), tuple(rejected))
+
+
+def _unlike_requests(offers: Iterable[Offer]) -> list[Offer]:
+    """One offer for each request: node types of a partition may lead to the same."""
+    return list({offer.resources: offer for offer in reversed(list(offers))}.values())[::-1]
 
 
 def _told(rejected: Sequence[Rejection]) -> str:
@@ -83,12 +89,12 @@ def _answers(wanted: Wanted, partition: Partition, catalogue: Catalogue) -> list
     refused = _closed(wanted, partition)
     if refused:
         return [refused]
-    bill = charge(wanted, partition, catalogue)
-    if isinstance(bill, str):
-        return [bill]
+    bills = charges(wanted, partition, catalogue)
+    if isinstance(bills, str):
+        return [bills]
     if not partition.node_types:
         return ["it shows no nodes"]
-    return [_offer(wanted, partition, one, bill, catalogue) for one in partition.node_types]
+    return [_offer(wanted, partition, one, bills, catalogue) for one in partition.node_types]
 
 
 def _closed(wanted: Wanted, partition: Partition) -> str:
@@ -100,7 +106,7 @@ def _closed(wanted: Wanted, partition: Partition) -> str:
     if bounds.max_walltime_s is not None and wanted.walltime_s > bounds.max_walltime_s:
         return f"MaxTime {hours(bounds.max_walltime_s)} < {hours(wanted.walltime_s)} asked"
     if bounds.min_nodes > wanted.max_nodes:
-        return f"MinNodes {bounds.min_nodes} > {nodes_of(wanted.max_nodes)} allowed"
+        return f"MinNodes {bounds.min_nodes} > {counted(wanted.max_nodes, 'node')} allowed"
     return ""
 
 
@@ -108,7 +114,11 @@ def _closed(wanted: Wanted, partition: Partition) -> str:
 
 
 def _offer(
-    wanted: Wanted, partition: Partition, node: NodeType, bill: Charge, catalogue: Catalogue
+    wanted: Wanted,
+    partition: Partition,
+    node: NodeType,
+    bills: Sequence[Charge],
+    catalogue: Catalogue,
 ) -> Offer | str:
     unlike = _unlike(wanted, node)
     if unlike:
@@ -123,9 +133,9 @@ def _offer(
         return _too_much_memory(memory, most.memory_bytes)
     cpus = most.cpus if whole else _cpus(-(-wanted.cores // nodes), memory, partition, node)
     gpus = -(-wanted.gpus // nodes)
-    over = _over(partition, nodes, cpus, memory, gpus)
-    if over:
-        return over
+    bill = _billed(partition, bills, (nodes, cpus, memory, gpus))
+    if isinstance(bill, str):
+        return bill
     resources = Resources(
         walltime_s=wanted.walltime_s,
         nodes=nodes,
@@ -153,7 +163,7 @@ def _unlike(wanted: Wanted, node: NodeType) -> str:
     kinds = [gpu.kind for gpu in node.gpus]
     if wanted.gpus and wanted.gpu_kind and wanted.gpu_kind not in kinds:
         return f"no GPUs {wanted.gpu_kind}: {', '.join(kind or 'not told' for kind in kinds)}"
-    return "" if node.up else f"{nodes_of(len(node.nodes))} of this kind, none up"
+    return "" if node.up else f"{counted(len(node.nodes), 'node')} of this kind, none up"
 
 
 def _capacity(wanted: Wanted, partition: Partition, node: NodeType) -> _Capacity:
@@ -187,20 +197,16 @@ def _node_count(wanted: Wanted, partition: Partition, node: NodeType, most: _Cap
         counted = -(-need // holds) if need else 1
         if counted > nodes:
             nodes, why = counted, words
-    limit = partition.bounds.max_nodes
     if nodes > wanted.max_nodes:
-        return (
-            f"{why} on a node" if wanted.max_nodes == 1 else f"{why} on a node: needs {nodes} nodes"
-        )
-    if limit is not None and nodes > limit:
-        return f"needs {nodes_of(nodes)}, MaxNodes is {limit}"
+        needs_more = "" if wanted.max_nodes == 1 else f": needs {counted(nodes, 'node')}"
+        return f"{why} on a node{needs_more}"
     if nodes > node.up:
-        return f"needs {nodes_of(nodes)}, {node.up} of {len(node.nodes)} are up"
+        return f"needs {counted(nodes, 'node')}, {node.up} of {len(node.nodes)} are up"
     return nodes
 
 
 def _too_much_memory(asked: int, most: int) -> str:
-    return f"memory {size(asked)} > {size(most)} schedulable"
+    return f"{more_memory(asked, most)} schedulable"
 
 
 def _rounded(amount: int, unit: int) -> int:
@@ -216,15 +222,31 @@ def _cpus(cores: int, memory: int, partition: Partition, node: NodeType) -> int:
     return _rounded(cpus, node.cpu_unit)
 
 
-def _over(partition: Partition, nodes: int, cpus: int, memory: int, gpus: int) -> str:
-    """Which bound on the whole job is exceeded."""
-    bounds = partition.bounds
+def _billed(
+    partition: Partition, bills: Sequence[Charge], sizes: tuple[int, int, int, int]
+) -> Charge | str:
+    """The first charge whose QOS, like the partition, allows a job of this size."""
+    over = _over(partition.bounds, *sizes)
+    if over:
+        return over
+    for bill in bills:
+        reason = _over(bill.bounds, *sizes)
+        if not reason:
+            return bill
+        over = over or f"QOS {bill.qos or 'by default'}: {reason}"
+    return over
+
+
+def _over(bounds: Bounds, nodes: int, cpus: int, memory: int, gpus: int) -> str:
+    """Which bound on a whole job is exceeded; sizes are those of one of its nodes."""
+    if bounds.max_nodes is not None and nodes > bounds.max_nodes:
+        return f"needs {counted(nodes, 'node')}, MaxNodes is {bounds.max_nodes}"
     if nodes * cpus > _or_endless(bounds.max_cpus):
         return f"{nodes * cpus} CPUs > {bounds.max_cpus} a job"
     if nodes * gpus > _or_endless(bounds.max_gpus):
         return f"{nodes * gpus} GPUs > {bounds.max_gpus} a job"
     if bounds.max_memory_bytes is not None and nodes * memory > bounds.max_memory_bytes:
-        return f"memory {size(nodes * memory)} > {size(bounds.max_memory_bytes)} a job"
+        return f"{more_memory(nodes * memory, bounds.max_memory_bytes)} a job"
     return ""
 
 
