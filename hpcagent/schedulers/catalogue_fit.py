@@ -194,9 +194,9 @@ def _node_count(wanted: Wanted, partition: Partition, node: NodeType, most: _Cap
     for need, holds, words in needs:
         if need and not holds:
             return words
-        counted = -(-need // holds) if need else 1
-        if counted > nodes:
-            nodes, why = counted, words
+        fewest = -(-need // holds) if need else 1
+        if fewest > nodes:
+            nodes, why = fewest, words
     if nodes > wanted.max_nodes:
         needs_more = "" if wanted.max_nodes == 1 else f": needs {counted(nodes, 'node')}"
         return f"{why} on a node{needs_more}"
