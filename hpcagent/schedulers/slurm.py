@@ -146,13 +146,11 @@ class SlurmScheduler:
         return found
 
     def _find(self, name: str, since_utc: str, cluster: str) -> list[str]:
-        controller = self._controller(cluster, answers.QUEUE_NAMES, f"--name={name}")
+        controller = self._controller(cluster, f"--name={name}")
         if controller.silent:
             raise SchedulerUnreachable(f"slurm: {controller.silent}")
         since = _earlier(since_utc, timedelta(seconds=_CLOCKS_S)) or _ago(_LONGEST_SEARCH)
-        accounting = self._accounting(
-            cluster, answers.ACCOUNT_NAMES, f"--name={name}", f"--starttime={since}"
-        )
+        accounting = self._accounting(cluster, f"--name={name}", f"--starttime={since}")
         found = answers.named(name, controller.rows + accounting.rows)
         if accounting.silent and not found and not self._remembers(since_utc):
             raise SchedulerUnreachable(f"slurm: {accounting.silent}")
@@ -175,7 +173,7 @@ class SlurmScheduler:
         return found
 
     def _poll(self, cluster: str, shown: dict[str, str], since_utc: str) -> dict[str, JobStatus]:
-        controller = self._controller(cluster, answers.QUEUE_REASONS)
+        controller = self._controller(cluster)
         if controller.silent and cluster and self._no_such_cluster(cluster):
             return {}
         accounting = Witness()
@@ -198,9 +196,9 @@ class SlurmScheduler:
         since = _earlier(since_utc, timedelta(seconds=_CLOCKS_S))
         limits = (f"--starttime={since}",) if since else ()
         jobs = f"--jobs={','.join(ids)}"
-        return self._accounting(cluster, answers.ACCOUNT_REASONS, jobs, *limits)
+        return self._accounting(cluster, jobs, *limits)
 
-    def _controller(self, cluster: str, fields: str, *words: str) -> Witness:
+    def _controller(self, cluster: str, *words: str) -> Witness:
         """All jobs of this user that the controller knows, hidden partitions included."""
         ran = self._ask(
             "squeue",
@@ -210,11 +208,11 @@ class SlurmScheduler:
             "--states=all",
             f"--user={os.getuid()}",
             *words,
-            f"--Format={fields}",
+            f"--Format={answers.QUEUE_FORMAT}",
         )
         return Witness(answers.rows(ran.stdout) if ran.ok else (), _silent("squeue", ran))
 
-    def _accounting(self, cluster: str, fields: str, *words: str) -> Witness:
+    def _accounting(self, cluster: str, *words: str) -> Witness:
         ran = self._ask(
             "sacct",
             *_on(cluster),
@@ -223,7 +221,7 @@ class SlurmScheduler:
             "--allocations",
             f"--user={os.getuid()}",
             *words,
-            f"--format={fields}",
+            f"--format={answers.ACCOUNT_FORMAT}",
         )
         if _DISABLED in ran.stderr or ran.problem == "not found":
             return Witness()
