@@ -19,7 +19,7 @@ _INDENT = "    "
 def catalogue_text(catalogue: Catalogue, width: int = _WIDEST) -> str:
     """A row for each kind of node of each partition, what binds a job there, and the accounts."""
     columns = max(_NARROWEST, min(width, _WIDEST))
-    lines = [_row([name for name, _ in _COLUMNS])]
+    lines = _row([name for name, _ in _COLUMNS], columns)
     for partition in catalogue.partitions:
         lines += _partition(partition, columns)
     lines += ["", *_accounts(catalogue, columns)]
@@ -72,28 +72,31 @@ def offer_words(offer: Offer) -> str:
 
 
 def _partition(partition: Partition, columns: int) -> Iterator[str]:
-    name = plain(partition.name) + ("*" if partition.default else "")
+    name = partition.name + ("*" if partition.default else "")
     limit = partition.bounds.max_walltime_s
     time = hours(limit) if limit is not None else "none"
     if not partition.node_types:
-        yield _row([name, "-", "-", "-", "-", "-", time])
+        yield from _row([name, "-", "-", "-", "-", "-", time], columns)
     for number, node in enumerate(partition.node_types):
         first = number == 0
-        yield _row([name if first else "", *_sizes(node), time if first else ""])
+        cells = [name if first else "", *_sizes(node), time if first else ""]
+        yield from _row(cells, columns)
         for words in _node_words(node):
             yield from _wrapped(f"{_INDENT}{words}", columns, _INDENT * 2)
     for words in _partition_words(partition):
         yield from _wrapped(f"{_INDENT}{words}", columns, _INDENT * 2)
 
 
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Sequence[str], columns: int) -> list[str]:
     """Cells under their columns; a first one that is too long has a line of its own."""
     (_, wide), *rest = _COLUMNS
-    first, *others = cells
+    first, *others = map(plain, cells)
     tail = " ".join(f"{cell:>{width}}" for cell, (_, width) in zip(others, rest, strict=True))
+    if wide + 1 + len(tail) > columns:
+        return _wrapped(" ".join((first, *others)), columns, _INDENT * 2)
     if len(first) > wide:
-        return f"{first}\n{'':<{wide}} {tail}"
-    return f"{first:<{wide}} {tail}"
+        return [*_wrapped(first, columns, _INDENT), f"{'':<{wide}} {tail}"]
+    return [f"{first:<{wide}} {tail}"]
 
 
 def _sizes(node: NodeType) -> list[str]:
@@ -114,7 +117,7 @@ def _gpus(node: NodeType) -> str:
 
 
 def _gpu_list(node: NodeType) -> str:
-    return "+".join(f"{gpu.count} {plain(gpu.kind)}".strip() for gpu in node.gpus) or "-"
+    return "+".join(f"{gpu.count} {gpu.kind}".strip() for gpu in node.gpus) or "-"
 
 
 def _node_words(node: NodeType) -> Iterator[str]:
@@ -131,12 +134,12 @@ def _node_words(node: NodeType) -> Iterator[str]:
     if node.physical_cores is not None and node.schedulable_cores < node.physical_cores:
         yield f"{node.physical_cores} cores, {node.schedulable_cores} of them for jobs"
     if node.up < len(node.nodes):
-        yield f"states: {', '.join(f'{plain(word)}: {count}' for word, count in node.states)}"
+        yield f"states: {', '.join(f'{word}: {count}' for word, count in node.states)}"
 
 
 def _partition_words(partition: Partition) -> Iterator[str]:
     if not partition.available:
-        yield f"not now: {plain(partition.why_not)}"
+        yield f"not now: {partition.why_not}"
     if partition.whole_nodes:
         yield "jobs get whole nodes"
     if partition.unseen:
@@ -158,7 +161,7 @@ def _partition_words(partition: Partition) -> Iterator[str]:
     if partition.rate is not None:
         yield f"charge: {partition.rate.amount:g} per {partition.rate.per}"
     if partition.weights:
-        yield f"billing weights: {plain(partition.weights)}"
+        yield f"billing weights: {partition.weights}"
 
 
 def _bounds(bounds: Bounds) -> Iterator[str]:
@@ -192,21 +195,21 @@ def _bounds(bounds: Bounds) -> Iterator[str]:
 def _accounts(catalogue: Catalogue, columns: int) -> Iterator[str]:
     usable = {name for account in catalogue.accounts for name in account.qos}
     for account in catalogue.accounts:
-        words = f"account    {plain(account.name)}{' (default)' if account.default else ''}"
-        words += f", in {plain(account.partition)} only" if account.partition else ""
+        words = f"account    {account.name}{' (default)' if account.default else ''}"
+        words += f", in {account.partition} only" if account.partition else ""
         words += f"; QOS {_names(account.qos)}" if account.qos else ""
         yield from _wrapped(words, columns, "           ")
     for qos in catalogue.qos:
         limit = qos.bounds.max_walltime_s
         bounds = [f"at most {hours(limit)}"] if limit is not None else []
-        bounds += [*_bounds(qos.bounds), *map(plain, qos.limits)]
+        bounds += [*_bounds(qos.bounds), *qos.limits]
         if qos.name in usable and bounds:
-            words = f"QOS        {plain(qos.name)}: {', '.join(bounds)}"
+            words = f"QOS        {qos.name}: {', '.join(bounds)}"
             yield from _wrapped(words, columns, "           ")
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(map(plain, names[:_MOST_NAMES]))
+    shown = ", ".join(names[:_MOST_NAMES])
     more = len(names) - _MOST_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
 
@@ -218,10 +221,8 @@ def plain(text: str) -> str:
 
 def _listed(lines: Sequence[str], columns: int) -> Iterator[str]:
     for line in lines:
-        yield from _wrapped(f"{_INDENT}{plain(line)}", columns, _INDENT * 2)
+        yield from _wrapped(f"{_INDENT}{line}", columns, _INDENT * 2)
 
 
 def _wrapped(text: str, columns: int, further: str) -> list[str]:
-    return textwrap.wrap(
-        text, columns, subsequent_indent=further, drop_whitespace=True, break_on_hyphens=False
-    )
+    return textwrap.wrap(plain(text), columns, subsequent_indent=further, break_on_hyphens=False)

@@ -123,14 +123,12 @@ def _offer(
     unlike = _unlike(wanted, node)
     if unlike:
         return unlike
-    most = _capacity(wanted, partition, node)
+    most = _capacity(wanted, partition, node, catalogue.memory_unit_bytes)
     nodes = _node_count(wanted, partition, node, most)
     if isinstance(nodes, str):
         return nodes
     whole = partition.whole_nodes or wanted.exclusive
     memory = _rounded(-(-wanted.memory_bytes // nodes), catalogue.memory_unit_bytes)
-    if memory > most.memory_bytes:
-        return _too_much_memory(memory, most.memory_bytes)
     cpus = most.cpus if whole else _cpus(-(-wanted.cores // nodes), memory, partition, node)
     gpus = -(-wanted.gpus // nodes)
     bill = _billed(partition, bills, (nodes, cpus, memory, gpus))
@@ -166,7 +164,7 @@ def _unlike(wanted: Wanted, node: NodeType) -> str:
     return "" if node.up else f"{counted(len(node.nodes), 'node')} of this kind, none up"
 
 
-def _capacity(wanted: Wanted, partition: Partition, node: NodeType) -> _Capacity:
+def _capacity(wanted: Wanted, partition: Partition, node: NodeType, unit: int) -> _Capacity:
     bounds = partition.bounds
     cpus = min(node.schedulable_cpus, _or_endless(bounds.max_cpus_per_node))
     cpus -= cpus % node.cpu_unit
@@ -174,7 +172,7 @@ def _capacity(wanted: Wanted, partition: Partition, node: NodeType) -> _Capacity
     if bounds.max_memory_per_cpu_bytes is not None:
         memory = min(memory, cpus * bounds.max_memory_per_cpu_bytes)
     kinds = [g for g in node.gpus if wanted.gpu_kind in ("", g.kind)]
-    return _Capacity(cpus, memory, max(kinds, key=lambda g: g.count, default=None))
+    return _Capacity(cpus, memory - memory % unit, max(kinds, key=lambda g: g.count, default=None))
 
 
 def _or_endless(bound: int | None) -> int:
