@@ -12,7 +12,7 @@ from test_study import settings, unit
 from hpcagent.records import JobState, Resources, Submitted
 from hpcagent.schedulers.slurm import SlurmScheduler
 from hpcagent.study.desk import Desk, Patience
-from hpcagent.study.rundir import create_run
+from hpcagent.study.rundir import create_run, unit_name
 
 ATTEMPTS = 10  # it saves its state every 5 s, so that most are lost
 
@@ -33,7 +33,8 @@ def test_a_job_that_got_our_id_is_neither_watched_nor_cancelled(
 ) -> None:
     scheduler = SlurmScheduler()
     for attempt in range(ATTEMPTS):
-        ours = submit(scheduler, tmp_path / "jobs", f"haours{attempt}")
+        mine = unit_name("reuse", attempt)
+        ours = submit(scheduler, tmp_path / "jobs", mine)
         slurm.stop("slurmctld")
         slurm.start("slurmctld")
         theirs = submit(scheduler, tmp_path / "jobs", f"hatheirs{attempt}")
@@ -44,7 +45,7 @@ def test_a_job_that_got_our_id_is_neither_watched_nor_cancelled(
     assert (status.state, status.name) == (JobState.HELD, f"hatheirs{attempt}")
     run = create_run("tune", "1", tmp_path)
     desk = Desk(scheduler, run, Patience.of(settings(), scheduler.pace))
-    out = unit("round-1", name=f"haours{attempt}", job_id=ours)
+    out = unit("round-1", name=mine, job_id=ours)
     seen = desk.look([out], datetime.now(UTC))[out.name]
     assert (seen.state, seen.collected) == (JobState.UNKNOWN, None)
     assert f"hatheirs{attempt}" in seen.reason
