@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,14 +23,17 @@ class Skew:
 
 def file_skew(clock: Mapping[str, Any]) -> Skew | None:
     """From the times before and after a file was written, and the file's own."""
-    times = [clock.get(name) for name in ("before", "file", "after")]
-    if not all(type(x) in (int, float) and math.isfinite(x) for x in times):
+    before, stamp, after = [_seconds(clock.get(name)) for name in ("before", "file", "after")]
+    if before is None or stamp is None or after is None:
         return None
-    before, stamp, after = (float(x) for x in times if x is not None)
-    if not 0 <= after - before < 3600 or abs(stamp) > 1e11:
+    if not 0 <= after - before < 3600:
         return None
     middle = (before + after - _TICK_S) / 2
     return Skew(round(stamp - middle, 6), round((after - before + _TICK_S) / 2, 6))
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and abs(value) < 1e11 else None
 
 
 def parse_timedatectl(text: str) -> bool | None:

@@ -3,8 +3,8 @@
 Runs inside a job with python3 >= 3.6 and the standard library. It interprets nothing but what it
 needs to choose sizes: commands' output and files' text go into the facts as they are, and what
 could not be had carries a "problem". No command runs longer than the request's timeout_s, all of
-them together no longer than budget_s (default 120). What keeps CPUs or memory busy (nodebench.c,
-whose text is in the request's "sources") runs only where the request says "measure".
+them together no longer than budget_s (default 120). What keeps CPUs or memory busy (nodebench.c
+that lies beside this file) runs only where the request says "measure".
 """
 
 import glob
@@ -46,6 +46,7 @@ COMMANDS = [
     ("ibv_devinfo", [["ibv_devinfo"]]),
     ("fi_info", [["fi_info"]]),
     ("srun_mpi", [["srun", "--mpi=list"]]),
+    ("slurm_config", [["scontrol", "show", "config"]]),
     ("quota", [["quota", "-w"]]),
 ]  # type: List[Tuple[str, List[List[str]]]]
 CPU = "/sys/devices/system/cpu/"
@@ -138,7 +139,7 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
         "exists": {path: os.path.exists(path) for path in MARKS},
         "environment": {k: v for k, v in sorted(os.environ.items()) if HINTS.match(k)},
         "launchers": {name: shutil.which(name) for name in LAUNCHERS},
-        "places": collect_places(clock),
+        "places": collect_places(clock, str(request.get("folder") or os.getcwd())),
         "clock": file_clock(),
     }  # type: Dict[str, Any]
     if request.get("measure"):
@@ -149,6 +150,8 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
 def run_commands(clock: Clock, cpu: str) -> Dict[str, Any]:
     """Of each the first alternative that succeeds, else the last that was found."""
     records = {name: first_of(clock, choices, cpu) for name, choices in COMMANDS}
+    kept = re.findall(r"^MpiDefault .*$", records["slurm_config"]["stdout"], re.MULTILINE)
+    records["slurm_config"]["stdout"] = "\n".join(kept)
     native = "-mcpu=native" if platform.machine().startswith(("aarch", "ppc")) else "-march=native"
     records["gcc_native"] = clock.run(["gcc", native, "-Q", "--help=target"])
     return records
@@ -218,12 +221,12 @@ def access(path: str) -> Dict[str, Any]:
     return {"read": os.access(path, os.R_OK), "write": os.access(path, os.W_OK)}
 
 
-def collect_places(clock: Clock) -> List[Dict[str, Any]]:
+def collect_places(clock: Clock, folder: str) -> List[Dict[str, Any]]:
     """df of the run directory, home, temporary and scratch folders.
 
     In a child with a time limit each: a dead file server hangs whoever asks for its files.
     """
-    places = [("run directory", os.getcwd()), ("/tmp", "/tmp"), ("/dev/shm", "/dev/shm")]
+    places = [("run directory", folder), ("/tmp", "/tmp"), ("/dev/shm", "/dev/shm")]
     named = [(name, path) for name, path in sorted(os.environ.items()) if PLACES.match(name)]
     places[1:1] = [(name, path) for name, path in named if os.path.isabs(path)]
     found = []  # type: List[Dict[str, Any]]
@@ -250,9 +253,9 @@ def file_clock() -> Dict[str, Any]:
 
 def measure(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
     """nodebench.c, compiled and run here; each run's record beside how it was compiled."""
-    source = (request.get("sources") or {}).get("nodebench.c")
-    if not source:
-        return {"problem": "the request has no nodebench.c"}
+    source = read_text(os.path.join(os.path.dirname(os.path.abspath(__file__)), "nodebench.c"))
+    if not isinstance(source, str):
+        return {"problem": "no nodebench.c beside collect_node.py"}
     try:
         # In the run directory: /tmp may be mounted noexec.
         with tempfile.TemporaryDirectory(prefix=".measure-", dir=os.getcwd()) as folder:
@@ -312,7 +315,7 @@ def usable_cpus(facts: Dict[str, Any]) -> List[int]:
         period = str((facts.get("files") or {}).get(path.replace("quota_us", "period_us"))).strip()
         if path.endswith("/cpu.cfs_quota_us") and words[:1] != ["-1"] and period.isdigit():
             quotas.append(int(words[0]) / float(period))
-    return cpus[: max(1, int(min([len(cpus)] + quotas)))]
+    return cpus[: max(1, int(min([len(cpus), *quotas])))]
 
 
 def array_bytes(facts: Dict[str, Any], cpus: int) -> Tuple[int, int]:

@@ -27,9 +27,12 @@ _FILES = (
     ("/run/.containerenv", "podman"),
     ("/.dockerenv", "docker"),
 )
+# What systemd-detect-virt(1) calls virtual machines; its other words are containers.
 _MACHINES = frozenset(
-    "kvm qemu bochs xen uml vmware oracle microsoft zvm parallels bhyve qnx acrn powervm apple "
-    "google amazon sre".split()
+    [
+        *("kvm", "qemu", "bochs", "xen", "uml", "vmware", "oracle", "microsoft", "zvm", "bhyve"),
+        *("parallels", "qnx", "acrn", "powervm", "apple", "google", "amazon", "sre"),
+    ]
 )
 _VENDORS = (
     (re.compile(r"Amazon EC2"), "Amazon EC2"),

@@ -120,6 +120,6 @@ def fast_interfaces(files: Mapping[str, str], least_mbit_s: int = 10000) -> dict
 def _kind(device: str, link_layer: str) -> str:
     if device.startswith(("hfi1", "opa")):
         return "Omni-Path"
-    if device.startswith("efa") or device.startswith("rdmap"):
+    if device.startswith(("efa", "rdmap")):
         return "EFA"
     return "RoCE" if link_layer == "Ethernet" else link_layer or "unknown"

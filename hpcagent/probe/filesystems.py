@@ -9,13 +9,20 @@ from dataclasses import dataclass
 # File systems that are served to many nodes, and those that are one node's own. What is in neither
 # (a FUSE program, 9p, virtiofs: whatever is behind it) is not known.
 _SHARED = frozenset(
-    "nfs nfs3 nfs4 lustre gpfs beegfs beegfs_nodev fhgfs ceph fuse.ceph cifs smb3 smbfs panfs "
-    "wekafs pvfs2 orangefs afs openafs glusterfs fuse.glusterfs gfs2 ocfs2 cvfs snfs dvs "
-    "fuse.dfuse fuse.juicefs fuse.quobyte fuse.mfs fuse.moosefs fuse.sshfs quobyte vast".split()
+    [
+        *("nfs", "nfs3", "nfs4", "lustre", "gpfs", "beegfs", "beegfs_nodev", "fhgfs", "ceph"),
+        *("fuse.ceph", "cifs", "smb3", "smbfs", "panfs", "wekafs", "pvfs2", "orangefs", "afs"),
+        *("openafs", "glusterfs", "fuse.glusterfs", "gfs2", "ocfs2", "cvfs", "snfs", "dvs"),
+        *("fuse.dfuse", "fuse.juicefs", "fuse.quobyte", "fuse.mfs", "fuse.moosefs", "fuse.sshfs"),
+        "quobyte",
+    ]
 )
 _LOCAL = frozenset(
-    "ext2 ext3 ext4 xfs btrfs zfs tmpfs ramfs rootfs overlay aufs f2fs bcachefs jfs reiserfs vfat "
-    "exfat ntfs ntfs3 squashfs iso9660 erofs devtmpfs hugetlbfs".split()
+    [
+        *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "ramfs", "rootfs", "overlay"),
+        *("aufs", "f2fs", "bcachefs", "jfs", "reiserfs", "vfat", "exfat", "ntfs", "ntfs3"),
+        *("squashfs", "iso9660", "erofs", "devtmpfs", "hugetlbfs"),
+    ]
 )
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _DF = re.compile(r"(.+?)\s+(\S+)\s+([0-9]{1,18})\s+([0-9]{1,18})\s+(-?[0-9]{1,18})\s+\S+\s+(/.*)")

@@ -94,11 +94,11 @@ def gpus_from_pci(files: Mapping[str, str]) -> tuple[Gpu, ...]:
         found = _PCI.fullmatch(path)
         if found:
             devices.setdefault(found.group(1), {})[found.group(2)] = text.strip()
-    gpus = []
+    gpus: list[Gpu] = []
     for bus, entry in devices.items():
         kind, vendor = entry.get("class", ""), entry.get("vendor", "")
         nvidia = vendor == "0x10de" and kind.startswith("0x0300")
-        if kind.startswith(_COMPUTE) and vendor in _VENDORS or nvidia:
+        if (kind.startswith(_COMPUTE) and vendor in _VENDORS) or nvidia:
             model = f"PCI device {vendor.removeprefix('0x')}:{entry.get('device', '?')[2:]}"
             gpus.append(Gpu(len(gpus), _VENDORS[vendor], model, None, bus))
     return tuple(gpus)

@@ -53,7 +53,7 @@ def parse_lstopo(text: str) -> Topology | None:
     root = _document(text)
     if root is None or root.tag != "topology":
         return None
-    objects = [item for item in root.iter("object")]
+    objects = list(root.iter("object"))
     infos = {info.get("name"): info.get("value") for info in root.iter("info")}
     units = [item for item in objects if item.get("type") == "PU"]
     cpus = sorted({number for unit in units if (number := _index(unit)) is not None})
