@@ -27,7 +27,14 @@ NVIDIA += ",pcie.link.gen.max,pcie.link.width.max,mig.mode.current,ecc.mode.curr
 NVIDIA_FEWER = "index,name,uuid,pci.bus_id,memory.total,driver_version"
 ROCM = ["--showproductname", "--showmeminfo", "vram", "--showdriverversion", "--showbus"]
 COMMANDS = [
-    ("lstopo", [["lstopo-no-graphics", "--of", "xml"], ["lstopo", "--of", "xml"]]),
+    (  # The whole node, not only the job's cpuset: the option of hwloc 2, then that of hwloc 1.
+        "lstopo",
+        [
+            ["lstopo-no-graphics", "--of", "xml", "--disallowed"],
+            ["lstopo-no-graphics", "--of", "xml", "--whole-system"],
+            ["lstopo", "--of", "xml", "--whole-system"],
+        ],
+    ),
     ("likwid_topology", [["likwid-topology", "-O"]]),
     ("likwid_perfctr", [["likwid-perfctr", "-c", "{cpu}", "-g", "FLOPS_DP", "true"]]),
     ("lscpu_caches", [["lscpu", "-p"]]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hpcagent.probe.node import Absent, Fact, Value
 from hpcagent.probe.rawfacts import RawFacts
@@ -22,6 +23,26 @@ class Look:
         """The text of a file of the part `node`, without blanks around it; None: none."""
         text = self.node.text(path)
         return None if text is None else text.strip() or None
+
+    def record(self, command: str) -> Mapping[str, Any]:
+        """What became of a command, whether it succeeded or not."""
+        return RawFacts(self.node.section("commands")).section(command)
+
+    def why(self, command: str) -> str:
+        """Why a command told nothing, under its real name."""
+        name = _NAMES.get(command, command.replace("_", "-"))
+        if self.node.stdout(command) is not None:
+            return f"{name} listed none"
+        return self.node.why_no_stdout(command).replace(command, name, 1)
+
+
+_NAMES = {
+    "gcc_native": "gcc",
+    "fi_info": "fi_info",
+    "ibv_devinfo": "ibv_devinfo",
+    "srun_mpi": "srun --mpi=list",
+    "slurm_config": "scontrol show config",
+}
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ class NativeTarget:
     @property
     def chosen(self) -> str:
         """The option that a user would write: "-march=znver3"."""
-        if self.march and self.march != "native":
-            return f"-march={self.march}"
-        return f"-mcpu={self.mcpu}" if self.mcpu and self.mcpu != "native" else ""
+        if self.mcpu and self.mcpu != "native":  # on AArch64 it implies -march, not the other way
+            return f"-mcpu={self.mcpu}"
+        return f"-march={self.march}" if self.march and self.march != "native" else ""
 
 
 def parse_target_help(text: str) -> NativeTarget | None:

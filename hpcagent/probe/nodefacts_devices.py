@@ -26,19 +26,13 @@ def gpu_facts(look: Look) -> Iterator[Fact | Absent]:
         found = parse(look.node.stdout(command) or "")
         if found:
             yield this.fact("gpus", found, (name, STATED))
-        reasons.append(_why_none(look, command, name))
+        reasons.append(look.why(command))
     found = gpus.gpus_from_pci(look.node.texts(r"/sys/bus/pci/devices/.*"))
     yield this.fact("gpus", found or "none", ("/sys/bus/pci", DERIVED), note="; ".join(reasons))
     environment = look.node.section("environment")
     told = [f"{name}={environment[name]}" for name in _VISIBLE if name in environment]
     if told:
         yield this.fact("visible_gpus", " ".join(told), ("environment", STATED))
-
-
-def _why_none(look: Look, command: str, name: str) -> str:
-    if look.node.stdout(command) is not None:
-        return f"{name} listed none"
-    return look.node.why_no_stdout(command).replace(command, name, 1)
 
 
 def fabric_facts(look: Look) -> Iterator[Fact | Absent]:
@@ -49,11 +43,11 @@ def fabric_facts(look: Look) -> Iterator[Fact | Absent]:
     if not ports:
         ports = fabric.parse_ibv_devinfo(look.node.stdout("ibv_devinfo") or "")
         source = "ibv_devinfo" if ports else source
-    note = "" if ports else _why_none(look, "ibv_devinfo", "ibv_devinfo")
+    note = "" if ports else look.why("ibv_devinfo")
     yield this.fact("ports", ports or "none", (source, STATED), note=note)
     providers = fabric.parse_fi_info(look.node.stdout("fi_info") or "")
     told = tuple(f"{x.name} ({', '.join(x.domains)})" for x in providers)
-    why = _why_none(look, "fi_info", "fi_info")
+    why = look.why("fi_info")
     yield this.fact("libfabric", told, ("fi_info", STATED), why)
     speeds = fabric.fast_interfaces(look.node.texts(r"/sys/class/net/.*"))
     lines = tuple(f"{name}: {speed / 1000:g} Gbit/s" for name, speed in speeds.items())
@@ -109,12 +103,12 @@ def launcher_facts(look: Look) -> Iterator[Fact | Absent]:
     paths = look.node.section("launchers")
     found = tuple(str(path) for _, path in sorted(paths.items()) if isinstance(path, str))
     yield this.fact("launchers", found, ("PATH", STATED), "none of the known ones is in PATH")
-    record = RawFacts(look.node.section("commands")).section("srun_mpi")
+    record = look.record("srun_mpi")
     out, err = (str(record.get(name) or "") for name in ("stdout", "stderr"))
     listed = launchers.parse_mpi_list(out, err)
-    why = _why_none(look, "srun_mpi", "srun --mpi=list")
+    why = look.why("srun_mpi")
     types = (*listed.types, *listed.versions) if listed else ()
     yield this.fact("srun_mpi", types, ("srun --mpi=list", STATED), why)
     default = launchers.parse_mpi_default(look.node.stdout("slurm_config") or "")
-    why = _why_none(look, "slurm_config", "scontrol show config")
+    why = look.why("slurm_config")
     yield this.fact("srun_mpi_default", default, ("scontrol show config", STATED), why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hpcagent.probe import frequency, hugepages, numa, procfs
 from hpcagent.probe.likwid import LikwidTopology, parse_likwid_topology
@@ -55,9 +56,11 @@ def _not_it(other: NotIt) -> str:
 def _compiler_view(look: Look, this: Subject) -> Iterator[Fact | Absent]:
     target = parse_target_help(look.node.stdout("gcc_native") or "")
     option = target.chosen if target else None
-    why = look.node.why_no_stdout("gcc_native") if target is None else "gcc resolved no option"
+    why = look.why("gcc_native") if target is None else "gcc resolved no option"
     tuned = f"tuned for {target.mtune}" if target and target.mtune not in ("", "native") else ""
-    yield this.fact("compiler_native", option, ("gcc -march=native", STATED), why, note=tuned)
+    argv = look.record("gcc_native").get("argv")
+    flag = argv[1] if isinstance(argv, list) and len(argv) > 1 else "-march=native"
+    yield this.fact("compiler_native", option, (f"gcc {flag}", STATED), why, note=tuned)
 
 
 def _clocks(look: Look, this: Subject) -> Iterator[Fact | Absent]:
@@ -109,7 +112,14 @@ def topology(look: Look) -> Iterator[Fact | Absent]:
 def numa_nodes(look: Look) -> tuple[NumaNode, ...]:
     """From sysfs: distances are in the part `node`, CPUs and memory also in the rest."""
     files = {**look.base.texts(_NODES), **look.node.texts(_NODES)}
-    return numa.nodes_from_sysfs(files)
+    nodes = numa.nodes_from_sysfs(files)
+    if any(node.cpus for node in nodes):
+        return nodes
+    places = {cpu.id: cpu.numa_node for cpu in look.machine.cpus}  # lscpu knows as well
+    return tuple(
+        replace(node, cpus=tuple(cpu for cpu, place in places.items() if place == node.id))
+        for node in nodes
+    )
 
 
 def _cores(machine: Machine) -> int:
@@ -150,40 +160,37 @@ def _caches(machine: Machine, hwloc: Topology | None, this: Subject) -> Fact | A
         CacheLevel(x.level, x.kind, x.instances, x.size_bytes, max(1, count // x.instances))
         for x in machine.caches
     )
-    return this.fact("caches", levels, ("lscpu, sysfs", STATED), machine.missing.get("caches", ""))
+    return this.fact("caches", levels, ("lscpu, sysfs", DERIVED), machine.missing.get("caches", ""))
 
 
 def _agreement(
     look: Look, hwloc: Topology | None, likwid: LikwidTopology | None, this: Subject
 ) -> Iterator[Fact | Absent]:
-    """(sockets, cores, CPUs) as each tool counts them; only tools that see the same CPUs count."""
+    """(sockets, cores, CPUs) as each tool counts them."""
     machine = look.machine
     counts = {"lscpu": (machine.sockets, _cores(machine), len(machine.cpus))}
     if hwloc is None:
-        yield this.absent("lstopo", _why(look, "lstopo"))
+        yield this.absent("lstopo", look.why("lstopo"))
     else:
         counts["lstopo"] = (hwloc.packages, hwloc.cores, len(hwloc.cpus))
     if likwid is None:
-        yield this.absent("likwid_topology", _why(look, "likwid_topology"))
+        yield this.absent("likwid_topology", look.why("likwid_topology"))
     else:
         cores = likwid.sockets * likwid.cores_per_socket
         counts["likwid-topology"] = (likwid.sockets, cores, cores * likwid.threads_per_core)
     if len(counts) == 1:
         yield this.absent("agreement", "only lscpu told the topology")
     elif len(set(counts.values())) == 1:
-        yield this.fact("agreement", "yes", (", ".join(counts), DERIVED))
+        yield this.fact("agreement", f"yes: {', '.join(counts)}", _COUNTS)
     else:
         words = "; ".join(
             f"{name}: {sockets} sockets, {cores} cores, {cpus} CPUs"
             for name, (sockets, cores, cpus) in counts.items()
         )
-        yield this.fact("agreement", f"no: {words}", (", ".join(counts), DERIVED))
+        yield this.fact("agreement", f"no: {words}", _COUNTS)
 
 
-def _why(look: Look, command: str) -> str:
-    if look.node.stdout(command) is not None:
-        return f"{command} printed no topology"
-    return look.node.why_no_stdout(command)
+_COUNTS = ("counts compared", DERIVED)
 
 
 def memory(look: Look) -> Iterator[Fact | Absent]:

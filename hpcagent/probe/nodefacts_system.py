@@ -43,7 +43,7 @@ def performance(look: Look) -> Iterator[Fact | Absent]:
         rate = None if bound is None else bound * 1e9 * cores
         clock = f"{clock_bound_mhz(look.machine) / 1000:.3g} GHz"
         clock = clock if look.machine.max_mhz else f"an assumed {clock}"
-        note = f"{cores} cores of the widest kind with these flags, at {clock}"
+        note = f"{cores} cores, the widest units with these flags, {clock}"
         origin = ("peak.yaml, clock", DERIVED if look.machine.max_mhz else ASSUMED)
         why = "no bound is known for this architecture"
         yield this.fact(f"bound_{precision}", rate, origin, why, "FLOP/s", note)
@@ -154,14 +154,17 @@ def _surroundings(look: Look, this: Subject) -> Iterator[Fact | Absent]:
     exists, environment = look.node.section("exists"), look.node.section("environment")
     inside = container.container(exists, files, environment)
     if inside is None:
-        origin = ("environment, cgroups, marker files", ASSUMED)
+        origin = ("marker files, cgroups", ASSUMED)
         yield this.fact("container", "none", origin, note="no hint of one")
     else:
         yield this.fact("container", inside.kind, (inside.hint, DERIVED))
     lscpu = field(parse_lscpu(look.base.stdout("lscpu") or ""), "Hypervisor vendor")
-    detected = look.node.stdout("virtualisation") or ""
+    # It ends with 1 where it says "none".
+    detected = str(look.record("virtualisation").get("stdout") or "").strip()
     machine = container.hypervisor(lscpu, detected, files, frozenset(look.machine.features))
-    if machine is None:
+    if machine is None and detected == "none":
+        yield this.fact("hypervisor", "none", ("systemd-detect-virt", STATED))
+    elif machine is None:
         yield this.fact("hypervisor", "none", ("lscpu, DMI, flags", ASSUMED), note="no hint of one")
     else:
         yield this.fact("hypervisor", machine.kind, (machine.hint, STATED))
@@ -176,7 +179,7 @@ def _synchronised(look: Look, this: Subject) -> Fact | Absent:
     told = clocks.parse_timedatectl(look.node.stdout("timedatectl") or "")
     if told is not None:
         return this.fact("clock_synchronised", "yes" if told else "no", ("timedatectl", STATED))
-    reasons = [look.node.why_no_stdout(command) for command in ("chronyc", "timedatectl")]
+    reasons = [look.why(command) for command in ("chronyc", "timedatectl")]
     return this.absent("clock_synchronised", "; ".join(reasons))
 
 
@@ -209,10 +212,10 @@ def _root(look: Look) -> bool:
 
 def _perfctr(look: Look, this: Subject) -> Fact | Absent:
     """Tried: counting FLOP on one CPU."""
-    record = RawFacts(look.node.section("commands")).section("likwid_perfctr")
+    record = look.record("likwid_perfctr")
     out, err = (str(record.get(name) or "") for name in ("stdout", "stderr"))
     if record.get("exit") is None:
-        return this.absent("likwid_perfctr", look.node.why_no_stdout("likwid_perfctr"))
+        return this.absent("likwid_perfctr", look.why("likwid_perfctr"))
     origin = ("likwid-perfctr -g FLOPS_DP", MEASURED)
     if record.get("exit") == 0 and perfaccess.counted(out):
         return this.fact("likwid_perfctr", "usable", origin)

@@ -32,12 +32,12 @@ _LABELS = {
     "memory_limit": "limit",
     "transparent_huge_pages": "transparent huge pages",
     "huge_page_pools": "huge page pools",
-    "bound_double": "bound, double",
-    "bound_single": "bound, single",
+    "bound_double": "bound (double)",
+    "bound_single": "bound (single)",
     "memory_bandwidth": "memory bandwidth",
-    "peak_double_core": "peak of a core, double",
-    "peak_double": "peak, double",
-    "peak_single": "peak, single",
+    "peak_double_core": "peak (double, a core)",
+    "peak_double": "peak (double)",
+    "peak_single": "peak (single)",
     "cpus_allowed": "CPUs allowed",
     "cpu_quota": "CPU quota",
     "limit_as": "address space",
@@ -53,7 +53,7 @@ _LABELS = {
     "srun_mpi": "srun --mpi",
     "srun_mpi_default": "srun's default",
 }
-_RATES = {"B/s": "GB/s", "FLOP/s": "GFLOP/s"}
+_RATES = ("B/s", "FLOP/s")
 _MOST = 16
 
 
@@ -67,6 +67,8 @@ def lines_of(fact: Fact) -> tuple[str, ...]:
     if not isinstance(value, tuple):
         return (_scalar(value, fact.unit),)
     words = _each(value)
+    if fact.name == "srun_mpi":
+        return (", ".join(words),)
     if fact.name == "siblings" and len(words) > 4:
         return ("; ".join(words[:3]) + f"; ... {words[-1]}",)
     if len(words) > _MOST:
@@ -87,9 +89,14 @@ def _scalar(value: str | int | float | bool, unit: str) -> str:
     if unit == "B":
         return wording.size(int(value))
     if unit in _RATES:
-        return f"{value / 1e9:.4g} {_RATES[unit]}"
+        return _rate(float(value), unit)
     number = f"{value:g}" if isinstance(value, float) else str(value)
     return f"{number} {unit}".rstrip()
+
+
+def _rate(value: float, unit: str) -> str:
+    """In G or T (powers of ten), four digits."""
+    return f"{value / 1e12:.4g} T{unit}" if value >= 1e13 else f"{value / 1e9:.4g} G{unit}"
 
 
 def _each(values: Sequence[str] | Sequence[Noun]) -> tuple[str, ...]:
