@@ -80,12 +80,10 @@ def why_not(processor: Processor, name: str) -> tuple[NotIt, ...]:
     found = TARGETS.get(name)
     if found is None:
         return ()
-    vendor = _vendor_name(processor)
-    next_ones = [
-        target
-        for target in TARGETS.values()
-        if found in target.parents and target.vendor in (vendor, "generic")
-    ]
+    vendors = (_vendor_name(processor), "generic")
+    power = processor.architecture.startswith("ppc")  # where the kernel names no vendor
+    above = [target for target in TARGETS.values() if found in target.parents]
+    next_ones = [target for target in above if power or target.vendor in vendors]
     reasons = [_lacking(target, processor) for target in next_ones]
     return tuple(sorted(reasons, key=lambda item: (len(item.lacks), item.name)))
 

@@ -52,7 +52,10 @@ class FabricPort:
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Where a role's folder lies; `shared` None where the type does not tell."""
+    """Where a role's folder lies; `shared` None where the type does not tell.
+
+    `quota_bytes` None: no quota is known.
+    """
 
     role: str
     path: str
@@ -62,7 +65,8 @@ class FileSystem:
     size_bytes: int | None
     free_bytes: int | None
     read_only: bool = False
-    quota: str = ""
+    quota_bytes: int | None = None
+    quota_used_bytes: int | None = None
 
 
 @dataclass(frozen=True)

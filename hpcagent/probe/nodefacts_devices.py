@@ -8,6 +8,7 @@ from typing import Any
 from hpcagent.probe import fabric, filesystems, gpus, launchers
 from hpcagent.probe.look import Look, Subject
 from hpcagent.probe.node import DERIVED, STATED, Absent, Fact, FileSystem
+from hpcagent.probe.quotas import Quota, parse_quotas
 from hpcagent.probe.rawfacts import RawFacts
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
@@ -59,10 +60,11 @@ def filesystem_facts(look: Look) -> Iterator[Fact | Absent]:
     """Where the run directory, home, temporary and scratch folders lie."""
     this = Subject("File systems")
     mounts = filesystems.parse_mountinfo(look.node.text("/proc/self/mountinfo") or "")
+    quotas = parse_quotas(look.node.stdout("quota") or "")
     found = []
     for place in look.node.records("places"):
         role, path = (str(place.get(name) or "?") for name in ("role", "path"))
-        known = _file_system(place, role, path, mounts)
+        known = _file_system(place, role, path, mounts, quotas)
         if known is None:
             yield this.absent(f"file system of {role}", f"{path}: {_why_no_df(place)}")
         else:
@@ -72,7 +74,11 @@ def filesystem_facts(look: Look) -> Iterator[Fact | Absent]:
 
 
 def _file_system(
-    place: Mapping[str, Any], role: str, path: str, mounts: tuple[filesystems.Mount, ...]
+    place: Mapping[str, Any],
+    role: str,
+    path: str,
+    mounts: tuple[filesystems.Mount, ...],
+    quotas: tuple[Quota, ...],
 ) -> FileSystem | None:
     commands = RawFacts({"commands": place})
     space = filesystems.parse_df(commands.stdout("df") or "")
@@ -80,6 +86,10 @@ def _file_system(
         return None
     mount = next((x for x in reversed(mounts) if x.point == space.mount), None)
     kind = mount.kind if mount else space.kind
+    lustre = parse_quotas(commands.stdout("quota") or "")
+    quota = next(
+        (x for x in (*lustre, *quotas) if x.source in (space.source, space.mount, path)), None
+    )
     return FileSystem(
         role,
         path,
@@ -89,7 +99,8 @@ def _file_system(
         space.size_bytes,
         space.free_bytes,
         mount is not None and "ro" in mount.options,
-        (commands.stdout("quota") or "").strip(),
+        quota.limit_bytes if quota else None,
+        quota.used_bytes if quota and quota.limit_bytes else None,
     )
 
 

@@ -145,6 +145,9 @@ def _file_system(place: FileSystem) -> str:
     words = f"{place.role}: {place.path}{mount} ({place.kind}, {kinds[place.shared]})"
     if place.free_bytes is not None:
         words += f", {wording.size(place.free_bytes)} free of {wording.size(place.size_bytes)}"
+    if place.quota_bytes is not None and place.quota_used_bytes is not None:
+        used = wording.size(place.quota_used_bytes)
+        words += f", quota {used} of {wording.size(place.quota_bytes)} used"
     return words + (", read only" if place.read_only else "")
 
 
