@@ -34,7 +34,7 @@ from hpcagent.probe.node import (
     NumaNode,
     node_facts,
 )
-from hpcagent.probe.nodefacts import node_files, parse_node
+from hpcagent.probe.nodefacts import parse_node
 from hpcagent.report.probe_text import (
     ProbeSection,
     Row,
@@ -233,10 +233,9 @@ def test_why_not_on_power_and_on_an_unknown_arm_part() -> None:
 
 def collected(folder: Path, request: dict[str, Any], path: str | None = None) -> dict[str, Any]:
     """The facts that copies of the collector, started as in a job, leave in a folder."""
-    for source in (collect.__file__, collect_node.__file__):
-        shutil.copy(source, folder)
-    for name, text in node_files(request["parts"], bool(request.get("measure"))).items():
-        (folder / name).write_text(text)
+    home = Path(collect.__file__).parent
+    for name in ("collect.py", "collect_node.py", *collect_node.BESIDE):
+        shutil.copy(home / name, folder)
     (folder / "request.json").write_text(json.dumps({"schema": 1, "timeout_s": 20, **request}))
     environment = {**os.environ, "TMPDIR": str(folder), "MYSCRATCH": str(folder / "no such")}
     done = subprocess.run(
@@ -256,7 +255,8 @@ def test_this_machine(tmp_path: Path) -> None:
     raw = collected(tmp_path, {"parts": ["node"]})
     node = parse_node(raw)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("collect.py", "collect_node.py", "request.json", "facts.json", "done.json")
+        *("collect.py", "collect_node.py", "nodebench.c"),
+        *("request.json", "facts.json", "done.json"),
     }
     assert node.value("kernel") == os.uname().release
     places = node.value("file_systems")

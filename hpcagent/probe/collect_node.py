@@ -16,6 +16,8 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+BESIDE = ("nodebench.c",)
+
 Run = Callable[..., Dict[str, Any]]
 
 MAX_BYTES = 1000000

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from hpcagent.probe import nodefacts_devices as devices
@@ -29,11 +28,3 @@ def parse_node(facts: Mapping[str, Any]) -> NodeFacts:
         return node_facts(Absent(section, section.lower(), why) for section in SECTIONS)
     look = Look(RawFacts(facts), node, parse_machine(facts))
     return node_facts(item for maker in _MAKERS for item in maker(look))
-
-
-def node_files(parts: Sequence[str], measure: bool) -> dict[str, str]:
-    """Files, beside the parts' own, that must lie beside collect.py: name -> text."""
-    if "node" not in parts or not measure:
-        return {}
-    name = "nodebench.c"
-    return {name: Path(__file__).with_name(name).read_text(encoding="utf-8")}
