@@ -21,6 +21,7 @@ from hpcagent.probe import (
     launchers,
     likwid,
     limits,
+    lscpu,
     lstopo,
     measured,
     native,
@@ -519,7 +520,11 @@ def test_the_triad_counts_three_arrays() -> None:
         (record(wrong=2, array_bytes=8, best_s=1.0), "2 of 4 threads gave a wrong answer"),
         (record(kernel="double", flops="much"), "its answer could not be read"),
         (record(array_bytes=8, best_s=0.0), "its answer could not be read"),
-        ({"exit": -14, "problem": "killed by SIGALRM"}, "killed by SIGALRM"),
+        ({"exit": -4, "problem": "killed by SIGILL"}, "killed by SIGILL"),
+        (
+            {"exit": -14, "problem": "killed by SIGALRM"},
+            "it did not end within its time limit: the CPUs are busy, or memory is very slow",
+        ),
         ({"exit": 1, "problem": "", "stdout": ""}, "it ended with exit code 1"),
         ({"exit": 0, "problem": "", "stdout": "{"}, "its answer could not be read"),
         (None, "it was not run"),
@@ -546,6 +551,8 @@ ODD = st.text() | st.text(
 
 @given(ODD, ODD)
 def test_no_text_upsets_a_parser(text: str, other: str) -> None:
+    lscpu.parse_cache_table(text)
+    lscpu.parse_cache_table(f"# CPU,,L1d,L3\n{text}")
     lstopo.parse_lstopo(text)
     lstopo.parse_lstopo(f"<topology>{text}</topology>")
     lstopo.parse_cpuset(text)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_probe_collect import facts_in
 from test_probe_machine import FIXTURES, facts_of
@@ -147,6 +147,12 @@ def test_numa_nodes_with_distances_and_gaps() -> None:
     assert ids[-1] == 255
 
 
+def test_caches_are_counted_by_lscpu_s_table_where_lstopo_is_missing() -> None:
+    caches = node_of(EPYC).value("caches")
+    assert isinstance(caches, tuple)
+    assert CacheLevel(3, "unified", 32, 16 << 20, 8) in caches
+
+
 def test_a_broken_driver_leaves_the_gpu_visible_and_says_so() -> None:
     fact = node_of(POWER).get("gpus")
     assert fact is not None
@@ -193,6 +199,7 @@ VALUES = st.recursive(
 PARTS = ("commands", "files", "devices", "exists", "environment", "launchers")
 
 
+@settings(max_examples=40)
 @given(
     st.dictionaries(st.sampled_from([*PARTS, "places", "clock", "measured", "user"]), VALUES),
     st.sampled_from(["commands", "files", "limits", "affinity", "uname"]),

@@ -16,8 +16,8 @@ _UNDISTURBED = 0.9
 class Rate:
     """bytes/s (triad) or FLOP/s of all threads together; `busy` is the share of CPU time they had.
 
-    `array_bytes` is the size of one of the triad's arrays, `vector_bytes` the width of the vectors
-    used.
+    `unbound` threads could not be bound to their CPU. `array_bytes` is the size of one of the
+    triad's arrays, `vector_bytes` the width of the vectors used.
     """
 
     kernel: str
@@ -26,6 +26,7 @@ class Rate:
     busy: float
     array_bytes: int = 0
     vector_bytes: int = 0
+    unbound: int = 0
 
     @property
     def disturbed(self) -> bool:
@@ -40,6 +41,8 @@ def parse_rate(record: Any) -> Rate | str:
     """
     if not isinstance(record, Mapping):
         return "it was not run"
+    if record.get("problem") == "killed by SIGALRM":
+        return "it did not end within its time limit: the CPUs are busy, or memory is very slow"
     if record.get("problem") or record.get("exit") != 0:
         return str(record.get("problem") or f"it ended with exit code {record.get('exit')}")
     line = _object(record.get("stdout"))
@@ -54,7 +57,8 @@ def parse_rate(record: Any) -> Rate | str:
     if not rate or not math.isfinite(rate):
         return "its answer could not be read"
     busy = _positive(line.get("busy"))
-    return Rate(kernel, rate, threads, busy, int(size), int(_positive(line.get("vector_bytes"))))
+    width, unbound = (int(_positive(line.get(x))) for x in ("vector_bytes", "unbound"))
+    return Rate(kernel, rate, threads, busy, int(size), width, min(unbound, threads))
 
 
 def _object(text: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hpcagent.probe import frequency, hugepages, numa, procfs
 from hpcagent.probe.likwid import LikwidTopology, parse_likwid_topology
 from hpcagent.probe.look import Look, Subject
+from hpcagent.probe.lscpu import parse_cache_table
 from hpcagent.probe.lstopo import Topology, parse_lstopo
 from hpcagent.probe.machine import processor_of
 from hpcagent.probe.microarch import NotIt, why_not
@@ -100,7 +101,7 @@ def topology(look: Look) -> Iterator[Fact | Absent]:
     yield this.fact("smt", control, (f"{_CPU}/smt/control", STATED), why)
     yield from _siblings(machine, this)
     yield from _core_kinds(look, hwloc, this)
-    yield _caches(machine, hwloc, this)
+    yield _caches(look, hwloc, this)
     nodes = numa_nodes(look)
     source = "/sys/devices/system/node" if nodes else "numactl --hardware"
     nodes = nodes or numa.parse_numactl(look.base.stdout("numactl") or "")
@@ -152,15 +153,19 @@ def _core_kinds(look: Look, hwloc: Topology | None, this: Subject) -> Iterator[F
 _X86 = {"core": "performance", "atom": "efficiency"}
 
 
-def _caches(machine: Machine, hwloc: Topology | None, this: Subject) -> Fact | Absent:
+def _caches(look: Look, hwloc: Topology | None, this: Subject) -> Fact | Absent:
     if hwloc is not None and hwloc.caches:
         return this.fact("caches", hwloc.caches, ("lstopo", STATED))
-    count = len(machine.cpus)
-    levels = tuple(
-        CacheLevel(x.level, x.kind, x.instances, x.size_bytes, max(1, count // x.instances))
-        for x in machine.caches
+    machine, counted = look.machine, parse_cache_table(look.node.stdout("lscpu_caches") or "")
+    levels = []
+    for cache in machine.caches:
+        name = f"L{cache.level}{cache.kind[0] if cache.kind in ('data', 'instruction') else ''}"
+        instances = counted.get(name, cache.instances)
+        shared = max(1, len(machine.cpus) // instances)
+        levels.append(CacheLevel(cache.level, cache.kind, instances, cache.size_bytes, shared))
+    return this.fact(
+        "caches", tuple(levels), ("lscpu, sysfs", DERIVED), machine.missing.get("caches", "")
     )
-    return this.fact("caches", levels, ("lscpu, sysfs", DERIVED), machine.missing.get("caches", ""))
 
 
 def _agreement(

@@ -99,9 +99,10 @@ def _peak(
 
 
 def _busy(rate: Rate) -> str:
+    loose = f"; {rate.unbound} could not be bound to their CPUs" if rate.unbound else ""
     if not rate.disturbed:
-        return ""
-    return f"; something else ran: the threads got {100 * rate.busy:.0f} % of their CPUs"
+        return loose
+    return loose + f"; something else ran: the threads got {100 * rate.busy:.0f} % of their CPUs"
 
 
 def limits(look: Look) -> Iterator[Fact | Absent]:

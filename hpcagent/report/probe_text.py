@@ -61,12 +61,24 @@ def probe_page(
     """The page; `dim` and `bold` style text for a terminal that can (they must not change its
     width). Lines are at most `columns` and never more than 80 wide."""
     width = max(_NARROWEST, min(columns, _WIDEST))
-    lines = [*map(bold, wrapped(title, width))]
+    head = map(bold, wrapped(title, width))
+    return "\n".join([*head, *page_lines(sections, width, dim, bold)]) + "\n"
+
+
+def page_lines(
+    sections: Sequence[ProbeSection],
+    columns: int,
+    dim: Callable[[str], str] = plain,
+    bold: Callable[[str], str] = plain,
+) -> list[str]:
+    """The lines of sections, an empty one before each."""
+    width = max(_NARROWEST, min(columns, _WIDEST))
+    lines = []
     for section in sections:
         lines += ["", bold(section.title)]
         for row in section.rows:
             lines += _laid_out(row, width, dim)
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def probe_title(machine: Machine, collected_utc: str, now: datetime | None = None) -> str:
