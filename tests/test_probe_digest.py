@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcagent.probe.digest import facts_digest
+from hpcagent.probe.digest import facts_digest, with_earlier
+from hpcagent.probe.nodefacts import parse_node
 
 NODE = Path(__file__).parent / "fixtures" / "probe" / "node" / "recorded-debian12-kvm-docker.json"
 GPU = "index, name, memory.total [MiB], driver_version\n0, NVIDIA H100, 81559 MiB, 550.54\n"
@@ -96,6 +97,20 @@ def test_all_changes_differ_from_each_other() -> None:
     digests = [changed(change) for change in LASTING.values()]
     assert len(set(digests)) == len(digests)
     assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in digests)
+
+
+def test_rates_measured_earlier_on_such_a_node_are_shown_with_their_date() -> None:
+    earlier, fresh = facts(), facts()
+    earlier["parts"]["node"]["measured"]["t_utc"] = "2026-01-02T03:04:05Z"
+    del fresh["parts"]["node"]["measured"]
+    assert parse_node(fresh).value("peak_double") is None
+    fact = parse_node(with_earlier(fresh, earlier)).get("peak_double")
+    assert fact is not None
+    assert fact.note.endswith("measured 2026-01-02T03:04:05Z")
+    LASTING["kernel"](earlier)
+    assert with_earlier(fresh, earlier) is fresh
+    own = facts()
+    assert with_earlier(own, facts()) is own
 
 
 @given(

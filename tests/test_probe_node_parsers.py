@@ -84,6 +84,14 @@ def test_lstopo_of_smt8_and_of_two_memories_at_the_same_cores() -> None:
     assert hbm.nodes[0].cpus == hbm.nodes[1].cpus == (0, 1, 2)
 
 
+def test_lstopo_of_hybrid_cores() -> None:
+    found = lstopo.parse_lstopo(text_of("lstopo/written-hybrid-v2.xml"))
+    assert found is not None
+    assert found.kinds == ((2, 3, 4, 5), (0, 1))
+    assert (found.cores, len(found.cpus)) == (5, 6)
+    assert [(cache.level, cache.instances) for cache in found.caches] == [(2, 2), (3, 1)]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -120,6 +121,8 @@ def test_a_gpu_node_of_a_cluster() -> None:
     assert node.why_not("file system of SCRATCH") == "/gpfs/dead: df: timed out after 20 s"
     assert node.value("srun_mpi_default") == "pmix"
     assert node.value("container") == "none"
+    assert node.value("/dev/nvidiactl") == "read and write"
+    assert node.value("msr") == "no access"
     skew = node.value("clock_skew")
     assert skew == pytest.approx(7.495)
 
@@ -154,6 +157,7 @@ def test_caches_are_counted_by_lscpu_s_table_where_lstopo_is_missing() -> None:
 
 
 def test_a_broken_driver_leaves_the_gpu_visible_and_says_so() -> None:
+    assert node_of(POWER).value("server") == "8335-GTH"
     fact = node_of(POWER).get("gpus")
     assert fact is not None
     assert isinstance(fact.value, tuple)
@@ -166,6 +170,9 @@ def test_hybrid_cores_and_a_forbidden_turbo() -> None:
     assert node.value("core_kinds") == ("performance: 0-15", "efficiency: 16-23")
     assert node.value("turbo") == "off"
     assert node.value("base_clock") == 3200.0
+    governor = node.get("governor")
+    assert governor is not None
+    assert governor.note == "energy preference balance_performance"
 
 
 def test_a_container_in_the_cloud_on_aarch64() -> None:
@@ -256,6 +263,17 @@ def collected(folder: Path, request: dict[str, Any], path: str | None = None) ->
     )
     assert (done.returncode, done.stderr) == (0, "")
     return facts_in(folder)
+
+
+def test_the_part_is_python_3_6_and_standard_library_only() -> None:
+    tree = ast.parse(Path(collect_node.__file__).read_text(), feature_version=(3, 6))
+    names = [
+        alias.name if isinstance(node, ast.Import) else node.module or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 
 def test_this_machine(tmp_path: Path) -> None:

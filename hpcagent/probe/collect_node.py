@@ -61,12 +61,13 @@ COMMANDS = [
 CPU = "/sys/devices/system/cpu/"
 FILES = [
     *("/etc/os-release", "/proc/self/mountinfo", "/proc/self/cgroup", "/proc/1/cgroup"),
-    *("/proc/1/comm", "/proc/1/environ", "/proc/device-tree/model", "/proc/meminfo"),
+    *("/proc/1/environ", "/proc/device-tree/model", "/proc/meminfo", "/proc/loadavg"),
     *("/proc/sys/kernel/perf_event_paranoid", "/proc/sys/kernel/numa_balancing"),
-    *("/proc/sys/kernel/nmi_watchdog", "/proc/sys/vm/overcommit_memory"),
-    *("/proc/sys/vm/zone_reclaim_mode", "/proc/loadavg", "/proc/driver/nvidia/version"),
+    "/proc/sys/vm/overcommit_memory",
     *("/run/.containerenv", "/run/systemd/container", "/sys/hypervisor/type"),
     *("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/product_name"),
+    CPU + "offline",
+    CPU + "isolated",
     CPU + "smt/active",
     CPU + "smt/control",
     CPU + "cpufreq/boost",
@@ -97,7 +98,7 @@ PCI = ["vendor", "device", "class", "numa_node", "max_link_speed", "max_link_wid
 PCI_CLASS = re.compile(r"0x(03|12|0207|0208)")
 DEVICES = [
     *("/dev/cpu/{cpu}/msr", "/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128"),
-    *("/dev/infiniband/uverbs0", "/dev/hfi1_0", "/dev/cxi0", "/dev/shm"),
+    *("/dev/infiniband/uverbs0", "/dev/hfi1_0", "/dev/cxi0"),
 ]
 MARKS = ["/.dockerenv", "/run/.containerenv", "/.singularity.d", "/run/systemd/container"]
 LAUNCHERS = ["srun", "mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun", "prun", "aprun"]
@@ -170,7 +171,7 @@ def first_of(clock: Clock, choices: List[List[str]], cpu: str) -> Dict[str, Any]
     record = {}  # type: Dict[str, Any]
     for argv in choices:
         tried = clock.run([word.replace("{cpu}", cpu) for word in argv])
-        if tried["exit"] == 0:
+        if tried["exit"] == 0 or tried["problem"].startswith("timed out"):
             return tried
         if not record or tried["problem"] != "not found":
             record = tried
@@ -290,8 +291,9 @@ def measure_in(folder: str, request: Dict[str, Any], run: Run) -> Dict[str, Any]
         "float_all": ["float", str(FLOPS_S), limit, *cpus],
     }
     records = {name: run([program, *argv], LIMIT_S + 5.0) for name, argv in runs.items()}
-    load = read_text("/proc/loadavg")
-    return {"compile": compiled, "cache_bytes": cache, "cpus": cpus, "runs": records, "load": load}
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    known = {"t_utc": when, "cpus": cpus, "cache_bytes": cache, "load": read_text("/proc/loadavg")}
+    return dict(known, compile=compiled, runs=records)
 
 
 def compile_in(folder: str, facts: Dict[str, Any], run: Run) -> Tuple[str, List[Dict[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hpcagent.probe import fabric, gpus, numa, procfs
 from hpcagent.probe.container import parse_os_release
+from hpcagent.probe.look import part_of
 from hpcagent.probe.lscpu import parse_cpu_table
 from hpcagent.probe.rawfacts import RawFacts
 
@@ -34,10 +35,26 @@ def facts_digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def with_earlier(facts: Mapping[str, Any], earlier: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts with the rates that were measured earlier on a node of the same type.
+
+    Unchanged where they have measured ones of their own, or the earlier ones are of another type
+    of node. Measured rates carry their date (`t_utc`), which their facts then show.
+    """
+    node, before = (part_of(raw, "node").data for raw in (facts, earlier))
+    measured = before.get("measured")
+    if not node or node.get("measured") or not isinstance(measured, Mapping):
+        return facts
+    if facts_digest(facts) != facts_digest(earlier):
+        return facts
+    parts = RawFacts(facts).section("parts")
+    return {**facts, "parts": {**parts, "node": {**node, "measured": measured}}}
+
+
 def identity(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What the digest is of, as JSON values; facts.json of collect.py, with its part `node`."""
     base = RawFacts(facts)
-    node = RawFacts(RawFacts(base.section("parts")).section("node"))
+    node = part_of(facts, "node")
     uname = base.section("uname")
     return {
         "machine": [str(uname.get(name, "")) for name in ("machine", "release")],

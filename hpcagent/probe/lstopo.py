@@ -31,7 +31,7 @@ class TopologyNode:
 
 @dataclass(frozen=True)
 class Topology:
-    """`kinds` are the CPUs of each kind of a hybrid processor, the least efficient ones last."""
+    """`kinds` are the CPUs of each kind of a hybrid processor, in hwloc's order: slowest first."""
 
     version: str
     packages: int

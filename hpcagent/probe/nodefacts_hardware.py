@@ -70,20 +70,28 @@ def _clocks(look: Look, this: Subject) -> Iterator[Fact | Absent]:
     source, reason = ("cpufreq", STATED), f"no {_CPU}/cpufreq/policy*: the kernel sets no clocks"
     if look.machine.max_mhz is not None:
         origin = ("lscpu, cpufreq", STATED)
-        yield this.fact("max_clock", look.machine.max_mhz, origin, unit="MHz")
+        allowed = max((x.limit_mhz for x in policies if x.limit_mhz), default=None)
+        capped = allowed is not None and allowed < 0.99 * look.machine.max_mhz
+        note = f"limited to {allowed:g} MHz now" if capped else ""
+        yield this.fact("max_clock", look.machine.max_mhz, origin, unit="MHz", note=note)
     else:
         yield this.absent("max_clock", look.machine.missing.get("max_mhz", "not told"))
     base = max((x.base_mhz for x in policies if x.base_mhz), default=None)
     yield this.fact("base_clock", base, source, reason if not policies else "", unit="MHz")
     governors = dict.fromkeys(x.governor for x in policies if x.governor)
-    yield this.fact("governor", " + ".join(governors), source, reason if not policies else "")
+    wishes = ", ".join(dict.fromkeys(x.preference for x in policies if x.preference))
+    note = f"energy preference {wishes}" if wishes else ""
+    why = reason if not policies else ""
+    yield this.fact("governor", " + ".join(governors), source, why, note=note)
     drivers = dict.fromkeys(x.driver for x in policies if x.driver)
-    yield this.fact("frequency_driver", " + ".join(drivers), source, reason if not policies else "")
-    allowed = frequency.turbo(files)
-    if allowed is None:
+    modes = [look.line(f"{_CPU}/{name}/status") for name in ("intel_pstate", "amd_pstate")]
+    note = next((f"mode {mode}" for mode in modes if mode), "")
+    yield this.fact("frequency_driver", " + ".join(drivers), source, why, note=note)
+    turbo = frequency.turbo(files)
+    if turbo is None:
         yield this.absent("turbo", "neither intel_pstate/no_turbo nor cpufreq/boost is there")
     else:
-        yield this.fact("turbo", "on" if allowed[0] else "off", (allowed[1], STATED))
+        yield this.fact("turbo", "on" if turbo[0] else "off", (turbo[1], STATED))
 
 
 def topology(look: Look) -> Iterator[Fact | Absent]:
@@ -99,6 +107,10 @@ def topology(look: Look) -> Iterator[Fact | Absent]:
     control = look.line(f"{_CPU}/smt/control")
     why = look.node.why_no_text(f"{_CPU}/smt/control")
     yield this.fact("smt", control, (f"{_CPU}/smt/control", STATED), why)
+    for name in ("offline", "isolated"):
+        cpus = parse_cpulist(look.line(f"{_CPU}/{name}") or "")
+        if cpus:
+            yield this.fact(f"{name}_cpus", format_cpulist(cpus), (f"{_CPU}/{name}", STATED))
     yield from _siblings(machine, this)
     yield from _core_kinds(look, hwloc, this)
     yield _caches(look, hwloc, this)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpcagent.probe import clocks, container, perfaccess
@@ -52,9 +53,18 @@ def performance(look: Look) -> Iterator[Fact | Absent]:
         names = ("memory_bandwidth", *(name for name, _, _ in _PEAKS))
         yield from (this.absent(name, "measuring was not asked for") for name in names)
         return
-    yield _bandwidth(this, runs)
+    yield _dated(look, runs, _bandwidth(this, runs))
     for name, run, precision in _PEAKS:
-        yield _peak(this, name, _rate(runs, run), bounds[precision], cores)
+        peak = _peak(this, name, _rate(runs, run), bounds[precision], cores)
+        yield _dated(look, runs, peak)
+
+
+def _dated(look: Look, measured: Mapping[str, Any], item: Fact | Absent) -> Fact | Absent:
+    """A rate that was measured on another day than the rest was collected says when."""
+    when = str(measured.get("t_utc") or "")
+    if isinstance(item, Absent) or when[:10] in ("", str(look.base.data.get("t_utc"))[:10]):
+        return item
+    return replace(item, note=f"{item.note}; measured {when}")
 
 
 def _usable_cores(look: Look) -> int:
@@ -143,11 +153,23 @@ def system(look: Look) -> Iterator[Fact | Absent]:
     kernel = None if machine.kernel == "unknown" else machine.kernel
     yield this.fact("kernel", kernel, ("uname", STATED))
     yield this.fact("glibc", machine.glibc, ("confstr", STATED), machine.missing.get("glibc", ""))
+    yield _model(look, this)
     yield from _surroundings(look, this)
     source = look.line(_CLOCK)
     yield this.fact("clock_source", source, (_CLOCK, STATED), look.node.why_no_text(_CLOCK))
     yield _synchronised(look, this)
     yield _skew(look, this)
+
+
+def _model(look: Look, this: Subject) -> Fact | Absent:
+    """The server's name: DMI on x86 and most AArch64, the device tree on POWER."""
+    words = [look.line(f"/sys/class/dmi/id/{x}") for x in ("sys_vendor", "product_name")]
+    told = " ".join(word for word in words if word)
+    if told:
+        return this.fact("server", told, ("/sys/class/dmi/id", STATED))
+    tree = (look.line("/proc/device-tree/model") or "").strip("\0 ")
+    why = "neither DMI nor a device tree tells it"
+    return this.fact("server", tree, ("/proc/device-tree/model", STATED), why)
 
 
 def _surroundings(look: Look, this: Subject) -> Iterator[Fact | Absent]:
@@ -195,7 +217,7 @@ def _skew(look: Look, this: Subject) -> Fact | Absent:
 
 
 def access(look: Look) -> Iterator[Fact | Absent]:
-    """Which counters a user may read."""
+    """Which counters a user may read, and which devices he may open."""
     this = Subject("Access")
     level = perfaccess.parse_paranoid(look.node.text(_PARANOID) or "")
     means = "" if level is None else perfaccess.paranoid_means(level, _root(look))
@@ -205,6 +227,8 @@ def access(look: Look) -> Iterator[Fact | Absent]:
     for path, record in look.node.section("devices").items():
         if path.endswith("/msr"):
             yield _device(this, "msr", path, record)
+        elif isinstance(record, Mapping) and not record.get("problem"):
+            yield _device(this, path, path, record)
 
 
 def _root(look: Look) -> bool:

@@ -23,6 +23,8 @@ _LABELS = {
     "not_microarchitecture": "which it is not",
     "compiler_native": "compiler's choice",
     "cpus": "CPUs",
+    "offline_cpus": "CPUs offline",
+    "isolated_cpus": "CPUs isolated",
     "smt": "SMT control",
     "siblings": "CPUs of each core",
     "numa": "NUMA nodes",
