@@ -11,6 +11,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from test_probe_collect import facts_in
 from test_probe_machine import FIXTURES, facts_of
 
-from hpcagent.probe import collect, collect_node
+from hpcagent.probe import collect, collect_node, collect_rates
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.microarch import Processor, why_not
 from hpcagent.probe.node import (
@@ -265,8 +266,9 @@ def collected(folder: Path, request: dict[str, Any], path: str | None = None) ->
     return facts_in(folder)
 
 
-def test_the_part_is_python_3_6_and_standard_library_only() -> None:
-    tree = ast.parse(Path(collect_node.__file__).read_text(), feature_version=(3, 6))
+@pytest.mark.parametrize("module", [collect_node, collect_rates])
+def test_the_part_is_python_3_6_and_standard_library_only(module: ModuleType) -> None:
+    tree = ast.parse(Path(module.__file__ or "").read_text(), feature_version=(3, 6))
     names = [
         alias.name if isinstance(node, ast.Import) else node.module or ""
         for node in ast.walk(tree)
@@ -280,7 +282,7 @@ def test_this_machine(tmp_path: Path) -> None:
     raw = collected(tmp_path, {"parts": ["node"]})
     node = parse_node(raw)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("collect.py", "collect_node.py", "nodebench.c"),
+        *("collect.py", "collect_node.py", "collect_rates.py", "nodebench.c"),
         *("request.json", "facts.json", "done.json"),
     }
     assert node.value("kernel") == os.uname().release
@@ -341,13 +343,13 @@ def test_an_unknown_part_is_a_problem_and_the_rest_goes_on(tmp_path: Path) -> No
 @pytest.mark.toolchain
 def test_rates_are_measured_and_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(collect_node, "BYTES_A_CPU", 4 << 20)
-    monkeypatch.setattr(collect_node, "TRIAD_S", 0.1)
-    monkeypatch.setattr(collect_node, "FLOPS_S", 0.2)
+    monkeypatch.setattr(collect_rates, "BYTES_A_CPU", 4 << 20)
+    monkeypatch.setattr(collect_rates, "TRIAD_S", 0.1)
+    monkeypatch.setattr(collect_rates, "FLOPS_S", 0.2)
     raw = raw_of("recorded")
     compilers = [{"language": "c", "command": "cc", "path": shutil.which("cc")}]
     request = {"timeout_s": 60.0, "measure": True, "facts": {"compilers": compilers}}
-    raw["parts"]["node"]["measured"] = collect_node.measure(request, collect.run)
+    raw["parts"]["node"]["measured"] = collect_rates.measure(request, collect.run)
     # The recorded processor is not this one: only its bound must not stand in the way.
     raw["commands"]["lscpu"]["stdout"] = "CPU max MHz: 9000\n"
     node = parse_node(raw)
@@ -366,17 +368,17 @@ def test_without_a_working_compiler_the_reason_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     compilers = [{"language": "c", "command": "cc", "path": shutil.which("false")}]
-    found = collect_node.measure({"facts": {"compilers": compilers}}, collect.run)
+    found = collect_rates.measure({"facts": {"compilers": compilers}}, collect.run)
     assert found["problem"] == "no C compiler could compile nodebench.c"
     assert len(found["compile"]) == 3
 
 
 def test_a_quota_bounds_the_threads_and_a_limit_the_memory() -> None:
     files = {"/c/cpu.max": "150000 100000\n", "/c/memory.max": "805306368\n"}
-    assert len(collect_node.usable_cpus({"files": files})) == 1
+    assert len(collect_rates.usable_cpus({"files": files})) == 1
     old = {"/c/cpu.cfs_quota_us": "-1\n", "/c/cpu.cfs_period_us": "100000\n"}
-    assert len(collect_node.usable_cpus({"files": old})) == len(os.sched_getaffinity(0))
-    assert collect_node.array_bytes({"files": files}, 64)[1] <= 805306368 // 12
+    assert len(collect_rates.usable_cpus({"files": old})) == len(os.sched_getaffinity(0))
+    assert collect_rates.array_bytes({"files": files}, 64)[1] <= 805306368 // 12
 
 
 # --- the page ------------------------------------------------------------------------------------
