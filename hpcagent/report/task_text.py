@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from hpcagent.report import wording
+from hpcagent.report.doctor_text import doctor_text
 from hpcagent.report.software_text import catalogue
 from hpcagent.report.text import labelled, wrapped
 from hpcagent.report.write import write_text
@@ -39,6 +40,8 @@ def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[s
     lines = wrapped(_title(summary, target), columns)
     if target.failure is not None:
         lines += labelled("Failed", wording.said(target.failure), columns)
+    if target.doctor is not None:
+        return [*lines, *doctor_text(target.doctor, columns).splitlines()]
     if target.machine is not None:
         lines += labelled("Processor", target.machine.cpu_model, columns)
     if target.software is not None:

@@ -11,9 +11,11 @@ from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
+from hpcagent.study.doctor_task import diagnosed
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
+from hpcagent.toolchain.verdict import DoctorResult
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class TargetSummary:
     failure: Failure | None
     machine: Machine | None
     software: Software | None
+    doctor: DoctorResult | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def summarise_task(run: RunDir, state: TuneState) -> TaskSummary:
 
 def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
     purpose = task.purpose("probe", target)
+    given_up = (why_given_up(state, task.purpose(stage, target)) for stage in ("probe", task.kind))
     unit = state.done(purpose)
     facts = unit.facts if unit is not None else None
     return TargetSummary(
@@ -74,9 +78,10 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         node=unit.node if unit is not None else "",
         unit=_last(state, purpose),
         probed_utc=unit.result_utc if unit is not None else "",
-        failure=why_given_up(state, purpose),
+        failure=next((failure for failure in given_up if failure is not None), None),
         machine=parse_machine(facts) if facts is not None else None,
         software=software_of(facts),
+        doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
     )
 
 
