@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doctor_scene import BARE, software, visit
+from lab.slurm_lab import Cluster
 
 from hpcagent.records import Queue
 from hpcagent.toolchain import agentlook
@@ -24,6 +27,7 @@ from hpcagent.toolchain.agentchecks import (
     agent_steps,
     judge_agent,
 )
+from hpcagent.toolchain.cellspec import doctor_plan
 
 ASKS = AgentAsks("slurm", "batch", "physics", 3600, "login1", asked_at=1000.0, seen_at=1100.0)
 MOUNT = "29 1 0:26 / /work rw - nfs4 server:/work rw"
@@ -132,6 +136,22 @@ def test_the_steps_submit_nothing() -> None:
     assert set(steps) == {LOOK, QUOTA, SUBMIT}
     assert "--test-only" in steps[SUBMIT] and "--partition=batch" in steps[SUBMIT]
     assert SUBMIT not in {step["id"] for step in agent_steps(AgentAsks("local"))}
+
+
+@pytest.mark.slurm
+def test_a_real_sbatch_takes_or_refuses_and_queues_nothing(slurm: Cluster, tmp_path: Path) -> None:
+    before = slurm.jobs()
+    plan = doctor_plan(software(), BARE)
+    found = []
+    for number, partition in enumerate(("one", "nowhere")):
+        asks = AgentAsks("slurm", partition)
+        steps = [step for step in agent_steps(asks) if step["id"] == SUBMIT]
+        unit = replace(plan, spec={**plan.spec, "steps": steps}, files={})
+        lines = visit(unit, tmp_path / str(number), dict(slurm.env))
+        found += [check for check in judge_agent(asks, lines) if check.what == "submission"]
+    assert [check.status for check in found] == [OK, FAILED]
+    assert "invalid partition" in found[1].words
+    assert slurm.jobs() == before
 
 
 def test_the_look_at_this_node(tmp_path: Path) -> None:

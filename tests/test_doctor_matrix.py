@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from doctor_scene import BARE, blas, compiler, mpi, software
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcagent.probe.software import ModuleSystem
@@ -15,7 +15,8 @@ from hpcagent.toolchain import steps
 from hpcagent.toolchain.absences import absences
 from hpcagent.toolchain.agentchecks import AgentAsks
 from hpcagent.toolchain.cellspec import Treatment, doctor_plan, doctor_steps
-from hpcagent.toolchain.matrix import build_matrix, is_same_compiler
+from hpcagent.toolchain.labels import is_same_compiler
+from hpcagent.toolchain.matrix import build_matrix
 
 GCC = [compiler("gcc", language) for language in ("c", "c++", "fortran")]
 CLANG = [compiler("clang", language, "14.0.6") for language in ("c", "c++")]
@@ -165,6 +166,7 @@ FAMILIES = st.sampled_from(["gcc", "clang", "intel", "nvhpc", "cray", "strange"]
 TEXTS = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=12)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(FAMILIES, st.sampled_from(["c", "c++", "fortran"]), TEXTS), max_size=5),
     st.lists(st.tuples(st.sampled_from(["openblas", "blis", "unknown"]), TEXTS), max_size=4),

@@ -109,10 +109,10 @@ class _Trouble:
 
 def _grouped(cells: Iterable[CellVerdict]) -> list[_Trouble]:
     """The same trouble of several programs is told once; grave ones come first."""
-    found: dict[tuple[str, str], tuple[Finding, list[str]]] = {}
+    found: dict[tuple[str, str, bool], tuple[Finding, list[str]]] = {}
     for cell in cells:
         for finding in cell.findings:
-            key = (finding.failure.id, finding.cure)
+            key = (finding.failure.id, finding.cure, finding.grave)
             found.setdefault(key, (finding, []))[1].append(cell.label)
     troubles = [_Trouble(finding, tuple(labels)) for finding, labels in found.values()]
     return sorted(troubles, key=lambda trouble: not trouble.finding.grave)
