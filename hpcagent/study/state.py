@@ -14,6 +14,7 @@ from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, JobState, Proposal, Resources
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.sharing import Sharing
+from hpcagent.toolchain.stepruns import StepRun
 
 _UNOPENED = "the journal does not begin with run_opened"
 
@@ -45,6 +46,8 @@ class Unit:
     finished: bool = False
     failure: Failure | None = None
     runs: Runs = field(default_factory=lambda: NO_RUNS)
+    steps: tuple[StepRun, ...] = ()
+    facts: Mapping[str, Any] | None = None
     result_utc: str = ""
     job_seconds: float = 0.0
     queued_seconds: float = 0.0
@@ -55,7 +58,8 @@ class Unit:
 class TuneState:
     """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
 
-    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison).
+    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison), `task`
+    what a probe, a doctor's visit or a build was (task_plan.Task).
     """
 
     settings: TuneSettings
@@ -71,6 +75,7 @@ class TuneState:
     closed_utc: str = ""
     last_utc: str = ""
     compare: Mapping[str, Any] | None = None
+    task: Mapping[str, Any] | None = None
 
     @cached_property
     def open_units(self) -> tuple[Unit, ...]:
@@ -172,12 +177,12 @@ class Folding:
                 unit = _intended(event, self._share)
                 self._units[unit.name] = unit
             case "unit_submitted" | "unit_state" | "unit_result":
-                if data["unit"] in self._units:
-                    self._units[data["unit"]] = _updated(self._units[data["unit"]], event)
+                self._update(data["unit"], event)
             case "proposed":
                 proposals = tuple(self._share.proposal(row) for row in data["proposals"])
                 self._proposed[int(data["round"])] = proposals
             case "facts":
+                self._update(str(data.get("unit", "")), event)
                 return replace(rest, facts=data["raw"])
             case "decision":
                 return replace(rest, decisions={**rest.decisions, str(data["what"]): data})
@@ -189,6 +194,10 @@ class Folding:
                 return replace(rest, closed=data, closed_utc=event.t_utc)
         return rest
 
+    def _update(self, name: str, event: Event) -> None:
+        if name in self._units:
+            self._units[name] = _updated(self._units[name], event)
+
 
 def _opened(event: Event) -> TuneState:
     if event.type != "run_opened":
@@ -198,6 +207,7 @@ def _opened(event: Event) -> TuneState:
         created_utc=event.t_utc,
         version=str(event.data["version"]),
         compare=event.data.get("compare"),
+        task=event.data.get("task"),
     )
 
 
@@ -217,6 +227,8 @@ def _intended(event: Event, share: Sharing) -> Unit:
 
 def _updated(unit: Unit, event: Event) -> Unit:
     data = event.data
+    if event.type == "facts":
+        return replace(unit, facts=data["raw"])
     if event.type == "unit_submitted":
         return replace(unit, job_id=data["job_id"], submitted_utc=event.t_utc)
     if event.type == "unit_state":
@@ -232,6 +244,7 @@ def _updated(unit: Unit, event: Event) -> Unit:
         node=sys.intern(str(data.get("node", ""))),
         failure=Failure(**failure) if failure else None,
         runs=Runs(Run(**row) for row in data.get("runs", ())),
+        steps=tuple(StepRun(**row) for row in data.get("steps", ())),
     )
 
 
