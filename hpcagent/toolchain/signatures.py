@@ -154,8 +154,9 @@ def load_catalogue(path: Path) -> Catalogue:
         failures[entry.id] = entry
     _check_names(document, file, failures)
     places = tuple(_places(document, file))
-    ignore = tuple(_expanded(p, file.terms, document.where("ignore")) for p in file.ignore)
-    return Catalogue(failures, places, ignore, tuple(file.endings))
+    found = Catalogue(failures, places, tuple(file.ignore), tuple(file.endings))
+    _check_patterns(document, found)
+    return found
 
 
 def _check_names(document: Document, file: _File, failures: Mapping[str, Failing]) -> None:
@@ -164,6 +165,22 @@ def _check_names(document: Document, file: _File, failures: Mapping[str, Failing
             if name not in failures or name == entry.id:
                 where = document.where("failures", index, "beats")
                 raise UsageError(f"{where}: {entry.id} beats {name}, which is no other id here")
+
+
+def _check_patterns(document: Document, found: Catalogue) -> None:
+    try:
+        regexes.compiled(found.alternation, str(document.path))
+    except UsageError:
+        for place in found.places:  # to say which
+            regexes.compiled(place.pattern.match, place.where)
+        raise
+    for place in found.places:
+        for text in (place.pattern.not_, place.pattern.near, place.pattern.not_near):
+            if text is not None:
+                regexes.compiled(text, place.where)
+    for name in ("ignore", "endings"):
+        for index, text in enumerate(getattr(found, name)):
+            regexes.compiled(text, document.where(name, index))
 
 
 def _places(document: Document, file: _File) -> list[Place]:
@@ -177,8 +194,6 @@ def _places(document: Document, file: _File) -> list[Place]:
                 for name in ("match", "not_", "near", "not_near")
                 if (text := getattr(pattern, name)) is not None
             }
-            for text in texts.values():
-                regexes.compiled(f"(?m){text}", where)
             found.append(Place(entry, pattern.model_copy(update=texts), where))
     return found
 
