@@ -200,5 +200,3 @@ def _confidence(one: _Seen, ranked: Sequence[_Seen], index: int) -> float:
         same = sum(1 for other in ranked[1:] if other.weight // _BAND == band)
         return round(own - min(0.2, 0.05 * same), 2)
     return round(own / (1 + rivals), 2)
-
-

@@ -237,9 +237,7 @@ class _Scanner:
         if len(kept.lines) < _PER_SHAPE:
             before, after = _around(flat, begin, stop)
             number = self._line_number(begin)
-            kept.lines.append(
-                Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER]))
-            )
+            kept.lines.append(Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER])))
 
 
 def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -282,5 +280,3 @@ def _numbered(window: bytes, number_after: int) -> Iterator[Line]:
         text = next((part for part in reversed(row.split(b"\r")) if part.strip()), b"")
         if text.strip():
             yield Line(number, text[:LONGEST])
-
-

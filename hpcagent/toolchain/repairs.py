@@ -32,7 +32,17 @@ class Repair(BaseModel):
 
     change: Literal["parameter", "module", "resource"]
     action: Literal[
-        "set", "add", "remove", "next", "clean", "multiply", "divide", "cap", "load", "find", "purge"
+        "set",
+        "add",
+        "remove",
+        "next",
+        "clean",
+        "multiply",
+        "divide",
+        "cap",
+        "load",
+        "find",
+        "purge",
     ]
     name: Name
     value: Annotated[str, Field(max_length=80)] = ""
