@@ -105,7 +105,7 @@ def judge(found: Scan, exit_code: int | None, known: Catalogue) -> Diagnosis:
 def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None:
     if exit_code is not None:
         return exit_code != 0
-    if any(_ends_well(line.text, known) for line in found.tail[-3:]):
+    if any(_ends_well(line.text, known) for line in found.tail[-1:]):
         return False
     proven = any(known.places[i].counts == "proof" for i in found.counts)
     return True if proven else None
@@ -136,14 +136,10 @@ def _counted(found: Scan, failed: bool | None, known: Catalogue) -> list[_Seen]:
 
 
 def _counts(found: Scan, index: int, failed: bool | None, end: int, known: Catalogue) -> bool:
-    match known.places[index].counts:
-        case "silent":
-            return True
-        case "ending":
-            return failed or (failed is None and found.last.get(index, 0) > end)
-        case _:
-            return failed is True
-    return False
+    counts = known.places[index].counts
+    if counts == "ending" and failed is None:
+        return found.last.get(index, 0) > end
+    return counts == "silent" or failed is True
 
 
 def _count(found: Scan, name: str, known: Catalogue) -> int:

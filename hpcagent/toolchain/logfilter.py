@@ -106,7 +106,8 @@ def _dull(text: str) -> bool:
 
 
 def _sorted_general(general: Iterable[General]) -> tuple[list[General], list[General]]:
-    serious, warnings = [], []
+    serious: list[General] = []
+    warnings: list[General] = []
     for one in general:
         text = text_of(one.lines[0].text[:_WIDTH])
         if _CHATTER.match(text):

@@ -25,6 +25,7 @@ _PER_SHAPE = 2
 _SHAPES = 4000
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
 _BEFORE, _AFTER = 4, 9
+_PROBE = 15  # lines below, in which a config.log tells a probe's end
 _VARYING = re.compile(rb"0x[0-9a-fA-F]+|[0-9]+|/tmp/[^ :]+")
 # Small numbers tell signals and exit codes apart.
 _ADDRESSES = re.compile(rb"0x[0-9a-fA-F]+|[0-9]{4,}|/tmp/[^ :]+")
@@ -98,6 +99,7 @@ class Matcher:
             {i: p.where for i, p in enumerate(catalogue.places)},
         )
         self._ignore = regexes.any_of(catalogue.ignore, {}) if catalogue.ignore else None
+        self._probes = regexes.any_of([f"(?m){p}" for p in catalogue.probes], {})
         self.conditional = {
             i for i, p in enumerate(catalogue.places) if p.pattern.near or p.pattern.not_near
             or p.pattern.twice
@@ -106,7 +108,9 @@ class Matcher:
     def match(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> list[int]:
         if self._ignore is not None and self._ignore.Match(text):
             return []
-        return [i for i in sorted(self._set.Match(text)) if self._holds(i, text, before, after)]
+        if self._probes.Match(b"\n".join(after[:_PROBE])):
+            return []
+        return [i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)]
 
     def _holds(
         self, index: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]

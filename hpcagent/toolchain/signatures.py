@@ -90,6 +90,7 @@ class _File(_Strict):
     terms: dict[str, Regex] = {}
     ignore: list[Regex] = []
     endings: list[Regex] = []
+    probes: list[Regex] = []
     failures: list[Failing]
 
 
@@ -114,6 +115,7 @@ class Catalogue:
     places: tuple[Place, ...]
     ignore: tuple[str, ...]
     endings: tuple[str, ...]
+    probes: tuple[str, ...]
 
     def get(self, name: str) -> Failing | None:
         """The entry of an id, or of another name it goes by."""
@@ -154,7 +156,7 @@ def load_catalogue(path: Path) -> Catalogue:
         failures[entry.id] = entry
     _check_names(document, file, failures)
     places = tuple(_places(document, file))
-    found = Catalogue(failures, places, tuple(file.ignore), tuple(file.endings))
+    found = Catalogue(failures, places, tuple(file.ignore), tuple(file.endings), tuple(file.probes))
     _check_patterns(document, found)
     return found
 
@@ -178,7 +180,7 @@ def _check_patterns(document: Document, found: Catalogue) -> None:
         for text in (place.pattern.not_, place.pattern.near, place.pattern.not_near):
             if text is not None:
                 regexes.compiled(text, place.where)
-    for name in ("ignore", "endings"):
+    for name in ("ignore", "endings", "probes"):
         for index, text in enumerate(getattr(found, name)):
             regexes.compiled(text, document.where(name, index))
 
