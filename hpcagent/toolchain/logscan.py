@@ -36,7 +36,7 @@ GENERAL = (
     r"(?im)(?:\b(?:error|fatal|severe)(?:[:\s\]!,)]|$)|\bfail(?:ed|ure|s)\b|\babort(?:ed|ing)?\b"
     r"|\bkilled\b|\bpanic\b|\bexception\b|\btraceback\b|\bcannot\b|\bcan't\b|\bunable to\b"
     r"|\bundefined\b|\bnot found\b|\bno such\b|\bdenied\b|\binvalid\b|\billegal\b|\bunexpected\b"
-    r"|\bcorrupt|\bnan\b|\bmissing\b|\bwarning:)"
+    r"|\bcorrupt|\bnan\b|\bmissing\b)"
 )
 
 
@@ -110,7 +110,9 @@ class Matcher:
             return []
         if self._probes.Match(b"\n".join(after[:_PROBE])):
             return []
-        return [i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)]
+        return [
+            i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)
+        ]
 
     def _holds(
         self, index: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]

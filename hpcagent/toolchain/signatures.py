@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hpcagent import regexes
 from hpcagent.errors import UsageError
+from hpcagent.toolchain.finder import telling_parts
 from hpcagent.toolchain.repairs import Repair
 from hpcagent.yamlfile import Document, load_yaml
 
@@ -127,9 +128,9 @@ class Catalogue:
 
     @cached_property
     def alternation(self) -> str:
-        """One pattern that finds every line that any of the patterns may match."""
-        parts = dict.fromkeys(f"(?:{place.pattern.match})" for place in self.places)
-        return f"(?m)(?:{'|'.join(parts)})"
+        """One pattern that finds at least every line that any of the patterns matches."""
+        found = (p for place in self.places for p in telling_parts(place.pattern.match))
+        return f"(?m)(?:{'|'.join(dict.fromkeys(f'(?:{p})' for p in found))})"
 
 
 @cache
