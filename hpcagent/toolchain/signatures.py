@@ -108,9 +108,9 @@ class Place:
         return self.pattern.counts or self.failing.counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalogue:
-    """All failures by id, and all their patterns with terms put in."""
+    """All failures by id, and all their patterns with terms put in. Equal only to itself."""
 
     failures: Mapping[str, Failing]
     places: tuple[Place, ...]
