@@ -172,7 +172,7 @@ def _check_names(document: Document, file: _File, failures: Mapping[str, Failing
 
 def _check_patterns(document: Document, found: Catalogue) -> None:
     try:
-        regexes.compiled(found.alternation, str(document.path))
+        regexes.compiled("|".join(f"(?:{p.pattern.match})" for p in found.places), "all patterns")
     except UsageError:
         for place in found.places:  # to say which
             regexes.compiled(place.pattern.match, place.where)
