@@ -84,7 +84,9 @@ def test_whatever_it_is_packed_and_encoded_as(encode: object) -> None:
 
 
 def test_typographic_quotes_are_quotes() -> None:
-    text = "t.f90:2:6:\n\n    2 |  use m\n      |      1\nFatal Error: Cannot open module file ‘m.mod’"
+    text = (
+        "t.f90:2:6:\n\n    2 |  use m\n      |      1\nFatal Error: Cannot open module file ‘m.mod’"
+    )
     data = f"{text} for reading at (1): No such file or directory\n".encode()
     assert diagnose(data).causes[0].id == "compile.missing-module-file"
 
@@ -143,5 +145,7 @@ def test_the_budget_is_kept_and_lines_are_the_logs_own(lines: list[bytes], token
     assert filtered.tokens <= tokens
     assert filtered.log_lines == len(lines)
     assert tokens_of(len(filtered.text.encode())) == filtered.tokens
-    left_out = [n for line in filtered.text.splitlines() if line.startswith("[... ") for n in [line]]
+    left_out = [
+        n for line in filtered.text.splitlines() if line.startswith("[... ") for n in [line]
+    ]
     assert len(left_out) <= filtered.kept_lines + 1
