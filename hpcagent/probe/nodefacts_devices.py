@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpcagent.probe import fabric, filesystems, gpus, launchers
@@ -61,9 +62,13 @@ def filesystem_facts(look: Look) -> Iterator[Fact | Absent]:
     this = Subject("File systems")
     mounts = filesystems.parse_mountinfo(look.node.text("/proc/self/mountinfo") or "")
     quotas = parse_quotas(look.node.stdout("quota") or "")
-    found = []
+    found: list[FileSystem] = []
     for place in look.node.records("places"):
         role, path = (str(place.get(name) or "?") for name in ("role", "path"))
+        same = next((x for x in found if x.path == path), None)
+        if same is not None:  # $TMPDIR may well be /tmp
+            found[found.index(same)] = replace(same, role=f"{same.role}, {role}")
+            continue
         known = _file_system(place, role, path, mounts, quotas)
         if known is None:
             yield this.absent(f"file system of {role}", f"{path}: {_why_no_df(place)}")
