@@ -119,7 +119,8 @@ def test_a_gpu_node_of_a_cluster() -> None:
     run, home = (place for place in places if isinstance(place, FileSystem))
     assert (run.kind, run.shared, run.quota_bytes) == ("lustre", True, 3 << 30)
     assert (home.mount, home.quota_used_bytes) == ("/home/u1", 90 << 30)
-    assert node.why_not("file system of SCRATCH") == "/gpfs/dead: df: timed out after 20 s"
+    dead = "/gpfs/project/dead (on /gpfs/project, gpfs): df: timed out after 20 s"
+    assert node.why_not("file system of SCRATCH") == dead
     assert node.value("srun_mpi_default") == "pmix"
     assert node.value("container") == "none"
     assert node.value("/dev/nvidiactl") == "read and write"

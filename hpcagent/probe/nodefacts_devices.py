@@ -71,7 +71,7 @@ def filesystem_facts(look: Look) -> Iterator[Fact | Absent]:
             continue
         known = _file_system(place, role, path, mounts, quotas)
         if known is None:
-            yield this.absent(f"file system of {role}", f"{path}: {_why_no_df(place)}")
+            yield this.absent(f"file system of {role}", _why_no_df(place, path, mounts))
         else:
             found.append(known)
     origin = ("df, /proc/self/mountinfo", STATED)
@@ -109,8 +109,11 @@ def _file_system(
     )
 
 
-def _why_no_df(place: Mapping[str, Any]) -> str:
-    return RawFacts({"commands": place}).why_no_stdout("df")
+def _why_no_df(place: Mapping[str, Any], path: str, mounts: tuple[filesystems.Mount, ...]) -> str:
+    """With the file system that the path is on, which is known even where its server is dead."""
+    mount = filesystems.mount_of(path, mounts)
+    where = f" (on {mount.point}, {mount.kind})" if mount else ""
+    return f"{path}{where}: {RawFacts({'commands': place}).why_no_stdout('df')}"
 
 
 def launcher_facts(look: Look) -> Iterator[Fact | Absent]:
