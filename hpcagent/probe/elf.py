@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 MAX_SYMBOLS = 1000000
 MAX_STRINGS = 64 << 20
 MAX_ENTRIES = 4096
+MAX_NAME = 16384
 MAX_MEMBERS = 100000
 
 MACHINES = {3: "i386", 21: "ppc64", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
@@ -184,8 +185,8 @@ def _read(file: _File) -> Elf:
 
 
 def _text(strings: bytes, at: int) -> str:
-    end = strings.find(b"\0", at)
-    return strings[at : end if end >= 0 else len(strings)].decode("utf-8", "replace")
+    end = strings.find(b"\0", at, at + MAX_NAME)
+    return strings[at : end if end >= 0 else at + MAX_NAME].decode("utf-8", "replace")
 
 
 def _symbols(

@@ -95,7 +95,7 @@ def parse_terse(text: str) -> Terse:
         if not below_header or " " in name:
             noise.append(line[:200])
         elif not is_name(name):
-            refused.append(name[:200])
+            refused.append(line[:200])
         elif len(names) < MAX_NAMES:
             names.append(name)
             if re.search(r"[(:]default\b|\(D\)", line):
@@ -248,7 +248,7 @@ def compare(before: Dict[str, str], after: Dict[str, str]) -> Change:
 
 def parse_version(text: str) -> str:
     """From `module --version`: "Version 8.6.19", "Modules Release 5.2.0", "VERSION=3.2.10"."""
-    found = re.search(r"\b(?:Version|Release|VERSION)[ =]+([0-9]+(?:\.[0-9]+)+)", text)
+    found = re.search(r"\b(?:Version|Release(?: Tcl)?|VERSION)[ =]+([0-9]+(?:\.[0-9]+)+)", text)
     return found.group(1) if found else ""
 
 
