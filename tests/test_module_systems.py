@@ -49,7 +49,7 @@ prepend-path MODULEPATH @ROOT@/gcc-12
     "Core/gcc/.version": '#%Module1.0\nset ModulesVersion "9.5.0"\n',
     "Core/openblas/0.3.21": """#%Module1.0
 setenv OPENBLAS_ROOT /opt/openblas
-setenv LINES "one\nPATH=/evil\ntwo 'a' `id` \\$(id)"
+setenv TEXT {two 'a' `id` $(id) "b"}
 unsetenv UNSET_ME
 """,
     "Core/openmpi/4.1.4": "#%Module1.0\nprereq gcc/12.2.0\n",
@@ -121,10 +121,12 @@ def test_environment_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert system.defaults == ("gcc/9.5.0",)
     assert effect(software, "gcc/12.2.0").added["PATH"] == ("/opt/gcc/bin",)
     openblas = effect(software, "openblas/0.3.21")
-    lines = "one\nPATH=/evil\ntwo 'a' `id` $(id)"
-    assert openblas.sets == {"OPENBLAS_ROOT": "/opt/openblas", "LINES": lines}
+    assert openblas.sets == {
+        "OPENBLAS_ROOT": "/opt/openblas",
+        "TEXT": """two 'a' `id` $(id) "b\"""",
+    }
     assert openblas.unsets == ("UNSET_ME",)
-    assert "gcc/12.2.0" in effect(software, "openmpi/4.1.4").problem
+    assert effect(software, "openmpi/4.1.4").loaded == ("gcc/12.2.0", "openmpi/4.1.4")
     assert "no_such_command" in effect(software, "blis/broken").problem
     assert "no_such_command" in software.missing["module blis/broken"]
 
@@ -153,7 +155,6 @@ HOSTILE_LUA = {
         io.stdout:write("echo PATH=/evil; LOADED=1;\\n")
         io.stderr:write("PATH=/evil\\0OTHER=1\\0\\n")
         setenv("QUOTES", [[a'b"c $HOME `id` $(id)]])
-        setenv("LINES", "one\\nPATH=/evil\\ntwo")
         prepend_path("PATH", "/opt/right/bin")
     """,
     "Core/gcc/2-exit.lua": 'execute{cmd="echo going away >&2; exit 3", modeA={"load"}}',
@@ -173,7 +174,6 @@ def test_hostile_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     noise = effect(software, "gcc/1-noise")
     assert noise.added == {"PATH": ("/opt/right/bin",)}
     assert noise.sets["QUOTES"] == """a'b"c $HOME `id` $(id)"""
-    assert noise.sets["LINES"].startswith("one")
     assert "exit code 3" in effect(software, "gcc/2-exit").problem
     assert "this node has no licence" in effect(software, "gcc/3-error").problem
     assert effect(software, "gcc/4-syntax").problem
@@ -257,6 +257,24 @@ def test_a_broken_system_is_a_reason(
     assert software.modules.available == ()
 
 
+def test_values_of_several_lines_are_not_taken_for_others(tmp_path: Path) -> None:
+    """Made up: real module systems do not quote a newline, so that a shell executes the rest."""
+    init = r"""
+    module() {
+        export TEXT=$'one\nPATH=/evil\ntwo' LOADEDMODULES=gcc/1
+        printf 'OTHER=1\0PATH=/evil\0'
+    }
+    """
+    system = system_of(tmp_path, init)
+    environment = {**os.environ, **system}
+    environment.pop("LOADEDMODULES", None)
+    script = f"{system['LMOD_PKG']}/init/bash"
+    record = collect_modules.load(script, ("gcc/1",), collect.run, SLOW_S, environment, modules)
+    assert record["problem"] == ""
+    assert record["change"]["set"] == {"TEXT": "one\nPATH=/evil\ntwo"}
+    assert record["change"]["added"] == {}
+
+
 def test_time_that_runs_out_is_told(tmp_path: Path) -> None:
     chosen = [("gcc/1",), ("gcc/2", "openmpi/4")]
     system = {"init": str(tmp_path / "none")}
@@ -267,3 +285,22 @@ def test_time_that_runs_out_is_told(tmp_path: Path) -> None:
     software = parse_software({"modules": {"kind": "lmod", "not_looked_at": late}})
     assert software.not_looked_at == ("gcc/1", "gcc/2 openmpi/4")
     assert software.missing["modules"] == "2 that may matter were not loaded"
+
+
+def test_the_whole_collector_ends_when_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call of a compiler hangs, and there are many."""
+    for name in ("gcc", "clang", "gfortran", "mpicc", "mpicxx", "mpifort", "icx", "nvc"):
+        path = tmp_path / name
+        path.write_text("#!/bin/sh\nexec /bin/sleep 1000\n")
+        path.chmod(0o755)
+    nowhere(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(collect_software, "SYSTEM", [])
+    request = {"timeout_s": 1, "look_s": 3}
+    facts = collect_software.collect(request, collect.run)
+    software = parse_software(facts)
+    assert software.missing["compiler gcc"].endswith(": timed out after 1 s")
+    asked = [x for x in software.missing.values() if x.endswith("not asked: out of time")]
+    assert asked

@@ -18,6 +18,7 @@ from hpcagent.report.software_text import catalogue, conflicts
 FIXTURES = Path(__file__).parent / "fixtures" / "software"
 COMPILERS = json.loads((FIXTURES / "compilers.json").read_text())
 MPIS = json.loads((FIXTURES / "mpi.json").read_text())
+THREADS = ("serial", "pthreads", "openmp")
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
@@ -191,7 +192,7 @@ def library(path: str, **more: Any) -> dict[str, Any]:
                 defines=["openblas_get_config64_"],
                 spellings=[["", "64_"]],
                 answers={"problem": "libgfortran.so.5: cannot open shared object file"},
-                words=["pthread_create"],
+                starts=["pthread_create"],
             ),
             *("openblas", "ilp64", "pthreads"),
         ),
@@ -332,7 +333,7 @@ RECORD = st.dictionaries(
                 "suffix",
                 "kind",
             ),
-            *("spellings", "aliases", "defines", "needed", "words", "answers", "headers", "cblas"),
+            *("spellings", "aliases", "defines", "needed", "words", "answers", "headers", "starts"),
             *("folder", "openmp", "soname", "change", "loaded", "problem", "config_text"),
         ]
     ),
@@ -373,3 +374,52 @@ def test_digests_tell_different_software_apart() -> None:
     other = parse_software({"compilers": [compiler("gcc", "c", GCC.replace("12.3", "12.4"))]})
     assert digest(one) != digest(other)
     assert isinstance(one.compilers[0], CompilerFound)
+
+
+def test_the_software_of_a_recorded_node() -> None:
+    raw = json.loads((FIXTURES / "recorded-debian12-lmod.json").read_text())
+    software = parse_software(raw)
+    assert (software.modules.kind, software.modules.version) == ("lmod", "8.6.19")
+    assert dict(software.modules.hidden) == {"openmpi/4.1.4": ("gcc/12.2.0",)}
+    assert [(x.command, x.version, x.module) for x in software.compilers] == [
+        ("clang", "14.0.6", ""),
+        ("clang++", "14.0.6", ""),
+        ("g++", "12.2.0", ""),
+        ("gcc", "12.2.0", ""),
+        ("gfortran", "12.2.0", ""),
+        ("gcc", "12.2.0", "gcc/12.2.0"),
+    ]
+    assert [(x.family, x.default, x.module) for x in software.mpis] == [
+        ("openmpi", True, ""),
+        ("mpich", False, ""),
+        ("openmpi", True, "gcc/12.2.0 openmpi/4.1.4"),
+    ]
+    kinds = {(x.family, x.interface, x.threading, x.kind) for x in software.blas}
+    assert kinds == {
+        *(("openblas", "lp64", x, y) for x in THREADS for y in ("shared", "static")),
+        *(("openblas", "ilp64", "pthreads", x) for x in ("shared", "static")),
+        *(("blis", x, "openmp", y) for x in ("lp64", "ilp64") for y in ("shared", "static")),
+        *(("reference", "lp64", "serial", x) for x in ("shared", "static")),
+        ("atlas", "lp64", "serial", "shared"),
+    }
+    assert {x.family for x in software.openmp} == {"gomp", "omp"}
+    assert software.missing == {
+        "compiler icx of gcc/12.2.0": "/site/bin/icx --version: icx: no licence",
+        "module openblas/0.3.21": "the licence server says no",
+    }
+
+
+def test_the_catalogue_of_a_recorded_node() -> None:
+    raw = json.loads((FIXTURES / "recorded-debian12-lmod.json").read_text())
+    golden = FIXTURES.parent.parent / "golden" / "report" / "software.txt"
+    assert catalogue(parse_software(raw)) == golden.read_text()
+
+
+def test_nothing_found_is_told_with_reasons() -> None:
+    text = catalogue(parse_software({"modules": {"kind": "none"}}))
+    for words in (
+        "no module system is installed here",
+        "Fortran compiler: none in PATH",
+        "MPI: no",
+    ):
+        assert words in text

@@ -176,7 +176,7 @@ def tell_interface(record: Mapping[str, Any], family: str, prefix: str, suffix: 
 
 
 def tell_threading(record: Mapping[str, Any], family: str) -> Told:
-    answers, words = _answers(record), as_texts(record.get("words"))
+    answers, starts = _answers(record), as_texts(record.get("starts"))
     parallel = answers.get("openblas_parallel")
     if isinstance(parallel, int) and parallel in _PARALLEL and family == "openblas":
         return Told(_PARALLEL[parallel], f"openblas_get_parallel gives {parallel}")
@@ -193,9 +193,9 @@ def tell_threading(record: Mapping[str, Any], family: str) -> Told:
     runtime = next((x for x in as_texts(record.get("needed")) if openmp.family_of_name(x)), "")
     if runtime:
         return Told("openmp", f"needs {runtime}")
-    if {"GOMP_parallel", "__kmpc_fork_call"} & set(words):
+    if {"GOMP_parallel", "__kmpc_fork_call"} & set(starts):
         return Told("openmp", "calls an OpenMP runtime")
-    if "pthread_create" in words:
+    if "pthread_create" in starts:
         return Told("pthreads", "calls pthread_create")
     if family == "mkl":
         return Told("unknown", "chosen when it is linked or run (MKL_THREADING_LAYER)")

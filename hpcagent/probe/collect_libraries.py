@@ -36,8 +36,15 @@ MAKERS = re.compile(
 )
 OPENMP = {"omp_get_max_threads", "omp_get_thread_num"}
 OPENMP_MARKS = ["GOMP_parallel", "GOMP_parallel_start", "__kmpc_fork_call", "omp_get_max_threads"]
-WORDS = [b"OPENBLAS_NUM_THREADS", b"BLIS_NUM_THREADS", b"MKL_NUM_THREADS", b"ARMPL_"]
-WORDS += [b"CRAYBLAS", b"GOMP_parallel", b"__kmpc_fork_call", b"pthread_create"]
+# Looked for in a file's bytes only where no symbol tells the maker.
+WORDS = [b"OPENBLAS_NUM_THREADS", b"BLIS_NUM_THREADS", b"MKL_NUM_THREADS", b"ARMPL_", b"CRAYBLAS"]
+# Those that start threads, and (of an archive) symbols whose members do.
+THREADS = ["GOMP_parallel", "__kmpc_fork_call", "pthread_create"]
+THREADING = re.compile(
+    r"^(exec_blas|blas_thread_init|blas_thread_server|bli_l3_(sup_)?thread_decorator(_\w+)?"
+    r"|bli_thread_launch|bli_pthread_create)$"
+)
+MAX_WORDS = 256 << 20
 OPENBLAS_CONFIG = re.compile(rb"OpenBLAS [0-9]+\.[0-9]+\.[0-9A-Za-z.]+[ -~]{0,300}")
 HEADERS = [
     "cblas.h",
@@ -155,21 +162,25 @@ def describe_archive(data: Any, record: Dict[str, Any], elf: Any) -> None:
     if not record["kinds"]:
         return
     record.update(kind="static", soname="", needed=[], rpath=[], runpath=[])
-    for _, start, _ in elf.archive_members(data):
-        if elf.is_elf(data[start : start + 4]):
-            member = elf.read_elf(data[start : start + (1 << 20)])
-            record.update(machine=member.machine, bits=member.bits)
-            break
-    describe_symbols(data, record, defined, ())
-    config = OPENBLAS_CONFIG.search(data)
-    record["config_text"] = config.group().decode("ascii") if config else ""
+    chosen = {defined[x] for x in defined if MAKERS.match(x) or THREADING.match(x)}
+    wanted, text = set(), b""
+    for offset in sorted(chosen)[:64]:
+        member = elf.archive_member(data, offset)
+        config = OPENBLAS_CONFIG.search(member)
+        text = text or (config.group() if config else b"")
+        if elf.is_elf(member):
+            file = elf.read_elf(member)
+            wanted |= set(file.undefined)
+            record.update(machine=file.machine, bits=file.bits)
+    describe_symbols(data, record, defined, wanted)
+    record["config_text"] = text.decode("ascii")
 
 
 def kinds_of(defined: Any) -> List[str]:
     kinds = []
-    if any(GEMM.match(x) for x in defined):
+    if any(GEMM.match(x) for x in defined if "dgemm_" in x):
         kinds.append("libraries")
-    elif any(GESV.match(x) for x in defined):
+    elif any(GESV.match(x) for x in defined if "dgesv_" in x):
         kinds.append("lapack")
     if all(x in defined for x in OPENMP):
         kinds.append("openmp")
@@ -179,12 +190,15 @@ def kinds_of(defined: Any) -> List[str]:
 def describe_symbols(data: Any, record: Dict[str, Any], defined: Any, undefined: Any) -> None:
     spelt = [x for x in map(GEMM.match, defined) if x]
     record["spellings"] = sorted([x.group("prefix"), x.group("suffix") or ""] for x in spelt)
-    record["cblas"] = sorted(x for x in defined if CBLAS.match(x))
-    record["lapack"] = any(GESV.match(x) for x in defined)
+    record["cblas"] = sorted(x for x in defined if "cblas_dgemm" in x and CBLAS.match(x))
+    record["lapack"] = any("dgesv_" in x and GESV.match(x) for x in defined)
     record["defines"] = sorted(x for x in defined if MAKERS.match(x))[:60]
     record["wants"] = sorted(x for x in undefined if MAKERS.match(x))[:60]
     record["openmp"] = [x for x in OPENMP_MARKS if x in defined]
-    record["words"] = [x.decode("ascii") for x in WORDS if data.find(x) >= 0]
+    record["starts"] = [x for x in THREADS if x in undefined]
+    makers = [x for x in record["defines"] + record["wants"] if not x.startswith("xerbla_")]
+    look = not makers and record["size"] <= MAX_WORDS
+    record["words"] = [x.decode("ascii") for x in WORDS if data.find(x) >= 0] if look else []
 
 
 def headers_for(path: str) -> List[Dict[str, Any]]:

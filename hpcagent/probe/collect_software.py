@@ -51,6 +51,7 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
     timeout_s = float(request.get("timeout_s", 20))
     look_s = float(request.get("look_s") or LOOK_S)
     end = time.monotonic() + look_s
+    run = limited(run, end)
     system, loads, unseen = module_facts(run, timeout_s, wishes, end - look_s / 2)
     tools = sibling("collect_tools")
     facts = {
@@ -59,17 +60,26 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
         "modules": dict(system, loads=loads, not_looked_at=unseen),
         "compilers": [],
         "mpi": [],
-        "not_asked": [],
     }  # type: Dict[str, Any]
-    for names, added, environment in scenes(loads):
-        if time.monotonic() > end:
-            facts["not_asked"].append("commands of " + (" ".join(names) or "the system"))
-            continue
+    for names, added, environment in scenes(sorted(loads, key=lambda x: len(x["modules"]))):
         found = tools.find(added, names, run, timeout_s, environment)
         facts["compilers"] += found["compilers"]
         facts["mpi"] += found["mpi"]
-    facts["libraries"] = library_facts(facts, loads, wishes, run, timeout_s, end)
+    facts["libraries"] = library_facts(facts, loads, wishes, run, timeout_s)
     return facts
+
+
+def limited(run: Run, end: float) -> Run:
+    """`run` for as long as there is time: nothing that hangs makes all of it hang."""
+
+    def within(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str, Any]:
+        left = end - time.monotonic()
+        if left <= 0:
+            record = {"argv": argv, "exit": None, "stdout": "", "stderr": ""}  # type: Dict[str, Any]
+            return dict(record, problem="not asked: out of time")
+        return run(argv, min(timeout_s, left), environment)
+
+    return within
 
 
 def module_facts(
@@ -97,9 +107,13 @@ def scenes(loads: List[Dict[str, Any]]) -> "List[Scene]":
     plain_folders = [x for x in plain.split(":") if x.startswith("/")]
     found = [([], plain_folders, dict(os.environ))]  # type: List[Scene]
     for load in loads:
-        if not load["problem"]:
-            added = load["change"]["added"].get("PATH", [])
-            found.append((load["modules"], added, applied(load["change"])))
+        if load["problem"]:
+            continue
+        names = load["modules"]
+        before = [y for x, y, _ in found[1:] if x == names[: len(x)]]  # of what it is loaded after
+        known = {folder for folders in before for folder in folders}
+        added = [x for x in load["change"]["added"].get("PATH", []) if x not in known]
+        found.append((names, added, applied(load["change"])))
     return found
 
 
@@ -122,11 +136,11 @@ def library_facts(
     wishes: Dict[str, Any],
     run: Run,
     timeout_s: float,
-    end: float,
 ) -> Dict[str, Any]:
     """What the scan of all folders found, with the answers of each BLAS."""
     libraries = sibling("collect_libraries")
-    folders = folder_origins(run, timeout_s, loads, wishes.get("folders") or [], libraries)
+    wanted = [*(wishes.get("folders") or []), *runtime_folders(facts["compilers"])]
+    folders = folder_origins(run, timeout_s, loads, wanted, libraries)
     found = scanned(list(folders), float(wishes["scan_s"]), run)
     found["folders"] = [{"folder": x, "modules": y} for x, y in folders.items()]
     environments = {" ".join(x["modules"]): x["change"] for x in loads if not x["problem"]}
@@ -136,8 +150,8 @@ def library_facts(
         record["headers"] = libraries.headers_for(record["path"])
         if record["kind"] != "shared":
             continue
-        if number >= MAX_ASKED or time.monotonic() > end:
-            record["answers"] = {"problem": "not asked: out of time"}
+        if number >= MAX_ASKED:
+            record["answers"] = {"problem": "not asked: too many"}
             continue
         change = environments.get(" ".join(record["modules"]))
         environment = applied(change) if change else dict(os.environ)
@@ -169,7 +183,7 @@ def child(
 ) -> Dict[str, Any]:
     """The last line that collect_libraries.py printed, else a problem."""
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collect_libraries.py")
-    ran = run([sys.executable, "-I", script, *argv], timeout_s, environment)
+    ran = run([sys.executable, "-I", "-S", script, *argv], timeout_s, environment)
     lines = [line for line in ran["stdout"].splitlines() if line.startswith('{"')]
     try:
         if ran["exit"] == 0 and lines:
@@ -194,19 +208,38 @@ def folder_origins(
     for base in list(origins):
         for folder in libraries.subfolders(base, SUBFOLDERS):
             origins.setdefault(folder, [])
-    for load in loads:
-        for folder in module_folders(load, libraries):
-            origins.setdefault(folder, load["modules"])
+    good = [load for load in loads if load["change"] and not load["problem"]]
+    for find in (named_folders, guessed_folders):
+        for load in good:
+            for folder in find(load["change"], libraries):
+                origins.setdefault(os.path.abspath(folder), load["modules"])
     return {x: y for x, y in origins.items() if os.path.isdir(x)}
 
 
-def module_folders(load: Dict[str, Any], libraries: Any) -> List[str]:
-    """Folders of libraries that a module names: search paths, and below what looks like a root."""
-    change = load["change"]
-    if load["problem"] or not change:
-        return []
+def named_folders(change: Dict[str, Any], libraries: Any) -> List[str]:
+    """Folders of libraries that a module names: search paths, and below what it calls its root."""
     named = [x for k, v in change["added"].items() if k.endswith("LIBRARY_PATH") for x in v]
     roots = [v for k, v in change["set"].items() if ROOT.search(k) and v.startswith("/")]
-    roots += [os.path.dirname(x) for x in change["added"].get("PATH", []) if x.startswith("/")]
-    roots = [x for x in roots if os.path.realpath(x) not in ("/", "/usr", "/usr/local")]
-    return [os.path.abspath(x) for x in [*named, *libraries.library_folders(roots)] if x]
+    return [x for x in named if x] + list(libraries.library_folders(own(roots)))
+
+
+def guessed_folders(change: Dict[str, Any], libraries: Any) -> List[str]:
+    """Folders of libraries beside the commands that a module brings."""
+    roots = [os.path.dirname(x) for x in change["added"].get("PATH", []) if x.startswith("/")]
+    return list(libraries.library_folders(own(roots)))
+
+
+def own(roots: List[str]) -> List[str]:
+    """Those that are not the system's own."""
+    return [x for x in roots if os.path.realpath(x) not in ("/", "/usr", "/usr/local")]
+
+
+def runtime_folders(compilers: List[Dict[str, Any]]) -> List[str]:
+    """Where the compilers of the system find their OpenMP runtimes (-print-file-name)."""
+    found = []
+    for record in compilers:
+        for name, call in (record.get("calls") or {}).items():
+            path = call["stdout"].strip()
+            if name.startswith("file:") and path.startswith("/") and not record["modules"]:
+                found.append(os.path.dirname(os.path.normpath(path)))
+    return list(dict.fromkeys(found))

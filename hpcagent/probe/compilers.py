@@ -78,8 +78,10 @@ def parse_compilers(
 ) -> tuple[CompilerFound, ...]:
     """Each file once a language, under its plainest name; what says nothing goes to `missing`."""
     groups: dict[tuple[str, ...], list[tuple[CompilerFound, int]]] = {}
+    calls = {as_text(x.get("path")): x.get("calls") for x in records if x.get("calls")}
     for place, record in enumerate(records):
-        found = _compiler(record, environment, missing)
+        told = record.get("calls") or calls.get(as_text(record.get("same_as")))
+        found = _compiler({**record, "calls": told}, environment, missing)
         if found:
             key = (_file(record), found.language, found.module, found.wrapped)
             groups.setdefault(key, []).append((found, place))

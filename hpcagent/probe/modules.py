@@ -259,7 +259,8 @@ def complaint(output: str) -> str:
     start = next(
         (i for i, x in enumerate(kept) if re.search(r"error|unable|cannot|conflict", x, re.I)), 0
     )
-    words = " ".join(kept[start : start + 4])
+    words = " ".join(kept[start : start + 4]).partition("While processing the following")[0]
+    words = re.sub(r"^Lmod has detected the following error: *", "", words.strip())
     return "".join(x if x.isprintable() else "?" for x in words)[:300]
 
 

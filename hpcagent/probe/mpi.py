@@ -92,7 +92,8 @@ def parse_mpis(
         mpi = _mpi(group, key in defaults or not _suffixed_sibling(key, groups), missing)
         if mpi:
             found.append(mpi)
-    return (*found, *_cray(environment))
+    ordered = sorted(found, key=lambda x: (bool(x.module), not x.default))
+    return (*_cray(environment), *ordered)
 
 
 def _key(record: Mapping[str, Any]) -> tuple[tuple[str, str, str], bool]:
@@ -102,8 +103,9 @@ def _key(record: Mapping[str, Any]) -> tuple[tuple[str, str, str], bool]:
     if not as_text(record.get("suffix")):
         for hop in as_texts(record.get("hops")):
             match = _WRAPPER.match(PurePosixPath(hop).name)
-            if match and match.group("suffix"):
-                return (str(PurePosixPath(hop).parent), match.group("suffix"), modules), True
+            folder = str(PurePosixPath(hop).parent)
+            if match and match.group("suffix") and folder == str(PurePosixPath(path).parent):
+                return (folder, match.group("suffix"), modules), True
     return (str(PurePosixPath(path).parent), as_text(record.get("suffix")), modules), False
 
 

@@ -43,7 +43,7 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
         effects=effects,
         not_looked_at=as_texts(facts.section("modules").get("not_looked_at")),
     )
-    _note_absent(found, facts, libraries, missing)
+    _note_absent(found, libraries, missing)
     return found
 
 
@@ -129,9 +129,7 @@ def _runtimes(libraries: RawFacts) -> tuple[OpenmpRuntime, ...]:
     return tuple(sorted(found, key=lambda x: (bool(x.module), x.family, x.path)))
 
 
-def _note_absent(
-    found: Software, facts: RawFacts, libraries: RawFacts, missing: dict[str, str]
-) -> None:
+def _note_absent(found: Software, libraries: RawFacts, missing: dict[str, str]) -> None:
     for language, name in _LANGUAGES.items():
         if not any(x.language == language for x in found.compilers):
             missing[f"{name} compiler"] = "none in PATH nor in the modules that were loaded"
@@ -144,8 +142,6 @@ def _note_absent(
         missing["library files"] = f"{unseen} files were not looked at: out of time"
     if found.not_looked_at:
         missing["modules"] = f"{len(found.not_looked_at)} that may matter were not loaded"
-    for words in as_texts(facts.data.get("not_asked")):
-        missing[words] = "not asked: out of time"
 
 
 def _printed(calls: Mapping[str, Any], name: str) -> str:

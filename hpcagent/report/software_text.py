@@ -101,7 +101,7 @@ def _mpi(software: Software, columns: int) -> list[str]:
 
 def _mpi_words(found: MpiFound) -> str:
     name = f"{_MPIS.get(found.family, found.family)} {found.version}".rstrip()
-    marks = ["default"] if found.default else []
+    marks = ["default"] if found.default and not found.module else []
     if found.family != "openmpi":
         marks.append("ABI of MPICH" if found.abi == "mpich" else "ABI unknown")
     behind = [
