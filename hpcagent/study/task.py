@@ -11,6 +11,7 @@ from hpcagent.records import Refused
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.doctor_task import DOCTOR
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.packs import Pack
@@ -20,7 +21,11 @@ from hpcagent.study.standing import waiting_for
 from hpcagent.study.state import Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
-_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE})
+_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR})
+
+
+def kind_of(task: Task) -> Kind:
+    return _KINDS[task.kind]
 
 
 class TaskAgent(RunAgent):
@@ -36,7 +41,7 @@ class TaskAgent(RunAgent):
     ) -> None:
         super().__init__(run, journal, scheduler, publish, clock)
         self._task = Task.of(self.state)
-        self._kind = _KINDS[self._task.kind]
+        self._kind = kind_of(self._task)
 
     def _advance(self) -> Turn:
         step = next_step(self._kind, self._task, self.state)
