@@ -213,6 +213,7 @@ def system_of(folder: Path, init: str) -> dict[str, str]:
 
 
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect_modules, "PROFILES", [])
     monkeypatch.setattr(collect_modules, "LMOD_INITS", [])
     monkeypatch.setattr(collect_modules, "TCL_INITS", [])
 
@@ -223,6 +224,17 @@ def test_no_module_system(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["kind"], found["problem"]) == ("none", "")
     software = parse_software({"modules": found})
     assert software.modules.why_not == "no module system is installed here"
+
+
+def test_a_job_without_a_module_path_asks_as_a_login_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere(monkeypatch)
+    profile = tmp_path / "lmod.sh"
+    profile.touch()
+    monkeypatch.setattr(collect_modules, "PROFILES", [str(profile)])
+    assert collect_modules.find_system({})["init"] == str(profile)
+    assert collect_modules.find_system({"MODULEPATH": "/m"})["kind"] == "none"
 
 
 def test_a_half_installed_lmod_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +313,6 @@ def test_the_whole_collector_ends_when_its_time_is_over(
     request = {"timeout_s": 1, "look_s": 3}
     facts = collect_software.collect(request, collect.run)
     software = parse_software(facts)
-    assert software.missing["compiler gcc"].endswith(": timed out after 1 s")
+    assert software.missing[f"compiler {tmp_path}/clang"] == "--version: timed out after 1 s"
     asked = [x for x in software.missing.values() if x.endswith("not asked: out of time")]
     assert asked

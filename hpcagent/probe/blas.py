@@ -205,7 +205,7 @@ def tell_threading(record: Mapping[str, Any], family: str) -> Told:
 def parse_lapack(records: Sequence[Mapping[str, Any]]) -> tuple[LapackFound, ...]:
     return tuple(
         LapackFound(
-            path=str(record.get("path")),
+            path=_nicest(record, "lapack"),
             kind=str(record.get("kind")),
             aliases=as_texts(record.get("aliases")),
             needs=as_texts(record.get("needed")),

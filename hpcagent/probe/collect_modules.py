@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 Run = Callable[..., Dict[str, Any]]
 
+# Where a job does not inherit MODULEPATH: these set it, as they do for a login.
+PROFILES = ["/etc/profile.d/lmod.sh", "/etc/profile.d/z00_lmod.sh"]
 LMOD_INITS = ["/usr/share/lmod/lmod/init/bash", "/usr/share/lmod/*/init/bash"]
 LMOD_INITS += ["/opt/lmod/lmod/init/bash", "/opt/apps/lmod/lmod/init/bash"]
 LMOD_INITS += ["/apps/lmod/lmod/init/bash", "/usr/local/lmod/lmod/init/bash"]
@@ -49,7 +51,8 @@ def find_system(environment: Dict[str, str]) -> Dict[str, Any]:
     """
     found = {"kind": "none", "init": "", "problem": "", "tried": []}  # type: Dict[str, Any]
     named = _named_inits(environment)
-    for kind, path in [*named, *_usual_inits()]:
+    profiles = [] if environment.get("MODULEPATH") else [("lmod", x) for x in PROFILES]
+    for kind, path in [*named, *profiles, *_usual_inits()]:
         found["tried"].append(path)
         if os.path.isfile(path) and os.access(path, os.R_OK):
             found.update(kind=kind, init=path)

@@ -183,7 +183,7 @@ def child(
 ) -> Dict[str, Any]:
     """The last line that collect_libraries.py printed, else a problem."""
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collect_libraries.py")
-    ran = run([sys.executable, "-I", "-S", script, *argv], timeout_s, environment)
+    ran = run([sys.executable, "-I", "-S", "-B", script, *argv], timeout_s, environment)
     lines = [line for line in ran["stdout"].splitlines() if line.startswith('{"')]
     try:
         if ran["exit"] == 0 and lines:

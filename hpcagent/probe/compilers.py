@@ -97,15 +97,15 @@ def _compiler(
     calls = as_mapping(record.get("calls"))
     said = as_mapping(calls.get("version"))
     text = str(said.get("stdout") or "") + "\n" + str(said.get("stderr") or "")
-    where = f"compiler {command}" + (f" of {modules}" if modules else "")
+    where = f"compiler {path}" + (f" of {modules}" if modules else "")
     if said.get("exit") != 0:
         words = str(said.get("problem") or text.strip() or f"exit code {said.get('exit')}")
-        missing[where] = f"{path} --version: {' '.join(words.split())[:160]}"
+        missing[where] = f"--version: {' '.join(words.split())[:160]}"
         return None
     family = parse_family(text)
     if not family:
         first = " ".join(text.split())[:80]
-        missing[where] = f"{path}: of no family that is known ({first})"
+        missing[where] = f"of no family that is known ({first})"
         return None
     wrapper = is_cray_wrapper(command, [path, *as_texts(record.get("hops"))], environment)
     return CompilerFound(

@@ -139,7 +139,7 @@ def _mpi(
     if not wrappers:
         path = str(ordered[0].get("path"))
         why = " ".join(_text(calls[0].get("show")).split())[:160] or "says nothing"
-        missing[f"mpi {path}"] = f"{path} -show: {why}"
+        missing[f"mpi {path}"] = f"-show: {why}"
         return None
     paths = [as_text(as_mapping(beside.get(x)).get("path")) for x in ("mpirun", "mpiexec")]
     return MpiFound(

@@ -134,7 +134,18 @@ def _blas(software: Software, columns: int) -> list[str]:
         lines += _block(f"{name}: {interface}, {_threads(alike)}{lapack}{_after(module)}", columns)
         files = " ".join(x.path.rpartition("/")[2] for x in alike)
         lines += [f"    {line}" for line in wrapped(f"{folder}: {files}", columns - 4)]
-    return lines + _block(f"The usual names: {_meant(software.blas)}.", columns)
+    lines += _block(f"The usual names: {_meant(software.blas)}.", columns)
+    return lines + _lapack(software, columns)
+
+
+def _lapack(software: Software, columns: int) -> list[str]:
+    """LAPACK libraries that want a BLAS beside them; those of an OpenBLAS come with it."""
+    words = [
+        f"{x.path} (wants {', '.join(y for y in x.needs if 'blas' in y or 'atlas' in y)})"
+        for x in software.lapack
+        if x.kind == "shared" and not any("openblas" in y for y in x.needs)
+    ]
+    return _block(f"LAPACK alone: {'; '.join(words)}", columns) if words else []
 
 
 def _threads(alike: Sequence[BlasFound]) -> str:
@@ -176,7 +187,7 @@ def conflicts(software: Software) -> tuple[str, ...]:
             {x.family for x in software.compilers if openmp.runtime_of_compiler(x) == family}
         )
         others = {x.openmp_runtime for x in software.blas} - {""}
-        for runtime in sorted(x for x in others if len(openmp.together(family, x)) > 1):
+        for runtime in sorted(others - {family}):
             makers = sorted({x.family for x in software.blas if x.openmp_runtime == runtime})
             found.append(
                 f"{_and(names)} with OpenMP ({openmp.NAMES[family]}) and a BLAS that brings "
