@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import struct
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcagent.probe import elf
+from hpcagent.probe import collect_libraries, elf
 
 
 def made(kind: int = 3, wide: bool = True, order: str = "<", machine: int = 62) -> bytes:
@@ -95,6 +96,15 @@ def test_both_widths_and_byte_orders(wide: bool, order: str, machine: int, name:
     assert (file.kind, file.needed, file.soname) == ("shared", ("libneeded.so.1",), "libself.so.2")
     assert file.rpath == file.runpath == ("/opt/a", "/opt/b")
     assert (file.defined, file.undefined) == ({"defined_one": ""}, {"wanted_two": ""})
+
+
+def test_a_library_of_another_machine_is_passed_over(tmp_path: Path) -> None:
+    native = 62 if platform.machine() == "x86_64" else 183
+    for name, machine in (("libown.so", native), ("libforeign.so", 243)):
+        data = made(machine=machine).replace(b"defined_one", b"dgemm_\0\0\0\0\0")
+        (tmp_path / name).write_bytes(data)
+    found = collect_libraries.scan([str(tmp_path)], 60, elf)
+    assert [Path(x["path"]).name for x in found["libraries"]] == ["libown.so"]
 
 
 @settings(max_examples=300)

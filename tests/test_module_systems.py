@@ -53,6 +53,7 @@ setenv TEXT {two 'a' `id` $(id) "b"}
 unsetenv UNSET_ME
 """,
     "Core/openmpi/4.1.4": "#%Module1.0\nprereq gcc/12.2.0\n",
+    "gcc-12/mpich/4.1": "#%Module1.0\nprepend-path PATH /opt/mpich/bin\n",
     "Core/blis/broken": '#%Module1.0\nputs stderr "licence server says no"\nno_such_command\n',
 }
 
@@ -127,6 +128,9 @@ def test_environment_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }
     assert openblas.unsets == ("UNSET_ME",)
     assert effect(software, "openmpi/4.1.4").loaded == ("gcc/12.2.0", "openmpi/4.1.4")
+    assert dict(system.hidden) == {"mpich/4.1": ("gcc/12.2.0",)}
+    behind = effect(software, "gcc/12.2.0", "mpich/4.1")
+    assert behind.added["PATH"] == ("/opt/mpich/bin", "/opt/gcc/bin")
     assert "no_such_command" in effect(software, "blis/broken").problem
     assert "no_such_command" in software.missing["module blis/broken"]
 
@@ -309,7 +313,6 @@ def test_the_whole_collector_ends_when_its_time_is_over(
         path.chmod(0o755)
     nowhere(monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(collect_software, "SYSTEM", [])
     request = {"timeout_s": 1, "look_s": 3}
     facts = collect_software.collect(request, collect.run)
     software = parse_software(facts)

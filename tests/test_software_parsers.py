@@ -153,6 +153,10 @@ def test_cray_s_mpi_has_no_wrappers_of_its_own() -> None:
     (found,) = mpi.parse_mpis([], environment, {})
     assert (found.family, found.version, found.abi) == ("cray", "8.1.27", "mpich")
     assert found.wrappers["fortran"] == "ftn"
+    change = {"set": environment}
+    loads = [{"modules": ["cray-mpich/8.1.27"], "problem": "", "change": change}]
+    (loaded,) = parse_software({"modules": {"kind": "lmod", "loads": loads}}).mpis
+    assert (loaded.family, loaded.module) == ("cray", "cray-mpich/8.1.27")
 
 
 def test_a_wrapper_without_its_compiler_is_missing() -> None:
@@ -225,6 +229,19 @@ def library(path: str, **more: Any) -> dict[str, Any]:
                 answers={"integer_bits": {"ddot_": 32}, "armpl_version": "23.4.0"},
             ),
             *("armpl", "lp64", "openmp"),
+        ),
+        (
+            library(
+                "/opt/amd/libblis-mt.so",
+                defines=["bli_info_get_version_str"],
+                needed=["libgomp.so.1"],
+                answers={"integer_bits": {"ddot_": 32}, "blis_version": "AOCL-BLIS 4.1.0 Build 1"},
+            ),
+            *("blis", "lp64", "openmp"),
+        ),
+        (
+            library("/usr/lib64/libflexiblas.so.3", defines=["flexiblas_load_backend"]),
+            *("flexiblas", "unknown", "unknown"),
         ),
         (
             library("/opt/cray/libsci_gnu.so", defines=["crayblas_dgemm"], words=["CRAYBLAS"]),

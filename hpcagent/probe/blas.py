@@ -193,6 +193,8 @@ def tell_threading(record: Mapping[str, Any], family: str) -> Told:
     runtime = next((x for x in as_texts(record.get("needed")) if openmp.family_of_name(x)), "")
     if runtime:
         return Told("openmp", f"needs {runtime}")
+    if family == "flexiblas":
+        return Told("unknown", "its backend decides, which is chosen when it runs (FLEXIBLAS)")
     if {"GOMP_parallel", "__kmpc_fork_call"} & set(starts):
         return Told("openmp", "calls an OpenMP runtime")
     if "pthread_create" in starts:
@@ -232,9 +234,10 @@ def _version(record: Mapping[str, Any], family: str) -> str:
     config = _config(record)
     if family == "openblas" and config:
         return parse_config(config).version or ""
-    told = (as_text(answers.get("blis_version")) or as_text(answers.get("armpl_version"))).split()
-    if told:
-        return told[0]
+    told = as_text(answers.get("blis_version")) or as_text(answers.get("armpl_version"))
+    number = re.search(r"[0-9]+(\.[0-9]+)+", told)  # AMD's says "AOCL-BLIS 4.1.0 Build 20230731"
+    if number:
+        return number.group()
     mkl = _MKL_VERSION.search(str(answers.get("mkl_version") or ""))
     if mkl:
         return mkl.group(1)

@@ -8,7 +8,6 @@ a file system that hangs take only that process with them. Standard library only
 """
 
 import ctypes
-import glob
 import importlib.util
 import json
 import mmap
@@ -16,7 +15,7 @@ import os
 import re
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 MAX_FILES = 20000
 MAX_ARCHIVE = 2 << 30
@@ -92,6 +91,7 @@ def scan(folders: List[str], budget_s: float, elf: Any) -> Dict[str, Any]:
     found = {"libraries": [], "openmp": [], "lapack": [], "problems": []}  # type: Dict[str, Any]
     names = files_in(folders)
     end = time.monotonic() + budget_s
+    own = own_machine(elf)
     looked = 0
     order = sorted(names, key=lambda real: (not LIKELY.search(os.path.basename(real)), real))
     for real in order:
@@ -99,12 +99,20 @@ def scan(folders: List[str], budget_s: float, elf: Any) -> Dict[str, Any]:
             break
         looked += 1
         record = examine(real, elf)
+        foreign = (record.get("machine"), record.get("bits")) not in ((None, None), own)
         for kind in record.pop("kinds"):
-            found[kind].append(dict(record, aliases=names[real]))
+            if not foreign:
+                found[kind].append(dict(record, aliases=names[real]))
         if record.get("problem") and LIKELY.search(os.path.basename(real)):
             found["problems"].append({"path": real, "problem": record["problem"]})
     found.update(looked_at=looked, not_looked_at=len(order) - looked)
     return found
+
+
+def own_machine(elf: Any) -> Tuple[str, int]:
+    """What this interpreter was built for: a library for another machine is of no use here."""
+    with open(os.path.realpath(sys.executable), "rb") as stream:
+        return elf.read_machine(stream.read(64))  # type: ignore[no-any-return]
 
 
 def files_in(folders: List[str]) -> Dict[str, List[str]]:
@@ -307,22 +315,6 @@ def mapped_libraries() -> List[str]:
     except OSError:
         return []
     return sorted({os.path.realpath(x) for x in paths})
-
-
-def library_folders(roots: List[str]) -> Iterator[str]:
-    """What may hold libraries below a package's root; its Debian and Intel subfolders, too."""
-    for root in roots:
-        base = glob.escape(root)
-        for form in ("", "/lib", "/lib64", "/lib/intel64", "/lib/*-linux-gnu"):
-            for folder in sorted(glob.glob(base + form)):
-                if os.path.isdir(folder):
-                    yield folder
-
-
-def subfolders(base: str, forms: Tuple[str, ...]) -> List[str]:
-    """Debian keeps each BLAS in a folder of its own below the libraries."""
-    patterns = [os.path.join(glob.escape(base), form) for form in forms]
-    return [x for pattern in patterns for x in sorted(glob.glob(pattern)) if os.path.isdir(x)]
 
 
 if __name__ == "__main__":

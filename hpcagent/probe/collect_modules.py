@@ -102,19 +102,38 @@ def quiet(environment: Dict[str, str]) -> Dict[str, str]:
 def ask(system: Dict[str, Any], run: Run, timeout_s: float, environment: Dict[str, str]) -> None:
     """Add `calls` (version, avail, avail_json, spider) to the system's record."""
 
-    def call(script: str, *words: str) -> Dict[str, Any]:
+    def call(script: str, *words: str, patience: int = 1) -> Dict[str, Any]:
         argv = ["bash", "--noprofile", "--norc", "-c", script, "probe", system["init"], *words]
-        return run(argv, timeout_s, quiet(environment))
+        return run(argv, patience * timeout_s, quiet(environment))
 
     calls = {"version": call(CALL, "--version")}
     # A system that hangs once hangs again: nobody waits four times for it.
     if not calls["version"]["problem"].startswith("timed out"):
         calls["avail"] = call(CALL, "-t", "avail")
         if system["kind"] == "lmod":
-            calls["spider"] = call(SPIDER)
+            calls["spider"] = call(SPIDER, patience=3)  # it may read every module there is
         else:
             calls["avail_json"] = call(CALL, "avail", "-j")
     system["calls"] = calls
+
+
+def ask_deeper(
+    system: Dict[str, Any], loads: List[Dict[str, Any]], run: Run, timeout_s: float
+) -> List[Dict[str, Any]]:
+    """What is in the folders of modules that a module adds: {modules, listing}.
+
+    Lmod's spider tells it all at once; this is for systems without one.
+    """
+    found = []
+    for record in loads:
+        added = [] if record["problem"] else record["change"]["added"].get("MODULEPATH", [])
+        if added:
+            environment = dict(quiet(dict(os.environ)), MODULEPATH=":".join(added))
+            argv = ["bash", "--noprofile", "--norc", "-c", CALL, "probe", system["init"]]
+            ran = run([*argv, "-t", "avail"], timeout_s, environment)
+            listing = (ran["stdout"] + "\n" + ran["stderr"])[:100000]
+            found.append({"modules": record["modules"], "listing": listing})
+    return found
 
 
 def load(

@@ -16,7 +16,10 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, List, Tuple
 
-BESIDE = ("collect_modules.py", "collect_libraries.py", "collect_tools.py", "modules.py", "elf.py")
+BESIDE = (
+    *("collect_modules.py", "collect_libraries.py", "collect_folders.py", "collect_tools.py"),
+    *("modules.py", "elf.py"),
+)
 LIMITS = {"modules_limit": 40, "scan_s": 30}
 LOOK_S = 240
 MAX_ASKED = 60
@@ -24,9 +27,6 @@ RELEVANT = re.compile(
     r"^(LMOD_(CMD|PKG|DIR|VERSION)|MODULES_CMD|MODULESHOME|MODULEPATH|LOADEDMODULES|CRAYPE_VERSION"
     r"|PE_ENV|CRAY_MPICH_(DIR|VERSION)|LD_LIBRARY_PATH|LIBRARY_PATH|MKLROOT|I_MPI_ROOT|PATH)$"
 )
-SYSTEM = ["/usr/lib64", "/usr/lib", "/lib64", "/usr/local/lib64", "/usr/local/lib"]
-SUBFOLDERS = "openblas*", "blis*", "atlas*", "blas", "lapack", "mkl", "libblas", "llvm*/lib"
-ROOT = re.compile(r"(_|^)(ROOT|DIR|HOME|BASE|PREFIX|LIB|LIBDIR|PATH)$|ROOT$|^EBROOT")
 # Settings of the caller that would change what a library says of itself.
 SETTING = re.compile(r"^(OPENBLAS_|GOTO_|BLIS_|OMP_|MKL_(NUM|THREADING|INTERFACE))|^LD_PRELOAD$")
 
@@ -96,9 +96,15 @@ def module_facts(
     names += parsers.parse_avail_json(printed.get("avail_json", "")).names
     spidered = parsers.parse_spider(system["calls"].get("spider", {}).get("stdout", ""))
     hidden = parsers.hidden_modules(names, spidered)
-    chosen, unseen = parsers.candidates(names, hidden, int(wishes["modules_limit"]))
+    limit = int(wishes["modules_limit"])
+    chosen, unseen = parsers.candidates(names, hidden, limit)
     loads, late = calls.load_all(system, chosen, run, timeout_s, end, parsers)
-    return system, loads, late + unseen
+    deeper = [] if spidered else calls.ask_deeper(system, loads, run, timeout_s)
+    system["deeper"] = deeper
+    behind = parsers.modules_behind(names, deeper)
+    chosen, more = parsers.candidates((), behind, limit - len(loads))
+    others, later = calls.load_all(system, chosen, run, timeout_s, end, parsers)
+    return system, loads + others, late + unseen + later + more
 
 
 def scenes(loads: List[Dict[str, Any]]) -> "List[Scene]":
@@ -138,9 +144,9 @@ def library_facts(
     timeout_s: float,
 ) -> Dict[str, Any]:
     """What the scan of all folders found, with the answers of each BLAS."""
-    libraries = sibling("collect_libraries")
-    wanted = [*(wishes.get("folders") or []), *runtime_folders(facts["compilers"])]
-    folders = folder_origins(run, timeout_s, loads, wanted, libraries)
+    libraries, places = sibling("collect_libraries"), sibling("collect_folders")
+    wanted = [*(wishes.get("folders") or []), *places.runtime_folders(facts["compilers"])]
+    folders = places.folder_origins(run, timeout_s, loads, wanted)
     found = scanned(list(folders), float(wishes["scan_s"]), run)
     found["folders"] = [{"folder": x, "modules": y} for x, y in folders.items()]
     environments = {" ".join(x["modules"]): x["change"] for x in loads if not x["problem"]}
@@ -191,55 +197,3 @@ def child(
     except ValueError:
         return {"problem": "more answers than a record holds"}
     return {"problem": ran["problem"] or ran["stderr"].strip()[-300:] or "gave no answer"}
-
-
-def folder_origins(
-    run: Run, timeout_s: float, loads: List[Dict[str, Any]], wanted: List[str], libraries: Any
-) -> Dict[str, List[str]]:
-    """folder -> the modules that have to be loaded for it; none for the system's own."""
-    cache = run(["ldconfig", "-p"], timeout_s)["stdout"]
-    folders = list(wanted)
-    searched = [os.environ.get(x, "") for x in ("LD_LIBRARY_PATH", "LIBRARY_PATH")]
-    folders += [x for text in searched for x in text.split(":")]
-    folders += [os.path.dirname(x) for x in re.findall(r"=> (/\S+)$", cache, re.MULTILINE)]
-    folders += SYSTEM
-    roots = list(libraries.library_folders(["/usr", "/usr/local"]))
-    origins = {os.path.abspath(x): [] for x in folders + roots if x}  # type: Dict[str, List[str]]
-    for base in list(origins):
-        for folder in libraries.subfolders(base, SUBFOLDERS):
-            origins.setdefault(folder, [])
-    good = [load for load in loads if load["change"] and not load["problem"]]
-    for find in (named_folders, guessed_folders):
-        for load in good:
-            for folder in find(load["change"], libraries):
-                origins.setdefault(os.path.abspath(folder), load["modules"])
-    return {x: y for x, y in origins.items() if os.path.isdir(x)}
-
-
-def named_folders(change: Dict[str, Any], libraries: Any) -> List[str]:
-    """Folders of libraries that a module names: search paths, and below what it calls its root."""
-    named = [x for k, v in change["added"].items() if k.endswith("LIBRARY_PATH") for x in v]
-    roots = [v for k, v in change["set"].items() if ROOT.search(k) and v.startswith("/")]
-    return [x for x in named if x] + list(libraries.library_folders(own(roots)))
-
-
-def guessed_folders(change: Dict[str, Any], libraries: Any) -> List[str]:
-    """Folders of libraries beside the commands that a module brings."""
-    roots = [os.path.dirname(x) for x in change["added"].get("PATH", []) if x.startswith("/")]
-    return list(libraries.library_folders(own(roots)))
-
-
-def own(roots: List[str]) -> List[str]:
-    """Those that are not the system's own."""
-    return [x for x in roots if os.path.realpath(x) not in ("/", "/usr", "/usr/local")]
-
-
-def runtime_folders(compilers: List[Dict[str, Any]]) -> List[str]:
-    """Where the compilers of the system find their OpenMP runtimes (-print-file-name)."""
-    found = []
-    for record in compilers:
-        for name, call in (record.get("calls") or {}).items():
-            path = call["stdout"].strip()
-            if name.startswith("file:") and path.startswith("/") and not record["modules"]:
-                found.append(os.path.dirname(os.path.normpath(path)))
-    return list(dict.fromkeys(found))

@@ -66,6 +66,14 @@ def read_elf(data: Any) -> Elf:
         raise ElfError("a broken ELF file: {}".format(error)) from None
 
 
+def read_machine(data: Any) -> Tuple[str, int]:
+    """(machine, bits) by the first bytes of a file; ElfError as read_elf."""
+    if not is_elf(data) or len(data) < 20:
+        raise ElfError("not an ELF file")
+    order = "<" if data[5] == 1 else ">"
+    return _machine(struct.unpack_from(order + "H", data, 18)[0], order), 64 if data[4] == 2 else 32
+
+
 def dynamic_strings(data: Any) -> bytes:
     """The string table of the dynamic symbols: a cheap look at what a file could define.
 
@@ -174,11 +182,8 @@ def _read(file: _File) -> Elf:
         return tuple(x for text in texts(tag) for x in text.split(":") if x)
 
     defined, undefined = _symbols(file, table, strings)
-    machine = MACHINES.get(file.machine, "machine {}".format(file.machine))
-    if file.machine == 21 and file.order == "<":
-        machine = "ppc64le"
     return Elf(
-        machine=machine,
+        machine=_machine(file.machine, file.order),
         bits=64 if file.wide else 32,
         little_endian=file.order == "<",
         kind=KINDS.get(file.type, "type {}".format(file.type)),
@@ -189,6 +194,12 @@ def _read(file: _File) -> Elf:
         defined=defined,
         undefined=undefined,
     )
+
+
+def _machine(number: int, order: str) -> str:
+    if number == 21 and order == "<":
+        return "ppc64le"
+    return MACHINES.get(number, "machine {}".format(number))
 
 
 def _text(strings: bytes, at: int) -> str:

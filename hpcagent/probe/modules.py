@@ -7,7 +7,7 @@ inside jobs, too: standard library only, python3 >= 3.6.
 
 import json
 import re
-from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
 
 MAX_NAMES = 20000
 MAX_LINES = 200000
@@ -175,6 +175,23 @@ def hidden_modules(
     """name -> ways, of the modules that a plain `avail` does not show."""
     shown = set(available)
     return {x.name: x.ways for x in spidered if x.ways and x.name not in shown}
+
+
+def modules_behind(
+    available: Iterable[str], asked: Iterable[Mapping[str, Any]]
+) -> Dict[str, Tuple[Tuple[str, ...], ...]]:
+    """As hidden_modules, of a system without a spider: by listings of folders that modules add.
+
+    Each of `asked` is {modules: those loaded, listing: what `module -t avail` of the folders said}.
+    """
+    shown = set(available)
+    found = {}  # type: Dict[str, List[Tuple[str, ...]]]
+    for record in asked:
+        way = tuple(x for x in record.get("modules") or () if isinstance(x, str))
+        for name in parse_terse(str(record.get("listing") or "")).names:
+            if name not in shown and way and way not in found.setdefault(name, []):
+                found[name].append(way)
+    return {name: tuple(sorted(ways, key=_by_length)) for name, ways in found.items()}
 
 
 def kind_of(name: str) -> str:

@@ -93,7 +93,7 @@ def parse_mpis(
         if mpi:
             found.append(mpi)
     ordered = sorted(found, key=lambda x: (bool(x.module), not x.default))
-    return (*_cray(environment), *ordered)
+    return (*cray_mpi(environment), *ordered)
 
 
 def _key(record: Mapping[str, Any]) -> tuple[tuple[str, str, str], bool]:
@@ -161,13 +161,14 @@ def _rank(record: Mapping[str, Any]) -> tuple[bool, int, str]:
     return base not in _ORDER, place, base
 
 
-def _cray(environment: Mapping[str, str]) -> tuple[MpiFound, ...]:
+def cray_mpi(environment: Mapping[str, str], after: Sequence[str] = ()) -> tuple[MpiFound, ...]:
     """Cray's MPI has no wrappers of its own: cc, CC and ftn link it while its module is loaded."""
     version = environment.get("CRAY_MPICH_VERSION") or environment.get("CRAY_MPICH_VER", "")
     if not environment.get("CRAY_MPICH_DIR"):
         return ()
     wrappers = {"c": "cc", "c++": "CC", "fortran": "ftn"}
-    return (MpiFound("cray", version, abi_of("cray", version), wrappers, {}, "", default=True),)
+    abi, module = abi_of("cray", version), " ".join(after)
+    return (MpiFound("cray", version, abi, wrappers, {}, "", module, default=True),)
 
 
 def _text(call: object) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcagent.probe import blas, compilers, modules, mpi, openmp
-from hpcagent.probe.rawfacts import RawFacts, as_mapping, as_text, as_texts
+from hpcagent.probe.rawfacts import RawFacts, as_mapping, as_records, as_text, as_texts
 from hpcagent.probe.software import (
     ModuleEffect,
     ModuleSystem,
@@ -33,7 +33,10 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
         modules=parse_module_system(facts.section("modules"), missing),
         loaded=tuple(x for x in environment.get("LOADEDMODULES", "").split(":") if x),
         compilers=compilers.parse_compilers(facts.records("compilers"), environment, missing),
-        mpis=mpi.parse_mpis(facts.records("mpi"), environment, missing),
+        mpis=(
+            *mpi.parse_mpis(facts.records("mpi"), environment, missing),
+            *(y for x in effects if not x.problem for y in mpi.cray_mpi(x.sets, x.modules)),
+        ),
         blas=tuple(
             sorted(blas.parse_blas(libraries.records("libraries"), missing), key=blas.preference)
         ),
@@ -67,7 +70,8 @@ def parse_module_system(raw: Mapping[str, Any], missing: dict[str, str]) -> Modu
     listed = modules.parse_avail_json(_printed(calls, "avail_json"))
     names = tuple(dict.fromkeys(terse.names + listed.names))
     spidered = modules.parse_spider(_printed(calls, "spider"))
-    hidden = modules.hidden_modules(names, spidered)
+    deeper = as_records(raw.get("deeper"))
+    hidden = modules.hidden_modules(names, spidered) or modules.modules_behind(names, deeper)
     if not names and not problem:
         problem = _why_no_names(calls)
     return ModuleSystem(
