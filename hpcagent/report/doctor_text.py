@@ -25,7 +25,8 @@ from hpcagent.toolchain.verdict import (
 _WIDEST, _NARROWEST = 80, 40
 _TITLES = {"c": "C", "c++": "C++", "fortran": "Ftn", "OpenMP": "OMP", "MPI": "MPI", "BLAS": "BLAS"}
 _MARKS = {OK: "ok", DOUBTFUL: "(ok)", FAILED: "FAIL", SKIPPED: "?"}
-_COLUMN = 5
+_COLUMN = 4
+_LEAST_ROOM = 16
 _SHOWN_CELLS = 3
 _SHOWN_RANKS = 5
 _EVIDENCE = 320
@@ -66,15 +67,21 @@ def _matrix(rows: Sequence[RowVerdict], columns: int) -> list[str]:
         return []
     names = [name for name in COLUMNS if any(name in row.columns for row in rows)]
     room = columns - (_COLUMN + 1) * len(names)
-    head = f"{'toolchain':<{room}}" + "".join(f" {_TITLES.get(n, n):>{_COLUMN}}" for n in names)
-    lines = [head.rstrip()]
-    for row, name in zip(rows, _names(rows), strict=True):
-        label = middle(visible(name), room)
-        marks = (_MARKS[row.columns[n]] if n in row.columns else "-" for n in names)
-        padding = " " * (room - columns_of(label))
-        lines.append(label + padding + "".join(f" {mark:>{_COLUMN}}" for mark in marks))
+    lines = _line("toolchain", [_TITLES.get(name, name) for name in names], room)
+    for row, label in zip(rows, _names(rows), strict=True):
+        marks = [_MARKS[row.columns[n]] if n in row.columns else "-" for n in names]
+        lines += _line(visible(label), marks, room)
     note = "(ok): works, with a doubt told below; -: none there; all: OpenMP, MPI and BLAS in one"
     return [*lines, *wrapped(note, columns)]
+
+
+def _line(label: str, marks: Sequence[str], room: int) -> list[str]:
+    """A label and what stands right of it; below it where it leaves no room for labels."""
+    told = "".join(f" {mark:>{_COLUMN}}" for mark in marks)
+    if room < _LEAST_ROOM:
+        return [*wrapped(label, len(told)), told]
+    shown = middle(label, room)
+    return [shown + " " * (room - columns_of(shown)) + told]
 
 
 def _names(rows: Sequence[RowVerdict]) -> list[str]:
@@ -102,10 +109,10 @@ class _Trouble:
 
 def _grouped(cells: Iterable[CellVerdict]) -> list[_Trouble]:
     """The same trouble of several programs is told once; grave ones come first."""
-    found: dict[tuple[str, str], tuple[Finding, list[str]]] = {}
+    found: dict[tuple[str, str, bool], tuple[Finding, list[str]]] = {}
     for cell in cells:
         for finding in cell.findings:
-            key = (finding.failure.id, finding.cure)
+            key = (finding.failure.id, finding.cure, finding.grave)
             found.setdefault(key, (finding, []))[1].append(cell.label)
     troubles = [_Trouble(finding, tuple(labels)) for finding, labels in found.values()]
     return sorted(troubles, key=lambda trouble: not trouble.finding.grave)

@@ -8,31 +8,17 @@ the preferred toolset. `all_` is the product. Pure.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TypeVar
 
 from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound, Software
+from hpcagent.toolchain.labels import blas_label, is_same_compiler, mpi_label
 
 LANGUAGES = ("c", "c++", "fortran")
 _FAMILY_ORDER = ("gcc", "intel", "aocc", "nvhpc", "cray", "arm", "clang")
-_MPI_NAMES = {
-    "openmpi": "Open MPI",
-    "mpich": "MPICH",
-    "intel": "Intel MPI",
-    "mvapich": "MVAPICH",
-    "cray": "Cray MPICH",
-}
-_BLAS_NAMES = {
-    "openblas": "OpenBLAS",
-    "blis": "BLIS",
-    "mkl": "MKL",
-    "atlas": "ATLAS",
-    "armpl": "ArmPL",
-    "libsci": "LibSci",
-    "reference": "reference BLAS",
-}
 _BLAS_ORDER = ("openblas", "mkl", "blis", "armpl", "libsci", "atlas", "reference", "unknown")
 
 
@@ -52,7 +38,8 @@ class Toolset:
 
 @dataclass(frozen=True)
 class Cell:
-    """One program: `modules` are loaded in their order before anything of it is done."""
+    """One program: `modules` are loaded in their order before anything of it is done; `blas_name`
+    is what the BLAS is called among the others."""
 
     id: str
     toolset: str
@@ -61,6 +48,7 @@ class Cell:
     mpi: MpiFound | None
     blas: BlasFound | None
     modules: tuple[str, ...]
+    blas_name: str = ""
 
     @property
     def language(self) -> str:
@@ -77,7 +65,7 @@ class Cell:
         words = [f"{self.compiler.command} ({self.language})"]
         words += ["OpenMP"] if self.openmp else []
         words += [mpi_label(self.mpi)] if self.mpi else []
-        words += [blas_label(self.blas)] if self.blas else []
+        words += [self.blas_name] if self.blas_name else []
         return " + ".join(words)
 
 
@@ -89,12 +77,13 @@ class Row:
     mpi: MpiFound | None
     blas: BlasFound | None
     cells: Mapping[str, tuple[str, ...]]
+    blas_name: str = ""
 
     @property
     def parts(self) -> tuple[str, str, str]:
         """The labels of its compilers, MPI and BLAS; empty where it has none."""
         mpi = mpi_label(self.mpi) if self.mpi else ""
-        return self.toolset.label, mpi, blas_label(self.blas) if self.blas else ""
+        return self.toolset.label, mpi, self.blas_name
 
     @property
     def label(self) -> str:
@@ -115,18 +104,6 @@ class Matrix:
 
     def cell(self, id_: str) -> Cell:
         return next(cell for cell in self.cells if cell.id == id_)
-
-
-def mpi_label(mpi: MpiFound) -> str:
-    return f"{_MPI_NAMES.get(mpi.family, mpi.family)} {mpi.version}".strip()
-
-
-def blas_label(blas: BlasFound) -> str:
-    """Threading and, where it is not the usual one, the width of integers and the kind of file."""
-    words = [_BLAS_NAMES.get(blas.family, PurePath(blas.path).name), blas.version, blas.threading]
-    words += ["ILP64"] if blas.interface == "ilp64" else []
-    words += ["static"] if blas.kind == "static" else []
-    return " ".join(word for word in words if word)
 
 
 def build_matrix(software: Software, *, all_: bool = False) -> Matrix:
@@ -186,6 +163,7 @@ class _Draft:
         self.cells: dict[tuple[object, ...], Cell] = {}
         self.left_out: list[LeftOut] = []
         self._ids: set[str] = set()
+        self._labels = Counter(blas_label(blas) for blas in software.blas)
 
     # --- what takes part ---------------------------------------------------------------------
 
@@ -274,7 +252,15 @@ class _Draft:
             if blas is not None and (self._all or language == "c"):
                 add("all", self._cell(toolset, compiler, True, mpi, blas))
         columns = {column: tuple(ids) for column, ids in cells.items()}
-        self.rows.append(Row(toolset, mpi, blas, columns))
+        self.rows.append(Row(toolset, mpi, blas, columns, self._named(blas)))
+
+    def _named(self, blas: BlasFound | None) -> str:
+        """Its label; with the file's name where all are tried and others are called the same."""
+        if blas is None:
+            return ""
+        label = blas_label(blas)
+        ambiguous = self._all and self._labels[label] > 1
+        return f"{label} ({PurePath(blas.path).name})" if ambiguous else label
 
     def _cell(
         self,
@@ -289,12 +275,12 @@ class _Draft:
             return self.cells[key]
         modules, why = self._modules(toolset, mpi, blas)
         why = why or (_mpi_why_not(toolset, compiler, mpi) if mpi else "")
-        cell = Cell("", toolset.label, compiler, openmp, mpi, blas, modules)
+        name = self._named(blas)
+        cell = Cell("", toolset.label, compiler, openmp, mpi, blas, modules, name)
         if why:
             self.left_out.append(LeftOut(cell.label, why))
             return None
-        id_ = self._fresh_id(cell)
-        self.cells[key] = Cell(id_, toolset.label, compiler, openmp, mpi, blas, modules)
+        self.cells[key] = replace(cell, id=self._fresh_id(cell))
         return self.cells[key]
 
     def _modules(
@@ -314,7 +300,7 @@ class _Draft:
     def _fresh_id(self, cell: Cell) -> str:
         words = [cell.toolset, cell.language.replace("+", "x"), "omp" if cell.openmp else ""]
         words.append(f"{cell.mpi.family}-{cell.mpi.version}" if cell.mpi else "")
-        words.append(blas_label(cell.blas) if cell.blas else "")
+        words.append(cell.blas_name)
         text = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", word) for word in words if word).lower()
         text = text.strip("-.")[:80] or "cell"
         number, id_ = 1, text
@@ -353,17 +339,6 @@ def _mpi_why_not(toolset: Toolset, compiler: CompilerFound, mpi: MpiFound) -> st
     if not mpi.launcher:
         return f"{mpi_label(mpi)} has no launcher beside its wrappers"
     return ""
-
-
-def is_same_compiler(behind: str, compiler: CompilerFound) -> bool:
-    """Whether what a wrapper calls is this compiler (empty: not known, taken as yes)."""
-    names = {_bare(compiler.command), _bare(compiler.path)}
-    return not behind or behind == compiler.path or _bare(behind) in names
-
-
-def _bare(command: str) -> str:
-    """gcc of /usr/bin/x86_64-linux-gnu-gcc-12."""
-    return re.sub(r"-[0-9.]+$", "", PurePath(command).name).rpartition("-")[2]
 
 
 def _place(word: str, order: Iterable[str]) -> int:
