@@ -139,6 +139,18 @@ def test_spider_tells_hidden_modules_and_every_way_to_them() -> None:
     assert modules.hidden_modules((), old)["openmpi/1.10.2"] == (("gcc/4.9.3",), ("intel/16.0",))
 
 
+def test_a_big_site_s_spider_is_kept_in_brief() -> None:
+    ways = [[f"gcc/{x}", f"openmpi/{y}"] for x in range(5) for y in range(5)]
+    versions = [{"full": f"hdf5/{x}", "parent": ways, "help": "x" * 500} for x in range(2000)]
+    text = json.dumps([{"package": "hdf5", "versions": versions}])
+    brief = modules.brief_spider(text)
+    whole, kept = modules.parse_spider(text), modules.parse_spider(brief)
+    assert [x.name for x in kept] == [x.name for x in whole]
+    assert kept[0].ways == whole[0].ways[: modules.MAX_WAYS]
+    assert len(brief) < len(text) / 5
+    assert modules.brief_spider("no module system") == "no module system"
+
+
 def test_candidates_are_the_newest_of_each_package_first() -> None:
     names = ["gcc/9.5.0", "gcc/12.10", "gcc/12.9", "cmake/3.25-gcc-12", "openblas/0.3.21", "vim/9"]
     hidden = {"openmpi/4.1.4": (("gcc/12.10",), ("intel/2023",)), "hdf5/1": (("gcc/12.10",),)}
@@ -214,6 +226,7 @@ def test_no_text_upsets_a_parser(text: str) -> None:
             modules.parse_terse(shape).names,
             modules.parse_avail_json(shape).names,
             tuple(x.name for x in modules.parse_spider(shape)),
+            tuple(x.name for x in modules.parse_spider(modules.brief_spider(shape))),
         ):
             assert all(modules.is_name(name) for name in names)
         assert len(modules.complaint(shape)) <= 300

@@ -390,6 +390,10 @@ def test_digests_tell_different_software_apart() -> None:
     one = parse_software({"compilers": [compiler("gcc", "c", GCC)]})
     other = parse_software({"compilers": [compiler("gcc", "c", GCC.replace("12.3", "12.4"))]})
     assert digest(one) != digest(other)
+    late = parse_software(
+        {"compilers": [compiler("gcc", "c", GCC)], "modules": {"not_looked_at": ["gcc/13"]}}
+    )
+    assert digest(one) == digest(late)
     assert isinstance(one.compilers[0], CompilerFound)
 
 
@@ -430,6 +434,14 @@ def test_the_catalogue_of_a_recorded_node() -> None:
     raw = json.loads((FIXTURES / "recorded-debian12-lmod.json").read_text())
     golden = FIXTURES.parent.parent / "golden" / "report" / "software.txt"
     assert catalogue(parse_software(raw)) == golden.read_text()
+
+
+@pytest.mark.parametrize("width", [10, 40, 57, 80, 200])
+def test_the_catalogue_fits_every_terminal(width: int) -> None:
+    raw = json.loads((FIXTURES / "recorded-debian12-lmod.json").read_text())
+    raw["compilers"][0]["path"] = "/opt/" + "a-very-long-folder/" * 9 + "bin/c++"
+    text = catalogue(parse_software(raw), width)
+    assert max(len(line) for line in text.splitlines()) <= max(40, min(width, 80))
 
 
 def test_nothing_found_is_told_with_reasons() -> None:

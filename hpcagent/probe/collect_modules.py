@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 Run = Callable[..., Dict[str, Any]]
 
+MAX_SPIDER = 256 << 20
+
 # Where a job does not inherit MODULEPATH: these set it, as they do for a login.
 PROFILES = ["/etc/profile.d/lmod.sh", "/etc/profile.d/z00_lmod.sh"]
 LMOD_INITS = ["/usr/share/lmod/lmod/init/bash", "/usr/share/lmod/*/init/bash"]
@@ -26,8 +28,8 @@ ENV = "/usr/bin/env" if os.path.exists("/usr/bin/env") else "/bin/env"
 
 # $1: the init file; the rest are words for `module`.
 CALL = 'init=$1; shift; . "$init" || exit 91; module "$@"'
-# Lmod's cache of everything; its output is the only one on stdout.
-SPIDER = '. "$1" >&2 || exit 91; exec "$LMOD_DIR/spider" -o jsonSoftwarePage "$MODULEPATH"'
+# Lmod's view of everything. To a file: a big site's does not fit into a record of `run`.
+SPIDER = '. "$1" >&2 || exit 91; "$LMOD_DIR/spider" -o jsonSoftwarePage "$MODULEPATH" >"$2"'
 # $1: a private folder, $2: env, $3: the init file, $4: "purge" or "", then modules in order. The
 # environment goes to files that only this script knows: nothing a module prints can be mistaken
 # for it.
@@ -99,7 +101,9 @@ def quiet(environment: Dict[str, str]) -> Dict[str, str]:
     return kept
 
 
-def ask(system: Dict[str, Any], run: Run, timeout_s: float, environment: Dict[str, str]) -> None:
+def ask(
+    system: Dict[str, Any], run: Run, timeout_s: float, environment: Dict[str, str], parsers: Any
+) -> None:
     """Add `calls` (version, avail, avail_json, spider) to the system's record."""
 
     def call(script: str, *words: str, patience: int = 1) -> Dict[str, Any]:
@@ -111,7 +115,11 @@ def ask(system: Dict[str, Any], run: Run, timeout_s: float, environment: Dict[st
     if not calls["version"]["problem"].startswith("timed out"):
         calls["avail"] = call(CALL, "-t", "avail")
         if system["kind"] == "lmod":
-            calls["spider"] = call(SPIDER, patience=3)  # it may read every module there is
+            with tempfile.NamedTemporaryFile(prefix="hpcagent-spider-") as stream:
+                # Three times as long: it may read every module there is.
+                calls["spider"] = call(SPIDER, stream.name, patience=3)
+                text = stream.read(MAX_SPIDER).decode("utf-8", "replace")
+            calls["spider"]["stdout"] = parsers.brief_spider(text)
         else:
             calls["avail_json"] = call(CALL, "avail", "-j")
     system["calls"] = calls

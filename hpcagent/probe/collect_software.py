@@ -90,7 +90,7 @@ def module_facts(
     system = calls.find_system(dict(os.environ))
     if system["kind"] == "none":
         return system, [], []
-    calls.ask(system, run, timeout_s, dict(os.environ))
+    calls.ask(system, run, timeout_s, dict(os.environ), parsers)
     printed = {name: x["stdout"] + "\n" + x["stderr"] for name, x in system["calls"].items()}
     names = parsers.parse_terse(printed.get("avail", "")).names
     names += parsers.parse_avail_json(printed.get("avail_json", "")).names

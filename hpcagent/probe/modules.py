@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
 MAX_NAMES = 20000
 MAX_LINES = 200000
 MAX_VALUE = 4000
+MAX_WAYS = 8
 
 # Stricter than any module system: nothing that a shell, an option parser, or a variable such as
 # LOADEDMODULES (whose separator is a colon) could read as something else.
@@ -142,6 +143,18 @@ def parse_spider(text: str) -> Tuple[Spidered, ...]:
             ways = [_way(x) for x in parents] if isinstance(parents, list) else []
             result.append(Spidered(name, tuple(sorted({x for x in ways if x}, key=_by_length))))
     return tuple(result)
+
+
+def brief_spider(text: str) -> str:
+    """The same in a form that parse_spider reads and that is small: a big site's is 10 MB and more.
+
+    At most MAX_WAYS to each module are kept, the shortest; text without modules is kept in part.
+    """
+    found = parse_spider(text)
+    if not found:
+        return text[:4000]
+    versions = [{"full": x.name, "parent": [list(way) for way in x.ways[:MAX_WAYS]]} for x in found]
+    return json.dumps([{"versions": versions}])
 
 
 def _way(parent: Any) -> Tuple[str, ...]:

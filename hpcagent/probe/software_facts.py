@@ -51,8 +51,12 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
 
 
 def digest(software: Software) -> str:
-    """SHA-256 of everything in it: two nodes with the same software have the same digest."""
-    data = json.dumps(dataclasses.asdict(software), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of what was found: two nodes with the same software have the same digest.
+
+    What was not had is left out: a call that timed out changes no software.
+    """
+    found = dataclasses.asdict(dataclasses.replace(software, missing={}, not_looked_at=()))
+    data = json.dumps(found, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(data.encode("utf-8")).hexdigest()
 
 
