@@ -325,6 +325,15 @@ def test_a_compiler_and_a_blas_that_do_not_go_together_are_told() -> None:
     assert "libgomp (openblas)" in told[0]
 
 
+def test_a_blas_that_loads_two_runtimes_is_told() -> None:
+    mapped = ["/opt/mkl/libiomp5.so", "/usr/lib/libgomp.so.1.0.0", "/x/libmkl_core.so"]
+    record = library(
+        "/opt/mkl/libmkl_rt.so.2", defines=["MKL_Get_Version"], answers={"mapped": mapped}
+    )
+    (told,) = conflicts(parse_software({"libraries": {"libraries": [record]}}))
+    assert told.startswith("/opt/mkl/libmkl_rt.so.2 loads libgomp and libiomp5")
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["environment", "modules", "compilers", "mpi", "libraries"]), JSON_VALUES

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 MAX_FILES = 20000
 MAX_ARCHIVE = 2 << 30
@@ -248,6 +248,7 @@ def ask(path: str, spellings: List[Tuple[str, str]]) -> Dict[str, Any]:
         return {"problem": str(error)[:400]}
     answers = dict(openblas_answers(library, spellings), **other_answers(library))
     answers["integer_bits"] = {}
+    integer_bits = sibling("collect").integer_bits
     for prefix, suffix in spellings:
         bits = integer_bits(getattr(library, prefix + "ddot_" + suffix, None))
         answers["integer_bits"][prefix + "ddot_" + suffix] = bits
@@ -295,16 +296,6 @@ def call(library: Any, name: str, kind: Any) -> Any:
     function.restype = kind
     value = function()
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def integer_bits(ddot: Any) -> Optional[int]:
-    """32 or 64, by what ddot makes of n = 1 - 2**32, as collect.integer_bits() explains."""
-    if ddot is None or sys.byteorder != "little":
-        return None
-    n, step = ctypes.c_int64(1 - 2**32), ctypes.c_int64(1)
-    x, y = ctypes.c_double(2.0), ctypes.c_double(3.0)
-    ddot.restype = ctypes.c_double
-    return {6.0: 32, 0.0: 64}.get(ddot(*[ctypes.byref(v) for v in (n, x, step, y, step)]))
 
 
 def mapped_libraries() -> List[str]:

@@ -180,8 +180,13 @@ def _openmp(software: Software, columns: int) -> list[str]:
 
 
 def conflicts(software: Software) -> tuple[str, ...]:
-    """Compilers whose OpenMP runtime does not go together with that of a BLAS found here."""
+    """BLAS libraries with two OpenMP runtimes, compilers whose runtime is not that of a BLAS."""
     found = []
+    for blas in software.blas:
+        both = openmp.conflict([*blas.needs, *blas.loads], software.openmp)
+        if both:
+            words = _and([openmp.NAMES.get(x, x) for x in both])
+            found.append(f"{blas.path} loads {words}: two OpenMP runtimes in one process")
     for family in sorted({openmp.runtime_of_compiler(x) for x in software.compilers} - {""}):
         names = sorted(
             {x.family for x in software.compilers if openmp.runtime_of_compiler(x) == family}
