@@ -7,32 +7,35 @@ changed meanwhile.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hpcagent.errors import UsageError
 from hpcagent.templates import clean
 from hpcagent.toolchain import unpack
 
+_TEXT_BYTES = 256 * 1024
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A verified archive or folder; `names` are the files in it that were asked for."""
+    """A verified archive or folder; `texts` maps those files asked for that are in it to theirs."""
 
     path: str
     kind: str  # "archive" or "folder"
     sha256: str
     files: int
-    names: frozenset[str]
+    texts: Mapping[str, str]
 
 
 def inspect_source(path: Path, sha256: str, looked_for: frozenset[str] = frozenset()) -> Source:
     """Read the whole source once and check it; UsageError with one line where it is refused.
 
     An archive needs its `sha256`; that of a folder may be left out, and is then taken as found.
-    `looked_for` are paths whose presence the caller wants to know, relative to the top folder.
+    `looked_for` are small files that the caller wants to read, relative to the top folder.
     """
     clean(path, "--source")
     if sha256 and not _SHA256.match(sha256):
@@ -40,14 +43,13 @@ def inspect_source(path: Path, sha256: str, looked_for: frozenset[str] = frozens
     try:
         found = unpack.digest(str(path))
         _compare(path, sha256.lower(), found)
-        names = _names(path)
+        files, texts = (_in_folder if path.is_dir() else _in_archive)(path, looked_for)
     except unpack.Refused as error:
-        raise UsageError(f"--source {path}: {error}") from None
+        raise UsageError(f"--source {path}: it {error}") from None
     except OSError as error:
         raise UsageError(f"--source {error.filename or path}: {error.strerror}") from None
     kind = "folder" if path.is_dir() else "archive"
-    files = sum(1 for _, is_file in names if is_file)
-    return Source(str(path.absolute()), kind, found, files, looked_for & {n for n, _ in names})
+    return Source(str(path.absolute()), kind, found, files, texts)
 
 
 def _compare(path: Path, wanted: str, found: str) -> None:
@@ -59,15 +61,28 @@ def _compare(path: Path, wanted: str, found: str) -> None:
         )
 
 
-def _names(path: Path) -> frozenset[tuple[str, bool]]:
-    """Every path in the source, and whether it is a file (or a link)."""
-    if path.is_dir():
-        found = [member.name for member in unpack.tree_members(str(path))]
-    else:
-        rules = unpack.Rules(path.stat().st_size)
-        each = unpack.members(str(path), rules)
-        found = [member.name for member, _ in each if member.kind != unpack.FOLDER]
-        cut = len(rules.top) + 1 if rules.top else 0
-        found = [name[cut:] for name in found]
-    folders = {"/".join(n.split("/")[:end]) for n in found for end in range(1, n.count("/") + 1)}
-    return frozenset({(n, True) for n in found} | {(n, False) for n in folders})
+def _in_folder(path: Path, looked_for: frozenset[str]) -> tuple[int, dict[str, str]]:
+    found = [m.name for m in unpack.tree_members(str(path)) if m.kind == unpack.FILE]
+    texts = {}
+    for name in sorted(looked_for.intersection(found)):
+        with (path / name).open("rb") as stream:
+            texts[name] = _text(stream)
+    return len(found), texts
+
+
+def _in_archive(path: Path, looked_for: frozenset[str]) -> tuple[int, dict[str, str]]:
+    """The number of files, and those that are looked for below the top folder."""
+    rules = unpack.Rules(path.stat().st_size)
+    texts: dict[str, str] = {}
+    count = 0
+    for member, stream in unpack.members(str(path), rules):
+        count += member.kind == unpack.FILE
+        name = member.name
+        if stream is not None and (name in looked_for or name.partition("/")[2] in looked_for):
+            texts[name] = _text(stream)
+    cut = len(rules.top) + 1 if rules.top else 0
+    return count, {name[cut:]: text for name, text in texts.items() if name[cut:] in looked_for}
+
+
+def _text(stream: IO[bytes]) -> str:
+    return stream.read(_TEXT_BYTES).decode("utf-8", "replace")

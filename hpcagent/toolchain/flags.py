@@ -98,3 +98,24 @@ def plain_version(text: str) -> str:
     """The dotted digits at the beginning of a version: "12.2.0-14" is "12.2.0"; else "0"."""
     found = re.match(r"\d+(?:\.\d+)*", text)
     return found.group() if found else "0"
+
+
+def standard_flag(standard: str, compiler: CompilerFound) -> tuple[str, ...]:
+    """What asks for a standard of STANDARDS; UsageError where it or the family has none."""
+    if standard not in STANDARDS[compiler.language]:
+        known_ones = ", ".join(STANDARDS[compiler.language])
+        raise UsageError(f"standard {standard!r} of {compiler.language}: choose one of {known_ones}")
+    family = compiler.wrapped or compiler.family
+    if family.startswith("intel") and compiler.language == "fortran":
+        return ("-stand", "f" + standard[-2:])
+    if family == "nvhpc" and compiler.language == "fortran":
+        return ("-Mstandard",)
+    return (f"-std={standard}",)
+
+
+def module_folder_flags(compiler: CompilerFound, folder: str) -> tuple[str, ...]:
+    """What makes a Fortran compiler write its modules into this folder and look for them there."""
+    family = compiler.wrapped or compiler.family
+    if family in ("intel", "intel-classic", "nvhpc"):
+        return ("-module", folder)
+    return (f"-J{folder}",)

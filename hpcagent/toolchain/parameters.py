@@ -108,7 +108,7 @@ class Place:
 
 
 def load_parameters(name: str) -> Parameters:
-    """The parameters of the library of this name; UsageError where it cannot be built from source."""
+    """The parameters of the library of this name; UsageError where it is not known."""
     known = sorted(path.stem.removesuffix("_build") for path in _FOLDER.glob("*_build.yaml"))
     if name not in known:
         raise UsageError(f"{name!r} cannot be built from source; known: {', '.join(known)}")

@@ -24,7 +24,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 # More than any numerical library's source needs: OpenBLAS has 10^4 files and 10^8 bytes.
 MAX_ARCHIVE_BYTES = 2 * 1024**3
@@ -190,7 +190,9 @@ def members(path: str, rules: Rules) -> Iterator[Tuple[Member, Optional[IO[bytes
         else:
             yield from _tar_members(path, head, size, rules)
     except _DAMAGED as error:
-        raise Refused("is truncated or damaged (%s)" % (str(error) or type(error).__name__)) from None
+        raise Refused(
+            "is truncated or damaged (%s)" % (str(error) or type(error).__name__)
+        ) from None
     except OSError as error:
         if error.errno is not None:
             raise
@@ -201,9 +203,9 @@ def _open(path: str, head: bytes) -> IO[bytes]:
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if head.startswith(b"BZh"):
-        return bz2.open(path, "rb")  # type: ignore[return-value]
+        return bz2.open(path, "rb")
     if head.startswith(b"\xfd7zXZ\x00"):
-        return lzma.open(path, "rb")  # type: ignore[return-value]
+        return lzma.open(path, "rb")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         raise Refused("is compressed with zstd, which Python here cannot read: unpack it (zstd -d)")
     if head[257:262] != b"ustar":
