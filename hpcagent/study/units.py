@@ -23,6 +23,7 @@ from hpcagent.records import Config, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
+from hpcagent.toolchain import steps
 
 PROBE_WALLTIME_S = 600
 BUILD_WALLTIME_S = 900
@@ -142,8 +143,11 @@ def confirmation_seconds(known: Knowledge) -> float:
 def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]:
     """What the unit's folder must hold beside its script: relative name -> text."""
     if plan.purpose.startswith("probe"):
-        return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__)}
+        parts = {f"collect_{x}.py": _part(x) for x in plan.spec.get("parts", ())}
+        return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__), **parts}
     files = {"spec.json": _json({**plan.spec, "unit": name}), "worker.py": _source(worker.__file__)}
+    if "steps" in plan.spec:
+        return files | {"steps.py": _source(steps.__file__)}
     if plan.kind == "build" and known is not None:
         files |= driver_sources(known)
     if "repeats" in plan.spec and known is not None:
@@ -151,14 +155,19 @@ def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]
     return files
 
 
+def program(purpose: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words behind python that start a unit of this purpose."""
+    if purpose.startswith("probe"):
+        return ("collect.py", "request.json", "facts.json")
+    return ("steps.py" if "steps" in spec else "worker.py", "spec.json")
+
+
 def script(
-    purpose: str, resources: Resources, name: str, folders: Sequence[Path], scheduler: Scheduler,
-    python: str, prologue: Sequence[str],
+    argv: Sequence[str], resources: Resources, name: str, folders: Sequence[Path],
+    scheduler: Scheduler, python: str, prologue: Sequence[str],
 ) -> str:  # fmt: skip
     """The job script of one unit, or of several that share the job."""
-    argv = [python, "worker.py", "spec.json"]
-    if purpose.startswith("probe"):
-        argv = [python, "collect.py", "request.json", "facts.json"]
+    argv = [python, *argv]
     directives = scheduler.directives(resources, name)
     if len(folders) == 1:
         return job_script(directives, prologue, str(folders[0]), argv)
@@ -256,6 +265,10 @@ def _resources(known: Knowledge, walltime_s: int) -> Resources:
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def _part(name: str) -> str:
+    return _source(str(Path(collect.__file__).with_name(f"collect_{name}.py")))
 
 
 def _source(path: str | None) -> str:
