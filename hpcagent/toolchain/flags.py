@@ -104,7 +104,9 @@ def standard_flag(standard: str, compiler: CompilerFound) -> tuple[str, ...]:
     """What asks for a standard of STANDARDS; UsageError where it or the family has none."""
     if standard not in STANDARDS[compiler.language]:
         known_ones = ", ".join(STANDARDS[compiler.language])
-        raise UsageError(f"standard {standard!r} of {compiler.language}: choose one of {known_ones}")
+        raise UsageError(
+            f"standard {standard!r} of {compiler.language}: choose one of {known_ones}"
+        )
     family = compiler.wrapped or compiler.family
     if family.startswith("intel") and compiler.language == "fortran":
         return ("-stand", "f" + standard[-2:])

@@ -22,13 +22,27 @@ LOOKED_FOR = frozenset({"Makefile.rule", "TargetList.txt", "lapack-netlib/SRC/dg
 
 
 @dataclass(frozen=True)
+class OpenblasSource:
+    """What the recipe needs to know of a source; `lapack` are the languages that it has LAPACK in.
+
+    No `targets`: the source does not list them.
+    """
+
+    path: str
+    sha256: str
+    version: str
+    targets: tuple[str, ...]
+    lapack: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class BuildRequest:
     """A library's build: everything that decides what comes out.
 
-    `compilers` maps a language to the compiler; Fortran is needed where LAPACK is compiled from it.
+    `compilers` has one for C, and one for Fortran where LAPACK is compiled from it.
     """
 
-    source: Source
+    source: OpenblasSource
     values: tuple[tuple[str, str], ...]
     compilers: tuple[CompilerFound, ...]
     modules: tuple[str, ...]
@@ -38,7 +52,7 @@ class BuildRequest:
 def openblas_recipe(request: BuildRequest, parameters: Parameters) -> Recipe:
     """The recipe; UsageError, one line, where the request cannot be built from this source."""
     values = resolve(parameters, dict(request.values), request.place)
-    version = source_version(request.source)
+    version = request.source.version
     check_names(parameters.name, version)
     _check_source(request.source, values)
     compiler = _compiler(request, "c")
@@ -69,26 +83,26 @@ def openblas_recipe(request: BuildRequest, parameters: Parameters) -> Recipe:
     )  # fmt: skip
 
 
-def source_version(source: Source) -> str:
-    """The version that the source's Makefile.rule states."""
+def describe(source: Source) -> OpenblasSource:
+    """What a verified source (inspected for LOOKED_FOR) is; UsageError where it is no OpenBLAS."""
     found = re.search(r"(?m)^VERSION *= *(\S+)", source.texts.get("Makefile.rule", ""))
     if found is None:
         raise UsageError(f"--source {source.path}: no OpenBLAS (no VERSION in Makefile.rule)")
-    return found.group(1)
+    listed = re.findall(r"(?m)^([A-Z][A-Z0-9_]+)\s*$", source.texts.get("TargetList.txt", ""))
+    lapack = {"fortran": "lapack-netlib/SRC/dgetrf.f", "c": "lapack-netlib/SRC/dgetrf.c"}
+    has = tuple(language for language, name in lapack.items() if name in source.texts)
+    return OpenblasSource(source.path, source.sha256, found.group(1), tuple(listed), has)
 
 
-def _check_source(source: Source, values: Mapping[str, str]) -> None:
-    has_fortran, has_c = (f"lapack-netlib/SRC/dgetrf.{e}" in source.texts for e in ("f", "c"))
-    if values["lapack"] != "none" and not (has_fortran if values["lapack"] == "fortran" else has_c):
-        other = "; lapack=c is possible" if has_c else "; lapack=fortran is" if has_fortran else ""
+def _check_source(source: OpenblasSource, values: Mapping[str, str]) -> None:
+    wanted, target = values["lapack"], values["target"]
+    if wanted not in ("none", *source.lapack):
+        other = "".join(f"; lapack={language} is possible" for language in source.lapack)
         raise UsageError(
-            f"--source {source.path} has no LAPACK for lapack={values['lapack']} (Debian's +ds "
-            f"archives leave it out): build with lapack=none{other}"
+            f"--source {source.path} has no LAPACK for lapack={wanted} (Debian's +ds archives "
+            f"leave it out): build with lapack=none{other}"
         )
-    targets = source.texts.get("TargetList.txt", "")
-    target = values["target"]
-    generic = target in ("GENERIC", "ZARCH_GENERIC", "RISCV64_GENERIC")
-    if targets and not generic and not re.search(rf"(?m)^{re.escape(target)}\s*$", targets):
+    if source.targets and not target.endswith("GENERIC") and target not in source.targets:
         raise UsageError(f"--source {source.path} does not know target={target}; name an older one")
 
 
@@ -143,24 +157,19 @@ def _files(system: str, context: Mapping[str, object]) -> tuple[tuple[str, str],
 
 def _steps(system: str) -> tuple[Step, ...]:
     make = ("make", "-f", "Makefile")
-    check = Step("check", (*make, "STAGED={staged}", "check"), ("install",), CHECK_S, ("check",))
-    if system == "cmake":
-        return (*_cmake_steps(), check)
-    to = ("PREFIX={prefix}", "DESTDIR={staging}")
-    return (
-        Step("build", (*make, "-j{jobs}", "library"), ("unpack",), BUILD_S, takes_node=True),
-        Step("install", (*make, *to, "install"), ("build",), CHECK_S),
-        check,
+    put = (*make, "PREFIX={prefix}", "install")
+    end = (
+        Step("install", put, ("build",), CHECK_S),
+        Step("check", (*make, "PREFIX={prefix}", "check"), ("install",), CHECK_S, ("check",)),
     )
-
-
-def _cmake_steps() -> tuple[Step, ...]:
+    if system == "make":
+        build = (*make, "-j{jobs}", "library")
+        return (Step("build", build, ("unpack",), BUILD_S, takes_node=True), *end)
     first = ("cmake", "-G", "Unix Makefiles", "-C", "options.cmake")
     where = ("-DCMAKE_INSTALL_PREFIX={prefix}", "-S", "source", "-B", "build")
-    build = ("cmake", "--build", "build")
-    staging = (("DESTDIR", "{staging}"),)
+    build = ("cmake", "--build", "build", "--", "-j{jobs}")
     return (
         Step("configure", (*first, *where), ("unpack",), CHECK_S, ("build/Makefile",)),
-        Step("build", (*build, "--", "-j{jobs}"), ("configure",), BUILD_S, takes_node=True),
-        Step("install", (*build, "--target", "install"), ("build",), CHECK_S, (), staging),
+        Step("build", build, ("configure",), BUILD_S, takes_node=True),
+        *end,
     )

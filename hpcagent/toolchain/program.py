@@ -35,6 +35,12 @@ _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.+-]
 _DEFINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:=[A-Za-z0-9_.+-]+)?\Z")
 _WORD = re.compile(r"[A-Za-z0-9_./+,=:@%-]+\Z")
 
+# Targets of the makefiles, and what lies in the unit's folder.
+_TAKEN = frozenset(
+    {"all", "build", "check", "claim", "clean", "depend", "edit_cache", "help", "install", "logs",
+     "objects", "package", "rebuild_cache", "source", "test"}
+)  # fmt: skip
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Language = Literal["c", "c++", "fortran"]
 
@@ -81,6 +87,13 @@ class Program(_Strict):
     integers: Literal["none", "lp64", "ilp64"] = "none"
     lapack: Literal["no", "yes"] = "no"
     check: Check | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value in _TAKEN:
+            raise ValueError(f"{value!r} is a word of the build itself: choose another name")
+        return value
 
     @field_validator("sources", "includes")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -50,7 +50,7 @@ class Toolchain:
 
     compilers: Mapping[str, CompilerFound]
     mpi: MpiFound | None = None
-    shown: Mapping[str, str] = MappingProxyType({})
+    shown: Mapping[str, str] = field(default_factory=dict)
     blas: BlasFound | None = None
     lapack: BlasFound | None = None
     modules: tuple[str, ...] = ()
@@ -116,9 +116,8 @@ def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:
     needs_openmp = program.openmp == "on" or libraries.openmp
     link_first = (f"-{program.optimisation}", *(openmp_flags(linker) if needs_openmp else ()))
     # DT_RPATH, not DT_RUNPATH: LD_LIBRARY_PATH must not put another library in front.
-    run_path = ["-Xlinker", "--disable-new-dtags"] if libraries.run_path else []
-    for folder in libraries.run_path:
-        run_path += ["-Xlinker", "-rpath", "-Xlinker", folder]
+    run_path = ["-Wl,--disable-new-dtags"] if libraries.run_path else []
+    run_path += [f"-Wl,-rpath,{_run_path(folder)}" for folder in libraries.run_path]
     link_last = tuple(map(_plain, (*libraries.words, *run_path)))
     drivers = {language: _plain(path) for language, path in drivers.items()}
     return _Parts(drivers, options, link_first, link_last, environment, tuple(notes))
@@ -155,7 +154,9 @@ def _used(program: Program, tools: Toolchain) -> dict[str, CompilerFound]:
 def _options(program: Program, compiler: CompilerFound, place: Place) -> tuple[list[str], str]:
     """Compiler flags for one language, and what is to be said about them."""
     wanted = program.microarchitecture
-    tuned = microarchitecture_flags(place.microarchitecture if wanted == "node" else wanted, compiler)
+    tuned = microarchitecture_flags(
+        place.microarchitecture if wanted == "node" else wanted, compiler
+    )
     words = [f"-{program.optimisation}", *tuned.flags]
     if compiler.language in program.standards:
         words += standard_flag(program.standards[compiler.language], compiler)
@@ -190,12 +191,12 @@ def _blas(program: Program, tools: Toolchain, linker: CompilerFound) -> LinkLine
     if lapack and not tools.blas.has_lapack and tools.lapack is not None:
         line = blas_line(tools.lapack, linker, program.integers, openmp, lapack=True)
         lapack = False
-    return line + blas_line(tools.blas, linker, program.integers, openmp, lapack) + LinkLine(("-lm",))
+    return (
+        line + blas_line(tools.blas, linker, program.integers, openmp, lapack) + LinkLine(("-lm",))
+    )
 
 
-def _parameters(
-    program: Program, tools: Toolchain, place: Place
-) -> tuple[tuple[str, str], ...]:
+def _parameters(program: Program, tools: Toolchain, place: Place) -> tuple[tuple[str, str], ...]:
     found = {
         "build_system": program.build_system,
         "optimisation": program.optimisation,
@@ -222,7 +223,7 @@ def _files(program: Program, parts: _Parts) -> tuple[tuple[str, str], ...]:
             "source": source,
             "object": name,
             "after": fortran[-1:] if language == "fortran" else [],
-            "words": (parts.drivers[language], *options),
+            "driver": parts.drivers[language],
             "options": options,
         })  # fmt: skip
         fortran += [name] if language == "fortran" else []
@@ -248,25 +249,31 @@ def _steps(program: Program, tools: Toolchain, parts: _Parts) -> tuple[Step, ...
         found = [
             Step("build", (*make, "-j{jobs}", program.name), ("unpack",), BUILD_S,
                  (program.name,), environment, True),
-            Step("install", (*make, "STAGED={staged}", "install"), ("build",), CHECK_S),
+            Step("install", (*make, "PREFIX={prefix}", "install"), ("build",), CHECK_S),
         ]  # fmt: skip
     else:
-        configure = ("cmake", "-G", "Unix Makefiles", "-DCMAKE_INSTALL_PREFIX={prefix}",
+        configure = ("cmake", "-G", "Unix Makefiles", "-DCMAKE_INSTALL_PREFIX={staged}",
                      "-DCMAKE_BUILD_TYPE=", "-S", ".", "-B", "build")  # fmt: skip
         build = ("cmake", "--build", "build")
-        staging = (("DESTDIR", "{staging}"),)
         found = [
             Step("configure", configure, ("unpack",), CHECK_S, ("build/Makefile",), environment),
             Step("build", (*build, "--", "-j{jobs}"), ("configure",), BUILD_S,
                  (f"build/{program.name}",), environment, True),
-            Step("install", (*build, "--target", "install"), ("build",), CHECK_S, (), staging),
+            Step("install", (*build, "--target", "install"), ("build",), CHECK_S),
         ]  # fmt: skip
     if program.check is not None:
-        run = (f"{{staged}}/bin/{program.name}", *program.check.arguments)
+        run = (f"./{{staged}}/bin/{program.name}", *program.check.arguments)
         if tools.mpi is not None and program.mpi != "none":
             run = (tools.mpi.launcher, "-n", str(program.check.ranks), *run)
         found.append(Step("check", run, ("install",), program.check.timeout_s, takes_node=True))
     return tuple(found)
+
+
+def _run_path(folder: str) -> str:
+    """',' parts the words of -Wl, ':' the folders of a run path."""
+    if re.search("[,:]", folder):
+        raise UsageError(f"no folder with ',' or ':' in its name can be in a run path: {folder!r}")
+    return folder
 
 
 def _plain(word: str) -> str:

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Puts a finished build in its place, whole, with a manifest of what it was made from.
 
-Usage: python3 publish.py PUBLISH.json
+Usage: python3 publish.py [--absent] PUBLISH.json
 
 Standard library only, python3 >= 3.6: it runs in the job. What is in `staged` is hashed, the
 manifest is written into it, and the folder is renamed to `prefix`: a reader never sees half a
-build, and of two builders the first one's stays.
+build, and of two builders the first one's stays. With --absent it only tells whether there is a
+whole build in that place already.
 
-Exit codes: 0 done (also when the build is there already), 2 usage, 3 something is missing or
-cannot be written.
+Exit codes: 0 done (with --absent: it is not there), 2 usage, 3 something is missing or cannot be
+written, 10 with --absent: it is there.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -24,7 +26,9 @@ from typing import Any, Dict, List, Mapping
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+THERE = 10
 CHUNK = 1024 * 1024
+_SECOND = "%s is there already: another builder was first"
 
 
 class Problem(Exception):
@@ -33,10 +37,10 @@ class Problem(Exception):
 
 def publish(plan: Mapping[str, Any]) -> str:
     """Do it; one line that says what was done."""
-    staged, prefix = plan["staged"], plan["prefix"]
+    staged, prefix = str(plan["staged"]), str(plan["prefix"])
     if finished(prefix):
         shutil.rmtree(staged, ignore_errors=True)
-        return "%s is there already: another builder was first" % prefix
+        return _SECOND % prefix
     absent = [name for name in plan["required"] if not os.path.exists(os.path.join(staged, name))]
     if absent:
         raise Problem("the build did not make %s" % ", ".join(absent))
@@ -99,20 +103,42 @@ def _digest(path: str) -> str:
 
 def _move(staged: str, prefix: str) -> str:
     """Rename into place; what lies there and is no whole build gives way."""
+    os.makedirs(os.path.dirname(prefix), exist_ok=True)
     for _ in range(3):
         try:
-            os.rename(staged, prefix)
+            _rename(staged, prefix)
             return "%s is finished" % prefix
         except OSError as error:
             if not os.path.lexists(prefix):
                 raise Problem("cannot make %s: %s" % (prefix, error.strerror)) from None
         if finished(prefix):
             shutil.rmtree(staged, ignore_errors=True)
-            return "%s is there already: another builder was first" % prefix
-        broken = "%s.broken-%s-%d" % (prefix, platform.node() or "host", os.getpid())
+            return _SECOND % prefix
+        broken = _beside(prefix, "broken")
         os.rename(prefix, broken)
         shutil.rmtree(broken, ignore_errors=True)
     raise Problem("cannot make %s: something else makes it again and again" % prefix)
+
+
+def _rename(staged: str, prefix: str) -> None:
+    """As os.rename, also from another file system."""
+    try:
+        os.rename(staged, prefix)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    partial = _beside(prefix, "partial")
+    try:
+        shutil.copytree(staged, partial, symlinks=True)
+        os.rename(partial, prefix)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _beside(prefix: str, what: str) -> str:
+    return "%s.%s-%s-%d" % (prefix, what, platform.node() or "host", os.getpid())
 
 
 def _write(path: str, text: str) -> None:
@@ -148,12 +174,17 @@ def _version(path: str) -> str:
 
 
 def main(argv: List[str]) -> int:
-    if len(argv) != 2:
-        sys.stderr.write("usage: publish.py PUBLISH.json\n")
+    ask = argv[1:2] == ["--absent"]
+    if len(argv) != 2 + ask:
+        sys.stderr.write("usage: publish.py [--absent] PUBLISH.json\n")
         return 2
     try:
-        with open(argv[1], encoding="utf-8") as stream:
+        with open(argv[-1], encoding="utf-8") as stream:
             plan = json.load(stream)
+        if ask:
+            there = finished(plan["prefix"])
+            print("%s is %s" % (plan["prefix"], "there already" if there else "not there"))
+            return THERE if there else 0
         print(publish(plan))
     except Problem as error:
         sys.stderr.write("publish: %s\n" % error)

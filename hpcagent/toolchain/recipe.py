@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.errors import UsageError
-from hpcagent.measure import worker
 from hpcagent.probe.software import CompilerFound
 from hpcagent.toolchain import publish, steps, unpack
 
@@ -27,6 +26,8 @@ CHECK_S = 600
 _PATH = re.compile(r"/[A-Za-z0-9_.+@/-]*\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
+# The step that fails, with this code, where the build is there already: nothing else is done then.
+ABSENT, THERE = "absent", publish.THERE
 # What of the environment is written into the manifest: it decides what compilers do.
 RECORDED = (
     "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LIBRARY_PATH", "CPATH", "COMPILER_PATH",
@@ -52,7 +53,8 @@ class Recipe:
     """What a build consists of before its place is known.
 
     `files` are those of the unit's folder; `build` the steps between unpacking and publishing,
-    in whose words `{prefix}`, `{staging}`, `{staged}` and `{jobs}` stand for what `unit` is told;
+    in whose words `{prefix}`, `{staged}` (below the unit's folder) and `{jobs}` stand for what
+    `unit` is told;
     `texts` go into the prefix; `required` must be there when it is published.
     """
 
@@ -102,27 +104,24 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def unit(recipe: Recipe, store: str, name: str, jobs: int, module_init: str, python: str) -> Unit:
-    """The unit `name` that builds the recipe into `store` with `jobs` processors."""
-    words = places(recipe, store, name)
-    manifest = publish_plan(recipe, words)
+def unit(recipe: Recipe, store: str, jobs: int, module_init: str, python: str) -> Unit:
+    """The unit that builds the recipe into `store` with `jobs` processors, unless it is there."""
+    words = places(recipe, store)
     files = {
         **dict(recipe.files),
-        "publish.json": json_text(manifest),
-        "steps.py": source_of(steps),
-        "worker.py": source_of(worker),
+        "publish.json": json_text(publish_plan(recipe, words)),
         "unpack.py": source_of(unpack),
         "publish.py": source_of(publish),
     }
+    source = (recipe.source_path, recipe.source_sha256, "source")
     rows = [
-        Step("unpack", (python, "unpack.py", recipe.source_path, recipe.source_sha256, "source"),
-             (), UNPACK_S, ("source",)),
+        Step(ABSENT, (python, "publish.py", "--absent", "publish.json"), (), CHECK_S),
+        Step("unpack", (python, "unpack.py", *source), (ABSENT,), UNPACK_S, ("source",)),
         *recipe.build,
         Step("publish", (python, "publish.py", "publish.json"), (recipe.build[-1].id,), UNPACK_S),
-    ]  # fmt: skip
+    ]
     spec = {
         "schema": steps.SCHEMA,
-        "unit": name,
         "jobs": 1,
         "module_init": module_init,
         "budget_s": sum(row.timeout_s for row in rows),
@@ -133,26 +132,22 @@ def unit(recipe: Recipe, store: str, name: str, jobs: int, module_init: str, pyt
 
 @dataclass(frozen=True)
 class Unit:
-    """Files of the unit's folder, its spec.json without the file, and where the build will be."""
+    """Files of the unit's folder beside those of every steps unit, its spec, where it builds to."""
 
     files: Mapping[str, str]
     spec: Mapping[str, Any]
     prefix: str
 
 
-def places(recipe: Recipe, store: str, name: str) -> dict[str, str]:
-    """Where the build is put, and where it is staged until it is whole.
-
-    Both are below `store`, so that the last step is one rename.
-    """
+def places(recipe: Recipe, store: str) -> dict[str, str]:
+    """Where the build is put, and where below the unit's folder it is staged until it is whole."""
     if not _PATH.match(store) or store != str(Path(store)):
         raise UsageError(
             f"{store!r}: builds need an absolute path of letters, digits and _ . + @ - only "
             "(makefiles of libraries take no others)"
         )
-    staging = f"{store}/.staging/{name}"
     prefix = f"{store}/{recipe.folder}"
-    return {"prefix": prefix, "staging": staging, "staged": f"{staging}{prefix}"}
+    return {"prefix": prefix, "staged": f"stage{prefix}"}
 
 
 def publish_plan(recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hpcagent.probe.software import CompilerFound
-from hpcagent.toolchain.recipe import Unit, json_text
+from hpcagent.measure import worker
+from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound
+from hpcagent.toolchain import steps
+from hpcagent.toolchain.recipe import Unit, json_text, source_of
 
 COMMANDS = {
     ("gcc", "c"): "gcc",
@@ -37,10 +39,11 @@ def compiler(family: str = "gcc", language: str = "c") -> CompilerFound:
 
 def write_unit(folder: Path, unit: Unit) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in unit.files.items():
+    scripts = {f"{m.__name__.rpartition('.')[2]}.py": source_of(m) for m in (steps, worker)}
+    for name, text in {**unit.files, **scripts}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    (folder / "spec.json").write_text(json_text(unit.spec))
+    (folder / "spec.json").write_text(json_text({**unit.spec, "unit": "haaaaaaaaaaaaa"}))
 
 
 def run_unit(folder: Path, **environment: str) -> dict[str, dict[str, Any]]:
@@ -54,3 +57,51 @@ def run_unit(folder: Path, **environment: str) -> dict[str, dict[str, Any]]:
     )
     lines = (folder / "result.jsonl").read_text().splitlines()
     return {row["step"]: row for row in map(json.loads, lines)}
+
+
+LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
+HEADERS = Path("/usr/include/x86_64-linux-gnu")
+
+
+def mpi(family: str) -> MpiFound:
+    """Debian's Open MPI or MPICH, by the names that do not depend on the alternatives."""
+    names = {"c": "mpicc", "c++": "mpicxx", "fortran": "mpifort"}
+    wrappers = {language: f"/usr/bin/{name}.{family}" for language, name in names.items()}
+    behind = {"c": "gcc", "c++": "g++", "fortran": "gfortran"}
+    return MpiFound(family, "4", family, wrappers, behind, f"/usr/bin/mpirun.{family}")
+
+
+def shown(of: MpiFound) -> dict[str, str]:
+    """What its wrappers print of themselves."""
+    return {
+        language: subprocess.run([path, "-show"], capture_output=True, text=True).stdout
+        for language, path in of.wrappers.items()
+    }
+
+
+def blas(name: str, kind: str = "shared") -> BlasFound:
+    """One of Debian's BLAS libraries: openblas-pthread, blis-openmp, blas (reference), ..."""
+    ilp64 = "64" in name
+    stem = {"openblas": "openblas", "blis": "blis", "blas": "blas", "lapack": "lapack"}[
+        re.split(r"64|-", name)[0]
+    ] + ("64" if ilp64 else "")
+    path = LIBRARIES / name / f"lib{stem}.{'so' if kind == 'shared' else 'a'}"
+    threads = next((t for t in ("pthread", "openmp", "serial") if name.endswith(t)), "serial")
+    openmp = threads == "openmp"
+    return BlasFound(
+        family={"blas": "reference", "lapack": "reference"}.get(
+            stem.rstrip("64"), name.split("-")[0].rstrip("64")
+        ),
+        version="",
+        path=str(path),
+        realpath=str(path.resolve()),
+        kind=kind,
+        interface="ilp64" if ilp64 else "lp64",
+        threading="pthreads" if threads == "pthread" else threads,
+        symbol_prefix="",
+        symbol_suffix="",
+        has_cblas=name != "lapack",
+        has_lapack=name.startswith("openblas") or name == "lapack",
+        openmp_runtime="gomp" if openmp and kind == "shared" else "",
+        headers=str(HEADERS / name) if (HEADERS / name).is_dir() else "",
+    )
