@@ -23,6 +23,10 @@ from hpcagent.study.task_plan import Kind, Task, next_step
 _KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE})
 
 
+def kind_of(task: Task) -> Kind:
+    return _KINDS[task.kind]
+
+
 class TaskAgent(RunAgent):
     """The one writer of such a run."""
 
@@ -36,7 +40,7 @@ class TaskAgent(RunAgent):
     ) -> None:
         super().__init__(run, journal, scheduler, publish, clock)
         self._task = Task.of(self.state)
-        self._kind = _KINDS[self._task.kind]
+        self._kind = kind_of(self._task)
 
     def _advance(self) -> Turn:
         step = next_step(self._kind, self._task, self.state)

@@ -6,6 +6,7 @@ when the agent died is written again, byte for byte.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -143,7 +144,7 @@ def confirmation_seconds(known: Knowledge) -> float:
 def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]:
     """What the unit's folder must hold beside its script: relative name -> text."""
     if plan.purpose.startswith("probe"):
-        parts = {f"collect_{x}.py": _part(x) for x in plan.spec.get("parts", ())}
+        parts = _parts(plan.spec.get("parts", ()))
         return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__), **parts}
     files = {"spec.json": _json({**plan.spec, "unit": name}), "worker.py": _source(worker.__file__)}
     if "steps" in plan.spec:
@@ -267,8 +268,14 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-def _part(name: str) -> str:
-    return _source(str(Path(collect.__file__).with_name(f"collect_{name}.py")))
+def _parts(names: Sequence[str]) -> dict[str, str]:
+    """The collector's parts, each with the files that it says must lie beside it."""
+    files: list[str] = []
+    for name in names:
+        module = importlib.import_module(f"hpcagent.probe.collect_{name}")
+        files += [f"collect_{name}.py", *getattr(module, "BESIDE", ())]
+    home = Path(collect.__file__)
+    return {file: _source(str(home.with_name(file))) for file in files}
 
 
 def _source(path: str | None) -> str:
