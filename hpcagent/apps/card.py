@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcagent.errors import UsageError
+from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, load_yaml
 
 if TYPE_CHECKING:
@@ -66,8 +67,11 @@ class Dimension(_Strict):
 
 
 class Build(_Strict):
+    """How the benchmark driver is built; `program` describes what `hpcagent build --app` makes."""
+
     template: Name
     params: dict[str, list[str]]
+    program: Program | None = None
 
 
 class Command(_Strict):

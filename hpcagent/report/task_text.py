@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from hpcagent.report import wording
+from hpcagent.report.build_text import build_lines
 from hpcagent.report.software_text import catalogue
 from hpcagent.report.text import labelled, wrapped
 from hpcagent.report.write import write_text
@@ -31,12 +32,14 @@ def headline(summary: TaskSummary) -> str:
 def terminal(summary: TaskSummary, width: int, folder: str) -> str:
     """The result in lines of at most `width` columns, and never more than 80."""
     columns = max(_NARROWEST, min(width, _WIDEST))
-    blocks = ["\n".join(_target(summary, target, columns)) for target in summary.targets]
+    blocks = ["\n".join(_target(summary, target, columns, folder)) for target in summary.targets]
     return "\n\n".join([*blocks, "\n".join(_end(summary, columns, folder))]) + "\n"
 
 
-def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[str]:
+def _target(summary: TaskSummary, target: TargetSummary, columns: int, folder: str) -> list[str]:
     lines = wrapped(_title(summary, target), columns)
+    if target.build is not None:
+        return lines + build_lines(target.build, columns, folder)
     if target.failure is not None:
         lines += labelled("Failed", wording.said(target.failure), columns)
     if target.machine is not None:

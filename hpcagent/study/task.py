@@ -10,6 +10,7 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Refused
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.build_task import BUILD
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
@@ -20,7 +21,7 @@ from hpcagent.study.standing import waiting_for
 from hpcagent.study.state import Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
-_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE})
+_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "build": BUILD})
 
 
 def kind_of(task: Task) -> Kind:

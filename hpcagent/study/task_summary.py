@@ -11,6 +11,7 @@ from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
+from hpcagent.study.build_summary import BuildSummary, summarise_build
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
@@ -28,6 +29,7 @@ class TargetSummary:
     failure: Failure | None
     machine: Machine | None
     software: Software | None
+    build: BuildSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         failure=why_given_up(state, purpose),
         machine=parse_machine(facts) if facts is not None else None,
         software=software_of(facts),
+        build=summarise_build(task, state, target) if task.kind == "build" else None,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from hpcagent.errors import UsageError
-from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound
+from hpcagent.probe.software import BlasFound, CompilerFound, LapackFound, MpiFound
 from hpcagent.toolchain.flags import openmp_runtime
 
 # The variables by which a wrapper is told another compiler: Open MPI's FAQ on compiling, MPICH's
@@ -89,6 +89,14 @@ def blas_line(
     if blas.kind == "shared":
         return LinkLine((blas.path,), (_folder(blas.path),), headers, False, notes)
     return LinkLine(_static(blas, linker), (), headers, blas.threading == "openmp", notes)
+
+
+def lapack_line(lapack: LapackFound, linker: CompilerFound) -> LinkLine:
+    """A LAPACK without a BLAS: it stands before the BLAS that it calls."""
+    if lapack.kind == "shared":
+        return LinkLine((lapack.path,), (_folder(lapack.path),))
+    fortran = () if linker.language == "fortran" else ("-lgfortran",)
+    return LinkLine((lapack.path, *fortran))
 
 
 def wrapper_environment(

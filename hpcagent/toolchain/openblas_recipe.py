@@ -54,7 +54,7 @@ def openblas_recipe(request: BuildRequest, parameters: Parameters) -> Recipe:
     values = resolve(parameters, dict(request.values), request.place)
     version = request.source.version
     check_names(parameters.name, version)
-    _check_source(request.source, values)
+    check_source(request.source, values)
     compiler = _compiler(request, "c")
     fortran = _compiler(request, "fortran") if values["lapack"] == "fortran" else None
     context = _context(parameters, values, compiler, fortran)
@@ -94,8 +94,9 @@ def describe(source: Source) -> OpenblasSource:
     return OpenblasSource(source.path, source.sha256, found.group(1), tuple(listed), has)
 
 
-def _check_source(source: OpenblasSource, values: Mapping[str, str]) -> None:
-    wanted, target = values["lapack"], values["target"]
+def check_source(source: OpenblasSource, values: Mapping[str, str]) -> None:
+    """UsageError where the source cannot give these values; a target may be left open."""
+    wanted, target = values["lapack"], values.get("target", "GENERIC")
     if wanted not in ("none", *source.lapack):
         other = "".join(f"; lapack={language} is possible" for language in source.lapack)
         raise UsageError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from hpcagent.errors import UsageError
-from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound
+from hpcagent.probe.software import BlasFound, CompilerFound, LapackFound, MpiFound
 from hpcagent.templates import render, share
 from hpcagent.toolchain.archive import Source
 from hpcagent.toolchain.flags import (
@@ -23,6 +23,7 @@ from hpcagent.toolchain.linkline import (
     NOTHING,
     LinkLine,
     blas_line,
+    lapack_line,
     parse_shown,
     wrapper_environment,
 )
@@ -44,15 +45,13 @@ UNSET = ("MAKEFLAGS", "GNUMAKEFLAGS", "MAKEFILES", "CFLAGS", "CXXFLAGS", "FFLAGS
 class Toolchain:
     """With what a program is built.
 
-    `compilers` maps a language to its compiler; `shown` a language to what the MPI wrapper's
-    `-show` printed (for an explicit link); `lapack` is a LAPACK beside a BLAS that has none.
+    `compilers` maps a language to its compiler; `lapack` is a LAPACK beside a BLAS without one.
     """
 
     compilers: Mapping[str, CompilerFound]
     mpi: MpiFound | None = None
-    shown: Mapping[str, str] = field(default_factory=dict)
     blas: BlasFound | None = None
-    lapack: BlasFound | None = None
+    lapack: LapackFound | None = None
     modules: tuple[str, ...] = ()
 
 
@@ -103,8 +102,8 @@ def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:
     if program.mpi == "wrapper" and tools.mpi is not None:
         environment = wrapper_environment(tools.mpi, _used(program, tools))
         drivers = {language: tools.mpi.wrappers[language] for language in program.languages}
-    elif program.mpi == "explicit":
-        shown = {lang: parse_shown(tools.shown[lang]) for lang in program.languages}
+    elif program.mpi == "explicit" and tools.mpi is not None:
+        shown = {lang: parse_shown(tools.mpi.shows[lang]) for lang in program.languages}
         libraries = libraries + shown[program.links_with]
     notes = list(libraries.notes)
     options: dict[str, tuple[str, ...]] = {}
@@ -130,7 +129,7 @@ def _check_toolchain(program: Program, tools: Toolchain) -> None:
     if program.mpi != "none":
         if tools.mpi is None:
             raise UsageError(f"{program.name}: it needs MPI, and none was found")
-        wanted = tools.mpi.wrappers if program.mpi == "wrapper" else tools.shown
+        wanted = tools.mpi.wrappers if program.mpi == "wrapper" else tools.mpi.shows
         for language in program.languages:
             if language not in wanted:
                 raise UsageError(
@@ -185,12 +184,10 @@ def _blas(program: Program, tools: Toolchain, linker: CompilerFound) -> LinkLine
         return LinkLine(("-lm",))
     if tools.blas is None:
         raise UsageError(f"{program.name}: it needs BLAS ({program.integers}), and none was found")
-    openmp = program.openmp == "on"
-    lapack = program.lapack == "yes"
+    openmp, lapack = program.openmp == "on", program.lapack == "yes"
     line = NOTHING
     if lapack and not tools.blas.has_lapack and tools.lapack is not None:
-        line = blas_line(tools.lapack, linker, program.integers, openmp, lapack=True)
-        lapack = False
+        line, lapack = lapack_line(tools.lapack, linker), False
     return (
         line + blas_line(tools.blas, linker, program.integers, openmp, lapack) + LinkLine(("-lm",))
     )

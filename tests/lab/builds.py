@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.measure import worker
-from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound
+from hpcagent.probe.software import BlasFound, CompilerFound, LapackFound, MpiFound
 from hpcagent.toolchain import steps
 from hpcagent.toolchain.recipe import Unit, json_text, source_of
 
@@ -68,15 +68,15 @@ def mpi(family: str) -> MpiFound:
     names = {"c": "mpicc", "c++": "mpicxx", "fortran": "mpifort"}
     wrappers = {language: f"/usr/bin/{name}.{family}" for language, name in names.items()}
     behind = {"c": "gcc", "c++": "g++", "fortran": "gfortran"}
-    return MpiFound(family, "4", family, wrappers, behind, f"/usr/bin/mpirun.{family}")
+    shows = {language: _shown(path) for language, path in wrappers.items()}
+    launcher = f"/usr/bin/mpirun.{family}"
+    return MpiFound(family, "4", family, wrappers, behind, launcher, shows=shows)
 
 
-def shown(of: MpiFound) -> dict[str, str]:
-    """What its wrappers print of themselves."""
-    return {
-        language: subprocess.run([path, "-show"], capture_output=True, text=True).stdout
-        for language, path in of.wrappers.items()
-    }
+def _shown(wrapper: str) -> str:
+    if not Path(wrapper).exists():
+        return ""
+    return subprocess.run([wrapper, "-show"], capture_output=True, text=True).stdout
 
 
 def blas(name: str, kind: str = "shared") -> BlasFound:
@@ -105,3 +105,9 @@ def blas(name: str, kind: str = "shared") -> BlasFound:
         openmp_runtime="gomp" if openmp and kind == "shared" else "",
         headers=str(HEADERS / name) if (HEADERS / name).is_dir() else "",
     )
+
+
+def lapack() -> LapackFound:
+    """The reference LAPACK of Debian, without a BLAS."""
+    path = str(LIBRARIES / "lapack" / "liblapack.so")
+    return LapackFound(path, "shared", (path,), ("libblas.so.3",))
