@@ -43,7 +43,8 @@ def inspect_source(path: Path, sha256: str, looked_for: frozenset[str] = frozens
     try:
         found = unpack.digest(str(path))
         _compare(path, sha256.lower(), found)
-        files, texts = (_in_folder if path.is_dir() else _in_archive)(path, looked_for)
+        with unpack.telling_damage():
+            files, texts = (_in_folder if path.is_dir() else _in_archive)(path, looked_for)
     except unpack.Refused as error:
         raise UsageError(f"--source {path}: it {error}") from None
     except OSError as error:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from hpcagent.templates import render, share
 
-# Filled in when the place of the build is known.
-PREFIX = "{prefix}"
+# Filled in when the place of the build is known; no module system quotes these characters.
+PREFIX = "@prefix@"
 
 
 def library_modulefiles(
     name: str, version: str, variable: str, libraries: str, headers: str, modules: Sequence[str],
     about: str,
 ) -> tuple[tuple[str, str], ...]:  # fmt: skip
-    """(path below the prefix, text) of both kinds; in the text `{prefix}` stands for the prefix.
+    """(path below the prefix, text) of both kinds; in the text `@prefix@` stands for the prefix.
 
     `variable` is the stem of NAME_ROOT; `modules` are those that the build needed: a compiler's
     runtime libraries come from them.

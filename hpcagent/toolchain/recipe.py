@@ -17,6 +17,7 @@ from typing import Any
 from hpcagent.errors import UsageError
 from hpcagent.probe.software import CompilerFound
 from hpcagent.toolchain import publish, steps, unpack
+from hpcagent.toolchain.modulefile import PREFIX
 
 # Raised when the same request has to be built anew although nothing in it has changed.
 SCHEMA = 1
@@ -28,6 +29,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 # The step that fails, with this code, where the build is there already: nothing else is done then.
 ABSENT, THERE = "absent", publish.THERE
+UNPACK = "unpack"
 # What of the environment is written into the manifest: it decides what compilers do.
 RECORDED = (
     "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LIBRARY_PATH", "CPATH", "COMPILER_PATH",
@@ -85,6 +87,7 @@ class Recipe:
             "toolchain": toolchain_digest(self.compilers, self.modules),
             "files": {name: sha256_text(text) for name, text in self.files},
             "build": [[list(step.argv), [list(pair) for pair in step.env]] for step in self.build],
+            "texts": {name: sha256_text(text) for name, text in self.texts},
         }
         return sha256_text(json.dumps(content, sort_keys=True))
 
@@ -116,7 +119,7 @@ def unit(recipe: Recipe, store: str, jobs: int, module_init: str, python: str) -
     source = (recipe.source_path, recipe.source_sha256, "source")
     rows = [
         Step(ABSENT, (python, "publish.py", "--absent", "publish.json"), (), CHECK_S),
-        Step("unpack", (python, "unpack.py", *source), (ABSENT,), UNPACK_S, ("source",)),
+        Step(UNPACK, (python, "unpack.py", *source), (ABSENT,), UNPACK_S, ("source",)),
         *recipe.build,
         Step("publish", (python, "publish.py", "publish.json"), (recipe.build[-1].id,), UNPACK_S),
     ]
@@ -141,7 +144,7 @@ class Unit:
 
 def places(recipe: Recipe, store: str) -> dict[str, str]:
     """Where the build is put, and where below the unit's folder it is staged until it is whole."""
-    if not _PATH.match(store) or store != str(Path(store)):
+    if not _PATH.match(store) or store != str(Path(store)) or ".." in Path(store).parts:
         raise UsageError(
             f"{store!r}: builds need an absolute path of letters, digits and _ . + @ - only "
             "(makefiles of libraries take no others)"
@@ -160,7 +163,7 @@ def publish_plan(recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:
         "required": list(recipe.required),
         "compilers": sorted({compiler.path for compiler in recipe.compilers}),
         "environment": list(RECORDED),
-        "texts": {name: _filled(text, words) for name, text in recipe.texts},
+        "texts": {name: text.replace(PREFIX, words["prefix"]) for name, text in recipe.texts},
         "manifest": {
             "name": recipe.name,
             "version": recipe.version,
@@ -204,12 +207,14 @@ def source_of(module: Any) -> str:
 
 
 def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:
+    """As steps.py reads it; what only handles files needs neither modules nor a clean environment."""
+    plain = step.id in (ABSENT, UNPACK)
     return {
         "id": step.id,
         "argv": [_filled(word, words) for word in step.argv],
         "env": {name: _filled(value, words) for name, value in step.env},
-        "unset": list(recipe.unset),
-        "modules": list(recipe.modules),
+        "unset": [] if plain else list(recipe.unset),
+        "modules": [] if plain else list(recipe.modules),
         "needs": list(step.needs),
         "makes": list(step.makes),
         "timeout_s": step.timeout_s,

@@ -184,15 +184,20 @@ def members(path: str, rules: Rules) -> Iterator[Tuple[Member, Optional[IO[bytes
         raise Refused("is larger than %d MiB" % (MAX_ARCHIVE_BYTES // CHUNK))
     with open(path, "rb") as stream:
         head = stream.read(512)
+    if head.startswith(b"PK\x03\x04"):
+        yield from _zip_members(path, rules)
+    else:
+        yield from _tar_members(path, head, size, rules)
+
+
+@contextlib.contextmanager
+def telling_damage() -> Iterator[None]:
+    """What goes wrong with a damaged archive while it is read is raised as Refused."""
     try:
-        if head.startswith(b"PK\x03\x04"):
-            yield from _zip_members(path, rules)
-        else:
-            yield from _tar_members(path, head, size, rules)
+        yield
     except _DAMAGED as error:
-        raise Refused(
-            "is truncated or damaged (%s)" % (str(error) or type(error).__name__)
-        ) from None
+        words = str(error) or type(error).__name__
+        raise Refused("is truncated or damaged (%s)" % words) from None
     except OSError as error:
         if error.errno is not None:
             raise
@@ -353,7 +358,9 @@ def unpack(source: str, sha256: str, target: str) -> None:
             _copy_tree(source, partial)
             os.rename(partial, target)
         else:
-            os.rename(_write_members(source, partial), target)
+            with telling_damage():
+                kept = _write_members(source, partial)
+            os.rename(kept, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
