@@ -78,7 +78,10 @@ def microarchitecture_flags(name: str, compiler: CompilerFound) -> Optimised:
     if word is None:
         why = "its wrapper chooses by the loaded module" if family == "cray" else "not known"
         return Optimised((), "", f"no flags for {name} from {compiler.command}: {why}")
-    return optimisation_flags(name, word, plain_version(compiler.version))
+    version = plain_version(compiler.version)
+    if not version:
+        return Optimised((), "", f"no flags for {name}: {compiler.command}'s version is not known")
+    return optimisation_flags(name, word, version)
 
 
 def openmp_flags(compiler: CompilerFound) -> tuple[str, ...]:
@@ -95,9 +98,9 @@ def openmp_runtime(compiler: CompilerFound) -> str:
 
 
 def plain_version(text: str) -> str:
-    """The dotted digits at the beginning of a version: "12.2.0-14" is "12.2.0"; else "0"."""
-    found = re.match(r"\d+(?:\.\d+)*", text)
-    return found.group() if found else "0"
+    """The dotted digits at the beginning of a version: "12.2.0-14" is "12.2.0"; else empty."""
+    found = re.match(r"[0-9]+(?:\.[0-9]+)*", text)
+    return found.group() if found else ""
 
 
 def standard_flag(standard: str, compiler: CompilerFound) -> tuple[str, ...]:

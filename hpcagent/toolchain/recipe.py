@@ -99,7 +99,7 @@ class Recipe:
 
 def toolchain_digest(compilers: Sequence[CompilerFound], modules: Sequence[str]) -> str:
     """SHA-256 over the compilers (language, family, path, version) and modules of a build."""
-    rows = [asdict(compiler) for compiler in compilers]
+    rows = [[c.language, c.family, c.wrapped, c.path, c.version] for c in compilers]
     return sha256_text(json.dumps([rows, list(modules)], sort_keys=True))
 
 
@@ -207,7 +207,7 @@ def source_of(module: Any) -> str:
 
 
 def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:
-    """As steps.py reads it; what only handles files needs neither modules nor a clean environment."""
+    """As steps.py reads it; what only moves files needs no modules and no clean environment."""
     plain = step.id in (ABSENT, UNPACK)
     return {
         "id": step.id,

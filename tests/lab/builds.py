@@ -111,3 +111,7 @@ def lapack() -> LapackFound:
     """The reference LAPACK of Debian, without a BLAS."""
     path = str(LIBRARIES / "lapack" / "liblapack.so")
     return LapackFound(path, "shared", (path,), ("libblas.so.3",))
+
+
+def missing(program: str) -> bool:
+    return shutil.which(program) is None
