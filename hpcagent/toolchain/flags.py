@@ -21,19 +21,19 @@ _ARCHSPEC: Mapping[str, str] = MappingProxyType(
         "clang": "clang",
         "flang": "clang",
         "intel": "oneapi",
-        "intel-classic": "intel",
         "nvhpc": "nvhpc",
         "aocc": "aocc",
         "arm": "arm",
     }
 )
+# archspec calls them "intel"; since 2021 icx, icpx and ifx take their place.
+_INTEL_CLASSIC = ("icc", "icpc", "ifort")
 _OPENMP: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "gcc": ("-fopenmp",),
         "clang": ("-fopenmp",),
         "flang": ("-fopenmp",),
         "intel": ("-qopenmp",),
-        "intel-classic": ("-qopenmp",),
         "nvhpc": ("-mp",),
         "aocc": ("-fopenmp",),
         "arm": ("-fopenmp",),
@@ -49,7 +49,6 @@ _RUNTIME: Mapping[str, str] = MappingProxyType(
         "aocc": "omp",
         "arm": "omp",
         "intel": "iomp5",
-        "intel-classic": "iomp5",
         "nvhpc": "nvomp",
         "cray": "craymp",
     }
@@ -74,7 +73,7 @@ def microarchitecture_flags(name: str, compiler: CompilerFound) -> Optimised:
     if not known(name):
         raise UsageError(f"microarchitecture {name!r} is not known (archspec's names, or portable)")
     family = compiler.wrapped or compiler.family
-    word = _ARCHSPEC.get(family)
+    word = "intel" if compiler.command in _INTEL_CLASSIC else _ARCHSPEC.get(family)
     if word is None:
         why = "its wrapper chooses by the loaded module" if family == "cray" else "not known"
         return Optimised((), "", f"no flags for {name} from {compiler.command}: {why}")
@@ -111,7 +110,7 @@ def standard_flag(standard: str, compiler: CompilerFound) -> tuple[str, ...]:
             f"standard {standard!r} of {compiler.language}: choose one of {known_ones}"
         )
     family = compiler.wrapped or compiler.family
-    if family.startswith("intel") and compiler.language == "fortran":
+    if family == "intel" and compiler.language == "fortran":
         return ("-stand", "f" + standard[-2:])
     if family == "nvhpc" and compiler.language == "fortran":
         return ("-Mstandard",)
@@ -121,6 +120,6 @@ def standard_flag(standard: str, compiler: CompilerFound) -> tuple[str, ...]:
 def module_folder_flags(compiler: CompilerFound, folder: str) -> tuple[str, ...]:
     """What makes a Fortran compiler write its modules into this folder and look for them there."""
     family = compiler.wrapped or compiler.family
-    if family in ("intel", "intel-classic", "nvhpc"):
+    if family in ("intel", "nvhpc"):
         return ("-module", folder)
     return (f"-J{folder}",)
