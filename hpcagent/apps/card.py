@@ -34,6 +34,7 @@ class Dimension(_Strict):
     `values` is an expression that gives a list, or `by` names a fact whose value picks one of
     `choices`. A value other than the default sets `env`, puts `argv` before the command, or
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
+    `with_builds` false: left at its default where builds are searched as well.
     """
 
     name: Name
@@ -48,6 +49,7 @@ class Dimension(_Strict):
     argv: list[str] = []
     binding: bool = False
     probe: str | None = None
+    with_builds: bool = True
 
     @model_validator(mode="after")
     def _one_source_of_values(self) -> Dimension:

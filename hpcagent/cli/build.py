@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from hpcagent.apps.card import card_names, load_card
+from hpcagent.apps.variants import BuildPlan
 from hpcagent.cli.asks import asked, duration_s, request_options
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.targets import place
@@ -136,6 +137,24 @@ def build(
     return begin(
         task, there, configured, run_dir, no_wait=no_wait, dry_run=dry_run, as_json=as_json
     )
+
+
+def searched_builds(
+    lib: str, source: Path | None, sha256: str, given: tuple[str, ...], families: tuple[str, ...],
+    modules: tuple[str, ...], store: Path | None,
+) -> BuildPlan:  # fmt: skip
+    """What `tune --build` may build; everything that can be refused here is."""
+    if source is None:
+        raise UsageError("--build needs the --source to build from: an archive or a folder")
+    what = _library(lib, source, sha256, parse_assignments(given))
+    data = {
+        "source": what["source"],
+        "fixed": what["values"],
+        "families": [clean(name, "--compiler") for name in families] or ["gcc"],
+        "modules": [_module(name) for name in modules],
+        "store": check_path(str(_store(store)), "--store"),
+    }
+    return BuildPlan.from_json(data)
 
 
 def _library(name: str, source: Path, sha256: str, changes: Mapping[str, str]) -> dict[str, Any]:

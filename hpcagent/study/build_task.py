@@ -22,12 +22,13 @@ from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
 from hpcagent.study.units import Plan
 from hpcagent.toolchain.archive import Source
+from hpcagent.toolchain.buildend import build_end
 from hpcagent.toolchain.choose import choose_compilers, choose_toolchain, modules_of
 from hpcagent.toolchain.openblas_recipe import BuildRequest, OpenblasSource, openblas_recipe
 from hpcagent.toolchain.parameters import Place, load_parameters, resolve
 from hpcagent.toolchain.program import Program
 from hpcagent.toolchain.program_recipe import program_recipe
-from hpcagent.toolchain.recipe import ABSENT, THERE, Recipe, places
+from hpcagent.toolchain.recipe import Recipe, places
 from hpcagent.toolchain.recipe import unit as build_unit
 from hpcagent.toolchain.stepruns import StepRun
 
@@ -145,24 +146,8 @@ def outcome(task: Task, state: TuneState, target: Target) -> Built:
     unit = state.done(task.purpose("build", target))
     if unit is None:
         return Built("open", recipe, prefix, None, None, ())
-    return _judged(recipe, prefix, unit)
-
-
-def _judged(recipe: Recipe, prefix: str, unit: Unit) -> Built:
-    bad = next((run for run in unit.steps if not run.ok and run.status != "skipped"), None)
-    if bad is None and any(run.step == "publish" and run.ok for run in unit.steps):
-        return Built("built", recipe, prefix, None, None, unit.steps)
-    if bad is not None and bad.step == ABSENT and bad.exit == THERE:
-        return Built("found", recipe, prefix, None, None, unit.steps)
-    if bad is None:
-        failure = Failure("environment", "time", "the unit's time was over before it was built")
-        return Built("failed", recipe, prefix, failure, None, unit.steps)
-    why = bad.message or (f"signal {bad.signal}" if bad.signal else f"exit code {bad.exit}")
-    tail = bad.output.strip().splitlines()
-    words = f"step {bad.step}: {why}" + (f": {tail[-1][:300]}" if tail else "")
-    stage = {"configure": "configure", "check": "run"}.get(bad.step, "compile")
-    failure = Failure(stage, bad.step.replace("-", "_"), words)
-    return Built("failed", recipe, prefix, failure, bad, unit.steps)
+    end = build_end(unit.steps)
+    return Built(end.state, recipe, prefix, end.failure, end.step, unit.steps)
 
 
 def recipe_of(wish: Wish, facts: Mapping[str, Any]) -> Recipe:

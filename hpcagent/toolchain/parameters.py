@@ -42,6 +42,7 @@ class Parameter(_Strict):
     default: str | None = None
     default_by: dict[str, str] | None = None
     fits: Literal["cpus"] | None = None
+    tuned: list[str] | Literal["lineage"] | None = None
     make: Rendered = {}
     cmake: Rendered = {}
 
@@ -52,7 +53,8 @@ class Parameter(_Strict):
         if [self.default, self.default_by, self.fits].count(None) != 2:
             raise ValueError("give one of 'default', 'default_by' and 'fits'")
         known = {*(self.values or ()), *(v for row in (self.choices or {}).values() for v in row)}
-        used = {self.default, *(self.default_by or {}).values(), *self.make, *self.cmake}
+        tuned = self.tuned if isinstance(self.tuned, list) else []
+        used = {self.default, *tuned, *(self.default_by or {}).values(), *self.make, *self.cmake}
         strange = used - known - {None, _ANY}
         if strange:
             raise ValueError(f"{sorted(map(str, strange))[0]!r} is not among the values")
