@@ -11,7 +11,7 @@ from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
 from hpcagent.study.units import PROBE_WALLTIME_S, Plan
 
-PARTS: tuple[str, ...] = ("software",)
+PARTS: tuple[str, ...] = ("node", "software")
 COMMAND_TIMEOUT_S = 20
 # Loading modules one by one takes its time where a file system is slow.
 LOOK_S = 240
@@ -49,16 +49,20 @@ class _Probe:
         return {}
 
     def close(self, task: Task, state: TuneState) -> tune.Close:
-        return close(task, state, "probe", "probed")
+        return close(task, state, ("probe",), "probed")
 
 
 PROBE = _Probe()
 
 
-def close(task: Task, state: TuneState, stage: str, outcome: str) -> tune.Close:
-    """The end of a run whose targets each needed a unit of this stage; failed if none has it."""
-    failures = {t.label: why_given_up(state, task.purpose(stage, t)) for t in task.targets}
-    lost = {label: failure for label, failure in failures.items() if failure is not None}
+def close(task: Task, state: TuneState, stages: Sequence[str], outcome: str) -> tune.Close:
+    """The end of a run whose targets each needed units of these stages; failed if none has them."""
+    lost = {}
+    for target in task.targets:
+        given_up = (why_given_up(state, task.purpose(stage, target)) for stage in stages)
+        failure = next((found for found in given_up if found is not None), None)
+        if failure is not None:
+            lost[target.label] = failure
     words = "; ".join(f"{label}: {failure.evidence}" for label, failure in lost.items())
     if len(lost) == len(task.targets):
         refused = all(failure.id == "scheduler.refused" for failure in lost.values())

@@ -12,6 +12,7 @@ from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.build_task import BUILD
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.doctor_task import DOCTOR
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.packs import Pack
@@ -21,7 +22,7 @@ from hpcagent.study.standing import waiting_for
 from hpcagent.study.state import Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
-_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "build": BUILD})
+_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR, "build": BUILD})
 
 
 def kind_of(task: Task) -> Kind:

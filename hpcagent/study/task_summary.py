@@ -6,20 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpcagent.probe.digest import facts_digest
 from hpcagent.probe.machine import parse_machine
+from hpcagent.probe.node import NodeFacts
+from hpcagent.probe.nodefacts import parse_node
 from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
 from hpcagent.study.build_summary import BuildSummary, summarise_build
+from hpcagent.study.doctor_task import diagnosed
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
+from hpcagent.toolchain.verdict import DoctorResult
 
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """What became of one target. `failure` is why nothing is known of it, `unit` where it was."""
+    """What became of one target. `failure` is why nothing is known of it, `unit` where it was.
+
+    `digest` is the same for nodes of one type (probe.digest).
+    """
 
     label: str
     partition: str
@@ -30,6 +38,9 @@ class TargetSummary:
     machine: Machine | None
     software: Software | None
     build: BuildSummary | None = None
+    hardware: NodeFacts | None = None
+    digest: str = ""
+    doctor: DoctorResult | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ def summarise_task(run: RunDir, state: TuneState) -> TaskSummary:
 
 def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
     purpose = task.purpose("probe", target)
+    given_up = (why_given_up(state, task.purpose(stage, target)) for stage in ("probe", task.kind))
     unit = state.done(purpose)
     facts = unit.facts if unit is not None else None
     return TargetSummary(
@@ -76,10 +88,13 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         node=unit.node if unit is not None else "",
         unit=_last(state, purpose),
         probed_utc=unit.result_utc if unit is not None else "",
-        failure=why_given_up(state, purpose),
+        failure=next((failure for failure in given_up if failure is not None), None),
         machine=parse_machine(facts) if facts is not None else None,
         software=software_of(facts),
         build=summarise_build(task, state, target) if task.kind == "build" else None,
+        hardware=parse_node(facts) if part_of(facts, "node") is not None and facts else None,
+        digest=facts_digest(facts) if facts is not None else "",
+        doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
     )
 
 
