@@ -191,7 +191,7 @@ class Variants:
             interface=values["interface"],
             symbol_prefix="",
             symbol_suffix=values["symbol_suffix"].replace("none", ""),
-            core=values["target"].capitalize(),
+            core=values["target"],
             routines=self.routines,
         )
 
