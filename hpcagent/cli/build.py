@@ -108,9 +108,9 @@ def build(
     \b
     Examples:
       hpcagent build --lib openblas --parameters
-      hpcagent build --lib openblas --source OpenBLAS-0.3.28.tar.gz --sha256 f1003466...
-      hpcagent build --lib openblas --source DIR --set threading=openmp --partition compute
-      hpcagent build --app solver.yaml --source DIR --mpi openmpi --blas openblas/openmp
+      hpcagent build --lib openblas --source FILE.tar.gz --sha256 HASH
+      hpcagent build --lib openblas --source DIR --set threading=openmp
+      hpcagent build --app solver.yaml --source DIR --mpi openmpi --blas blis
     """
     if (lib is None) == (app is None):
         raise UsageError("say what to build: --lib openblas, or --app with a card or a file")

@@ -141,7 +141,7 @@ def tune(
       hpcagent tune --lib openblas --workload mine.yaml
       hpcagent tune --lib openblas --model tuner.gguf
       hpcagent tune --lib openblas --partition compute --account proj1
-      hpcagent tune --lib openblas --build --source OpenBLAS-0.3.28.tar.gz --sha256 f1...
+      hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
     load_card(lib)
     configured = load_settings(os.environ, Path.cwd())

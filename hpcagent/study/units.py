@@ -29,7 +29,9 @@ from hpcagent.toolchain import recipe, steps
 
 PROBE_WALLTIME_S = 600
 BUILD_WALLTIME_S = 900
-VARIANT_WALLTIME_S = 4 * 3600
+# OpenBLAS for many processors takes two hours of one core, and a quarter of an hour of many.
+VARIANT_CORE_S = 4 * 3600
+VARIANT_FLOOR_S = 1800
 LOOK_S = 240
 # What a process may take beyond its expected time before it counts as hung.
 HANG_FACTOR = 10
@@ -74,8 +76,10 @@ def variant_plan(known: Knowledge, config: Config) -> Plan:
     assert known.variants is not None
     variant = known.variants.of(config)
     made = _variant_unit(known, variant)
-    budget_s = min(made.spec["budget_s"], math.floor(VARIANT_WALLTIME_S * 0.95))
-    asked = _resources(known, VARIANT_WALLTIME_S)
+    cores = cpus_requested(known.card, known.machine)
+    walltime_s = VARIANT_FLOOR_S + VARIANT_CORE_S // cores
+    budget_s = min(made.spec["budget_s"], math.floor(walltime_s * 0.95))
+    asked = _resources(known, walltime_s)
     return Plan("build", variant_purpose(variant.id), asked, {**made.spec, "budget_s": budget_s})
 
 
