@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcagent.errors import UsageError
-from hpcagent.toolchain import unpack
+from hpcagent.toolchain import sourcefiles, unpack
 from hpcagent.toolchain.archive import inspect_source
 
 FILES = {"lib-1/Makefile": b"all:\n", "lib-1/src/a.c": b"int a;\n" * 500}
@@ -52,10 +52,10 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
 
 def why(path: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        inspect_source(path, unpack.digest(str(path)))
+        inspect_source(path, sourcefiles.digest(str(path)))
     assert "\n" not in str(caught.value)
-    with pytest.raises(unpack.Refused):  # in the job as well, and nothing is left there
-        unpack.unpack(str(path), unpack.digest(str(path)), str(path.parent / "out"))
+    with pytest.raises(sourcefiles.Refused):  # in the job as well, and nothing is left there
+        unpack.unpack(str(path), sourcefiles.digest(str(path)), str(path.parent / "out"))
     assert {p.name for p in path.parent.iterdir()} <= {path.name, "victim"}
     return str(caught.value)
 
@@ -74,7 +74,7 @@ def test_a_source_becomes_the_folder_that_it_holds(tmp_path: Path, mode: str) ->
         zipped(path, files)
     else:
         tar(path, files, member("lib-1/docs", tarfile.SYMTYPE, "src"), mode=mode)
-    source = inspect_source(path, unpack.digest(str(path)), frozenset({"Makefile", "absent"}))
+    source = inspect_source(path, sourcefiles.digest(str(path)), frozenset({"Makefile", "absent"}))
     assert (source.files, source.texts) == (3, {"Makefile": "all:\n"})
     target = tmp_path / "out"
     words = [sys.executable, unpack.__file__, str(path), source.sha256, str(target)]
@@ -181,11 +181,11 @@ def test_other_files_are_named_for_what_they_are(tmp_path: Path, data: bytes, wo
 
 def test_another_hash_and_no_hash_are_refused_with_the_right_one(tmp_path: Path) -> None:
     path = tar(tmp_path / "source", FILES)
-    found = unpack.file_digest(str(path))
+    found = sourcefiles.file_digest(str(path))
     for given_hash, word in [("", found), ("0" * 64, found), ("12", "64 hexadecimal digits")]:
         with pytest.raises(UsageError, match=word):
             inspect_source(path, given_hash)
-    with pytest.raises(unpack.Refused, match="SHA-256"):
+    with pytest.raises(sourcefiles.Refused, match="SHA-256"):
         unpack.unpack(str(path), "0" * 64, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -201,10 +201,10 @@ def test_the_hash_of_a_folder_sees_every_change(tmp_path: Path) -> None:
         lambda: (folder / "c").symlink_to("b"),
         lambda: (folder / "d").write_text(""),
     ]
-    found = {unpack.tree_digest(str(folder))}
+    found = {sourcefiles.tree_digest(str(folder))}
     for change in changes:
         change()
-        found.add(unpack.tree_digest(str(folder)))
+        found.add(sourcefiles.tree_digest(str(folder)))
     assert len(found) == 6
     os.mkfifo(folder / "pipe")
     with pytest.raises(UsageError, match="neither a file"):
@@ -218,12 +218,12 @@ def test_the_hash_of_a_folder_sees_every_change(tmp_path: Path) -> None:
     )
 )
 def test_whatever_is_accepted_stays_inside(rows: list[tuple[str, str, str]]) -> None:
-    rules = unpack.Rules(1000)
-    kinds = {"f": unpack.FILE, "d": unpack.FOLDER, "l": unpack.LINK}
+    rules = sourcefiles.Rules(1000)
+    kinds = {"f": sourcefiles.FILE, "d": sourcefiles.FOLDER, "l": sourcefiles.LINK}
     try:
         for name, kind, target in rows:
-            rules.look(unpack.Member(name, kinds[kind], 0, target, False))
-    except unpack.Refused as error:
+            rules.look(sourcefiles.Member(name, kinds[kind], 0, target, False))
+    except sourcefiles.Refused as error:
         assert "\n" not in str(error)
         return
     for name, kind, target in rows:

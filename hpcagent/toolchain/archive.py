@@ -14,7 +14,7 @@ from typing import IO
 
 from hpcagent.errors import UsageError
 from hpcagent.templates import clean
-from hpcagent.toolchain import unpack
+from hpcagent.toolchain import sourcefiles
 
 _TEXT_BYTES = 256 * 1024
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
@@ -41,11 +41,11 @@ def inspect_source(path: Path, sha256: str, looked_for: frozenset[str] = frozens
     if sha256 and not _SHA256.match(sha256):
         raise UsageError(f"--sha256 {sha256!r}: 64 hexadecimal digits are expected")
     try:
-        found = unpack.digest(str(path))
+        found = sourcefiles.digest(str(path))
         _compare(path, sha256.lower(), found)
-        with unpack.telling_damage():
+        with sourcefiles.telling_damage():
             files, texts = (_in_folder if path.is_dir() else _in_archive)(path, looked_for)
-    except unpack.Refused as error:
+    except sourcefiles.Refused as error:
         raise UsageError(f"--source {path}: it {error}") from None
     except OSError as error:
         raise UsageError(f"--source {error.filename or path}: {error.strerror}") from None
@@ -63,7 +63,7 @@ def _compare(path: Path, wanted: str, found: str) -> None:
 
 
 def _in_folder(path: Path, looked_for: frozenset[str]) -> tuple[int, dict[str, str]]:
-    found = [m.name for m in unpack.tree_members(str(path)) if m.kind == unpack.FILE]
+    found = [m.name for m in sourcefiles.tree_members(str(path)) if m.kind == sourcefiles.FILE]
     texts = {}
     for name in sorted(looked_for.intersection(found)):
         with (path / name).open("rb") as stream:
@@ -73,11 +73,11 @@ def _in_folder(path: Path, looked_for: frozenset[str]) -> tuple[int, dict[str, s
 
 def _in_archive(path: Path, looked_for: frozenset[str]) -> tuple[int, dict[str, str]]:
     """The number of files, and those that are looked for below the top folder."""
-    rules = unpack.Rules(path.stat().st_size)
+    rules = sourcefiles.Rules(path.stat().st_size)
     texts: dict[str, str] = {}
     count = 0
-    for member, stream in unpack.members(str(path), rules):
-        count += member.kind == unpack.FILE
+    for member, stream in sourcefiles.members(str(path), rules):
+        count += member.kind == sourcefiles.FILE
         name = member.name
         if stream is not None and (name in looked_for or name.partition("/")[2] in looked_for):
             texts[name] = _text(stream)

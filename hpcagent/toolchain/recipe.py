@@ -16,7 +16,7 @@ from typing import Any
 
 from hpcagent.errors import UsageError
 from hpcagent.probe.software import CompilerFound
-from hpcagent.toolchain import publish, steps, unpack
+from hpcagent.toolchain import publish, sourcefiles, steps, unpack
 from hpcagent.toolchain.modulefile import PREFIX
 
 # Raised when the same request has to be built anew although nothing in it has changed.
@@ -114,6 +114,7 @@ def unit(recipe: Recipe, store: str, jobs: int, module_init: str, python: str) -
         **dict(recipe.files),
         "publish.json": json_text(publish_plan(recipe, words)),
         "unpack.py": source_of(unpack),
+        "sourcefiles.py": source_of(sourcefiles),
         "publish.py": source_of(publish),
     }
     source = (recipe.source_path, recipe.source_sha256, "source")

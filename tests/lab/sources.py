@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcagent.toolchain import unpack
+from hpcagent.toolchain import sourcefiles
 
 ORIG = re.compile(r"openblas_[0-9.]+(?:\+ds)?\.orig\.tar\.xz\Z")
 
@@ -33,7 +33,7 @@ def openblas_source() -> tuple[Path, str]:
     described = next(folder.glob("*.dsc")).read_text()
     found = re.search(rf"^ ([0-9a-f]{{64}}) \d+ {re.escape(archive.name)}$", described, re.M)
     assert found is not None
-    assert unpack.file_digest(str(archive)) == found.group(1)
+    assert sourcefiles.file_digest(str(archive)) == found.group(1)
     return archive, found.group(1)
 
 
