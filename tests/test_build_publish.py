@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hpcagent.toolchain import publish
+from hpcagent.toolchain import publish, sourcefiles, unpack
 
 
 def staged(tmp_path: Path, name: str, content: str = "library") -> dict[str, Any]:
@@ -124,3 +125,8 @@ def test_another_file_system_is_no_obstacle(
     assert "is finished" in publish.publish(plan)
     assert publish.finished(plan["prefix"])
     assert (Path(plan["prefix"]) / "lib" / "libx.so").is_symlink()
+
+
+def test_the_scripts_of_a_build_run_on_an_old_python() -> None:
+    for module in (publish, unpack, sourcefiles):
+        ast.parse(Path(str(module.__file__)).read_text(), feature_version=(3, 6))
