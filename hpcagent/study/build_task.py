@@ -17,7 +17,7 @@ from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure
 from hpcagent.study import tune
-from hpcagent.study.probe_task import PARTS, probe_spec, probe_unit
+from hpcagent.study.probe_task import probe_spec, probe_unit
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
 from hpcagent.study.units import Plan
@@ -90,7 +90,7 @@ class _Build:
         wish = Wish.of(task)
         probe = state.done(task.purpose("probe", target))
         if probe is None:
-            return probe_unit(task, target, probe_spec(PARTS, False, wish.store))
+            return probe_unit(task, target, probe_spec(("software",), False, wish.store))
         if probe.facts is None or state.done(task.purpose("build", target)) is not None:
             return None
         try:
