@@ -17,7 +17,7 @@ from hpcagent.study.collecting import Collected, collect
 from hpcagent.study.durable import utc_now
 from hpcagent.study.probe_task import PROBE, probe_spec
 from hpcagent.study.settings import TuneSettings
-from hpcagent.study.state import TuneState, Unit, apply, fold
+from hpcagent.study.state import TuneState, Unit, fold
 from hpcagent.study.task_plan import Target, Task, next_step, why_given_up
 from hpcagent.toolchain.stepruns import StepRun, parse_steps
 
@@ -43,13 +43,7 @@ class Story:
 
     @property
     def state(self) -> TuneState:
-        folded = fold(self.events)
-        stepwise = fold(self.events[:1])
-        for event in self.events[1:]:
-            stepwise = apply(stepwise, event)
-        assert stepwise.units == folded.units
-        assert stepwise.facts == folded.facts
-        return folded
+        return fold(self.events)
 
     def step(self) -> tune.Step:
         return next_step(PROBE, TASK, self.state)
