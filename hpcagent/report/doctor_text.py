@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hpcagent.report.text import columns_of, wrapped
 from hpcagent.report.wording import middle, plural, shorten, visible
 from hpcagent.toolchain.agentchecks import AgentCheck
+from hpcagent.toolchain.candidates import LeftOut
 from hpcagent.toolchain.causes import Finding
-from hpcagent.toolchain.matrix import LeftOut
 from hpcagent.toolchain.verdict import (
     COLUMNS,
     DOUBTFUL,
@@ -27,7 +27,7 @@ _TITLES = {"c": "C", "c++": "C++", "fortran": "Ftn", "OpenMP": "OMP", "MPI": "MP
 _MARKS = {OK: "ok", DOUBTFUL: "(ok)", FAILED: "FAIL", SKIPPED: "?"}
 _COLUMN = 4
 _LEAST_ROOM = 16
-_SHOWN_CELLS = 3
+_SHOWN_CELLS = 2
 _SHOWN_RANKS = 5
 _EVIDENCE = 320
 

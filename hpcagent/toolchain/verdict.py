@@ -9,9 +9,10 @@ from typing import Any
 from hpcagent.records import Failure, Machine
 from hpcagent.toolchain import checks
 from hpcagent.toolchain.agentchecks import AgentCheck
+from hpcagent.toolchain.candidates import LeftOut
 from hpcagent.toolchain.causes import Finding, step_failure
 from hpcagent.toolchain.cellspec import DoctorPlan, macros_key
-from hpcagent.toolchain.matrix import Cell, LeftOut, Row
+from hpcagent.toolchain.matrix import Cell, Row
 from hpcagent.toolchain.readback import Readback, parse_elf, parse_macros, parse_readback
 
 OK, DOUBTFUL, FAILED, SKIPPED = "ok", "doubtful", "failed", "skipped"
