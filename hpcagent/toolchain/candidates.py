@@ -116,7 +116,11 @@ class _Choice:
     def mpis(self) -> list[MpiFound]:
         every = sorted(
             self._software.mpis,
-            key=lambda m: (self._far(m.module), not m.default, _newest_first(m.version)),
+            key=lambda m: (
+                self._far(m.module),
+                not m.default,
+                _newest_first(f"{m.version} {m.module}"),
+            ),
         )
         return self._near(every, lambda m: (mpi_label(m), m.module), lambda m: False)
 
@@ -145,7 +149,7 @@ class _Choice:
             blas.kind == "static",
             blas.interface == "ilp64",
             _place(blas.family, _BLAS_ORDER),
-            _newest_first(blas.version),
+            _newest_first(f"{blas.version} {blas.module}"),
             not named,
         )
 
