@@ -41,7 +41,9 @@ class RawFacts:
             return f"{command} was not run"
         if record.get("problem"):
             return f"{command}: {record['problem']}"
-        words = str(record.get("stderr") or "").strip().splitlines()
+        # Some tools (nvidia-smi) tell what is wrong on standard output.
+        told = str(record.get("stderr") or "").strip() or str(record.get("stdout") or "").strip()
+        words = told.splitlines()
         return f"{command} ended with exit code {record.get('exit')}" + "".join(
             f": {line}" for line in words[-1:]
         )

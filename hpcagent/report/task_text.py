@@ -6,6 +6,7 @@ import shlex
 
 from hpcagent.report import wording
 from hpcagent.report.doctor_text import doctor_text
+from hpcagent.report.probe_text import page_lines, probe_sections
 from hpcagent.report.software_text import catalogue
 from hpcagent.report.text import labelled, wrapped
 from hpcagent.report.write import write_text
@@ -42,7 +43,9 @@ def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[s
         lines += labelled("Failed", wording.said(target.failure), columns)
     if target.doctor is not None:
         return [*lines, *doctor_text(target.doctor, columns).splitlines()]
-    if target.machine is not None:
+    if target.hardware is not None:
+        lines += page_lines(probe_sections(target.hardware), columns)
+    elif target.machine is not None:
         lines += labelled("Processor", target.machine.cpu_model, columns)
     if target.software is not None:
         lines += ["", *catalogue(target.software, columns).splitlines()]

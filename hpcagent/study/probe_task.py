@@ -11,7 +11,7 @@ from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
 from hpcagent.study.units import PROBE_WALLTIME_S, Plan
 
-PARTS: tuple[str, ...] = ("software",)
+PARTS: tuple[str, ...] = ("node", "software")
 COMMAND_TIMEOUT_S = 20
 # Loading modules one by one takes its time where a file system is slow.
 LOOK_S = 240

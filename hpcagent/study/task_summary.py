@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpcagent.probe.digest import facts_digest
 from hpcagent.probe.machine import parse_machine
+from hpcagent.probe.node import NodeFacts
+from hpcagent.probe.nodefacts import parse_node
 from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
@@ -20,7 +23,10 @@ from hpcagent.toolchain.verdict import DoctorResult
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """What became of one target. `failure` is why nothing is known of it, `unit` where it was."""
+    """What became of one target. `failure` is why nothing is known of it, `unit` where it was.
+
+    `digest` is the same for nodes of one type (probe.digest).
+    """
 
     label: str
     partition: str
@@ -30,6 +36,8 @@ class TargetSummary:
     failure: Failure | None
     machine: Machine | None
     software: Software | None
+    hardware: NodeFacts | None = None
+    digest: str = ""
     doctor: DoctorResult | None = None
 
 
@@ -81,6 +89,8 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         failure=next((failure for failure in given_up if failure is not None), None),
         machine=parse_machine(facts) if facts is not None else None,
         software=software_of(facts),
+        hardware=parse_node(facts) if part_of(facts, "node") is not None and facts else None,
+        digest=facts_digest(facts) if facts is not None else "",
         doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
     )
 
