@@ -149,8 +149,8 @@ class _Choice:
             blas.kind == "static",
             blas.interface == "ilp64",
             _place(blas.family, _BLAS_ORDER),
-            _newest_first(f"{blas.version} {blas.module}"),
             not named,
+            _newest_first(f"{blas.version} {blas.module}"),
         )
 
     def _far(self, module: str) -> int:
@@ -188,7 +188,9 @@ def _same(blas: BlasFound) -> tuple[str, ...]:
 
 
 def _newest_first(version: str) -> tuple[int, ...]:
-    return tuple(-int(number) for number in re.findall(r"[0-9]{1,9}", version, re.ASCII))
+    """A key to sort by; what has no version comes last."""
+    numbers = re.findall(r"[0-9]{1,9}", version, re.ASCII)
+    return tuple(-int(number) for number in numbers) or (1,)
 
 
 def _place(word: str, order: Iterable[str]) -> int:
