@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hpcagent.report.text import columns_of, wrapped
 from hpcagent.report.wording import middle, plural, shorten, visible
 from hpcagent.toolchain.agentchecks import AgentCheck
+from hpcagent.toolchain.candidates import LeftOut
 from hpcagent.toolchain.causes import Finding
-from hpcagent.toolchain.matrix import LeftOut
 from hpcagent.toolchain.verdict import (
     COLUMNS,
     DOUBTFUL,
@@ -25,8 +25,9 @@ from hpcagent.toolchain.verdict import (
 _WIDEST, _NARROWEST = 80, 40
 _TITLES = {"c": "C", "c++": "C++", "fortran": "Ftn", "OpenMP": "OMP", "MPI": "MPI", "BLAS": "BLAS"}
 _MARKS = {OK: "ok", DOUBTFUL: "(ok)", FAILED: "FAIL", SKIPPED: "?"}
-_COLUMN = 5
-_SHOWN_CELLS = 3
+_COLUMN = 4
+_LEAST_ROOM = 16
+_SHOWN_CELLS = 2
 _SHOWN_RANKS = 5
 _EVIDENCE = 320
 
@@ -66,15 +67,21 @@ def _matrix(rows: Sequence[RowVerdict], columns: int) -> list[str]:
         return []
     names = [name for name in COLUMNS if any(name in row.columns for row in rows)]
     room = columns - (_COLUMN + 1) * len(names)
-    head = f"{'toolchain':<{room}}" + "".join(f" {_TITLES.get(n, n):>{_COLUMN}}" for n in names)
-    lines = [head.rstrip()]
-    for row, name in zip(rows, _names(rows), strict=True):
-        label = middle(visible(name), room)
-        marks = (_MARKS[row.columns[n]] if n in row.columns else "-" for n in names)
-        padding = " " * (room - columns_of(label))
-        lines.append(label + padding + "".join(f" {mark:>{_COLUMN}}" for mark in marks))
+    lines = _line("toolchain", [_TITLES.get(name, name) for name in names], room)
+    for row, label in zip(rows, _names(rows), strict=True):
+        marks = [_MARKS[row.columns[n]] if n in row.columns else "-" for n in names]
+        lines += _line(visible(label), marks, room)
     note = "(ok): works, with a doubt told below; -: none there; all: OpenMP, MPI and BLAS in one"
     return [*lines, *wrapped(note, columns)]
+
+
+def _line(label: str, marks: Sequence[str], room: int) -> list[str]:
+    """A label and what stands right of it; below it where it leaves no room for labels."""
+    told = "".join(f" {mark:>{_COLUMN}}" for mark in marks)
+    if room < _LEAST_ROOM:
+        return [*wrapped(label, len(told)), told]
+    shown = middle(label, room)
+    return [shown + " " * (room - columns_of(shown)) + told]
 
 
 def _names(rows: Sequence[RowVerdict]) -> list[str]:
@@ -97,17 +104,17 @@ class _Trouble:
     """One finding, or several that tell the same, with the programs that have it."""
 
     finding: Finding
-    cells: tuple[str, ...]
+    cells: tuple[CellVerdict, ...]
 
 
 def _grouped(cells: Iterable[CellVerdict]) -> list[_Trouble]:
     """The same trouble of several programs is told once; grave ones come first."""
-    found: dict[tuple[str, str], tuple[Finding, list[str]]] = {}
+    found: dict[tuple[str, str, bool], tuple[Finding, list[CellVerdict]]] = {}
     for cell in cells:
         for finding in cell.findings:
-            key = (finding.failure.id, finding.cure)
-            found.setdefault(key, (finding, []))[1].append(cell.label)
-    troubles = [_Trouble(finding, tuple(labels)) for finding, labels in found.values()]
+            key = (finding.failure.id, finding.cure, finding.grave)
+            found.setdefault(key, (finding, []))[1].append(cell)
+    troubles = [_Trouble(finding, tuple(those)) for finding, those in found.values()]
     return sorted(troubles, key=lambda trouble: not trouble.finding.grave)
 
 
@@ -123,12 +130,14 @@ def _troubles(result: DoctorResult, columns: int) -> list[str]:
 def _trouble(trouble: _Trouble, columns: int) -> list[str]:
     failure = trouble.finding.failure
     mark = "FAIL" if trouble.finding.grave else "doubt"
-    shown = ", ".join(trouble.cells[:_SHOWN_CELLS])
+    shown = ", ".join(cell.label for cell in trouble.cells[:_SHOWN_CELLS])
     more = len(trouble.cells) - _SHOWN_CELLS
     shown += f" and {more} more" if more > 0 else ""
     lines = wrapped(f"{mark} {failure.id}" + (f": {shown}" if shown else ""), columns)
     lines += _labelled("saw", shorten(visible(failure.evidence), _EVIDENCE), columns)
-    return lines + _labelled("cure", trouble.finding.cure, columns)
+    lines += _labelled("cure", trouble.finding.cure, columns)
+    log = trouble.cells[0].log if trouble.cells and trouble.finding.grave else ""
+    return lines + (_labelled("log", log, columns) if log else [])
 
 
 def _labelled(label: str, text: str, columns: int) -> list[str]:

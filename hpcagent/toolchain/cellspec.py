@@ -14,7 +14,8 @@ from typing import Any
 from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound, Software
 from hpcagent.records import Machine
 from hpcagent.toolchain.agentchecks import AgentAsks, agent_files, agent_steps
-from hpcagent.toolchain.matrix import Cell, Matrix, build_matrix, is_same_compiler
+from hpcagent.toolchain.labels import is_same_compiler
+from hpcagent.toolchain.matrix import Cell, Matrix, build_matrix
 
 SOURCES = {"c": "cell.c", "c++": "cell.cpp", "fortran": "cell.F90"}
 _COMPILE_S, _LINK_S, _RUN_S, _MPI_S, _LOOK_S = 60, 60, 30, 60, 20
@@ -39,6 +40,8 @@ _BEHIND = {
     "mvapich": ("MPICH_CC", "MPICH_CXX", "MPICH_FC"),
     "intel": ("I_MPI_CC", "I_MPI_CXX", "I_MPI_FC"),
 }
+# What blas.h asks a library by name.
+_ASKED = tuple(f"openblas_get_{x}" for x in ("config", "corename", "parallel", "num_threads"))
 _LANGUAGE_PLACE = {"c": 0, "c++": 1, "fortran": 2}
 _MACROS = ("gcc", "clang", "aocc", "intel", "arm")  # take -dM -E
 
@@ -198,8 +201,10 @@ class _Steps:
         if cell.blas is not None:
             words.append(cell.blas.path)
             if cell.blas.kind == "static":
-                # Its symbols are looked up by name; its LAPACK is Fortran.
-                words += ["-Wl,--export-dynamic", "-lgfortran"]
+                # What is looked up by name is taken in all the same; its LAPACK is Fortran.
+                names = [f"{cell.blas.symbol_prefix}ddot_{cell.blas.symbol_suffix}", *_ASKED]
+                words += ["-Wl,--export-dynamic", *(f"-Wl,-u,{name}" for name in names)]
+                words.append("-lgfortran")
                 words += ["-lgomp"] if cell.blas.threading == "openmp" else []
             elif self._treatment.rpath:
                 words.append(f"-Wl,-rpath,{PurePath(cell.blas.path).parent}")
