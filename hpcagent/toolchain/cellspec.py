@@ -23,6 +23,7 @@ _BUDGET_S, _BUDGET_ALL_S = 600, 7200
 _KEEP_BYTES = 20000
 _MOST_THREADS = 4
 _RANKS = 2
+_MOST_JOBS = 16  # each may hold several threads and ranks
 # Words of each compiler's manual: OpenMP, and code for the CPU that it runs on (x86-64, others).
 _OPENMP = {"intel": "-qopenmp", "nvhpc": "-mp"}
 _NATIVE = {
@@ -107,7 +108,7 @@ def doctor_plan(
     spec = {
         "schema": 1,
         "budget_s": budget_s,
-        "jobs": treatment.jobs or machine.usable_cores,
+        "jobs": treatment.jobs or min(machine.usable_cores, _MOST_JOBS),
         "module_init": software.modules.init,
         "steps": draft.rows + (agent_steps(asks) if asks is not None else []),
     }
