@@ -23,6 +23,8 @@ _OLD_KERNELS = frozenset((
     "coppermine", "northwood", "banias", "atom", "athlon", "opteron", "opteron_sse3", "barcelona",
     "bobcat", "bulldozer", "piledriver", "unknown",
 ))  # fmt: skip
+# Several files make up one library: which of them has a routine does not matter.
+_LAYERED = ("mkl", "libsci")
 _RUNTIMES = {
     "libgomp": "libgomp (GCC)",
     "libomp": "libomp (LLVM)",
@@ -119,7 +121,8 @@ def other_library(seen: Seen) -> Finding | None:
     if blas is None or blas.kind == "static" or not loaded.startswith("/"):
         return None
     wanted = blas.realpath or blas.path
-    if loaded == wanted:
+    layered = blas.family in _LAYERED and PurePath(loaded).parent == PurePath(wanted).parent
+    if loaded == wanted or layered:
         return _other_threading(seen, blas)
     evidence = f"{blas.path} was linked, {loaded} is loaded"
     preload = seen.readback.first("env_LD_PRELOAD")
