@@ -23,7 +23,8 @@ from hpcagent.probe.machine import peak_gflops
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
-from hpcagent.study.knowledge import Knowledge, variant_purpose
+from hpcagent.study.building import driver_purpose, variant_purpose
+from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 from hpcagent.toolchain import recipe, steps
 
@@ -92,7 +93,8 @@ def _variant_unit(known: Knowledge, variant: Variant) -> recipe.Unit:
 
 def driver_plan(known: Knowledge, config: Config) -> Plan:
     """The driver of the configuration's variant."""
-    return replace(build_plan(known), purpose=known.driver_purpose(config))
+    assert known.variants is not None
+    return replace(build_plan(known), purpose=driver_purpose(known.variants, config))
 
 
 def build_plan(known: Knowledge) -> Plan:
@@ -294,7 +296,7 @@ def _measured(known: Knowledge, config: Config) -> dict[str, Any]:
     """A configuration for the worker; with the driver of its build, in a folder beside the unit."""
     row = _config(config, known.setting(config))
     if known.variants is not None:
-        unit = known.state.done(known.driver_purpose(config))
+        unit = known.state.done(driver_purpose(known.variants, config))
         row["argv"] = [*row["argv"], f"../{unit.name if unit else 'absent'}/driver"]
     return row
 
