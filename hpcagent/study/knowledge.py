@@ -17,6 +17,7 @@ from hpcagent.apps.space import Knobs, Setting, find_knobs, whole_space, without
 from hpcagent.apps.variants import Variants
 from hpcagent.apps.workload import Workload, default_workload, workload_from
 from hpcagent.errors import EnvironmentProblem, RunFailed, UsageError
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run, failure_of
 from hpcagent.measure.statistics import Effect, effects
 from hpcagent.measure.worker import median
@@ -241,7 +242,7 @@ class Knowledge:
 
     @cached_property
     def effects(self) -> Mapping[str, Effect]:
-        rounds = [unit.runs for unit in self.state.rounds]
+        rounds = [unit.runs.timings() for unit in self.state.rounds]
         return effects(rounds, self.unpruned.default.id) if rounds else {}
 
     @cached_property
@@ -306,9 +307,9 @@ def round_index(unit: Unit) -> int:
     return int(unit.purpose.removeprefix("round-"))
 
 
-def failure_in(runs: tuple[Run, ...], config_id: str) -> Failure | None:
+def failure_in(runs: Runs, config_id: str) -> Failure | None:
     """The first failure of a configuration in these runs."""
-    found = (failure_of(run) for run in runs if run.config == config_id)
+    found = (failure_of(run) for run in runs.of(config_id, status_not_in=("ok", "dropped")))
     return next((failure for failure in found if failure is not None), None)
 
 

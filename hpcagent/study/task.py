@@ -19,7 +19,7 @@ from hpcagent.study.packs import Pack
 from hpcagent.study.probe_task import PROBE
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.standing import waiting_for
-from hpcagent.study.state import Unit
+from hpcagent.study.state import Folding, Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
 _KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR, "build": BUILD})
@@ -36,11 +36,12 @@ class TaskAgent(RunAgent):
         self,
         run: RunDir,
         journal: JournalWriter,
+        folding: Folding,
         scheduler: Scheduler,
         publish: Callable[[RunDir, Knowledge], None],
         clock: Clock = SYSTEM,
     ) -> None:
-        super().__init__(run, journal, scheduler, publish, clock)
+        super().__init__(run, journal, folding, scheduler, publish, clock)
         self._task = Task.of(self.state)
         self._kind = kind_of(self._task)
 
