@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from lab import builds, sources
+from mainjob import make_bench
 
 from hpcagent.apps.render import BUILD_COMMAND, driver_files
 from hpcagent.records import Compiler, Library
@@ -168,3 +169,23 @@ def test_the_command_finds_the_build_that_is_there(
     build = said["targets"][0]["build"]
     assert (said["outcome"], build["state"], build["prefix"]) == ("found", "found", str(prefix))
     assert build["digest"] == recipe.digest
+
+
+def test_a_tune_run_takes_the_build_that_is_there(
+    recipe: Recipe, prefix: Path, tmp_path: Path
+) -> None:
+    """All build parameters are fixed: the way of such a run, without a second build."""
+    bench = make_bench(tmp_path)
+    fixed = {**VALUES, "threading": "pthreads", "dynamic_arch": "off"}
+    given = [word for name, value in fixed.items() for word in ("--set", f"{name}={value}")]
+    done = bench.tune(
+        "--build", "--source", recipe.source_path, "--sha256", recipe.source_sha256, *given,
+        "--store", str(prefix.parent), "--budget", "rounds=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    purposes = [e["data"]["purpose"] for e in bench.events("unit_intent")]
+    assert purposes[:5] == ["probe", f"variant-{recipe.digest[:12]}", "build", "feasibility",
+                            "round-1"]  # fmt: skip
+    steps = bench.events("unit_result")[1]["data"]["steps"]
+    assert [row["status"] for row in steps[:2]] == ["failed", "skipped"]
+    assert str(prefix) in (bench.run / "result" / "best.env").read_text()

@@ -110,8 +110,8 @@ def test_a_round_waits_for_the_builds_that_it_needs_and_runs_each_with_its_drive
     round_one = plan_of(step(ready(known, built(f"variant-{other}"), drivers)))
     assert round_one.purpose == "round-1"
     argv = {row["id"]: row["argv"] for row in round_one.spec["configs"]}
-    assert argv[default.id] == ["../u-build/driver"]
-    assert argv[openmp.id] == ["../u-driver/driver"]
+    assert argv[default.id] == ["/runs/x/work/u-build/driver"]
+    assert argv[openmp.id] == ["/runs/x/work/u-driver/driver"]
     assert round_one.spec["command"] == ["workload.txt", "{seed}"]
 
 

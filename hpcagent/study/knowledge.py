@@ -13,9 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from hpcagent.apps.card import Card, load_card
-from hpcagent.apps.render import FAMILIES, PRECISIONS
 from hpcagent.apps.space import Knobs, Setting, find_knobs, whole_space, without_doubles
-from hpcagent.apps.variants import BuildPlan, Variants
+from hpcagent.apps.variants import Variants
 from hpcagent.apps.workload import Workload, default_workload, workload_from
 from hpcagent.errors import EnvironmentProblem, RunFailed, UsageError
 from hpcagent.measure.packed import Runs
@@ -25,13 +24,10 @@ from hpcagent.measure.worker import median
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.openblas import choose_library, parse_libraries
 from hpcagent.probe.rawfacts import RawFacts
-from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
-from hpcagent.study.attempts import given_up
+from hpcagent.study import building
 from hpcagent.study.state import TuneState, Unit
-from hpcagent.toolchain.buildend import build_end
-from hpcagent.toolchain.parameters import load_parameters
 
 # A core type this much slower than the default in the feasibility probe is not worth a slot.
 # Sequential runs of one configuration on a busy node scatter by about 0.3 in ln(time)
@@ -113,14 +109,7 @@ class Knowledge:
         build = self.state.settings.build
         if build is None:
             return None
-        plan = BuildPlan.from_json(build)
-        parts = self.facts.get("parts")
-        raw = parts.get("software") if isinstance(parts, Mapping) else None
-        software = parse_software(raw if isinstance(raw, Mapping) else {})
-        without = ("getrf", "potrf") if plan.fixed.get("lapack") == "none" else ()
-        routines = tuple(p + f for p, _ in PRECISIONS for f in FAMILIES if f not in without)
-        parameters = load_parameters(self.state.settings.app)
-        return Variants(self.card, parameters, plan, self.machine, software, routines)
+        return building.variants_of(self.card, build, self.machine, self.facts)
 
     @cached_property
     def build_problem(self) -> str:
@@ -136,24 +125,7 @@ class Knowledge:
         """Why the configuration's build cannot be had, as far as is known."""
         if self.variants is None:
             return None
-        variant = self.variants.of(config)
-        for purpose in (variant_purpose(variant.id), self.driver_purpose(config)):
-            lost = given_up(self.state, purpose)
-            if lost is not None:
-                return lost[0]
-            unit = self.state.done(purpose)
-            if unit is not None and unit.steps:
-                failure = build_end(unit.steps).failure
-                if failure is not None:
-                    return failure
-        return None
-
-    def driver_purpose(self, config: Config) -> str:
-        """The unit that compiles the driver of the configuration's build."""
-        assert self.variants is not None
-        default = self.variants.of(self.variants.space.default)
-        variant = self.variants.of(config)
-        return "build" if variant.id == default.id else f"driver-{variant.id}"
+        return building.failure_of_build(self.state, self.variants, config)
 
     @cached_property
     def library(self) -> Library | None:
@@ -233,26 +205,12 @@ class Knowledge:
     def space(self) -> Space:
         """The space that is searched: without infeasible values, aliases and doubles."""
         if self.variants is not None:
-            return self._with_builds_that_work(self.variants)
+            return building.space_that_works(self.state, self.variants)
         space = self.unpruned
         for probed in self.probed:
             if not probed.kept:
                 space = space.without(probed.param, probed.value)
         return without_doubles(self.knobs, space)
-
-    def _with_builds_that_work(self, variants: Variants) -> Space:
-        tried = {
-            unit.purpose.partition("-")[2]
-            for unit in self.state.units
-            if unit.purpose.startswith(("variant-", "driver-"))
-        }
-        if not tried:
-            return self.unpruned
-        points = self.unpruned.points()
-        first = {variants.of(config).id: config for config in reversed(points)}
-        bad = {name for name in tried & set(first) if self.variant_failure(first[name])}
-        lost = [config.id for config in points if variants.of(config).id in bad] if bad else []
-        return self.unpruned.excluding(lost) if lost else self.unpruned
 
     @cached_property
     def seconds_per_call(self) -> Mapping[str, float]:
@@ -343,11 +301,6 @@ class Knowledge:
             if trial.log_ratio is not None and trial.log_ratio + (trial.spread or 0.0) < 0.0
         ]
         return min(better, key=lambda t: (t.log_ratio or 0.0, t.config.id), default=default)
-
-
-def variant_purpose(variant_id: str) -> str:
-    """The unit that builds a variant."""
-    return f"variant-{variant_id}"
 
 
 def round_index(unit: Unit) -> int:

@@ -75,6 +75,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         model=_model(known, best),
         spent=_spent(state),
         warnings=_warnings(known),
+        best_build=_build(known, best),
     )
 
 
@@ -101,6 +102,14 @@ def _library(known: Knowledge, best: Config | None) -> Library | None:
     if known.variants is not None and best is not None:
         return known.variants.of(best).library
     return known.library
+
+
+def _build(known: Knowledge, best: Config | None) -> tuple[tuple[str, str], ...]:
+    """The best build: its compiler, and every parameter of it."""
+    if known.variants is None or best is None:
+        return ()
+    recipe = known.variants.of(best).recipe
+    return (("compiler", recipe.compilers[0].path), *recipe.parameters)
 
 
 def _space(known: Knowledge) -> tuple[tuple[str, tuple[str, ...], str], ...]:

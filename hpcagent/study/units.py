@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script, pack_script
@@ -23,7 +23,8 @@ from hpcagent.probe.machine import peak_gflops
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
-from hpcagent.study.knowledge import Knowledge, variant_purpose
+from hpcagent.study.building import driver_purpose, variant_purpose
+from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 from hpcagent.toolchain import recipe, steps
 
@@ -92,7 +93,8 @@ def _variant_unit(known: Knowledge, variant: Variant) -> recipe.Unit:
 
 def driver_plan(known: Knowledge, config: Config) -> Plan:
     """The driver of the configuration's variant."""
-    return replace(build_plan(known), purpose=known.driver_purpose(config))
+    assert known.variants is not None
+    return replace(build_plan(known), purpose=driver_purpose(known.variants, config))
 
 
 def build_plan(known: Knowledge) -> Plan:
@@ -118,11 +120,12 @@ def feasibility_plan(known: Knowledge, build_folder: str) -> Plan:
         for value in param.values if dimension.probe else ():
             if value != default_value:
                 config = Config.of({**default.values, dimension.name: value})
-                configs.append(_measured(known, config))
+                configs.append(_measured(known, config, build_folder))
                 probes[config.id] = {
                     "param": dimension.name, "value": value, "readback": str(dimension.probe),
                 }  # fmt: skip
-    again = [{**_measured(known, default), "id": name} for name in _defaults(known)]
+    first = _measured(known, default, build_folder)
+    again = [{**first, "id": name} for name in _defaults(known)]
     half = len(configs) // 2
     configs = [again[0], *configs[:half], again[1], *configs[half:], again[2]]
     timeout_s = 120
@@ -229,7 +232,7 @@ def _measuring(
     known: Knowledge, mode: str, reference: Config, challengers: Sequence[Config], folder: str,
     seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    configs = [_measured(known, c) for c in (reference, *challengers)]
+    configs = [_measured(known, c, folder) for c in (reference, *challengers)]
     timeout_s = max(HANG_FLOOR_S, math.ceil(HANG_FACTOR * known.process_s))
     spec = _spec(known, mode, reference.id, configs, _command(known, folder), timeout_s)
     spec["repeats"] = known.repeats
@@ -290,12 +293,14 @@ def _command(known: Knowledge, build_folder: str) -> list[str]:
     return filled if known.variants is None else filled[1:]  # each configuration has its driver
 
 
-def _measured(known: Knowledge, config: Config) -> dict[str, Any]:
-    """A configuration for the worker; with the driver of its build, in a folder beside the unit."""
+def _measured(known: Knowledge, config: Config, build_folder: str) -> dict[str, Any]:
+    """A configuration for the worker; with the driver of its build, which lies beside the default's
+    (in `build_folder`)."""
     row = _config(config, known.setting(config))
     if known.variants is not None:
-        unit = known.state.done(known.driver_purpose(config))
-        row["argv"] = [*row["argv"], f"../{unit.name if unit else 'absent'}/driver"]
+        unit = known.state.done(driver_purpose(known.variants, config))
+        folder = PurePosixPath(build_folder).parent / (unit.name if unit else "absent")
+        row["argv"] = [*row["argv"], f"{folder}/driver"]
     return row
 
 

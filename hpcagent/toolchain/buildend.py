@@ -9,7 +9,13 @@ from hpcagent.toolchain.recipe import ABSENT, THERE
 from hpcagent.toolchain.stepruns import StepRun
 
 # The stage of a failure by the step; all others are compilation.
-_STAGES = (("configure", "configure"), ("check", "run"))
+_STAGES = (
+    ("configure", "configure"),
+    ("unpack", "configure"),
+    ("check", "run"),
+    ("absent", "environment"),
+    ("publish", "environment"),
+)
 
 
 @dataclass(frozen=True)
