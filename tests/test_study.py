@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hpcagent.errors import RunFailed
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import (
     Event,
@@ -168,7 +169,7 @@ def judged(*runs: Run) -> dict[str, tuple[str | None, str | None]]:
     space = Space((Param("core", "categorical", values, "Haswell"),))
     probes = {v: {"param": "core", "value": v, "readback": "core"} for v in values[1:]}
     spec = {"probes": probes, "defaults": ["Haswell", "Haswell-2", "Haswell-3"]}
-    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=runs), space)
+    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=Runs(runs)), space)
     return {p.value: (p.failure.id if p.failure else None, p.alias_of) for p in found}
 
 
@@ -299,6 +300,30 @@ def test_absent_is_not_finished(run) -> None:
     assert lost.collected is not None
     assert lost.collected.failure is not None
     assert lost.collected.failure.id == "scheduler.lost"
+
+
+def test_an_id_that_was_given_out_again_is_another_s_job(run) -> None:
+    """A controller that lost its state gives ids out again: the end of that job is not ours."""
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    for state in (JobState.RUNNING, JobState.FAILED):
+        strange = Telling(JobStatus("7", state, state.value, exit_code=None, name="elsewhere"))
+        first = look(run, strange, out, 0)
+        assert (first.state, first.collected) == (JobState.UNKNOWN, None)
+        assert "elsewhere" in first.reason
+        counter(run, strange).cancel([out])
+        assert strange.cancelled == []
+    recorded = replace(out, job_state=JobState.UNKNOWN, word=first.word, state_utc=at(0))
+    lost = look(run, strange, recorded, 301)
+    assert lost.collected is not None and lost.collected.failure is not None
+    assert lost.collected.failure.id == "scheduler.lost"
+    for name in (out.name, ""):
+        ours = Telling(JobStatus("7", JobState.RUNNING, "R", name=name))
+        assert look(run, ours, out, 0).state is JobState.RUNNING
+        counter(run, ours).cancel([out])
+        assert ours.cancelled == ["7"]
+    packed = replace(out, pack="halead")
+    led = Telling(JobStatus("7", JobState.RUNNING, "R", name="halead"))
+    assert look(run, led, packed, 0).state is JobState.RUNNING
 
 
 def test_what_a_node_cannot_see_is_named_with_the_cure(run) -> None:

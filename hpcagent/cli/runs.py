@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
 from hpcagent.errors import HpcagentError
 from hpcagent.report import compare as comparison
+from hpcagent.report import task_text
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
 from hpcagent.study.agent import Turn, exit_code
@@ -31,8 +33,11 @@ from hpcagent.study.session import opened, read_state
 from hpcagent.study.standing import standing
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
+from hpcagent.study.task_plan import KINDS
+from hpcagent.study.task_summary import TaskSummary, summarise_task
 
-Summary = RunSummary | CompareSummary
+Summary = RunSummary | CompareSummary | TaskSummary
+_IN_A_JOB = ("SLURM_JOB_ID", "PBS_JOBID")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 run_argument = click.argument("run", metavar="RUN")
@@ -52,9 +57,12 @@ def resume(run: str, as_json: bool) -> int:
 def step(run: str, as_json: bool) -> int:
     """Consume what has finished, propose, submit, and exit without waiting.
 
-    Fit for cron, scrontab or a job dependency. Exit code 0 also while the run goes on.
+    Fit for cron, scrontab or a job dependency. Exit code 0 also while the run goes on. Outside a
+    job it asks the scheduler no more often than an agent that stays; results are found at once.
     """
-    return drive(find_run(run), until_waiting=True, as_json=as_json)
+    # A job that was submitted to follow others starts when there is something to ask for.
+    outside = not any(os.environ.get(name) for name in _IN_A_JOB)
+    return drive(find_run(run), until_waiting=True, as_json=as_json, keep_pace=outside)
 
 
 @click.command()
@@ -67,7 +75,7 @@ def status(run: str | None, as_json: bool) -> int:
     found = find_run(run)
     state = read_state(found)
     if as_json:
-        click.echo(_json(summary_of(found, Knowledge(state))))
+        click.echo(as_json_text(summary_of(found, Knowledge(state))))
         return 0
     click.echo(_line(found, state))
     for unit in state.open_units:
@@ -90,7 +98,7 @@ def report(run: str, as_json: bool, width: int | None) -> int:
     return 0
 
 
-def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
+def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = False) -> int:
     """Turn the run's wheel, show progress and the end; the exit code."""
     try:
         with (
@@ -98,6 +106,8 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
             opened(run, publish) as agent,
             live(run, agent, quiet=as_json) as display,
         ):
+            if keep_pace:
+                agent.keep_pace()
             agent.run(_both(display, check), until_waiting)
             state = agent.state
     except KeyboardInterrupt:
@@ -108,7 +118,7 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
         return INTERRUPTED
     if state.closed is None:
         if as_json:
-            click.echo(_json(summary_of(run, Knowledge(state))))
+            click.echo(as_json_text(summary_of(run, Knowledge(state))))
         else:
             click.echo(f"{_line(run, state)}\ncontinue with: {again(run)}")
         return 0
@@ -120,6 +130,8 @@ def summary_of(run: RunDir, known: Knowledge) -> Summary:
     """What there is to tell of a run, by its kind."""
     if run.kind == "compare":
         return summarise_comparison(run, known.state)
+    if run.kind in KINDS:
+        return summarise_task(run, known.state)
     return summarise(run, known)
 
 
@@ -133,11 +145,13 @@ def _both(display: Display, check: Callable[[], None]) -> Display:
 
 def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> None:
     if as_json:
-        click.echo(_json(summary))
+        click.echo(as_json_text(summary))
         return
     columns = width or min(100, shutil.get_terminal_size((80, 24)).columns)
     if isinstance(summary, CompareSummary):
         click.echo(comparison.terminal(summary, columns, str(run.path)))
+    elif isinstance(summary, TaskSummary):
+        click.echo(task_text.terminal(summary, columns, str(run.path)))
     else:
         click.echo(terminal(summary, columns, str(run.path)))
 
@@ -181,10 +195,12 @@ def _line(run: RunDir, state: TuneState) -> str:
 def _headline(summary: Summary) -> str:
     if isinstance(summary, CompareSummary):
         return comparison.headline(summary)
+    if isinstance(summary, TaskSummary):
+        return task_text.headline(summary)
     return headline(summary)
 
 
-def _json(summary: Summary) -> str:
+def as_json_text(summary: Summary) -> str:
     return json.dumps(_finite(asdict(summary)), indent=1, sort_keys=True, allow_nan=False)
 
 

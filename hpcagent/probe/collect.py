@@ -2,17 +2,20 @@
 
 Runs inside a job on the node with nothing but python3 >= 3.6. It interprets nothing: commands'
 output, files' text and what each candidate OpenBLAS says of itself go to facts.json as they are;
-what could not be had carries a "problem". Beside facts.json, done.json marks the end. Exit code:
-0 done, 2 usage or unreadable request.
+what could not be had carries a "problem". Each name in the request's "parts" is a file
+collect_NAME.py that lies beside this one; what its collect(request, run) returns is in "parts".
+Beside facts.json, done.json marks the end. Exit code: 0 done, 2 usage or unreadable request.
 """
 
 import ctypes
 import glob
+import importlib.util
 import json
 import os
 import platform
 import re
 import resource
+import selectors
 import shutil
 import signal
 import socket
@@ -88,7 +91,7 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
     compilers = find_compilers(request.get("compilers") or {})
     commands = run_commands(compilers, request["timeout_s"])
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    return {
+    facts = {
         "schema": 1,
         "t_utc": utc_now(),
         "host": socket.gethostname(),
@@ -102,7 +105,23 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
         "which": {tool: which(tool) for tool in TOOLS + BATCH_TOOLS},
         "environment": {k: v for k, v in sorted(os.environ.items()) if RELEVANT.match(k)},
         "libraries": collect_libraries(request, commands["ldconfig"]["stdout"]),
-    }
+    }  # type: Dict[str, Any]
+    if request.get("parts"):
+        facts["parts"] = {x: collect_part(str(x), request, facts) for x in request["parts"]}
+    return facts
+
+
+def collect_part(name: str, request: Dict[str, Any], facts: Dict[str, Any]) -> Any:
+    """What collect_NAME.py finds; it is given what is known so far as request["facts"]."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collect_" + name + ".py")
+    if not re.match(r"[a-z_]+\Z", name) or not os.path.isfile(path):
+        return {"problem": "no collect_{}.py beside collect.py".format(name)}
+    sys.dont_write_bytecode = True  # the job's folder holds what was put there, and the facts
+    # By its path: in isolated mode (python3 -I) the script's folder is not on sys.path.
+    spec = importlib.util.spec_from_file_location("collect_" + name, path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module.collect(dict(request, facts=facts), run)
 
 
 def write_json(path: str, data: Dict[str, Any]) -> None:
@@ -135,7 +154,10 @@ def which(command: str) -> Optional[str]:
 
 
 def run(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str, Any]:
-    """Run to the end or kill the whole process group; always a record, never an exception."""
+    """Run to the end or kill the whole process group; always a record, never an exception.
+
+    Of a flood of output only the first MAX_BYTES are kept, the rest is read and forgotten.
+    """
     record = {"argv": argv, "exit": None, "stdout": "", "stderr": "", "problem": ""}
     path = which(argv[0])
     if path is None:
@@ -149,18 +171,50 @@ def run(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str,
             env=dict(os.environ if environment is None else environment, LC_ALL="C"),
             start_new_session=True,
         )
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return dict(record, problem="timed out after {:g} s".format(timeout_s))
     except OSError as error:
         return dict(record, problem=error.strerror or str(error))
+    try:
+        out, err = drain(process, time.monotonic() + timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        return dict(record, problem="timed out after {:g} s".format(timeout_s))
     code, names = process.returncode, {-int(s): s.name for s in signal.Signals}
-    record["stdout"] = out.decode("utf-8", "replace")[:MAX_BYTES]
-    record["stderr"] = err.decode("utf-8", "replace")[:MAX_BYTES]
+    record["stdout"] = out.decode("utf-8", "replace")
+    record["stderr"] = err.decode("utf-8", "replace")
     problem = "killed by " + names.get(code, "signal {}".format(-code)) if code < 0 else ""
     return dict(record, exit=code, problem=problem)
+
+
+def drain(process: Any, deadline: float) -> Tuple[bytes, bytes]:
+    """Both streams up to their ends, then the process's; TimeoutExpired at the deadline."""
+    kept = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for stream in kept:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            for key, _ in selector.select(left):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fileobj)
+                kept[key.fileobj] += data[: MAX_BYTES - len(kept[key.fileobj])]
+    process.wait(timeout=max(0.0, deadline - time.monotonic()))
+    for stream in kept:
+        stream.close()
+    return bytes(kept[process.stdout]), bytes(kept[process.stderr])
+
+
+def kill_group(process: Any) -> None:
+    for stream in (process.stdout, process.stderr):
+        stream.close()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+        # What waits for a dead file server cannot be killed: it is left behind.
+        process.wait(timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
 
 
 def find_compilers(overrides: Dict[str, Any]) -> List[Dict[str, Optional[str]]]:
