@@ -68,6 +68,13 @@ def test_a_damaged_library_is_never_a_crash(data: st.DataObject) -> None:
         assert str(error)
 
 
+def test_a_table_beyond_all_memory_is_a_broken_file() -> None:
+    raw = bytearray(extension().read_bytes()[:4096])
+    raw[32:40] = b"\xff" * 8
+    with pytest.raises(ValueError, match="a broken ELF file"):
+        elf.read_needs(bytes(raw))
+
+
 def test_needs_leave_out_what_the_wheels_bring(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
         wheel.write(extension(), "a/x.so")

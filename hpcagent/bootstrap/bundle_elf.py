@@ -61,7 +61,7 @@ def read_needs(data: bytes) -> Optional[Needs]:
         return None
     try:
         return _read(_Image(data))
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:  # offsets have 64 bits
         raise ValueError("a broken ELF file: %s" % error) from None
 
 

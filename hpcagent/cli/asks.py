@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -22,6 +22,10 @@ _META = "hpcagent.asks"
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)B?\Z", re.IGNORECASE)
 _FACTOR: Mapping[str, int] = MappingProxyType(
     {"": 2**20, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+)
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)?\Z")
+UNIT_S: Mapping[str | None, float] = MappingProxyType(
+    {None: 60.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 )
 # A program of each batch system, in the order in which they are looked for.
 _PROGRAMS: Mapping[str, str] = MappingProxyType({"slurm": "sbatch", "pbs": "qsub"})
@@ -41,7 +45,7 @@ def _option(*words: str, **settings: Any) -> Callable[[Command], Command]:
     return click.option(*words, callback=_keep, expose_value=False, **settings)
 
 
-_OPTIONS = (
+_REQUEST = (
     _option("--partition", "--queue", "partition", metavar="NAME",
             help="Partition (PBS: queue) that jobs are sent to."),
     _option("--account", metavar="NAME", help="Account that is charged."),
@@ -59,18 +63,29 @@ _OPTIONS = (
             help="Let others run on the node meanwhile. [default: exclusive]"),
     _option("--scheduler-option", "extra", multiple=True, metavar="WORD",
             help="A further option in the scheduler's own words; may be repeated."),
+    _option("--max-wait", metavar="TIME",
+            help="Take back a job that has not started after TIME, for instance 12h."),
+)  # fmt: skip
+_ROUNDS = (
     _option("--ahead", type=click.IntRange(1, 8), metavar="N",
             help="Jobs with rounds that may be queued at once. [default: 1]"),
     _option("--pack", type=click.IntRange(1, 16), metavar="N",
             help="Rounds measured one after the other in one job. [default: 1]"),
-    _option("--max-wait", metavar="TIME",
-            help="Take back a job that has not started after TIME, for instance 12h."),
 )  # fmt: skip
 
 
 def job_options(command: Command) -> Command:
-    """Add the options; `asked` gives what was said."""
-    for option in reversed(_OPTIONS):
+    """Add the options of a run with rounds; `asked` gives what was said."""
+    return _with(command, (*_REQUEST, *_ROUNDS))
+
+
+def request_options(command: Command) -> Command:
+    """Add the options that say what a job asks for; `asked` gives what was said."""
+    return _with(command, _REQUEST)
+
+
+def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -98,6 +113,18 @@ def choose_scheduler(said: str | None, configured: Settings, words: Mapping[str,
         f"--{wishes[0].replace('_', '-')} needs a batch system, and neither sbatch nor qsub is on "
         "the PATH: load its module, or name a scheduler with --scheduler"
     )
+
+
+def max_wait_s(configured: Settings, text: str | None) -> float:
+    return configured.max_wait_hours * 3600.0 if text is None else duration_s("--max-wait", text)
+
+
+def duration_s(option: str, text: str) -> float:
+    """Seconds of "90m", "12h", "45s"; a number alone counts minutes."""
+    match = DURATION.match(text)
+    if match is None or float(match.group(1)) == 0:
+        raise UsageError(f"{option} {text!r}: write a time such as 90m or 12h")
+    return float(match.group(1)) * UNIT_S[match.group(2)]
 
 
 def resources(words: Mapping[str, Any], configured: Settings) -> Resources:

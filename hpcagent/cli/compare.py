@@ -111,7 +111,13 @@ def _show_plan(wanted: Comparison, settings: TuneSettings, as_json: bool) -> Non
         name = unit_name(_RUN_ID, number)
         folder = Path.cwd() / "runs" / _RUN_ID / "work" / name
         script = units.script(
-            plan.purpose, plan.resources, name, [folder], scheduler, side.python, side.prologue
+            units.program(plan.purpose, plan.spec),
+            plan.resources,
+            name,
+            [folder],
+            scheduler,
+            side.python,
+            side.prologue,
         )
         rows.append({"purpose": plan.purpose, "folder": str(folder), "job.sh": script,
                      "spec.json": {**plan.spec, "unit": name}})  # fmt: skip

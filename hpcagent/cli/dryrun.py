@@ -91,8 +91,8 @@ def _previews(settings: TuneSettings) -> Iterator[Preview]:
         name, folder = unit_name(_RUN_ID, number), _folder(number)
         files = units.unit_files(known, plan, name)
         files["job.sh"] = units.script(
-            plan.purpose, plan.resources, name, [folder], scheduler, settings.python,
-            settings.prologue,
+            units.program(plan.purpose, plan.spec), plan.resources, name, [folder], scheduler,
+            settings.python, settings.prologue,
         )  # fmt: skip
         command = f"submit to {settings.scheduler}: {folder / 'job.sh'}"
         yield Preview(plan.purpose, str(folder), command, files)

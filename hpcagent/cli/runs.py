@@ -18,6 +18,7 @@ from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
 from hpcagent.errors import HpcagentError
 from hpcagent.report import compare as comparison
+from hpcagent.report import task_text
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
 from hpcagent.study.agent import Turn, exit_code
@@ -31,8 +32,10 @@ from hpcagent.study.session import opened, read_state
 from hpcagent.study.standing import standing
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
+from hpcagent.study.task_plan import KINDS
+from hpcagent.study.task_summary import TaskSummary, summarise_task
 
-Summary = RunSummary | CompareSummary
+Summary = RunSummary | CompareSummary | TaskSummary
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 run_argument = click.argument("run", metavar="RUN")
@@ -120,6 +123,8 @@ def summary_of(run: RunDir, known: Knowledge) -> Summary:
     """What there is to tell of a run, by its kind."""
     if run.kind == "compare":
         return summarise_comparison(run, known.state)
+    if run.kind in KINDS:
+        return summarise_task(run, known.state)
     return summarise(run, known)
 
 
@@ -138,6 +143,8 @@ def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> Non
     columns = width or min(100, shutil.get_terminal_size((80, 24)).columns)
     if isinstance(summary, CompareSummary):
         click.echo(comparison.terminal(summary, columns, str(run.path)))
+    elif isinstance(summary, TaskSummary):
+        click.echo(task_text.terminal(summary, columns, str(run.path)))
     else:
         click.echo(terminal(summary, columns, str(run.path)))
 
@@ -181,6 +188,8 @@ def _line(run: RunDir, state: TuneState) -> str:
 def _headline(summary: Summary) -> str:
     if isinstance(summary, CompareSummary):
         return comparison.headline(summary)
+    if isinstance(summary, TaskSummary):
+        return task_text.headline(summary)
     return headline(summary)
 
 

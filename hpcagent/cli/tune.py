@@ -14,7 +14,16 @@ import click
 from hpcagent import __version__, plugins
 from hpcagent.apps.card import load_card
 from hpcagent.apps.workload import load_workload
-from hpcagent.cli.asks import asked, choose_scheduler, job_options, node_cores, resources
+from hpcagent.cli.asks import (
+    DURATION,
+    UNIT_S,
+    asked,
+    choose_scheduler,
+    job_options,
+    max_wait_s,
+    node_cores,
+    resources,
+)
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
@@ -30,8 +39,6 @@ MIN_PAIRS = 3
 # The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
 MIN_CONFIRM_PAIRS = 9
 _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)?\Z")
-_UNIT_S = {None: 60.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @click.command()
@@ -153,12 +160,8 @@ def _settings(
         grace_s=configured.grace_seconds,
         lost_s=configured.lost_seconds,
         approve_core_hours=configured.approve_core_hours,
-        max_wait_s=_max_wait(configured, words.get("max_wait")),
+        max_wait_s=max_wait_s(configured, words.get("max_wait")),
     )
-
-
-def _max_wait(configured: Settings, text: str | None) -> float:
-    return configured.max_wait_hours * 3600.0 if text is None else _seconds("--max-wait", text)
 
 
 def _at_least(key: str, value: float, least: float) -> float:
@@ -226,22 +229,15 @@ def _budget(configured: Settings, items: tuple[str, ...]) -> tuple[int, float, f
 
 
 def _number(item: str, text: str, key: str) -> float:
-    match = _DURATION.match(text)
+    match = DURATION.match(text)
     if match is None or (match.group(2) and key != "wall"):
         raise UsageError(f"--budget {item!r}: {text!r} is not a number" + _hint(key))
-    value = float(match.group(1)) * (_UNIT_S[match.group(2)] if key == "wall" else 1.0)
+    value = float(match.group(1)) * (UNIT_S[match.group(2)] if key == "wall" else 1.0)
     if key == "rounds" and (value != int(value) or value > 1000):
         raise UsageError(f"--budget {item!r}: a whole number up to 1000 is expected")
     if key != "rounds" and value == 0:
         raise BudgetError(f"--budget {item!r}: nothing can be done with that")
     return value
-
-
-def _seconds(option: str, text: str) -> float:
-    match = _DURATION.match(text)
-    if match is None or float(match.group(1)) == 0:
-        raise UsageError(f"{option} {text!r}: write a time such as 90m or 12h")
-    return float(match.group(1)) * _UNIT_S[match.group(2)]
 
 
 def _hint(key: str) -> str:

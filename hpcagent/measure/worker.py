@@ -945,13 +945,21 @@ def work(path: str) -> int:
     """Do the unit whose spec is at `path`; the exit code. Raises End."""
     spec = read_spec(path)
     directory = os.path.dirname(os.path.abspath(path))
+    return under_claim(directory, lambda log, signals: Round(spec, log, signals).run(), "worker")
+
+
+def under_claim(directory: str, do: Callable[[Log, Signals], str], name: str) -> int:
+    """Let `do` work with the unit's claim held and write done.json at its end; the exit code.
+
+    `do` gives one line for done.json. Raises End where there is nothing to say in it.
+    """
     done = os.path.join(directory, "done.json")
     signals = Signals()
     claim = None if os.path.exists(done) else Claim(directory)
     if claim is None or os.path.exists(done):
         raise End(0, "%s exists; nothing to do" % done, done=False)
     try:
-        code, reason = 0, Round(spec, Log(directory, claim), signals).run()
+        code, reason = 0, do(Log(directory, claim), signals)
     except End as end:
         if not end.done:
             raise
@@ -960,7 +968,7 @@ def work(path: str) -> int:
     value = {"exit": code, "finished_utc": utc(), "reason": reason}
     value.update((key, claim.owner[key]) for key in ("host", "boot_id", "node", "claimed_utc"))
     write_json(done, value)
-    sys.stderr.write("worker: %s\n" % reason)
+    sys.stderr.write("%s: %s\n" % (name, reason))
     return code
 
 

@@ -2,12 +2,14 @@
 
 Runs inside a job on the node with nothing but python3 >= 3.6. It interprets nothing: commands'
 output, files' text and what each candidate OpenBLAS says of itself go to facts.json as they are;
-what could not be had carries a "problem". Beside facts.json, done.json marks the end. Exit code:
-0 done, 2 usage or unreadable request.
+what could not be had carries a "problem". Each name in the request's "parts" is a file
+collect_NAME.py that lies beside this one; what its collect(request, run) returns is in "parts".
+Beside facts.json, done.json marks the end. Exit code: 0 done, 2 usage or unreadable request.
 """
 
 import ctypes
 import glob
+import importlib.util
 import json
 import os
 import platform
@@ -88,7 +90,7 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
     compilers = find_compilers(request.get("compilers") or {})
     commands = run_commands(compilers, request["timeout_s"])
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    return {
+    facts = {
         "schema": 1,
         "t_utc": utc_now(),
         "host": socket.gethostname(),
@@ -102,7 +104,23 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
         "which": {tool: which(tool) for tool in TOOLS + BATCH_TOOLS},
         "environment": {k: v for k, v in sorted(os.environ.items()) if RELEVANT.match(k)},
         "libraries": collect_libraries(request, commands["ldconfig"]["stdout"]),
-    }
+    }  # type: Dict[str, Any]
+    if request.get("parts"):
+        facts["parts"] = {x: collect_part(str(x), request, facts) for x in request["parts"]}
+    return facts
+
+
+def collect_part(name: str, request: Dict[str, Any], facts: Dict[str, Any]) -> Any:
+    """What collect_NAME.py finds; it is given what is known so far as request["facts"]."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collect_" + name + ".py")
+    if not re.match(r"[a-z_]+\Z", name) or not os.path.isfile(path):
+        return {"problem": "no collect_{}.py beside collect.py".format(name)}
+    sys.dont_write_bytecode = True  # the job's folder holds what was put there, and the facts
+    # By its path: in isolated mode (python3 -I) the script's folder is not on sys.path.
+    spec = importlib.util.spec_from_file_location("collect_" + name, path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module.collect(dict(request, facts=facts), run)
 
 
 def write_json(path: str, data: Dict[str, Any]) -> None:

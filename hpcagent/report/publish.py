@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from hpcagent.apps.render import result_files
 from hpcagent.report.compare import publish_comparison
+from hpcagent.report.task_text import publish_task
 from hpcagent.report.text import headline
 from hpcagent.report.write import write_report, write_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.summary import RunSummary
+from hpcagent.study.task_plan import KINDS
 
 
 def publish(run: RunDir, known: Knowledge) -> None:
     """Write the result files; EnvironmentProblem where the disk is full."""
     if run.kind == "compare":
         publish_comparison(run, known.state)
+        return
+    if run.kind in KINDS:
+        publish_task(run, known.state)
         return
     summary = summarise(run, known)
     write_report(summary, run.result)

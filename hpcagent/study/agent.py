@@ -231,17 +231,22 @@ class RunAgent(ABC):
         for unit in pack.members:
             self._end_unit(unit, Collected(JobState.FAILED, failure, ran_s=0.0))
         words = f"{self._state.settings.scheduler} refused {pack.purpose}: {answer.words}"
-        if not any(unit.job_id for unit in self._state.units):  # it would be refused again
+        if self._closes_when_refused():
             self._close(tune.Close("failed", words, SchedulerRefused.exit_code))
         raise SchedulerRefused(words)
+
+    def _closes_when_refused(self) -> bool:
+        """Whether a refusal ends the run: the first job's would be refused again."""
+        return not any(unit.job_id for unit in self._state.units)
 
     def _write_files(self, pack: Pack) -> None:
         folders = [self._run.unit(unit.name) for unit in pack.members]
         for unit in pack.members:
             files = self._files(unit)
             if unit is pack.lead:
+                program = units.program(unit.purpose, unit.spec)
                 files["job.sh"] = units.script(
-                    unit.purpose, pack.resources, unit.name, folders, self._scheduler,
+                    program, pack.resources, unit.name, folders, self._scheduler,
                     *self._started_with(unit),
                 )  # fmt: skip
             write_files(self._run.make_unit(unit.name), files)

@@ -13,6 +13,7 @@ from hpcagent.measure.results import Done, Run, failure_of, parse_done, parse_re
 from hpcagent.records import Failure, JobState
 from hpcagent.study.durable import parse_object, parse_utc
 from hpcagent.study.state import Unit
+from hpcagent.toolchain.stepruns import StepRun, parse_steps
 
 # The worker's exit code says that a signal stopped it (worker.py): 128 + the signal's number.
 _STOPPED = 128
@@ -34,6 +35,7 @@ class Collected:
     node: str = ""
     queued_s: float | None = None
     ran_s: float | None = None
+    steps: tuple[StepRun, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -50,6 +52,7 @@ class Collected:
             "state": self.state.value,
             "failure": asdict(self.failure) if self.failure else None,
             "runs": [dict(vars(run)) for run in self.runs],  # asdict would copy each figure
+            **({"steps": [step.to_json() for step in self.steps]} if self.steps else {}),
             "node": self.node,
             "queued_seconds": round(queued_s, 3),
             "job_seconds": round(ran_s, 3),
@@ -87,6 +90,10 @@ def collect(folder: Path, unit: Unit, done: Done) -> Collected:
         words = f"the probe ended with exit code {done.exit} {done.reason}; {_tail(folder)}"
         failure = Failure("environment", "probe", words)
         return Collected(JobState.COMPLETED, failure, (), None, done.node, *told)
+    if "steps" in unit.spec:
+        steps = parse_steps(_read(folder / "result.jsonl") or "")
+        early = _ended_early(folder, done)
+        return Collected(JobState.COMPLETED, early, (), None, done.node, *told, steps)
     runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
     failure_or_none = _unit_failure(folder, unit, runs, done)
     return Collected(JobState.COMPLETED, failure_or_none, runs, None, done.node, *told)
@@ -102,10 +109,14 @@ def collect_failed(
         evidence = f"job {unit.job_id} ended as {words} without done.json; {_tail(folder)}"
         failure = Failure("scheduler", state.value.lower(), evidence)
     runs: tuple[Run, ...] = ()
-    if not unit.purpose.startswith("probe"):
+    steps: tuple[StepRun, ...] = ()
+    if "steps" in unit.spec:
+        steps = parse_steps(_read(folder / "result.jsonl") or "")
+    elif not unit.purpose.startswith("probe"):
         runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
     queued_s = _seconds(unit.submitted_utc, str(owner.get("claimed_utc") or ""))
-    return Collected(state, failure, runs, None, str(owner.get("node") or ""), queued_s)
+    node = str(owner.get("node") or "")
+    return Collected(state, failure, runs, None, node, queued_s, None, steps)
 
 
 def _never_began(
@@ -170,16 +181,23 @@ def _unit_failure(folder: Path, unit: Unit, runs: tuple[Run, ...], done: Done) -
         failure = failure_of(run) if run.config in needed else None
         if failure is not None and not _recovered(runs, run.config):
             return failure if unit.kind != "build" else _build_failure(failure)
-    if done.exit != 0:
-        words = f"exit code {done.exit} {done.reason}; {_tail(folder)}"
-        return Failure(
-            *(("scheduler", "stopped") if done.exit > _STOPPED else ("run", "worker")), words
-        )
+    early = _ended_early(folder, done)
+    if early is not None:
+        return early
     if not any(run.config == unit.spec["reference"] and run.ok for run in runs) and needed:
         if unit.kind == "build":
             return None
         return Failure("run", "reference_missing", "the reference configuration was not measured")
     return None
+
+
+def _ended_early(folder: Path, done: Done) -> Failure | None:
+    if done.exit == 0:
+        return None
+    words = f"exit code {done.exit} {done.reason}; {_tail(folder)}"
+    return Failure(
+        *(("scheduler", "stopped") if done.exit > _STOPPED else ("run", "worker")), words
+    )
 
 
 def _recovered(runs: tuple[Run, ...], config: str) -> bool:

@@ -19,6 +19,8 @@ from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, fold
+from hpcagent.study.task import TaskAgent
+from hpcagent.study.task_plan import KINDS
 
 Publish = Callable[[RunDir, Knowledge], None]
 
@@ -30,9 +32,13 @@ def make_scheduler(name: str) -> Scheduler:
 
 
 def open_tune(
-    run: RunDir, settings: TuneSettings, version: str, compare: Mapping[str, Any] | None = None
+    run: RunDir,
+    settings: TuneSettings,
+    version: str,
+    compare: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the first event of a new run; `compare` is what a comparison adds to it."""
+    """Write the first event of a new run; `compare` and `task` are what others add."""
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
         if not journal.events:
             data: dict[str, Any] = {
@@ -41,6 +47,7 @@ def open_tune(
                 "settings": settings.to_json(),
             }
             data |= {} if compare is None else {"compare": compare}
+            data |= {} if task is None else {"task": task}
             journal.append("run_opened", data)
 
 
@@ -52,8 +59,9 @@ def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
         settings = _folded(run, journal.events).settings
         scheduler = make_scheduler(settings.scheduler)
-        if run.kind == "compare":
-            yield CompareAgent(run, journal, scheduler, publish)
+        if run.kind in ("compare", *KINDS):
+            agent = CompareAgent if run.kind == "compare" else TaskAgent
+            yield agent(run, journal, scheduler, publish)
             return
         proposer = Proposer(settings, run.llm_log)
         try:

@@ -12,6 +12,7 @@ from hpcagent.errors import RunFailed
 from hpcagent.measure.results import Run
 from hpcagent.records import Config, Event, Failure, JobState, Proposal, Resources
 from hpcagent.study.settings import TuneSettings
+from hpcagent.toolchain.stepruns import StepRun
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Unit:
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
     scheduler gave one (units of one `pack` share it), `reason` why it waits, `finished` set by the
     unit's result. `job_seconds` is the time it worked on `node`, without the `queued_seconds`
-    before.
+    before. A probe leaves `facts`, a round `runs`, a build or a check `steps`.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Unit:
     finished: bool = False
     failure: Failure | None = None
     runs: tuple[Run, ...] = ()
+    steps: tuple[StepRun, ...] = ()
+    facts: Mapping[str, Any] | None = None
     result_utc: str = ""
     job_seconds: float = 0.0
     queued_seconds: float = 0.0
@@ -51,7 +54,8 @@ class Unit:
 class TuneState:
     """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
 
-    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison).
+    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison), `task`
+    what a probe, a doctor's visit or a build was (task_plan.Task).
     """
 
     settings: TuneSettings
@@ -67,6 +71,7 @@ class TuneState:
     closed_utc: str = ""
     last_utc: str = ""
     compare: Mapping[str, Any] | None = None
+    task: Mapping[str, Any] | None = None
 
     @cached_property
     def open_units(self) -> tuple[Unit, ...]:
@@ -116,6 +121,7 @@ def fold(events: Sequence[Event]) -> TuneState:
             created_utc=first.t_utc,
             version=str(first.data["version"]),
             compare=first.data.get("compare"),
+            task=first.data.get("task"),
             last_utc=first.t_utc,
         )
     # As `apply` for each, which would copy all units each time: quadratic in their number.
@@ -127,6 +133,11 @@ def fold(events: Sequence[Event]) -> TuneState:
                 case "unit_intent":
                     unit = _intended(event)
                     units[unit.name] = unit
+                case "facts":
+                    name = str(event.data.get("unit", ""))
+                    if name in units:
+                        units[name] = replace(units[name], facts=event.data["raw"])
+                    state = replace(state, facts=event.data["raw"])
                 case "unit_submitted" | "unit_state" | "unit_result":
                     name = event.data["unit"]
                     if name in units:
@@ -156,7 +167,7 @@ def apply(state: TuneState, event: Event) -> TuneState:
     data = event.data
     match event.type:
         case "facts":
-            return replace(state, facts=data["raw"])
+            return replace(state, facts=data["raw"], units=_with(state.units, event))
         case "proposed":
             return replace(state, proposed={**state.proposed, **_proposed(event)})
         case "unit_intent":
@@ -195,7 +206,7 @@ def _intended(event: Event) -> Unit:
 
 def _with(units: tuple[Unit, ...], event: Event) -> tuple[Unit, ...]:
     """The units after an event of one of them, which is mostly a late one of many."""
-    name = event.data["unit"]
+    name = event.data.get("unit")
     for index in range(len(units) - 1, -1, -1):
         if units[index].name == name:
             return (*units[:index], _updated(units[index], event), *units[index + 1 :])
@@ -204,6 +215,8 @@ def _with(units: tuple[Unit, ...], event: Event) -> tuple[Unit, ...]:
 
 def _updated(unit: Unit, event: Event) -> Unit:
     data = event.data
+    if event.type == "facts":
+        return replace(unit, facts=data["raw"])
     if event.type == "unit_submitted":
         return replace(unit, job_id=data["job_id"], submitted_utc=event.t_utc)
     if event.type == "unit_state":
@@ -219,6 +232,7 @@ def _updated(unit: Unit, event: Event) -> Unit:
         node=str(data.get("node", "")),
         failure=Failure(**failure) if failure else None,
         runs=tuple(Run(**row) for row in data.get("runs", ())),
+        steps=tuple(StepRun(**row) for row in data.get("steps", ())),
     )
 
 

@@ -6,6 +6,7 @@ when the agent died is written again, byte for byte.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from hpcagent.records import Config, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
+from hpcagent.toolchain import steps
 
 PROBE_WALLTIME_S = 600
 BUILD_WALLTIME_S = 900
@@ -142,8 +144,11 @@ def confirmation_seconds(known: Knowledge) -> float:
 def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]:
     """What the unit's folder must hold beside its script: relative name -> text."""
     if plan.purpose.startswith("probe"):
-        return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__)}
+        parts = _parts(plan.spec.get("parts", ()))
+        return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__), **parts}
     files = {"spec.json": _json({**plan.spec, "unit": name}), "worker.py": _source(worker.__file__)}
+    if "steps" in plan.spec:
+        return files | {"steps.py": _source(steps.__file__)}
     if plan.kind == "build" and known is not None:
         files |= driver_sources(known)
     if "repeats" in plan.spec and known is not None:
@@ -151,14 +156,19 @@ def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]
     return files
 
 
+def program(purpose: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words behind python that start a unit of this purpose."""
+    if purpose.startswith("probe"):
+        return ("collect.py", "request.json", "facts.json")
+    return ("steps.py" if "steps" in spec else "worker.py", "spec.json")
+
+
 def script(
-    purpose: str, resources: Resources, name: str, folders: Sequence[Path], scheduler: Scheduler,
-    python: str, prologue: Sequence[str],
+    argv: Sequence[str], resources: Resources, name: str, folders: Sequence[Path],
+    scheduler: Scheduler, python: str, prologue: Sequence[str],
 ) -> str:  # fmt: skip
     """The job script of one unit, or of several that share the job."""
-    argv = [python, "worker.py", "spec.json"]
-    if purpose.startswith("probe"):
-        argv = [python, "collect.py", "request.json", "facts.json"]
+    argv = [python, *argv]
     directives = scheduler.directives(resources, name)
     if len(folders) == 1:
         return job_script(directives, prologue, str(folders[0]), argv)
@@ -256,6 +266,16 @@ def _resources(known: Knowledge, walltime_s: int) -> Resources:
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def _parts(names: Sequence[str]) -> dict[str, str]:
+    """The collector's parts, each with the files that it says must lie beside it."""
+    files: list[str] = []
+    for name in names:
+        module = importlib.import_module(f"hpcagent.probe.collect_{name}")
+        files += [f"collect_{name}.py", *getattr(module, "BESIDE", ())]
+    home = Path(collect.__file__)
+    return {file: _source(str(home.with_name(file))) for file in files}
 
 
 def _source(path: str | None) -> str:

@@ -1,0 +1,60 @@
+"""The result of a probe, a doctor's visit or a build: for a terminal, and as files of its run."""
+
+from __future__ import annotations
+
+import shlex
+
+from hpcagent.report import wording
+from hpcagent.report.software_text import catalogue
+from hpcagent.report.text import labelled, wrapped
+from hpcagent.report.write import write_text
+from hpcagent.study.rundir import RunDir
+from hpcagent.study.state import TuneState
+from hpcagent.study.task_summary import TargetSummary, TaskSummary, summarise_task
+
+_WIDEST, _NARROWEST = 80, 40
+
+
+def publish_task(run: RunDir, state: TuneState) -> None:
+    """Write result/report.txt; EnvironmentProblem where the disk is full."""
+    summary = summarise_task(run, state)
+    write_text(run.result / "report.txt", terminal(summary, _WIDEST, str(run.path)))
+
+
+def headline(summary: TaskSummary) -> str:
+    """One sentence: how it stands or ended."""
+    if not summary.outcome:
+        return f"{summary.kind}: not finished"
+    return f"{summary.outcome}: {summary.outcome_text}"
+
+
+def terminal(summary: TaskSummary, width: int, folder: str) -> str:
+    """The result in lines of at most `width` columns, and never more than 80."""
+    columns = max(_NARROWEST, min(width, _WIDEST))
+    blocks = ["\n".join(_target(summary, target, columns)) for target in summary.targets]
+    return "\n\n".join([*blocks, "\n".join(_end(summary, columns, folder))]) + "\n"
+
+
+def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[str]:
+    lines = wrapped(_title(summary, target), columns)
+    if target.failure is not None:
+        lines += labelled("Failed", wording.said(target.failure), columns)
+    if target.machine is not None:
+        lines += labelled("Processor", target.machine.cpu_model, columns)
+    if target.software is not None:
+        lines += ["", *catalogue(target.software, columns).splitlines()]
+    return lines
+
+
+def _title(summary: TaskSummary, target: TargetSummary) -> str:
+    place = f"partition {target.label}" if summary.scheduler != "local" else "this machine"
+    node = f", node {target.node}" if target.node else ""
+    when = f", {target.probed_utc[:16].replace('T', ' ')} UTC" if target.probed_utc else ""
+    return f"== {place}{node}{when}"
+
+
+def _end(summary: TaskSummary, columns: int, folder: str) -> list[str]:
+    lines = labelled("In", folder, columns)
+    if not summary.outcome:
+        lines += labelled("Next", f"hpcagent resume {shlex.quote(folder)}", columns)
+    return lines

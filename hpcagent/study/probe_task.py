@@ -1,0 +1,67 @@
+"""`hpcagent probe`: one collecting unit at each target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpcagent.study import tune
+from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.task_plan import Target, Task, why_given_up
+from hpcagent.study.units import PROBE_WALLTIME_S, Plan
+
+PARTS: tuple[str, ...] = ("software",)
+COMMAND_TIMEOUT_S = 20
+# Loading modules one by one takes its time where a file system is slow.
+LOOK_S = 240
+
+
+def probe_spec(parts: Sequence[str], measure: bool, folder: str) -> dict[str, Any]:
+    """The collector's request: everything that can be asked, `measure`d figures where wanted.
+
+    `folder` is a path whose file system is looked at: where runs are kept.
+    """
+    return {
+        "schema": 1,
+        "prefix": None,
+        "extra_libraries": [],
+        "timeout_s": COMMAND_TIMEOUT_S,
+        "parts": list(parts),
+        "measure": measure,
+        "folder": folder,
+        "look_s": LOOK_S,
+    }
+
+
+def probe_unit(task: Task, target: Target, spec: dict[str, Any]) -> Plan:
+    """The unit that asks a target's node what it is and has."""
+    asked = replace(target.resources, walltime_s=PROBE_WALLTIME_S)
+    return Plan("probe", task.purpose("probe", target), asked, spec)
+
+
+class _Probe:
+    def plan(self, task: Task, state: TuneState, target: Target) -> Plan | None:
+        unit = probe_unit(task, target, dict(task.request))
+        return None if state.done(unit.purpose) is not None else unit
+
+    def files(self, task: Task, state: TuneState, unit: Unit) -> dict[str, str]:
+        return {}
+
+    def close(self, task: Task, state: TuneState) -> tune.Close:
+        return close(task, state, "probe", "probed")
+
+
+PROBE = _Probe()
+
+
+def close(task: Task, state: TuneState, stage: str, outcome: str) -> tune.Close:
+    """The end of a run whose targets each needed a unit of this stage; failed if none has it."""
+    failures = {t.label: why_given_up(state, task.purpose(stage, t)) for t in task.targets}
+    lost = {label: failure for label, failure in failures.items() if failure is not None}
+    words = "; ".join(f"{label}: {failure.evidence}" for label, failure in lost.items())
+    if len(lost) == len(task.targets):
+        refused = all(failure.id == "scheduler.refused" for failure in lost.values())
+        return tune.Close("failed", words, 4 if refused else 7)
+    count = len(task.targets) - len(lost)
+    return tune.Close(outcome, f"{count} of {len(task.targets)} targets; {words}".rstrip("; "), 0)
