@@ -36,6 +36,9 @@ CASES = (
          "scancel -q onlyone --me; exit $status"),
     Case("job-module", "environment.no-module-command", "module in a job that knows none", batch(),
          files=job("unset -f module\nmodule purge\nmodule load openmpi && mpirun ./a.out")),
+)
+# A step's limit takes a minute and a half: not among the tests.
+SLOW = (
     Case("job-step-time", "scheduler.time-limit", "a step longer than its own limit", batch(),
          files=job("srun -t 1 sleep 100")),
 )

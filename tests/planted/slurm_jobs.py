@@ -31,7 +31,9 @@ CASES = (
     Case("slurm-time-refused", "scheduler.time-refused", "more time than the partition gives",
          batch("-p short -t 30"), files=job("hostname")),
     Case("slurm-time-limit", "scheduler.time-limit", "a job longer than its time limit",
-         batch("-p short -t 1 --mem 50"), files=job("echo step 1\nsleep 200")),
+         batch("-t 5 --mem 50"), files=job(
+             # A limit counts in minutes; an end that comes soon is found by the same timer.
+             "echo step 1\nscontrol update jobid=$SLURM_JOB_ID EndTime=now+1\nsleep 200")),
     Case("slurm-memory", "scheduler.out-of-memory", "a job larger than its memory",
          batch("--mem 200"), files=job("python3 hog.py", **HOG)),
     Case("slurm-step-memory", "scheduler.out-of-memory", "a step larger than its memory",

@@ -1,0 +1,68 @@
+"""Recall and precision of named causes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hpcagent.toolchain.diagnosis import diagnose
+from planted.case import Case, Made
+from planted.expected import IDS
+
+
+@dataclass(frozen=True)
+class Scored:
+    """`right`: ids that name what was planted (none: nothing failed); `named`: ranked causes."""
+
+    name: str
+    stage: str
+    right: frozenset[str]
+    named: tuple[str, ...]
+
+    def found(self, depth: int) -> bool:
+        return not self.right.isdisjoint(self.named[:depth])
+
+    def told(self) -> str:
+        return f"{self.name}: {', '.join(self.named[:3]) or 'nothing'}"
+
+
+@dataclass(frozen=True)
+class Figures:
+    count: int
+    first: int
+    among_three: int
+    named: int
+
+    @property
+    def recall(self) -> float:
+        return self.first / self.count if self.count else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Of the logs for which a cause was named, the share whose first cause is right."""
+        return self.first / self.named if self.named else 1.0
+
+
+def score(cases: Iterable[Case], logs: Mapping[str, Made]) -> list[Scored]:
+    return [
+        Scored(
+            case.name,
+            case.stage,
+            frozenset(IDS[case.kind]) if case.kind else frozenset(),
+            tuple(cause.id for cause in diagnose(logs[case.name].log).causes),
+        )
+        for case in cases
+        if case.name in logs
+    ]
+
+
+def figures(scored: Iterable[Scored]) -> Figures:
+    """Successful logs count towards precision only."""
+    rows = list(scored)
+    failures = [row for row in rows if row.right]
+    return Figures(
+        count=len(failures),
+        first=sum(row.found(1) for row in failures),
+        among_three=sum(row.found(3) for row in failures),
+        named=sum(bool(row.named) for row in rows),
+    )
