@@ -45,6 +45,10 @@ class Case:
     def stage(self) -> str:
         return self.kind.partition(".")[0]
 
+    @property
+    def needs_root(self) -> bool:
+        return any(word in self.run for word in ("unshare", "setpriv", "as-root"))
+
 
 @dataclass(frozen=True)
 class Made:

@@ -40,16 +40,47 @@ SIGNALS = {
 }
 
 CASES = (
-    Case("xerbla", "numerics.illegal-argument", "a leading dimension that is too small", "./x",
-         "gfortran x.f90 -o x -lopenblas", XERBLA),
-    Case("singular", "numerics.info", "a singular matrix", "./i",
-         "gfortran i.f90 -o i -lopenblas", SINGULAR),
-    Case("not-definite", "numerics.info", "a matrix that is not positive definite", "./c",
-         "gcc c.c -o c -lopenblas", CHOLESKY),
-    Case("residual", "numerics.residual", "a residual above HPL's threshold, in HPL's words",
-         "./h", "gcc h.c -o h", LINPACK),
-    Case("nan", "numerics.nan", "a square root of a negative number", "./n",
-         "gcc n.c -o n -lm", NAN),
-    Case("exceptions", "numerics.nan", "a division of zero by zero, noted at the end",
-         "echo 0 0 | ./s", "gfortran s.f90 -o s", SIGNALS),
+    Case(
+        "xerbla",
+        "numerics.illegal-argument",
+        "a leading dimension that is too small",
+        "./x",
+        "gfortran x.f90 -o x -lopenblas",
+        XERBLA,
+    ),
+    Case(
+        "singular",
+        "numerics.info",
+        "a singular matrix",
+        "./i",
+        "gfortran i.f90 -o i -lopenblas",
+        SINGULAR,
+    ),
+    Case(
+        "not-definite",
+        "numerics.info",
+        "a matrix that is not positive definite",
+        "./c",
+        "gcc c.c -o c -lopenblas",
+        CHOLESKY,
+    ),
+    Case(
+        "residual",
+        "numerics.residual",
+        "a residual above HPL's threshold, in HPL's words",
+        "./h",
+        "gcc h.c -o h",
+        LINPACK,
+    ),
+    Case(
+        "nan", "numerics.nan", "a square root of a negative number", "./n", "gcc n.c -o n -lm", NAN
+    ),
+    Case(
+        "exceptions",
+        "numerics.nan",
+        "a division of zero by zero, noted at the end",
+        "echo 0 0 | ./s",
+        "gfortran s.f90 -o s",
+        SIGNALS,
+    ),
 )

@@ -16,6 +16,8 @@ from planted import (
     mpi_runs,
     numbers,
     others_build,
+    others_buried,
+    others_mpi,
     others_run,
     others_slurm,
     running,
@@ -34,7 +36,7 @@ FIRST = (
     *mpi_runs.CASES,
     *surroundings.CASES,
 )
-OTHERS = (*others_build.CASES, *others_run.CASES)
+OTHERS = (*others_build.CASES, *others_run.CASES, *others_mpi.CASES, *others_buried.CASES)
 FIRST_SLURM = slurm_jobs.CASES
 OTHERS_SLURM = others_slurm.CASES
 SLOW_SLURM = others_slurm.SLOW

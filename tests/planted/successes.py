@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+
 from planted.case import RANKS, Case
 from planted.configuring import configure, lists
 from planted.others_build import UTF8
 from planted.surroundings import HEAD, LMOD
 
 FLOOD = {
-    "error.c": "#include <stdio.h>\n#include <string.h>\nstatic int unused_error(int a) { return 0; }\n"
+    "error.c": "#include <stdio.h>\n#include <string.h>\n"
+    "static int unused_error(int a) { return 0; }\n"
     "int fatal(char *s, unsigned n)\n{\n    int i, error, failed = 0;\n    char b[4];\n"
     '    for (i = 0; i < n; i++)\n        failed += s[i] == "x";\n    strncpy(b, s, 4);\n'
     '    printf("%d %s\\n", s, n);\n    if (failed = 1)\n        ;\n    return error;\n}\n'
@@ -20,11 +24,23 @@ OLD = {
     "      error = x(1) - 1.1d0\n      assign 20 to k\n   20 k = error\n      pause\n"
     "      if (x(1) .eq. 2.0) stop\n      end\n"
 }
-MANY = "".join(f"AC_CHECK_HEADERS([{name}.h])\n" for name in (
-    "fftw3", "mkl", "essl", "sys/sysctl", "hbwmalloc", "cuda", "papi", "mach/mach", "windows"))
+MANY = "".join(
+    f"AC_CHECK_HEADERS([{name}.h])\n"
+    for name in (
+        "fftw3",
+        "mkl",
+        "essl",
+        "sys/sysctl",
+        "hbwmalloc",
+        "cuda",
+        "papi",
+        "mach/mach",
+        "windows",
+    )
+)
 MANY += "".join(f"AC_CHECK_LIB([{name}], [{name}_init])\n" for name in ("mkl_rt", "essl", "acml"))
 MANY += "AC_CHECK_FUNCS([gettid_np strlcpy pledge])\nAC_CHECK_SIZEOF([__float256])\n"
-MANY += 'AC_MSG_WARN([no FFTW found: the built-in transform is used])\n'
+MANY += "AC_MSG_WARN([no FFTW found: the built-in transform is used])\n"
 PROBES = """
 include(CheckIncludeFile)
 include(CheckFunctionExists)
@@ -69,7 +85,8 @@ HPL = {
     '    printf("              1 tests completed and passed residual checks,\\n");\n'
     '    printf("              0 tests completed and failed residual checks,\\n");\n'
     '    printf("              0 tests skipped because of illegal input values.\\n");\n'
-    '    printf("max error %.3e, relative error %.3e, info = 0\\n", 1e-16, 2e-15);\n    return 0;\n}\n'
+    '    printf("max error %.3e, relative error %.3e, info = 0\\n", 1e-16, 2e-15);\n'
+    "    return 0;\n}\n"
 }
 UNDERFLOW = {
     "u.f90": "program u\n  real :: a\n  read (*, *) a\n  print *, 'relative error', a * a\n"
@@ -104,7 +121,7 @@ SWAP = {
     "modules/gcc/11.lua": 'family("compiler")\nsetenv("G", "11")\n',
     "modules/gcc/12.lua": 'family("compiler")\nsetenv("G", "12")\nLmodMessage("This module is'
     ' deprecated and will be removed; errors? ask the help desk")\n',
-    "modules/old/1": HEAD + "puts stderr \"WARNING: old/1 is not supported\"\nsetenv OLD 1\n",
+    "modules/old/1": HEAD + 'puts stderr "WARNING: old/1 is not supported"\nsetenv OLD 1\n',
 }
 WARNINGS = {
     "w.py": "import sys, traceback, warnings\nwarnings.warn('solver failed to load; using numpy')\n"
@@ -112,52 +129,122 @@ WARNINGS = {
     "print('falling back to the slow path', file=sys.stderr)\nprint('done, residual 1.2e-15')\n"
 }
 NINJA = {
-    "build.ninja": "rule cc\n  command = clang -Weverything -c $in -o $out\n  description = CC $out\n"
+    "build.ninja": "rule cc\n  command = clang -Weverything -c $in -o $out\n"
+    "  description = CC $out\n"
     "build error.o: cc error.c\n",
     "error.c": FLOOD["error.c"].replace("int main(argc, argv) char **argv;", "int main(void)"),
 }
 
 CASES = (
     Case("gcc-flood", "", "-Wall -Wextra", "gcc -Wall -Wextra -O2 -c error.c", files=FLOOD),
-    Case("gcc-flood-utf8", "", "-Wall -Wextra -Wconversion, UTF-8",
-         "gcc -Wall -Wextra -Wconversion -Wpedantic -O2 -c error.c", files=FLOOD, env=UTF8),
+    Case(
+        "gcc-flood-utf8",
+        "",
+        "-Wall -Wextra -Wconversion, UTF-8",
+        "gcc -Wall -Wextra -Wconversion -Wpedantic -O2 -c error.c",
+        files=FLOOD,
+        env=UTF8,
+    ),
     Case("ninja-clang", "", "clang -Weverything under ninja", "ninja -v && ninja", files=NINJA),
     Case("gfortran-old", "", "old Fortran", "gfortran -std=legacy -Wall -Wextra -c o.f", files=OLD),
-    Case("configure", "", "many answers of no",
-         "./configure && cat confdefs.h config.h 2>/dev/null || true", "autoconf",
-         configure(MANY)),
-    Case("configure-log", "", "config.log, with the errors of its probes",
-         "cat config.log", "autoconf\n./configure", configure(MANY)),
-    Case("cmake", "", "probes that fail", "cmake -S . -B build && cmake --build build -v",
-         files=lists(PROBES)),
-    Case("cmake-logs", "", "what CMake kept of probes that fail",
-         "cat build/CMakeFiles/CMake*.log", "cmake -S . -B build", lists(PROBES)),
+    Case(
+        "configure",
+        "",
+        "many answers of no",
+        "./configure && cat confdefs.h config.h 2>/dev/null || true",
+        "autoconf",
+        configure(MANY),
+    ),
+    Case(
+        "configure-log",
+        "",
+        "config.log, with the errors of its probes",
+        "cat config.log",
+        "autoconf\n./configure",
+        configure(MANY),
+    ),
+    Case(
+        "cmake",
+        "",
+        "probes that fail",
+        "cmake -S . -B build && cmake --build build -v",
+        files=lists(PROBES),
+    ),
+    Case(
+        "cmake-logs",
+        "",
+        "what CMake kept of probes that fail",
+        "cat build/CMakeFiles/CMake*.log",
+        "cmake -S . -B build",
+        lists(PROBES),
+    ),
     Case("make-ignored", "", "errors that make ignores", "make", files=IGNORED),
     Case("unittest", "", "tests that provoke errors", "python3 -m unittest -v", files=TESTS),
     Case("summary", "", "a summary of tests", "sh s.sh", files=SUMMARY),
     Case("hpl-passed", "", "residuals that pass, in HPL's words", "./h", "gcc h.c -o h", HPL),
-    Case("ieee-note", "", "a note on underflow", "echo 1e-30 | ./u", "gfortran u.f90 -o u",
-         UNDERFLOW),
-    Case("ompi", "", "Open MPI, verbose, as root",
-         "mpirun.openmpi --allow-run-as-root --oversubscribe -np 3 --mca btl_base_verbose 30 ./m",
-         "mpicc.openmpi m.c -o m", HELLO, RANKS),
-    Case("mpich", "", "MPICH, verbose", "mpiexec.hydra -v -np 2 ./m", "mpicc.mpich m.c -o m",
-         HELLO),
-    Case("ld-warnings", "", "warnings of the linker",
-         "gcc t.c s.s -o t -Wl,-rpath-link,/nonexistent -L/nonexistent && ./t", files=LINKS),
-    Case("preload", "", "LD_PRELOAD of what is not there",
-         "LD_PRELOAD=libsite-trace.so /bin/true && echo fine"),
+    Case(
+        "ieee-note", "", "a note on underflow", "echo 1e-30 | ./u", "gfortran u.f90 -o u", UNDERFLOW
+    ),
+    Case(
+        "ompi",
+        "",
+        "Open MPI, verbose, as root",
+        "mpirun.openmpi --allow-run-as-root --oversubscribe -np 3 --mca btl_base_verbose 30 ./m",
+        "mpicc.openmpi m.c -o m",
+        HELLO,
+        RANKS,
+    ),
+    Case(
+        "mpich", "", "MPICH, verbose", "mpiexec.hydra -v -np 2 ./m", "mpicc.mpich m.c -o m", HELLO
+    ),
+    Case(
+        "ld-warnings",
+        "",
+        "warnings of the linker",
+        "gcc t.c s.s -o t -Wl,-rpath-link,/nonexistent -L/nonexistent && ./t",
+        files=LINKS,
+    ),
+    Case(
+        "preload",
+        "",
+        "LD_PRELOAD of what is not there",
+        "LD_PRELOAD=libsite-trace.so /bin/true && echo fine",
+    ),
     Case("fallbacks", "", "commands that may fail", FALLBACK),
     Case("patch-offset", "", "hunks at other lines", "patch -p0 < p.diff", files=PATCH),
-    Case("lmod-swap", "", "messages of modules",
-         LMOD + "module load gcc/11 old/1\nmodule load gcc/12 && echo loaded", files=SWAP),
-    Case("pip", "", "pip talks",
-         "python3 -m pip list && python3 -m pip uninstall -y wave-that-is-not-here"),
+    Case(
+        "lmod-swap",
+        "",
+        "messages of modules",
+        LMOD + "module load gcc/11 old/1\nmodule load gcc/12 && echo loaded",
+        files=SWAP,
+    ),
+    Case(
+        "pip",
+        "",
+        "pip talks",
+        "python3 -m pip list && python3 -m pip uninstall -y wave-that-is-not-here",
+    ),
     Case("apt", "", "apt simulates", "apt-get install -s gcc make perl && apt-cache policy gcc"),
     Case("python-fallback", "", "an import error that is caught", "python3 w.py", files=WARNINGS),
-    Case("openmp-display", "", "libgomp and libomp tell what they do", "./o && ./c",
-         "printf 'int main(void)\\n{\\n#pragma omp parallel\\n{}\\nreturn 0;}\\n' > o.c\n"
-         "gcc -fopenmp o.c -o o\nclang -fopenmp o.c -o c", env={
-             "OMP_DISPLAY_ENV": "VERBOSE", "OMP_PROC_BIND": "spread", "OMP_NUM_THREADS": "99",
-             "KMP_AFFINITY": "verbose", "OMP_NESTED": "true"}),
+    Case(
+        "openmp-display",
+        "",
+        "libgomp and libomp tell what they do",
+        "./o && ./c",
+        "printf 'int main(void)\\n{\\n#pragma omp parallel\\n{}\\nreturn 0;}\\n' > o.c\n"
+        "gcc -fopenmp o.c -o o\nclang -fopenmp o.c -o c",
+        env={
+            "OMP_DISPLAY_ENV": "VERBOSE",
+            "OMP_PROC_BIND": "spread",
+            "OMP_NUM_THREADS": "99",
+            "KMP_AFFINITY": "verbose",
+            "OMP_NESTED": "true",
+        },
+    ),
 )
+
+
+def recorded(log: Path) -> bytes:
+    """A log that was recorded once from a real build that went well."""
+    return gzip.decompress(log.read_bytes())
