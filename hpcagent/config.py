@@ -5,14 +5,16 @@ Files are TOML. Some keys may be set by the site only, so that a project file ca
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
+from hpcagent.catalogue import CORE_HOUR, GPU_HOUR, NODE_HOUR, Rate
 from hpcagent.errors import UsageError
 
 SITE_FILE = Path("/etc/hpcagent.toml")
@@ -73,6 +75,9 @@ class Settings:
         float, "a hard limit on the core-hours of a run; 0: the site sets none"
     ] = 0.0
     prologue: Annotated[tuple[str, ...], "lines of shell in front of every job"] = ()
+    charge_rates: Annotated[
+        tuple[str, ...], 'charges, for instance "gpu=2.5 per gpu-hour"; also core-, node-hour'
+    ] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -87,7 +92,7 @@ class Key:
     site_only: bool
 
 
-SITE_ONLY = frozenset({"prologue", "max_core_hours"})
+SITE_ONLY = frozenset({"prologue", "max_core_hours", "charge_rates"})
 # Headings, by the first key below each; the site's own keys come last.
 _SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -98,6 +103,10 @@ _SECTIONS: Mapping[str, str] = MappingProxyType(
         "core_hours": "Budgets",
         "max_core_hours": "Only in the configuration of the site",
     }
+)
+_RATE = re.compile(
+    r"(?P<name>[^\s=]+)\s*=\s*(?P<amount>[0-9]{1,9}(\.[0-9]{1,9})?)\s+per\s+"
+    rf"(?P<per>{NODE_HOUR}|{CORE_HOUR}|{GPU_HOUR})"
 )
 _TRUTH: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -138,6 +147,22 @@ def load_settings(environment: Mapping[str, str], folder: Path) -> Settings:
         elif is_site and environment.get("HPCAGENT_SITE_CONFIG"):
             raise UsageError(f"HPCAGENT_SITE_CONFIG names {path}, which is not a file")
     return _from_environment(settings, environment)
+
+
+def rates(lines: Sequence[str], source: str = "charge_rates") -> dict[str, Rate]:
+    """`PARTITION=RATE per UNIT` lines, by partition (`*`: all others); UsageError for a bad one."""
+    found: dict[str, Rate] = {}
+    for line in lines:
+        match = _RATE.fullmatch(line.strip())
+        if match is None:
+            raise UsageError(
+                f"{source}: charge_rates: {line!r}: write PARTITION=RATE per node-hour, core-hour "
+                'or gpu-hour, such as "batch=0.02 per core-hour"; * stands for all other partitions'
+            )
+        if match["name"] in found:
+            raise UsageError(f"{source}: charge_rates: {match['name']!r} has two rates")
+        found[match["name"]] = Rate(float(match["amount"]), match["per"])
+    return found
 
 
 def _user_file(environment: Mapping[str, str]) -> Path:
@@ -205,6 +230,8 @@ def _typed(key: str, value: Any, source: str) -> Any:
     kind = _KINDS[key]
     if kind is tuple:
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
+            if key == "charge_rates":
+                rates(value, source)
             return tuple(value)
         raise UsageError(f"{source}: {key!r} must be a list of strings")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

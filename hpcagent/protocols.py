@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from hpcagent.catalogue import Catalogue
 from hpcagent.records import (
     Ambiguous,
     Config,
@@ -87,6 +88,13 @@ class Scheduler(Protocol):
         ...
 
     def queues(self) -> tuple[Queue, ...]: ...
+
+    def catalogue(self) -> Catalogue:
+        """What this user can be given: partitions, node types, limits and accounts.
+
+        What a witness other than the scheduler itself did not tell is in `missing`.
+        """
+        ...
 
     def own_job(self) -> OwnJob | None:
         """The job that this process runs in; None outside of one."""

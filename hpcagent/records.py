@@ -300,6 +300,7 @@ class JobStatus:
     `hopeless` marks a job that waits for what can never be. `node` is where it runs or ran.
     `missing` names a witness that could not be asked, and why;
     where nothing else knows the job, its state is UNKNOWN, which is not the same as gone.
+    `name` is the job's own (empty: not told): a scheduler that lost its state gives ids out again.
     """
 
     id: str
@@ -310,6 +311,11 @@ class JobStatus:
     hopeless: bool = False
     node: str = ""
     missing: str = ""
+    name: str = ""
+
+    def is_of(self, *names: str) -> bool:
+        """Whether this can be a job of one of these names: it is not told to be another's."""
+        return self.name in ("", *names)
 
 
 @dataclass(frozen=True)

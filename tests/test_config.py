@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcagent.config import Settings, load_settings
+from hpcagent.catalogue import EVERY_PARTITION, Rate
+from hpcagent.config import Settings, load_settings, rates
 from hpcagent.errors import UsageError
 
 
@@ -88,3 +89,28 @@ def test_a_bad_environment_variable_is_named(tmp_path: Path) -> None:
     environment["HPCAGENT_ROUNDS"] = "six"
     with pytest.raises(UsageError, match="HPCAGENT_ROUNDS: 'six' is not a number"):
         load_settings(environment, project)
+
+
+def test_charge_rates_are_the_site_s_own(tmp_path: Path) -> None:
+    line = "charge_rates = ['gpu=2.5 per gpu-hour', '* = 0.02 per core-hour']"
+    environment, project = layers(tmp_path, site=line)
+    environment["HPCAGENT_CHARGE_RATES"] = "'gpu=0 per gpu-hour'"
+    found = load_settings(environment, project)
+    assert rates(found.charge_rates) == {
+        "gpu": Rate(2.5, "gpu-hour"), EVERY_PARTITION: Rate(0.02, "core-hour"),
+    }  # fmt: skip
+    (project / "hpcagent.toml").write_text(line)
+    with pytest.raises(UsageError, match=r"charge_rates.*site's configuration only"):
+        load_settings(environment, project)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["gpu", "gpu=2", "gpu=2 per day", "=2 per gpu-hour", "gpu=-2 per gpu-hour", "gpu=nan per x",
+     "gpu=1e9 per node-hour", "gpu=1 per node-hour', 'gpu=2 per node-hour"],
+)  # fmt: skip
+def test_a_bad_rate_is_named_with_its_file(tmp_path: Path, lines: str) -> None:
+    environment, project = layers(tmp_path, site=f"charge_rates = ['{lines}']")
+    with pytest.raises(UsageError, match=r"site\.toml: charge_rates: ") as caught:
+        load_settings(environment, project)
+    assert len(str(caught.value).splitlines()) == 1

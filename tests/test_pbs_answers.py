@@ -103,6 +103,7 @@ def test_no_job_that_lives_has_ended(name: str) -> None:
 @pytest.mark.parametrize("capture", LISTINGS, ids=lambda capture: capture.name)
 def test_every_recorded_job_is_read(capture: Capture) -> None:
     answer = pbs_answers.jobs(capture.ran)
+    whole = capture.stdout.replace("\n\t", "")
     heads = re.findall("^Job Id: (.+)$", capture.ran.stdout, re.MULTILINE)
     states = re.findall("^    job_state = (.+)$", capture.ran.stdout, re.MULTILINE)
     assert heads
@@ -112,6 +113,7 @@ def test_every_recorded_job_is_read(capture: Capture) -> None:
         assert status.word == letter
         assert status.state.terminal == (letter in "FX")
         assert status.state is not JobState.UNKNOWN
+        assert status.name and f" Job_Name = {status.name}\n" in whole
         assert "\n" not in status.reason and "\t" not in status.reason
         if letter in "RSE":
             assert status.node == "pbs01"

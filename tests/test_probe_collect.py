@@ -113,6 +113,15 @@ def test_a_command_that_hangs_is_killed_with_its_children() -> None:
     assert record["problem"] == "timed out after 0.2 s"
 
 
+def test_of_a_flood_the_first_bytes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "MAX_BYTES", 100)
+    ends = collect.run(["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo y >&2"], 60)
+    assert (ends["exit"], ends["stdout"], ends["stderr"]) == (0, "x" * 100, "y\n")
+    assert collect.run(["yes"], 0.3)["problem"] == "timed out after 0.3 s"
+    closed = collect.run(["sh", "-c", "exec >&- 2>&-; sleep 600"], 0.3)
+    assert closed["problem"] == "timed out after 0.3 s"
+
+
 def test_a_command_that_dies_or_is_missing_is_a_record() -> None:
     died = collect.run(["sh", "-c", "kill -ILL $$"], 20)
     assert (died["exit"], died["problem"]) == (-signal.SIGILL, "killed by SIGILL")

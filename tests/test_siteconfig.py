@@ -21,7 +21,6 @@ from lab import slurm_lab
 from lab.pbs_lab import PbsLab
 from mainjob import ROOT, Bench, make_bench
 
-from hpcagent.cli.configcheck import mount_of
 from hpcagent.cli.configtext import configuration, duration, proposal, toml
 from hpcagent.cli.surroundings import (
     LMOD,
@@ -34,6 +33,7 @@ from hpcagent.cli.surroundings import (
 )
 from hpcagent.config import SITE_ONLY, Settings, keys, load_settings
 from hpcagent.errors import UsageError
+from hpcagent.probe.filesystems import mount_of, parse_mountinfo
 from hpcagent.records import Queue
 
 KINDS = ("site", "user", "project")
@@ -270,7 +270,9 @@ a broken line
     ],
 )
 def test_the_file_system_of_a_path(path: str, mount: tuple[str, str]) -> None:
-    assert mount_of(MOUNTS, Path(path)) == mount
+    found = mount_of(path, parse_mountinfo(MOUNTS))
+    assert found is not None
+    assert (found.point, found.kind) == mount
 
 
 # --- the commands --------------------------------------------------------------------------------

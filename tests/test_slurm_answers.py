@@ -28,8 +28,10 @@ from hpcagent.schedulers.slurm_submission import submission
 from hpcagent.shell import Ran
 
 FIXTURES = Path(__file__).parent / "fixtures" / "slurm"
-SQUEUE = ("JobArrayID", "State", "exit_code", "SubmitTime", "NodeList", "Reason", "JobArrayID")
-SACCT = ("JobID", "State", "ExitCode", "Submit", "NodeList", "Reason", "JobID")
+SQUEUE = (
+    *("JobArrayID", "State", "exit_code", "SubmitTime", "NodeList", "Name", "Reason", "JobArrayID"),
+)
+SACCT = ("JobID", "State", "ExitCode", "Submit", "NodeList", "JobName", "Reason", "JobID")
 
 
 def capture(name: str) -> Ran:
@@ -54,9 +56,8 @@ def columns(name: str, wanted: tuple[str, ...]) -> str:
 def of_squeue(name: str) -> Row:
     """The row of the job of this name among all that were recorded."""
     listing = "recorded/squeue-long-format"
-    shown = {row.detail: row.id for row in rows(columns(listing, (*SQUEUE[:5], "Name", SQUEUE[0])))}
-    found = row_of(shown[name], rows(columns(listing, SQUEUE)))
-    assert found is not None
+    (found,) = [row for row in rows(columns(listing, SQUEUE)) if row.name == name]
+    assert row_of(found.id, rows(columns(listing, SQUEUE))) == found
     return found
 
 
@@ -268,7 +269,7 @@ def test_recorded_ends(name: str, state: JobState, live: int | None, recorded: i
 
 def test_recorded_waits() -> None:
     found = rows(columns("recorded/squeue-waiting-long-format", SQUEUE))
-    told_of = {row.detail: row.status(row.id) for row in found}
+    told_of = {row.reason: row.status(row.id) for row in found}
     assert told_of["JobHeldUser"].state is told_of["JobHeldAdmin"].state is JobState.HELD
     assert told_of["None"].state is JobState.RUNNING
     assert told_of["None"].reason == ""
@@ -280,7 +281,7 @@ def test_recorded_waits() -> None:
 
 
 def test_a_reason_of_the_queue_is_not_told_of_a_job_that_ran() -> None:
-    text = "10_3|FAILED|3:0|2026-11-22T05:29:00|n1|JobArrayTaskLimit|10_3\n"
+    text = "10_3|FAILED|3:0|2026-11-22T05:29:00|n1|haone|JobArrayTaskLimit|10_3\n"
     assert rows(text)[0].status("10_3").reason == ""
     text = text.replace("JobArrayTaskLimit", "NonZeroExitCode")
     assert rows(text)[0].status("10_3").reason.startswith("NonZeroExitCode: ")
@@ -304,9 +305,9 @@ def test_the_latest_record_of_a_requeued_job_counts(name: str) -> None:
 
 def test_a_whole_array_is_as_alive_as_its_liveliest_task() -> None:
     text = (
-        "12_[2-3]|PENDING|0|2026-01-02T03:04:05||Priority|12_[2-3]\n"
-        "12_0|COMPLETED|0|2026-01-02T03:04:05|n1|None|12_0\n"
-        "12_1|RUNNING|0|2026-01-02T03:04:05|n2|None|12_1\n"
+        "12_[2-3]|PENDING|0|2026-01-02T03:04:05||haone|Priority|12_[2-3]\n"
+        "12_0|COMPLETED|0|2026-01-02T03:04:05|n1|haone|None|12_0\n"
+        "12_1|RUNNING|0|2026-01-02T03:04:05|n2|haone|None|12_1\n"
     )
     found = rows(text)
     state = {asked: row.state for asked in ("12", "12_0", "12_3") if (row := row_of(asked, found))}
@@ -322,11 +323,11 @@ def test_a_whole_array_is_as_alive_as_its_liveliest_task() -> None:
 
 
 def test_a_steps_row_is_not_its_job() -> None:
-    assert rows("7.batch|COMPLETED|0:0|2026-01-02T03:04:05|n1||7.batch\n") == ()
+    assert rows("7.batch|COMPLETED|0:0|2026-01-02T03:04:05|n1|haone||7.batch\n") == ()
 
 
 def test_an_unknown_word_is_no_end_and_says_so() -> None:
-    row = rows("7|VANISHED|0:0|2026-01-02T03:04:05|n1|None|7\n")[0]
+    row = rows("7|VANISHED|0:0|2026-01-02T03:04:05|n1|haone|None|7\n")[0]
     status = row.status("7")
     assert status.state is JobState.UNKNOWN
     assert "VANISHED" in status.reason
@@ -334,12 +335,12 @@ def test_an_unknown_word_is_no_end_and_says_so() -> None:
 
 def test_names_are_compared_exactly_and_refused_submissions_left_out() -> None:
     text = (
-        "9|COMPLETED|0|2026-01-02T03:04:06|n1|haone|9\n"
-        "8|COMPLETED|0|2026-01-02T03:04:05|n1|haone|8\n"
-        "7|COMPLETED|0|2026-01-02T03:04:05|n1|HAONE|7\n"
-        "6|FAILED|1:0|2026-01-02T03:04:05|None assigned|haone|6\n"
-        "5_[0-3]|PENDING|0|2026-01-02T03:04:07||haone|5_[0-3]\n"
-        "5_4|RUNNING|0|2026-01-02T03:04:07|n1|haone|5_4\n"
+        "9|COMPLETED|0|2026-01-02T03:04:06|n1|haone|None|9\n"
+        "8|COMPLETED|0|2026-01-02T03:04:05|n1|haone|None|8\n"
+        "7|COMPLETED|0|2026-01-02T03:04:05|n1|HAONE|None|7\n"
+        "6|FAILED|1:0|2026-01-02T03:04:05|None assigned|haone|None|6\n"
+        "5_[0-3]|PENDING|0|2026-01-02T03:04:07||haone|None|5_[0-3]\n"
+        "5_4|RUNNING|0|2026-01-02T03:04:07|n1|haone|None|5_4\n"
     )
     assert named("haone", rows(text)) == ["8", "9", "5"]
 
@@ -355,7 +356,8 @@ ROWS = st.lists(
         exit=st.sampled_from(("0:0", "3:0", "0:9", "768", "")),
         submitted=st.just("2026-01-02T03:04:05"),
         nodes=st.sampled_from(("", "n1", "n[1-2]")),
-        detail=st.sampled_from(("None", "Priority", "a|b", "ReqNodeNotAvail, May be reserved")),
+        name=st.sampled_from(("haone", "two words", "ä")),
+        reason=st.sampled_from(("None", "Priority", "a|b", "ReqNodeNotAvail, May be reserved")),
     ),
     min_size=1,
     max_size=6,
@@ -364,7 +366,7 @@ ROWS = st.lists(
 
 
 def written(row: Row, end: str = "|") -> str:
-    fields = (row.id, row.word, row.exit, row.submitted, row.nodes, row.detail, row.id)
+    fields = (row.id, row.word, row.exit, row.submitted, row.nodes, row.name, row.reason, row.id)
     return "|".join(fields) + end
 
 
@@ -448,6 +450,21 @@ def test_recorded_single_records(name: str, state: JobState, code: int | None) -
     status = found[0].status(found[0].id)
     assert (status.state, status.exit_code) == (state, code)
     assert status.hopeless is (name == "dependency-never")
+    assert status.name == name
+
+
+@pytest.mark.parametrize("name", ["completed", "failed", "cancelled-pending"])
+def test_each_witness_tells_whose_job_it_is(name: str) -> None:
+    """An id may have been given out again: the name tells."""
+    (recorded,) = rows(columns(f"recorded/sacct-x-{name}", SACCT))
+    (single,) = shown_jobs(capture(f"recorded/scontrol-{name}").stdout)
+    told_names = {row.status("7").name for row in (of_squeue(name), recorded, single)}
+    assert told_names == {name}
+
+
+def test_a_name_is_read_whatever_the_reason_holds() -> None:
+    row = rows("7|PENDING|0:0|2026-01-02T03:04:05||haone|Held | by|root|7\n")[0]
+    assert (row.name, row.reason) == ("haone", "Held | by|root")
 
 
 ENDED = [

@@ -87,8 +87,8 @@ def script(folder: Path, resources: Resources | None = None) -> Path:
     return folder / "job.sh"
 
 
-def line(job_id: str, word: str, detail: str = "None", code: str = "0:0", nodes: str = "n1") -> str:
-    return f"{job_id}|{word}|{code}|2026-01-02T03:04:05|{nodes}|{detail}|{job_id}\n"
+def line(job_id: str, word: str, name: str = "haone", code: str = "0:0", nodes: str = "n1") -> str:
+    return f"{job_id}|{word}|{code}|2026-01-02T03:04:05|{nodes}|{name}|None|{job_id}\n"
 
 
 # --- submission ----------------------------------------------------------------------------------
@@ -419,7 +419,7 @@ SILENT = Witness(silent="squeue: timed out")
 
 
 def row(word: str) -> Row:
-    return Row("7", word, "0:0", "2026-01-02T03:04:05", "n1", "None")
+    return Row("7", word, "0:0", "2026-01-02T03:04:05", "n1", "haone", "None")
 
 
 def judged(controller: Witness, accounting: Sequence[Row]) -> JobStatus:

@@ -301,6 +301,30 @@ def test_absent_is_not_finished(run) -> None:
     assert lost.collected.failure.id == "scheduler.lost"
 
 
+def test_an_id_that_was_given_out_again_is_another_s_job(run) -> None:
+    """A controller that lost its state gives ids out again: the end of that job is not ours."""
+    out = unit("round-1", spec={"weights": {}, "reference": "a"})
+    for state in (JobState.RUNNING, JobState.FAILED):
+        strange = Telling(JobStatus("7", state, state.value, exit_code=None, name="elsewhere"))
+        first = look(run, strange, out, 0)
+        assert (first.state, first.collected) == (JobState.UNKNOWN, None)
+        assert "elsewhere" in first.reason
+        counter(run, strange).cancel([out])
+        assert strange.cancelled == []
+    recorded = replace(out, job_state=JobState.UNKNOWN, word=first.word, state_utc=at(0))
+    lost = look(run, strange, recorded, 301)
+    assert lost.collected is not None and lost.collected.failure is not None
+    assert lost.collected.failure.id == "scheduler.lost"
+    for name in (out.name, ""):
+        ours = Telling(JobStatus("7", JobState.RUNNING, "R", name=name))
+        assert look(run, ours, out, 0).state is JobState.RUNNING
+        counter(run, ours).cancel([out])
+        assert ours.cancelled == ["7"]
+    packed = replace(out, pack="halead")
+    led = Telling(JobStatus("7", JobState.RUNNING, "R", name="halead"))
+    assert look(run, led, packed, 0).state is JobState.RUNNING
+
+
 def test_what_a_node_cannot_see_is_named_with_the_cure(run) -> None:
     out = unit("round-1", spec={"weights": {}, "reference": "a"})
     folder = run.make_unit(out.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from hpcagent.cli.surroundings import OLDEST_PYTHON, accounts_of, python_version
 from hpcagent.config import Settings
 from hpcagent.errors import EnvironmentProblem, HpcagentError, SchedulerRefused
 from hpcagent.llm import gguf
+from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Queue, Refused, Resources
 from hpcagent.study.durable import problem
@@ -25,10 +25,6 @@ from hpcagent.templates import clean
 OK, WARNING, ERROR = "ok", "warning", "error"
 _TRIAL_S = 60  # walltime of the job that is only tried
 _MOUNTS = Path("/proc/self/mountinfo")
-# Of one host, as a rule; it may export them to others, which cannot be seen from here.
-_OF_ONE_HOST = frozenset((
-    "tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs",
-))  # fmt: skip
 # Every node has these folders of its own.
 _OF_EVERY_HOST = ("/usr/", "/bin/")
 _TestOnly = Callable[[Path], Refused | None]
@@ -193,22 +189,8 @@ def _of_one_host(path: Path, name: str) -> str:
         mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ""
-    point, kind = mount_of(mounts, path.resolve())
-    return f"{kind} (mounted at {one_line(point)})" if kind in _OF_ONE_HOST else ""
-
-
-def mount_of(mountinfo: str, path: Path) -> tuple[str, str]:
-    """Mount point and file system type of an absolute path (proc(5), mountinfo); empty: unknown.
-
-    Of the mount points above the path the deepest counts, of several mounts there the last.
-    """
-    found = ("", "")
-    for line in mountinfo.split("\n"):
-        left, dash, right = line.partition(" - ")
-        words = left.split(" ")
-        if not dash or len(words) < 5 or not right:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[4])
-        if path.is_relative_to(point) and len(point) >= len(found[0]):
-            found = (point, right.split(" ")[0])
-    return found
+    mount = mount_of(str(path.resolve()), parse_mountinfo(mounts))
+    # Of one host, as a rule; it may export them to others, which cannot be seen from here.
+    if mount is None or is_shared(mount.kind) is not False:
+        return ""
+    return f"{mount.kind} (mounted at {one_line(mount.point)})"

@@ -116,10 +116,11 @@ def _assignment(key: Key, values: Mapping[str, Value]) -> str:
 
 
 def _sites_own() -> list[str]:
-    names = " and ".join(key.name for key in keys() if key.site_only)
+    *names, last = (key.name for key in keys() if key.site_only)
     return _comment(
-        f"Only the configuration of the site can set {names}. You can write one of your own with "
-        "`hpcagent config init --output FILE` and name it in $HPCAGENT_SITE_CONFIG."
+        f"Only the configuration of the site can set {', '.join(names)} and {last}. You can write "
+        "one of your own with `hpcagent config init --output FILE` and name it in "
+        "$HPCAGENT_SITE_CONFIG."
     )
 
 

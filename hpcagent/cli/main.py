@@ -19,6 +19,7 @@ _COMMANDS = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
     "probe": ("hpcagent.cli.probe", "Tell what this machine, or a partition's nodes, have."),
+    "doctor": ("hpcagent.cli.doctor", "Find out which toolchains work here, and why not."),
     "resume": ("hpcagent.cli.runs", "Continue a run after an interruption or a crash."),
     "step": ("hpcagent.cli.runs", "Do what can be done now, submit, and exit."),
     "chain": ("hpcagent.cli.chain", "Drive a run from inside batch jobs, one after the other."),

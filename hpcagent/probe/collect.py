@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import resource
+import selectors
 import shutil
 import signal
 import socket
@@ -153,7 +154,10 @@ def which(command: str) -> Optional[str]:
 
 
 def run(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str, Any]:
-    """Run to the end or kill the whole process group; always a record, never an exception."""
+    """Run to the end or kill the whole process group; always a record, never an exception.
+
+    Of a flood of output only the first MAX_BYTES are kept, the rest is read and forgotten.
+    """
     record = {"argv": argv, "exit": None, "stdout": "", "stderr": "", "problem": ""}
     path = which(argv[0])
     if path is None:
@@ -167,18 +171,50 @@ def run(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str,
             env=dict(os.environ if environment is None else environment, LC_ALL="C"),
             start_new_session=True,
         )
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return dict(record, problem="timed out after {:g} s".format(timeout_s))
     except OSError as error:
         return dict(record, problem=error.strerror or str(error))
+    try:
+        out, err = drain(process, time.monotonic() + timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        return dict(record, problem="timed out after {:g} s".format(timeout_s))
     code, names = process.returncode, {-int(s): s.name for s in signal.Signals}
-    record["stdout"] = out.decode("utf-8", "replace")[:MAX_BYTES]
-    record["stderr"] = err.decode("utf-8", "replace")[:MAX_BYTES]
+    record["stdout"] = out.decode("utf-8", "replace")
+    record["stderr"] = err.decode("utf-8", "replace")
     problem = "killed by " + names.get(code, "signal {}".format(-code)) if code < 0 else ""
     return dict(record, exit=code, problem=problem)
+
+
+def drain(process: Any, deadline: float) -> Tuple[bytes, bytes]:
+    """Both streams up to their ends, then the process's; TimeoutExpired at the deadline."""
+    kept = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for stream in kept:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            for key, _ in selector.select(left):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fileobj)
+                kept[key.fileobj] += data[: MAX_BYTES - len(kept[key.fileobj])]
+    process.wait(timeout=max(0.0, deadline - time.monotonic()))
+    for stream in kept:
+        stream.close()
+    return bytes(kept[process.stdout]), bytes(kept[process.stderr])
+
+
+def kill_group(process: Any) -> None:
+    for stream in (process.stdout, process.stderr):
+        stream.close()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+        # What waits for a dead file server cannot be killed: it is left behind.
+        process.wait(timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
 
 
 def find_compilers(overrides: Dict[str, Any]) -> List[Dict[str, Optional[str]]]:

@@ -48,6 +48,23 @@ def parse_cpu_table(text: str) -> tuple[Cpu, ...]:
     return tuple(cpus[number] for number in sorted(cpus))
 
 
+def parse_cache_table(text: str) -> dict[str, int]:
+    """How many caches of each name ("L1d", "L3") the online CPUs have, from plain `lscpu -p`.
+
+    The last comment line names the columns; those behind an empty one are ids of caches.
+    """
+    titles: list[str] = []
+    seen: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            titles = [word.strip() for word in line.lstrip("# ").split(",")]
+            continue
+        for title, cell in zip(titles, line.split(","), strict=False):
+            if title.startswith("L") and cell.strip():
+                seen.setdefault(title, set()).add(cell.strip())
+    return {title: len(ids) for title, ids in seen.items()}
+
+
 def _number(text: str) -> int | None:
     word = text.strip()
     return int(word) if word.isascii() and word.isdigit() and len(word) < 8 else None

@@ -38,8 +38,7 @@ def parse_machine(facts: Mapping[str, Any]) -> Machine:
     raw, missing = RawFacts(facts), dict[str, str]()
     fields = parse_lscpu(raw.stdout("lscpu") or "")
     blocks = procfs.parse_cpuinfo(raw.text("/proc/cpuinfo") or "")
-    architecture = raw.word("uname", "machine") or field(fields, "Architecture") or "unknown"
-    features = _features(fields, blocks)
+    processor = processor_of(raw)
     allowed = _allowed(raw, missing)
     cpus = _cpus(raw, allowed, missing)
     allowed = allowed or tuple(cpu.id for cpu in cpus)
@@ -47,10 +46,10 @@ def parse_machine(facts: Mapping[str, Any]) -> Machine:
     compilers = _compilers(raw, missing)
     return Machine(
         host=str(facts.get("host") or raw.word("uname", "node") or "unknown"),
-        architecture=architecture,
+        architecture=processor.architecture,
         cpu_model=_model(fields, blocks, missing),
-        microarchitecture=_microarchitecture(architecture, features, blocks, missing),
-        features=tuple(sorted(features)),
+        microarchitecture=_microarchitecture(processor, missing),
+        features=tuple(sorted(processor.features)),
         cpus=cpus,
         cpus_allowed=allowed,
         cpu_quota_cores=procfs.cpu_quota_cores(raw.texts(_CGROUP)),
@@ -98,18 +97,22 @@ def _model(fields: Fields, blocks: tuple[dict[str, str], ...], missing: dict[str
     return f"implementer {implementer['CPU implementer']} part {implementer.get('CPU part', '?')}"
 
 
-def _microarchitecture(
-    architecture: str,
-    features: frozenset[str],
-    blocks: tuple[dict[str, str], ...],
-    missing: dict[str, str],
-) -> str:
+def processor_of(raw: RawFacts) -> Processor:
+    """What identifies the processor, as archspec's door wants it."""
+    fields = parse_lscpu(raw.stdout("lscpu") or "")
+    blocks = procfs.parse_cpuinfo(raw.text("/proc/cpuinfo") or "")
+
     def distinct(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(block[name] for block in blocks if name in block))
 
+    architecture = raw.word("uname", "machine") or field(fields, "Architecture") or "unknown"
     vendors = distinct("vendor_id") or distinct("CPU implementer") or ("",)
     generation = power_generation(" ".join(distinct("cpu")))
-    processor = Processor(architecture, vendors[0], features, distinct("CPU part"), generation)
+    features = _features(fields, blocks)
+    return Processor(architecture, vendors[0], features, distinct("CPU part"), generation)
+
+
+def _microarchitecture(processor: Processor, missing: dict[str, str]) -> str:
     identified = identify(processor)
     if identified.reason:
         missing["microarchitecture"] = identified.reason

@@ -35,6 +35,15 @@ class Identified:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class NotIt:
+    """A microarchitecture that the processor is not, and the features it lacks for it."""
+
+    name: str
+    lacks: tuple[str, ...]
+    other: str = ""  # a reason that is no feature: another vendor's part number, a generation
+
+
 def identify(processor: Processor) -> Identified:
     """The most specific microarchitecture whose features this processor has.
 
@@ -58,6 +67,25 @@ def identify(processor: Processor) -> Identified:
     if specific:
         return Identified(str(max(specific, key=_depth).name))
     return Identified(str(level.name), _why_generic(processor, vendor))
+
+
+def why_not(processor: Processor, name: str) -> tuple[NotIt, ...]:
+    """Why the next more specific microarchitectures are not it, nearest first.
+
+    Those of the same vendor whose parent in the family tree is `name` (what identify said); for a
+    generic level also the next level. Empty where the database has nothing more specific.
+    """
+    from archspec.cpu import TARGETS
+
+    found = TARGETS.get(name)
+    if found is None:
+        return ()
+    vendors = (_vendor_name(processor), "generic")
+    power = processor.architecture.startswith("ppc")  # where the kernel names no vendor
+    above = [target for target in TARGETS.values() if found in target.parents]
+    next_ones = [target for target in above if power or target.vendor in vendors]
+    reasons = [_lacking(target, processor) for target in next_ones]
+    return tuple(sorted(reasons, key=lambda item: (len(item.lacks), item.name)))
 
 
 def power_generation(cpu: str) -> int:
@@ -92,6 +120,20 @@ def _has(available: Collection[str], needed: Collection[str]) -> bool:
     """Linux does not list sse3 (its name there is pni); ssse3 implies it."""
     implied = {"sse3"} if "ssse3" in available else set()
     return set(needed) <= set(available) | implied
+
+
+def _lacking(target: Any, processor: Processor) -> NotIt:
+    if processor.architecture.startswith("ppc"):
+        return NotIt(target.name, (), f"it is of generation {processor.generation}")
+    lacks = tuple(sorted(x for x in target.features if not _has(processor.features, (x,))))
+    if lacks:
+        return NotIt(target.name, lacks)
+    part = getattr(target, "cpu_part", "")
+    if part and len(processor.parts) == 1 and part != processor.parts[0]:
+        return NotIt(target.name, (), f"its part number is {part}, not {processor.parts[0]}")
+    if processor.architecture == "aarch64" and target.vendor == "generic":
+        return NotIt(target.name, (), "features do not tell the version of the architecture")
+    return NotIt(target.name, (), "another one that fits as well is nearer")
 
 
 def _depth(target: Any) -> tuple[int, int]:

@@ -41,7 +41,9 @@ class RawFacts:
             return f"{command} was not run"
         if record.get("problem"):
             return f"{command}: {record['problem']}"
-        words = str(record.get("stderr") or "").strip().splitlines()
+        # Some tools (nvidia-smi) tell what is wrong on standard output.
+        told = str(record.get("stderr") or "").strip() or str(record.get("stdout") or "").strip()
+        words = told.splitlines()
         return f"{command} ended with exit code {record.get('exit')}" + "".join(
             f": {line}" for line in words[-1:]
         )
@@ -64,3 +66,22 @@ class RawFacts:
             for path, text in sorted(files.items())
             if isinstance(text, str) and re.fullmatch(pattern, path)
         }
+
+
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """An object of raw facts; anything else reads as an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_texts(value: object) -> tuple[str, ...]:
+    """The strings of a list of raw facts."""
+    return tuple(x for x in value if isinstance(x, str)) if isinstance(value, list) else ()
+
+
+def as_records(value: object) -> tuple[Mapping[str, Any], ...]:
+    """The objects of a list of raw facts."""
+    return tuple(x for x in value if isinstance(x, Mapping)) if isinstance(value, list) else ()
+
+
+def as_text(value: object) -> str:
+    return value if isinstance(value, str) else ""

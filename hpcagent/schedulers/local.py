@@ -14,11 +14,12 @@ import socket
 import stat
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpcagent import shell, templates
+from hpcagent.catalogue import Catalogue
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import (
     Ambiguous,
@@ -30,6 +31,7 @@ from hpcagent.records import (
     Resources,
     Submitted,
 )
+from hpcagent.schedulers import local_catalogue
 from hpcagent.schedulers import local_shepherd as files
 
 _EXECUTOR = Path(__file__).with_name("local_executor.py")
@@ -88,7 +90,11 @@ class LocalScheduler:
         return [] if tasks == 1 else ["mpiexec", "-n", str(tasks)]
 
     def queues(self) -> tuple[Queue, ...]:
-        return (Queue("local", nodes=1, cpus_per_node=len(os.sched_getaffinity(0))),)
+        return (Queue("local", nodes=1, cpus_per_node=len(os.sched_getaffinity(0)), default=True),)
+
+    def catalogue(self) -> Catalogue:
+        """This machine, as one partition."""
+        return local_catalogue.this_machine()
 
     def own_job(self) -> None:
         """Its jobs submit nothing."""
@@ -137,9 +143,7 @@ class LocalScheduler:
             return found
         reason = f"the local queue does not run: {words}"
         return {
-            job_id: status
-            if status.state.terminal
-            else JobStatus(job_id, status.state, status.word, None, reason)
+            job_id: status if status.state.terminal else replace(status, reason=reason)
             for job_id, status in found.items()
         }
 
@@ -256,8 +260,13 @@ class LocalScheduler:
         return "" if ran.ok else ran.quoted() or f"its executor ended with {ran.exit_code}"
 
     def _status(self, job_id: str) -> JobStatus | None:
-        if not _JOB_ID.fullmatch(job_id):
+        status = self._state(job_id) if _JOB_ID.fullmatch(job_id) else None
+        if status is None:
             return None
+        job = self._read(job_id, "job.json") or {}
+        return replace(status, name=str(job.get("name", "")))
+
+    def _state(self, job_id: str) -> JobStatus | None:
         ended = self._read(job_id, "exit.json")
         if ended is not None:
             return _ended(job_id, ended)

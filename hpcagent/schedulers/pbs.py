@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcagent import shell, templates
+from hpcagent.catalogue import Catalogue
 from hpcagent.errors import EnvironmentProblem, SchedulerUnreachable, UsageError
 from hpcagent.records import (
     Ambiguous,
@@ -24,7 +25,14 @@ from hpcagent.records import (
     Resources,
     Submitted,
 )
-from hpcagent.schedulers import pbs_answers, pbs_own, pbs_places, pbs_request, pbs_text
+from hpcagent.schedulers import (
+    pbs_answers,
+    pbs_catalogue,
+    pbs_own,
+    pbs_places,
+    pbs_request,
+    pbs_text,
+)
 
 # What PBS sets in a job, and what MPI starters do, is not for the jobs that a job submits; the
 # names by which the commands find their server (pbs.conf(8)) are.
@@ -148,6 +156,15 @@ class PbsScheduler:
         nodes = self._answer("pbsnodes", "-a")
         server = self._answer("qstat", "-B", "-f")
         return pbs_places.queues(queues, nodes, server, _user())
+
+    def catalogue(self) -> Catalogue:
+        """The queues that jobs can be sent to, with the hosts behind each."""
+        return pbs_catalogue.catalogue(
+            self._answer("qstat", "-Q", "-f"),
+            self._answer("pbsnodes", "-av"),
+            self._answer("qstat", "-B", "-f"),
+            _user(),
+        )
 
     def own_job(self) -> OwnJob | None:
         """The job this process runs in; SchedulerUnreachable where PBS does not tell of it."""

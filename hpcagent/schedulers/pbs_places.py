@@ -51,13 +51,13 @@ def size_bytes(text: str) -> int | None:
 
 
 def _queue(queue: Block, nodes: Sequence[Block], default: str, user: str) -> Queue | None:
-    mine = _hosts(_nodes_of(queue.name, nodes))
-    up = {host: parts for host, parts in mine.items() if not any(map(_is_away, parts))}
-    sizes = [_sizes(parts) for parts in (up or mine).values()]
+    mine = hosts(nodes_of(queue.name, nodes))
+    up = {host: parts for host, parts in mine.items() if not any(map(is_away, parts))}
+    sizes = [host_size(parts) for parts in (up or mine).values()]
     sizes = [size for size in sizes if size[0] > 0]
     if not sizes:
         return None
-    why_not = _why_not(queue, user) or ("" if up else "every node of it is down")
+    why_not = closed(queue, user) or ("" if up else "every node of it is down")
     memory = [size[1] for size in sizes if size[1]]
     return Queue(
         queue.name,
@@ -71,13 +71,13 @@ def _queue(queue: Block, nodes: Sequence[Block], default: str, user: str) -> Que
     )
 
 
-def _nodes_of(queue: str, nodes: Sequence[Block]) -> list[Block]:
+def nodes_of(queue: str, nodes: Sequence[Block]) -> list[Block]:
     """The nodes given to this queue alone; where there are none, those given to no queue."""
     own = [node for node in nodes if node.get("queue") == queue]
     return own or [node for node in nodes if not node.get("queue")]
 
 
-def _hosts(nodes: Sequence[Block]) -> dict[str, list[Block]]:
+def hosts(nodes: Sequence[Block]) -> dict[str, list[Block]]:
     """The virtual nodes of each host: a host may be split, by socket for instance."""
     hosts: dict[str, list[Block]] = {}
     for node in nodes:
@@ -85,18 +85,19 @@ def _hosts(nodes: Sequence[Block]) -> dict[str, list[Block]]:
     return hosts
 
 
-def _is_away(node: Block) -> bool:
+def is_away(node: Block) -> bool:
     return any(word.strip() in _AWAY for word in node.get("state").split(","))
 
 
-def _sizes(parts: Sequence[Block]) -> tuple[int, int]:
+def host_size(parts: Sequence[Block]) -> tuple[int, int]:
     """CPUs and bytes of memory of a host; a part without CPUs counts for nothing."""
     cpus = [node.get("resources_available.ncpus") for node in parts]
     memory = [size_bytes(node.get("resources_available.mem")) or 0 for node in parts]
     return sum(int(n) for n in cpus if re.fullmatch("[0-9]{1,9}", n)), sum(memory)
 
 
-def _why_not(queue: Block, user: str) -> str:
+def closed(queue: Block, user: str) -> str:
+    """Why a queue runs no job of this user; empty where it does."""
     if queue.get("enabled") != "True":
         return "the queue is not enabled: it takes no jobs"
     if queue.get("started") != "True":

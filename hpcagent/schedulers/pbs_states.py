@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from hpcagent.records import JobState, JobStatus
@@ -87,6 +88,10 @@ _EXIT_STATUS = re.compile(r"-?[0-9]{1,9}")
 
 def status_of(job_id: str, job: Block) -> JobStatus:
     """The state of one job; any attributes are taken, and only F and X can be an end."""
+    return replace(_status(job_id, job), name=one_line(job.get("Job_Name")))
+
+
+def _status(job_id: str, job: Block) -> JobStatus:
     word = one_line(job.get("job_state"))[:20]
     node = hosts(job.get("exec_host")) if word in _ON_A_NODE else ""
     if word in _ENDED:

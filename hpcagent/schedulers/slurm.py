@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hpcagent import shell, templates
+from hpcagent.catalogue import Catalogue
 from hpcagent.errors import EnvironmentProblem, SchedulerUnreachable, UsageError
 from hpcagent.records import (
     Ambiguous,
@@ -27,8 +28,8 @@ from hpcagent.records import (
     Submitted,
 )
 from hpcagent.schedulers import slurm_answers as answers
+from hpcagent.schedulers import slurm_catalogue, slurm_own, slurm_request
 from hpcagent.schedulers import slurm_environment as environment
-from hpcagent.schedulers import slurm_own, slurm_request
 from hpcagent.schedulers.slurm_states import ASKED_ID
 from hpcagent.schedulers.slurm_submission import said, submission
 from hpcagent.schedulers.slurm_verdict import Witness, verdict
@@ -145,13 +146,11 @@ class SlurmScheduler:
         return found
 
     def _find(self, name: str, since_utc: str, cluster: str) -> list[str]:
-        controller = self._controller(cluster, answers.QUEUE_NAMES, f"--name={name}")
+        controller = self._controller(cluster, f"--name={name}")
         if controller.silent:
             raise SchedulerUnreachable(f"slurm: {controller.silent}")
         since = _earlier(since_utc, timedelta(seconds=_CLOCKS_S)) or _ago(_LONGEST_SEARCH)
-        accounting = self._accounting(
-            cluster, answers.ACCOUNT_NAMES, f"--name={name}", f"--starttime={since}"
-        )
+        accounting = self._accounting(cluster, f"--name={name}", f"--starttime={since}")
         found = answers.named(name, controller.rows + accounting.rows)
         if accounting.silent and not found and not self._remembers(since_utc):
             raise SchedulerUnreachable(f"slurm: {accounting.silent}")
@@ -174,7 +173,7 @@ class SlurmScheduler:
         return found
 
     def _poll(self, cluster: str, shown: dict[str, str], since_utc: str) -> dict[str, JobStatus]:
-        controller = self._controller(cluster, answers.QUEUE_REASONS)
+        controller = self._controller(cluster)
         if controller.silent and cluster and self._no_such_cluster(cluster):
             return {}
         accounting = Witness()
@@ -197,9 +196,9 @@ class SlurmScheduler:
         since = _earlier(since_utc, timedelta(seconds=_CLOCKS_S))
         limits = (f"--starttime={since}",) if since else ()
         jobs = f"--jobs={','.join(ids)}"
-        return self._accounting(cluster, answers.ACCOUNT_REASONS, jobs, *limits)
+        return self._accounting(cluster, jobs, *limits)
 
-    def _controller(self, cluster: str, fields: str, *words: str) -> Witness:
+    def _controller(self, cluster: str, *words: str) -> Witness:
         """All jobs of this user that the controller knows, hidden partitions included."""
         ran = self._ask(
             "squeue",
@@ -209,11 +208,11 @@ class SlurmScheduler:
             "--states=all",
             f"--user={os.getuid()}",
             *words,
-            f"--Format={fields}",
+            f"--Format={answers.QUEUE_FORMAT}",
         )
         return Witness(answers.rows(ran.stdout) if ran.ok else (), _silent("squeue", ran))
 
-    def _accounting(self, cluster: str, fields: str, *words: str) -> Witness:
+    def _accounting(self, cluster: str, *words: str) -> Witness:
         ran = self._ask(
             "sacct",
             *_on(cluster),
@@ -222,7 +221,7 @@ class SlurmScheduler:
             "--allocations",
             f"--user={os.getuid()}",
             *words,
-            f"--format={fields}",
+            f"--format={answers.ACCOUNT_FORMAT}",
         )
         if _DISABLED in ran.stderr or ran.problem == "not found":
             return Witness()
@@ -274,11 +273,14 @@ class SlurmScheduler:
             found += ran.stdout
         return answers.queues(found)
 
+    def catalogue(self) -> Catalogue:
+        """Partitions, node types and limits, with the accounts where accounting tells them."""
+        return slurm_catalogue.read(self._ask, environment.clusters(os.environ), _user())
+
     def accounts(self) -> tuple[str, ...]:
         """Accounts this user may charge, the default one first; empty where none are kept."""
-        try:
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
+        user = _user()
+        if not user:
             return ()
         found: list[str] = []
         for what, field in (("user", "DefaultAccount"), ("associations", "Account")):
@@ -302,6 +304,13 @@ class SlurmScheduler:
 
     def _ask(self, *words: str) -> shell.Ran:
         return shell.run(words, self._query_s, env=environment.for_queries(os.environ))
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def _head(script: Path) -> str:

@@ -14,13 +14,12 @@ from hpcagent.records import JobState, JobStatus, Queue
 from hpcagent.schedulers.slurm_reasons import explain, told
 from hpcagent.schedulers.slurm_states import SHOWN_ID, base_id, concerns, exit_code, state_of
 
-# The last but one field is free text: a reason or a job name.
-_QUEUE_FIELDS = ("JobArrayID", "State", "exit_code", "SubmitTime", "NodeList")
-_ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "NodeList")
-QUEUE_REASONS = ",".join(f"{field}:|" for field in (*_QUEUE_FIELDS, "Reason", "JobArrayID"))
-QUEUE_NAMES = ",".join(f"{field}:|" for field in (*_QUEUE_FIELDS, "Name", "JobArrayID"))
-ACCOUNT_REASONS = ",".join((*_ACCOUNT_FIELDS, "Reason", "JobID"))
-ACCOUNT_NAMES = ",".join((*_ACCOUNT_FIELDS, "JobName", "JobID"))
+# The name stands before the reason, which is free text: whatever that holds, a name of ours, which
+# has no `|`, is read as it is.
+_QUEUE_FIELDS = ("JobArrayID", "State", "exit_code", "SubmitTime", "NodeList", "Name", "Reason")
+_ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "NodeList", "JobName", "Reason")
+QUEUE_FORMAT = ",".join(f"{field}:|" for field in (*_QUEUE_FIELDS, "JobArrayID"))
+ACCOUNT_FORMAT = ",".join((*_ACCOUNT_FIELDS, "JobID"))
 # partition, availability, time limit, nodes, CPUs, memory (MB); `*` marks the default partition
 SINFO_FORMAT = "%P|%a|%l|%D|%c|%m|"
 
@@ -33,22 +32,23 @@ _SIZE = re.compile(r"([0-9]{1,15})\+?")
 
 @dataclass(frozen=True)
 class Row:
-    """A job or a part of one as squeue, sacct or scontrol shows it; `detail`: reason or name."""
+    """A job or a part of one as squeue, sacct or scontrol shows it."""
 
     id: str
     word: str
     exit: str
     submitted: str
     nodes: str
-    detail: str
+    name: str
+    reason: str
 
     @property
     def state(self) -> JobState:
-        return state_of(self.word, self.detail)
+        return state_of(self.word, self.reason)
 
     def status(self, job_id: str) -> JobStatus:
         state = self.state
-        reason = told(self.detail, state in (JobState.QUEUED, JobState.HELD))
+        reason = told(self.reason, state in (JobState.QUEUED, JobState.HELD))
         if state is JobState.UNKNOWN:
             reason = f"Slurm's word {self.word!r} is no state known here; {reason}".rstrip("; ")
         return JobStatus(
@@ -58,16 +58,17 @@ class Row:
             exit_code(state, self.exit),
             reason,
             node=self.nodes,
-            hopeless=state is JobState.QUEUED and explain(self.detail).hopeless,
+            name=self.name,
+            hopeless=state is JobState.QUEUED and explain(self.reason).hopeless,
         )
 
 
 def rows(text: str) -> tuple[Row, ...]:
-    """The rows of squeue with QUEUE_REASONS or QUEUE_NAMES, or of sacct with ACCOUNT_*."""
+    """The rows of squeue with QUEUE_FORMAT, or of sacct with ACCOUNT_FORMAT."""
     found = []
     for line in text.split("\n"):
         fields = line.strip().removesuffix("|").split("|")
-        if len(fields) < 7 or fields[0] != fields[-1]:
+        if len(fields) < 8 or fields[0] != fields[-1]:
             continue
         shown, word, ended, submitted, nodes = (field.strip() for field in fields[:5])
         if not (
@@ -78,7 +79,8 @@ def rows(text: str) -> tuple[Row, ...]:
         ):
             continue
         nodes = "" if nodes in _NO_NODES else nodes
-        found.append(Row(shown, word, ended, submitted, nodes, "|".join(fields[5:-1])))
+        reason = "|".join(fields[6:-1])
+        found.append(Row(shown, word, ended, submitted, nodes, fields[5], reason))
     return tuple(found)
 
 
@@ -124,7 +126,7 @@ def named(name: str, known: Iterable[Row]) -> list[str]:
     mine = [
         row
         for row in known
-        if row.detail == name and not (row.state is JobState.FAILED and not row.nodes)
+        if row.name == name and not (row.state is JobState.FAILED and not row.nodes)
     ]
     ordered = sorted(mine, key=lambda row: (row.submitted, int(base_id(row.id))))
     return list(dict.fromkeys(base_id(row.id) for row in ordered))
@@ -145,9 +147,11 @@ def shown_jobs(text: str) -> tuple[Row, ...]:
             line,
         )
         if ids and rest:
+            name = re.search(r" JobName=(.*?) UserId=", line)
             word, reason, ended, submitted, nodes = rest.groups()
             nodes = "" if nodes in _NO_NODES else nodes
-            found.append(Row(_shown(*ids.groups()), word, ended, submitted, nodes, reason))
+            shown, told_name = _shown(*ids.groups()), name[1] if name else ""
+            found.append(Row(shown, word, ended, submitted, nodes, told_name, reason))
     return tuple(found)
 
 

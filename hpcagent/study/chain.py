@@ -83,7 +83,10 @@ class Chain:
         if following in ("", self._job.id):
             return False
         status = self._scheduler.poll([following]).get(following)
-        return status is not None and not status.state.terminal
+        # A link that died while it submitted has counted a successor that may not be there.
+        links = (self._state.link, self._state.link - 1)
+        names = [unit_name(str(self._folder), link) for link in links]
+        return status is not None and status.is_of(*names) and not status.state.terminal
 
     def wait_for(self, jobs: Sequence[str]) -> str:
         """Let the successor wait for these jobs instead of this one; its number."""

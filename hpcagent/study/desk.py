@@ -149,8 +149,12 @@ class Desk:
         return self._scheduler.submit(self._run.unit(unit.name) / "job.sh")
 
     def cancel(self, units: Sequence[Unit]) -> None:
-        """Cancel the jobs of these units, found by name where the number was never told."""
-        ids = [unit.job_id for unit in units if unit.job_id]
+        """Cancel the jobs of these units, found by name where the number was never told.
+
+        A job that has got the id of one that the scheduler lost is left alone.
+        """
+        told = self._scheduler.poll([unit.job_id for unit in units if unit.job_id])
+        ids = [unit.job_id for unit in units if unit.job_id and _is_its(unit, told)]
         for unit in units:
             if not unit.job_id and unit.job_state is JobState.SUBMITTING:
                 ids += self._scheduler.find(unit.name, unit.intent_utc)
@@ -207,9 +211,14 @@ class Desk:
         return Seen(JobState.COMPLETED, "done", collect(folder, unit, done))
 
     def _judge(self, unit: Unit, status: JobStatus | None, now: datetime) -> Seen:
-        """What the scheduler's answer means for a unit without a marker."""
+        """What the scheduler's answer means for a unit without a marker.
+
+        A job of another name has got the id of a job that the scheduler lost.
+        """
         if status is None:
             return self._missing(unit, now)
+        if not status.is_of(unit.name, unit.pack):
+            return self._missing(unit, now, f"its id is now that of the job {status.name!r}")
         reason = "; ".join(words for words in (status.reason, status.missing) if words)
         if not status.state.terminal:
             never = self._never_starts(unit, status, now)
@@ -229,10 +238,10 @@ class Desk:
         elsewhere = self._scheduler.pace.poll_s > 0
         return self.patience.grace_s if elsewhere or state is JobState.COMPLETED else 0.0
 
-    def _missing(self, unit: Unit, now: datetime) -> Seen:
+    def _missing(self, unit: Unit, now: datetime, why: str = "") -> Seen:
         if _since(unit, JobState.UNKNOWN, NO_RECORD, now) < self.patience.lost_s:
-            return Seen(JobState.UNKNOWN, NO_RECORD)
-        return self._failed(unit, JobState.LOST, "LOST: no query knows it")
+            return Seen(JobState.UNKNOWN, NO_RECORD, reason=why)
+        return self._failed(unit, JobState.LOST, f"LOST: {why or 'no query knows it'}")
 
     def _never_starts(self, unit: Unit, status: JobStatus, now: datetime) -> Collected | None:
         """A job that cannot start, or has waited too long, is taken out of the queue."""
@@ -252,6 +261,12 @@ class Desk:
     def _failed(self, unit: Unit, state: JobState, words: str, code: int | None = None) -> Seen:
         folder = self._run.unit(unit.name)
         return Seen(state, words, collect_failed(folder, unit, state, words, code))
+
+
+def _is_its(unit: Unit, told: Mapping[str, JobStatus]) -> bool:
+    """Whether its id is not told to be that of another job."""
+    status = told.get(unit.job_id)
+    return status is None or status.is_of(unit.name, unit.pack)
 
 
 def _is_news(unit: Unit, seen: Seen) -> bool:

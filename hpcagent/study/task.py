@@ -11,6 +11,7 @@ from hpcagent.records import Refused
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.doctor_task import DOCTOR
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.packs import Pack
@@ -20,7 +21,7 @@ from hpcagent.study.standing import waiting_for
 from hpcagent.study.state import Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
-_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE})
+_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR})
 
 
 def kind_of(task: Task) -> Kind:

@@ -16,10 +16,12 @@ from lab import local_lab, pbs_lab
 
 import hpcagent
 from hpcagent import plugins
+from hpcagent.catalogue import Choice, Wanted
 from hpcagent.errors import UsageError
 from hpcagent.protocols import Scheduler
-from hpcagent.records import JobState, JobStatus, Refused, Resources, Submitted
+from hpcagent.records import Failure, JobState, JobStatus, Refused, Resources, Submitted
 from hpcagent.schedulers import local_shepherd
+from hpcagent.schedulers.catalogue_fit import fit
 
 DEADLINE_S = 240.0
 SUBMITTER = """
@@ -128,12 +130,47 @@ def test_there_is_a_queue_to_send_to(lab: Lab) -> None:
     assert lab.scheduler.queues()
 
 
+def test_the_catalogue_agrees_with_the_queues(lab: Lab) -> None:
+    catalogue = lab.scheduler.catalogue()
+    assert catalogue.scheduler == lab.name
+    known = {partition.name: partition for partition in catalogue.partitions}
+    assert len(known) == len(catalogue.partitions)
+    for queue in lab.scheduler.queues():
+        partition = known[queue.name]
+        types = partition.node_types
+        assert sum(len(one.nodes) for one in types) == queue.nodes
+        assert min(one.schedulable_cpus for one in types) == queue.cpus_per_node
+        assert (partition.default, partition.available) == (queue.default, queue.available)
+        assert partition.bounds.max_walltime_s == queue.max_walltime_s
+        assert all(word and why for word, why in catalogue.missing.items())
+
+
+def test_what_was_chosen_from_the_catalogue_runs(lab: Lab) -> None:
+    found = fit(Wanted(cores=2, walltime_s=60, memory_bytes=2**20), lab.scheduler.catalogue())
+    assert isinstance(found, Choice), found
+    head = lab.scheduler.directives(found.offer.resources, "hafit")
+    script = lab.script("hafit", "true")
+    script.write_text("\n".join(["#!/bin/sh", *head, "exit 4", ""]))
+    answer = lab.scheduler.submit(script)
+    assert isinstance(answer, Submitted), answer
+    assert (status := lab.end(answer.job_id)).exit_code == 4, status
+
+
+def test_what_no_node_has_is_not_chosen(lab: Lab) -> None:
+    catalogue = lab.scheduler.catalogue()
+    for wanted in (Wanted(10**6, 60), Wanted(1, 60, memory_bytes=2**60), Wanted(1, 60, gpus=1)):
+        found = fit(wanted, catalogue)
+        assert isinstance(found, Failure), found
+        assert len(found.evidence.splitlines()) == len(catalogue.partitions)
+
+
 def test_a_job_from_submission_to_its_end(lab: Lab) -> None:
     job_id = lab.submit("haone", "pwd; echo to-err >&2; echo $MARK")
     assert lab.scheduler.find("haone") == [job_id]
     status = lab.end(job_id)
     assert (status.id, status.state, status.exit_code) == (job_id, JobState.COMPLETED, 0)
     assert status.word
+    assert status.name == "haone"
     folder = lab.folder / "haone"
     assert (folder / "out").read_text().splitlines()[0] == str(folder)
     assert (folder / "err").read_text() == "to-err\n"

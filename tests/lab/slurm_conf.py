@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,35 @@ def settings(folder: Path, ports: Ports, user: str, accounting: bool) -> dict[st
     return lines
 
 
-def slurm_conf(lines: Mapping[str, str], ports: Ports) -> str:
+# A site beside the two nodes that run: nodes of a cloud that sleep, so that no slurmd is needed.
+# The CPUs of `c` are cores (fewer than the threads there are), those of `g` are threads.
+SITE_LINES = {
+    "AccountingStorageTRES": "gres/gpu",
+    "SelectTypeParameters": "CR_Core_Memory",
+}
+SITE = (
+    "ResumeProgram=/bin/true",
+    "SuspendProgram=/bin/true",
+    "SuspendExcNodes=n1,n2",
+    "SuspendTime=3600",
+    "PrivateData=cloud",
+    "NodeName=c[1-6] NodeAddr=127.1.1.[1-6] Sockets=2 CoresPerSocket=32 ThreadsPerCore=2 CPUs=64"
+    " RealMemory=257000 MemSpecLimit=4096 Feature=skylake,ib State=CLOUD Weight=10",
+    "NodeName=g[1-4] NodeAddr=127.1.2.[1-4] Sockets=2 CoresPerSocket=32 ThreadsPerCore=2 CPUs=128"
+    " RealMemory=515000 CoreSpecCount=2 Feature=rome,nvlink,ib Gres=gpu:a100:4 State=CLOUD"
+    " Weight=50",
+    "NodeName=m[1-2] NodeAddr=127.1.3.[1-2] Sockets=4 CoresPerSocket=12 ThreadsPerCore=1"
+    " RealMemory=3000000 Feature=skylake,bigmem Gres=gpu:t4:2,gpu:v100:1 State=CLOUD",
+    "PartitionName=compute Nodes=c[1-6] MaxTime=2-0 DefaultTime=60 MaxNodes=4"
+    " OverSubscribe=EXCLUSIVE TRESBillingWeights=CPU=1.0,Mem=0.25G",
+    "PartitionName=gpu Nodes=g[1-4] MaxTime=60 DefMemPerCPU=3900 MaxMemPerCPU=4000"
+    " AllowQos=normal,onlyone MaxCPUsPerNode=64 TRESBillingWeights=CPU=0.1,GRES/gpu=30",
+    "PartitionName=mixed Nodes=c[1-6],m[1-2] MaxTime=1-0 MinNodes=2 MaxMemPerNode=1000000",
+    "PartitionName=fat Nodes=m[1-2] MaxTime=UNLIMITED DenyAccounts=proj",
+)
+
+
+def slurm_conf(lines: Mapping[str, str], ports: Ports, more: Sequence[str] = ()) -> str:
     """Two nodes of two CPUs on this host, and partitions that take or refuse jobs."""
     host = socket.gethostname().split(".")[0]
     nodes = [
@@ -88,7 +116,8 @@ def slurm_conf(lines: Mapping[str, str], ports: Ports) -> str:
         "PartitionName=closed Nodes=n1 AllowAccounts=theirs",
         "PartitionName=urgent Nodes=n1,n2 MaxTime=1-0 PriorityTier=10",
     ]
-    return "\n".join([f"{k}={v}" for k, v in lines.items()] + nodes + partitions) + "\n"
+    first = [f"{k}={v}" for k, v in lines.items()]
+    return "\n".join([*first, *nodes, *partitions, *more]) + "\n"
 
 
 def slurmdbd_conf(folder: Path, ports: Ports, user: str) -> str:

@@ -61,6 +61,7 @@ class Cluster:
     user: str
     ports: slurm_conf.Ports
     lines: dict[str, str]
+    more: tuple[str, ...] = ()
     first_lines: dict[str, str] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
     hidden: dict[str, str] = field(default_factory=dict)
@@ -296,10 +297,13 @@ def mounts_possible() -> bool:
 
 @contextmanager
 def cluster(
-    accounting: bool = True, users: tuple[str, ...] = (), settings: Mapping[str, str] | None = None
+    accounting: bool = True,
+    users: tuple[str, ...] = (),
+    settings: Mapping[str, str] | None = None,
+    more: tuple[str, ...] = (),
 ) -> Iterator[Cluster]:
     """A cluster of one's own. `users` may use it besides the one who runs it; `settings` are lines
-    of slurm.conf that replace the lab's."""
+    of slurm.conf that replace the lab's, `more` stand below them."""
     folder = Path(tempfile.mkdtemp(prefix="hl", dir="/tmp"))  # a socket's path has 107 bytes
     try:
         keeper = Keeper(folder)
@@ -307,14 +311,20 @@ def cluster(
         folder.rmdir()
         raise
     try:
-        made = prepare(folder, keeper, accounting, dict(settings or {}))
+        made = prepare(folder, keeper, accounting, dict(settings or {}), more)
         begin(made, users)
         yield made
     finally:
         keeper.close()
 
 
-def prepare(folder: Path, keeper: Keeper, accounting: bool, settings: dict[str, str]) -> Cluster:
+def prepare(
+    folder: Path,
+    keeper: Keeper,
+    accounting: bool,
+    settings: dict[str, str],
+    more: tuple[str, ...],
+) -> Cluster:
     folder.chmod(0o711)  # munged wants clients to reach its socket
     user = pwd.getpwuid(os.geteuid()).pw_name
     controller, database, *nodes = free_ports(2 + len(slurm_conf.NODES))
@@ -335,6 +345,7 @@ def prepare(folder: Path, keeper: Keeper, accounting: bool, settings: dict[str, 
         user=user,
         ports=ports,
         lines=slurm_conf.settings(folder, ports, user, accounting) | settings,
+        more=more,
     )
     made.first_lines.update(made.lines)
     write_conf(made)
@@ -342,7 +353,7 @@ def prepare(folder: Path, keeper: Keeper, accounting: bool, settings: dict[str, 
 
 
 def write_conf(made: Cluster) -> None:
-    made.conf.write_text(slurm_conf.slurm_conf(made.lines, made.ports))
+    made.conf.write_text(slurm_conf.slurm_conf(made.lines, made.ports, made.more))
 
 
 def private(file: Path, content: bytes) -> None:

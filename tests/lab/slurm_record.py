@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lab import slurm_conf
 from lab import slurm_record_parts as parts
 from lab.slurm_lab import cluster
 from lab.slurm_recorder import UID, USER, recorder
@@ -26,14 +27,19 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="hr", dir="/tmp"))
     os.chown(work, UID, UID)
     try:
-        with cluster(users=(USER,)) as lab:
-            r = recorder(lab, target, work)
-            for part in parts.PARTS:
-                if not chosen or part.__name__ in chosen:
+        some = [part for part in parts.PARTS if not chosen or part.__name__ in chosen]
+        if some:
+            with cluster(users=(USER,)) as lab:
+                r = recorder(lab, target, work)
+                for part in some:
                     part(r)
                     lab.run("scancel", "-u", USER)
-        with cluster(accounting=False) as lab:
-            parts.no_accounting(recorder(lab, target, work))
+        if not chosen or "no_accounting" in chosen:
+            with cluster(accounting=False) as lab:
+                parts.no_accounting(recorder(lab, target, work))
+        if not chosen or "catalogue" in chosen:
+            with cluster(True, (USER,), slurm_conf.SITE_LINES, slurm_conf.SITE) as lab:
+                parts.catalogue(recorder(lab, target, work))
     finally:
         shutil.rmtree(work)
 

@@ -327,6 +327,28 @@ def site(r: Recorder) -> None:
         r.keep(f"{program}-version", program, "--version")
 
 
+def catalogue(r: Recorder) -> None:
+    """A site of several kinds of nodes in several states, in the words of the adapter."""
+    lab = r.lab
+    lab.ask("scontrol", "update", "nodename=g2", "state=drain", "reason=bad fan State=IDLE")
+    lab.ask("scontrol", "update", "nodename=g3", "state=down", "reason=broken")
+    lab.ask(
+        *("scontrol", "create", "reservation", "reservationname=service", "starttime=now"),
+        *("duration=60", "nodes=c6", "flags=maint,ignore_jobs", "users=root"),
+    )
+    lab.sacctmgr("modify", "qos", "brief", "set", "maxtresperjob=cpu=8,node=2,mem=16G,gres/gpu=1")
+    until(lambda: "MAINT" in lab.ask("scontrol", "-o", "show", "node", "c6"), "c6 is in service")
+    for what in ("node", "partition"):
+        r.keep(f"catalogue-{what}", "scontrol", "--oneliner", "show", what)
+    r.keep("catalogue-config", "scontrol", "show", "config")
+    shown = ("sacctmgr", "--noheader", "--parsable2", "show")
+    r.keep("catalogue-user", *shown, "user", f"user={USER}", "format=DefaultAccount")
+    wanted = "format=Account,Partition,QOS,DefaultQOS"
+    r.keep("catalogue-associations", *shown, "associations", "cluster=lab", f"user={USER}", wanted)
+    wanted = "format=Name,MaxWall,MaxTRES,MaxJobsPerUser,MaxSubmitJobsPerUser,Flags"
+    r.keep("catalogue-qos", *shown, "qos", wanted)
+
+
 # --- outages -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,221 @@
+"""What a strategy of hpcagent is compared with, each on the same replayed surface.
+
+All get the same first evaluation and the same restrictions; none pays for a proposal outside the
+space or for one that was tried before: it is told so and asked again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from surfaces import Replay, Replayed, Surface
+
+from hpcagent.records import Config, Stop
+from hpcagent.search.options import Options
+
+# Unhelpful answers in a row before a point is drawn at random.
+_PATIENCE = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`wasted` counts proposals outside the space or made before; `seconds` one proposal each."""
+
+    replay: Replay
+    seconds: tuple[float, ...]
+
+
+Competitor = Callable[[Surface, int, int], Outcome]
+
+
+def own(strategy: str, batch: int) -> Competitor:
+    """A strategy of hpcagent, `batch` proposals at a time, each of which counts."""
+
+    def run(surface: Surface, seed: int, budget: int) -> Outcome:
+        made = importlib.import_module(f"hpcagent.search.{strategy}").create(Options(seed=seed))
+        space = Replayed(surface, surface.first(seed))
+        replay, seconds = Replay(surface, seed), []
+        replay.evaluate(space.first)
+        while len(replay.tried) < budget:
+            k = min(batch, budget - len(replay.tried))
+            began = time.perf_counter()
+            found = made.propose(space, replay.trials(), (), k, seed)
+            spent = time.perf_counter() - began
+            if isinstance(found, Stop):
+                break
+            seconds += [spent / len(found)] * len(found)
+            for proposal in found:
+                replay.evaluate(proposal.config)
+        return Outcome(replay, tuple(seconds))
+
+    return run
+
+
+def _asked(
+    surface: Surface, seed: int, budget: int, ask: Callable[[], tuple[Config, Any]],
+    tell: Callable[[Any, float | None], None], begin: Callable[[Config, float], None],
+) -> Outcome:  # fmt: skip
+    """An ask-and-tell optimiser: `tell` gets None for a failure or a point outside the space."""
+    replay, seconds = Replay(surface, seed), []
+    first = surface.first(seed)
+    value = replay.evaluate(first)
+    assert value is not None
+    begin(first, value)
+    rng = random.Random(f"{seed} leftovers")
+    while len(replay.tried) < min(budget, len(surface.samples)):
+        began = time.perf_counter()
+        config, handle = None, None
+        for _ in range(_PATIENCE):
+            config, handle = ask()
+            if config in surface.samples and config not in replay.seen:
+                break
+            replay.wasted += 1
+            tell(handle, replay.seen.get(config))
+        else:
+            config, handle = _leftover(surface, replay, rng), None
+        seconds.append(time.perf_counter() - began)
+        assert config is not None
+        value = replay.evaluate(config)
+        if handle is not None:
+            tell(handle, value)
+    return Outcome(replay, tuple(seconds))
+
+
+def _leftover(surface: Surface, replay: Replay, rng: random.Random) -> Config:
+    return rng.choice([c for c in surface.samples if c not in replay.seen])
+
+
+def optuna(sampler: str) -> Competitor:
+    """Optuna's TPE or GP sampler with its defaults; ordinals are ranks."""
+
+    def run(surface: Surface, seed: int, budget: int) -> Outcome:
+        module: Any = importlib.import_module("optuna")
+        module.logging.set_verbosity(module.logging.ERROR)
+        warnings.simplefilter("ignore")
+        made = getattr(module.samplers, sampler)(seed=seed)
+        study = module.create_study(sampler=made)
+        distributions = {
+            p.name: module.distributions.IntDistribution(0, len(p.values) - 1)
+            if p.kind == "ordinal"
+            else module.distributions.CategoricalDistribution(p.values)
+            for p in surface.params
+        }
+        ordinal = {p.name: p.values for p in surface.params if p.kind == "ordinal"}
+        failed = module.trial.TrialState.FAIL
+
+        def ask() -> tuple[Config, Any]:
+            trial = study.ask(distributions)
+            words = {n: ordinal[n][v] if n in ordinal else v for n, v in trial.params.items()}
+            return Config.of(words), trial
+
+        def tell(trial: Any, value: float | None) -> None:
+            if value is None:
+                study.tell(trial, state=failed)
+            else:
+                study.tell(trial, math.log(value))
+
+        def begin(config: Config, value: float) -> None:
+            raw = {n: ordinal[n].index(v) if n in ordinal else v for n, v in config.items}
+            study.add_trial(
+                module.trial.create_trial(
+                    params=raw, distributions=distributions, value=math.log(value)
+                )
+            )
+
+        return _asked(surface, seed, budget, ask, tell, begin)
+
+    return run
+
+
+def forest(surface: Surface, seed: int, budget: int) -> Outcome:
+    """scikit-optimize with a random forest, as ytopt uses it: 10 points at random, then LCB.
+
+    A failure is told as the worst time seen, since it takes numbers only.
+    """
+    module: Any = importlib.import_module("skopt")
+    warnings.simplefilter("ignore")
+    dimensions = [
+        module.space.Integer(0, len(p.values) - 1)
+        if p.kind == "ordinal"
+        else module.space.Categorical(list(p.values))
+        for p in surface.params
+    ]
+    made = module.Optimizer(
+        dimensions, base_estimator="RF", acq_func="LCB", acq_optimizer="sampling",
+        n_initial_points=10, random_state=seed,
+    )  # fmt: skip
+    worst: list[float] = []
+
+    def ask() -> tuple[Config, Any]:
+        point = made.ask()
+        words = {
+            p.name: p.values[int(x)] if p.kind == "ordinal" else str(x)
+            for p, x in zip(surface.params, point, strict=True)
+        }
+        return Config.of(words), point
+
+    def tell(point: Any, value: float | None) -> None:
+        if value is not None:
+            worst.append(math.log(value))
+        made.tell(point, math.log(value) if value is not None else max(worst))
+
+    def begin(config: Config, value: float) -> None:
+        values = config.values
+        point: list[int | str] = [
+            p.values.index(values[p.name]) if p.kind == "ordinal" else values[p.name]
+            for p in surface.params
+        ]
+        tell(point, value)
+
+    return _asked(surface, seed, budget, ask, tell, begin)
+
+
+def hillclimb(surface: Surface, seed: int, budget: int) -> Outcome:
+    """Neighbours of the best so far in random order; a random point where none is left."""
+    replay = Replay(surface, seed)
+    rng = random.Random(f"{seed} climb")
+    best = surface.first(seed)
+    least = replay.evaluate(best) or math.inf
+    seconds = []
+    while len(replay.tried) < min(budget, len(surface.samples)):
+        began = time.perf_counter()
+        around = [c for c in _neighbours(surface, best) if c not in replay.seen]
+        config = rng.choice(around) if around else _leftover(surface, replay, rng)
+        seconds.append(time.perf_counter() - began)
+        value = replay.evaluate(config)
+        if value is not None and value < least:
+            best, least = config, value
+    return Outcome(replay, tuple(seconds))
+
+
+def _neighbours(surface: Surface, config: Config) -> Iterator[Config]:
+    values = config.values
+    for param in surface.params:
+        place = param.values.index(values[param.name])
+        near = range(len(param.values)) if param.kind == "categorical" else (place - 1, place + 1)
+        for other in near:
+            if other != place and 0 <= other < len(param.values):
+                moved = Config.of({**values, param.name: param.values[other]})
+                if moved in surface.samples:
+                    yield moved
+
+
+def competitors(batch: int) -> Mapping[str, Competitor]:
+    """By name; those whose library is not there are left out."""
+    found: dict[str, Competitor] = {"hpcagent": own("surrogate", batch), "random": own("random", 1)}
+    found["hill climbing"] = hillclimb
+    if importlib.util.find_spec("optuna") is not None:
+        found["Optuna TPE"] = optuna("TPESampler")
+        if importlib.util.find_spec("torch") is not None:
+            found["Optuna GP"] = optuna("GPSampler")
+    if importlib.util.find_spec("skopt") is not None:
+        found["forest (skopt)"] = forest
+    return found

@@ -1,0 +1,207 @@
+"""Recorded tuning surfaces: every configuration of a space with its raw repeats, to be replayed.
+
+The format is that of a folder of NAME.json and NAME.csv.gz: parameters, default, objective; a row a
+configuration with `status` and `samples`. What has no row is outside the space.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from hpcagent.records import Config, Failure, Param, Trial
+
+FAILED = Failure("run", "recorded", "it failed when the surface was recorded")
+
+
+class BadSurface(Exception):
+    """One line: file, line, what is wrong."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """`samples` maps a configuration to its repeats, as times (for "max": their inverses); empty
+    where it failed. `default` is None where the space has none."""
+
+    name: str
+    params: tuple[Param, ...]
+    samples: Mapping[Config, tuple[float, ...]]
+    default: Config | None
+
+    @cached_property
+    def truth(self) -> dict[Config, float]:
+        """The median of every configuration that works."""
+        return {config: median(times) for config, times in self.samples.items() if times}
+
+    @cached_property
+    def best(self) -> float:
+        return min(self.truth.values())
+
+    @property
+    def repeats(self) -> int:
+        return max(len(times) for times in self.samples.values())
+
+    @property
+    def failures(self) -> int:
+        return sum(not times for times in self.samples.values())
+
+    def quality(self, config: Config | None) -> float:
+        """The best time over this configuration's; 0 for none or one that fails."""
+        return self.best / self.truth[config] if config in self.truth else 0.0
+
+    def first(self, seed: int) -> Config:
+        """Evaluation 1 of everybody: the default, else the same working point for a seed."""
+        if self.default is not None:
+            return self.default
+        return random.Random(f"{self.name} {seed}").choice(sorted(self.truth, key=str))
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A surface as a strategy's space, with the first evaluation as its default."""
+
+    surface: Surface
+    first: Config
+    restrictions: tuple[str, ...] = ()
+
+    @cached_property
+    def params(self) -> tuple[Param, ...]:
+        values = self.first.values
+        return tuple(Param(p.name, p.kind, p.values, values[p.name]) for p in self.surface.params)
+
+    @property
+    def default(self) -> Config:
+        return self.first
+
+    @cached_property
+    def _points(self) -> tuple[Config, ...]:
+        return tuple(self.surface.samples)
+
+    def points(self) -> Sequence[Config]:
+        return self._points
+
+    def validate(self, values: Mapping[str, str]) -> Config | Failure:
+        config = Config.of(values)
+        known = config in self.surface.samples
+        return config if known else Failure("configure", "outside_space", str(config))
+
+
+@dataclass
+class Replay:
+    """One run on a surface: what was evaluated, in order, with one repeat drawn for each.
+
+    The same seed and configuration give the same repeat to every competitor.
+    """
+
+    surface: Surface
+    seed: int
+    tried: list[Config] = field(default_factory=list)
+    seen: dict[Config, float | None] = field(default_factory=dict)
+    wasted: int = 0
+
+    def evaluate(self, config: Config) -> float | None:
+        """The time of one repeat, None for a failure; each configuration once only."""
+        if config in self.seen:
+            raise AssertionError(f"{config} was evaluated before")
+        times = self.surface.samples[config]
+        drawn = random.Random(f"{self.seed} {config}").choice(times) if times else None
+        self.tried.append(config)
+        self.seen[config] = drawn
+        return drawn
+
+    def returned(self, evaluations: int) -> Config | None:
+        """The fastest observed among the first so many."""
+        good = [(t, c) for c in self.tried[:evaluations] if (t := self.seen[c]) is not None]
+        return min(good, key=lambda pair: pair[0])[1] if good else None
+
+    def quality(self, evaluations: int) -> float:
+        return self.surface.quality(self.returned(evaluations))
+
+    def evaluations_to(self, share: float, budget: int) -> int:
+        """Evaluations until what is returned reaches this share of the best; a miss: budget + 1."""
+        for count in range(1, min(budget, len(self.tried)) + 1):
+            if self.quality(count) >= share:
+                return count
+        return budget + 1
+
+    def trials(self) -> tuple[Trial, ...]:
+        """The history as a strategy sees it: log ratios to the first evaluation."""
+        base = self.seen[self.tried[0]]
+        assert base is not None
+        found = []
+        for number, config in enumerate(self.tried):
+            time = self.seen[config]
+            ratio = None if time is None else math.log(time / base)
+            failure = FAILED if time is None else None
+            found.append(Trial(config, ratio, None, failure, number, ""))
+        return tuple(found)
+
+
+def load(folder: Path) -> tuple[Surface, ...]:
+    """All surfaces of a folder; BadSurface where it holds none, or one cannot be read."""
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise BadSurface(f"{folder}: no NAME.json of a surface there")
+    return tuple(_surface(path) for path in paths)
+
+
+def _surface(path: Path) -> Surface:
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {row["name"]: row["kind"] for row in head["params"]}
+        values = {row["name"]: tuple(map(str, row["values"])) for row in head["params"]}
+        params = tuple(Param(n, kinds[n], values[n], values[n][0]) for n in kinds)
+        inverse = head["objective"]["direction"] == "max"
+        default = head.get("default")
+        name = str(head["name"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise BadSurface(f"{path}: {error!r}") from None
+    samples = _samples(path.with_suffix(".csv.gz"), params, inverse)
+    chosen = None
+    if default is not None:
+        chosen = Config.of({key: str(value) for key, value in default.items()})
+        if not samples.get(chosen):
+            raise BadSurface(f"{path}: the default {chosen} has no row that works")
+    return Surface(name, params, samples, chosen)
+
+
+def _samples(path: Path, params: Sequence[Param], inverse: bool) -> dict[Config, tuple[float, ...]]:
+    found: dict[Config, tuple[float, ...]] = {}
+    try:
+        text = gzip.decompress(path.read_bytes()).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadSurface(f"{path}: {error}") from None
+    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        try:
+            config = Config.of({p.name: _known(p, row[p.name]) for p in params})
+            found[config] = _times(row, inverse)
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadSurface(f"{path}:{number}: {error!r}") from None
+    if not any(found.values()):
+        raise BadSurface(f"{path}: no configuration works")
+    return found
+
+
+def _known(param: Param, value: str) -> str:
+    if value not in param.values:
+        raise ValueError(f"{param.name}={value} is not one of its values")
+    return value
+
+
+def _times(row: Mapping[str, Any], inverse: bool) -> tuple[float, ...]:
+    if row["status"] != "ok":
+        return ()
+    figures = tuple(float(word) for word in row["samples"].split(";"))
+    if not figures or any(not math.isfinite(x) or x <= 0 for x in figures):
+        raise ValueError(f"samples {row['samples']!r} are not all positive numbers")
+    return tuple(1.0 / x for x in figures) if inverse else figures
