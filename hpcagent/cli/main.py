@@ -25,6 +25,7 @@ _COMMANDS = {
     "chain": ("hpcagent.cli.chain", "Drive a run from inside batch jobs, one after the other."),
     "status": ("hpcagent.cli.runs", "Show where a run is, or list all runs."),
     "report": ("hpcagent.cli.runs", "Show a run's result and write its report again."),
+    "explain": ("hpcagent.cli.explain", "Say why a log or a run failed, and how to cure it."),
     "watch": ("hpcagent.cli.watch", "Follow a run that another process drives."),
     "advise": ("hpcagent.cli.requests", "Give the agent of a run a hint."),
     "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),
