@@ -62,7 +62,7 @@ CASES = (
     ),
     Case(
         "cmake-compiler-fails",
-        "configure.compiler-broken",
+        "configure.compiler-flags",
         "CFLAGS with an unknown -march",
         f"CFLAGS=-march=znver9 {CMAKE}",
         files=lists(""),

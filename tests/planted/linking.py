@@ -157,7 +157,7 @@ CASES = (
     Case("ld-lapack", "link.lapack", "BLAS without LAPACK", "gfortran l.f90 -o l", files=LAPACK),
     Case(
         "ld-dso-missing",
-        "link.dso-missing",
+        "link.libm",
         "libm needed by an object, not named",
         "gcc p.o libuses.so -o p",
         "gcc -c p.c\ngcc -shared -fPIC -o libuses.so u.c -lm",

@@ -132,7 +132,7 @@ CASES = (
     ),
     Case(
         "clang-standard-value",
-        "compile.unknown-option",
+        "compile.unknown-standard",
         "-std with a name of nothing",
         "clang++ -std=c++29 -c s.cpp",
         files=SPAN,
@@ -249,7 +249,7 @@ CASES = (
     ),
     Case(
         "ld-bitcode",
-        "link.damaged-object",
+        "link.bitcode",
         "bitcode of clang given to GNU ld",
         "gcc u.o grid.o -o u",
         BITCODE,
@@ -279,7 +279,7 @@ CASES = (
         "ninja",
         files=RUN_NINJA,
     ),
-    Case("make-include", "configure.make-no-rule", "make.inc is not there", "make", files=TARGET),
+    Case("make-include", "configure.make-include", "make.inc is not there", "make", files=TARGET),
     Case(
         "cmake-mpi-language",
         "configure.no-compiler",
@@ -296,14 +296,14 @@ CASES = (
     ),
     Case(
         "cmake-package-version",
-        "configure.cmake-package",
+        "configure.cmake-old-package",
         "a package that is too old",
         f"{CMAKE} -Dhwave_DIR=$PWD/pkg",
         files=lists("find_package(hwave 2.0 REQUIRED)\n") | CONFIG,
     ),
     Case(
         "cmake-no-source",
-        "configure.cmake-script",
+        "configure.cmake-source",
         "a source that is not there",
         CMAKE,
         files=lists("add_executable(w main.c solver.c)\n"),
@@ -324,7 +324,7 @@ CASES = (
     ),
     Case(
         "cmake-fatal",
-        "configure.cmake-script",
+        "configure.cmake-fatal",
         "message(FATAL_ERROR)",
         CMAKE,
         files=lists('message(FATAL_ERROR "In-source builds are not allowed")\n'),

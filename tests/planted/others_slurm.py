@@ -76,7 +76,7 @@ CASES = (
     ),
     Case(
         "srun-permission",
-        "environment.permission",
+        "scheduler.no-right",
         "a program without the x bit",
         batch(),
         files=job("srun ./tool", tool="#!/bin/sh\n"),

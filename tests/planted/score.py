@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpcagent.toolchain.diagnosis import diagnose
 from planted.case import Case, Made
-from planted.expected import IDS
+from planted.expected import right
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def score(cases: Iterable[Case], logs: Mapping[str, Made]) -> list[Scored]:
         Scored(
             case.name,
             case.stage,
-            frozenset(IDS[case.kind]) if case.kind else frozenset(),
+            right(case.kind),
             tuple(cause.id for cause in diagnose(logs[case.name].log).causes),
         )
         for case in cases
