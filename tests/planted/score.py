@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hpcagent.toolchain.diagnosis import diagnose
 from planted.case import Case, Made
 from planted.expected import right
+
+from hpcagent.toolchain.diagnosis import Found, diagnose
+from hpcagent.toolchain.repairs import MIN_CONFIDENCE
 
 
 @dataclass(frozen=True)
 class Scored:
-    """`right`: ids that name what was planted (none: nothing failed); `named`: ranked causes."""
+    """`right`: ids that name what was planted (none: nothing failed); `named`: ranked causes;
+    `acted_on`: the first has a repair that a loop would try."""
 
     name: str
     stage: str
     right: frozenset[str]
     named: tuple[str, ...]
+    acted_on: bool = False
 
     def found(self, depth: int) -> bool:
         return not self.right.isdisjoint(self.named[:depth])
@@ -43,17 +47,23 @@ class Figures:
         return self.first / self.named if self.named else 1.0
 
 
-def score(cases: Iterable[Case], logs: Mapping[str, Made]) -> list[Scored]:
-    return [
-        Scored(
-            case.name,
-            case.stage,
-            right(case.kind),
-            tuple(cause.id for cause in diagnose(logs[case.name].log).causes),
-        )
-        for case in cases
-        if case.name in logs
-    ]
+def score(
+    cases: Iterable[Case], logs: Mapping[str, Made], exit_codes: bool = False
+) -> list[Scored]:
+    """Every log that is there; the diagnosis sees the log alone unless `exit_codes`."""
+    rows = []
+    for case in cases:
+        if case.name in logs:
+            made = logs[case.name]
+            causes = diagnose(made.log, made.exit if exit_codes else None).causes
+            named = tuple(cause.id for cause in causes)
+            acted = bool(causes) and _would_be_acted_on(causes[0])
+            rows.append(Scored(case.name, case.stage, right(case.kind), named, acted))
+    return rows
+
+
+def _would_be_acted_on(cause: Found) -> bool:
+    return cause.repair is not None and cause.confidence >= MIN_CONFIDENCE
 
 
 def figures(scored: Iterable[Scored]) -> Figures:
