@@ -93,4 +93,4 @@ def test_a_failure_in_the_middle_of_a_long_log_is_named(tmp_path: Path) -> None:
     case = next(case for case in sets.FIRST if case.name == "ld-dgemm")
     made = make(case, tmp_path)
     log = Made(quiet + made.log + quiet, made.exit)
-    assert all(row.found(1) for row in score([case], {case.name: log}))
+    assert all(row.found(1) for row in score([case], {case.name: log}, exit_codes=True))
