@@ -20,6 +20,8 @@ from hpcagent.toolchain.stepruns import StepRun
 
 _MAX_RUNS = 3  # failed processes of one unit that are looked at; more of a kind say the same
 
+_FINE = ("ok", "skipped")
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -42,17 +44,18 @@ class Explained:
 
 
 def explain_run(run: RunDir, state: TuneState, tokens: int) -> tuple[Explained, ...]:
-    """Each failure of a run that no later attempt made good, with its causes, in order."""
+    """Each failed unit of a run that no later attempt made good, and each failed step, in order."""
     found: list[Explained] = []
     for unit in state.units:
-        if state.done(unit.purpose) is None or (unit.finished and unit.failure is None):
+        bad = unit.failure is not None or any(s.status not in _FINE for s in unit.steps)
+        if bad and state.done(unit.purpose) in (None, unit):
             found += _of_unit(run.unit(unit.name), unit, tokens)
     return tuple(found)
 
 
 def _of_unit(folder: Path, unit: Unit, tokens: int) -> Iterator[Explained]:
     for step in unit.steps:
-        if step.status not in ("ok", "skipped"):
+        if step.status not in _FINE:
             yield _of_step(folder, unit, step, tokens)
     failed = [(r, f) for r in unit.runs if (f := failure_of(r)) is not None]
     kinds: dict[str, tuple[Run, Failure]] = {}

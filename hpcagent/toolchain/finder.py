@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 # Fixed characters that make a part telling, and those at which it is cut off as it says enough.
 _TELLING, _ENOUGH = 10, 15
+# A quote that a pattern has, or leaves open with a dot, may be a typographic one: three bytes.
+_QUOTE = {"'": r"(?:'|\xe2\x80.)", "`": r"(?:`|\xe2\x80.)", ".": r"(?:\xe2\x80)?."}
 
 
 @dataclass(frozen=True)
 class _Token:
     """One element of a pattern with its quantifier.
 
-    `letters` is the least number of fixed characters in what it matches; `open` where it may match anything
-    of any length.
+    `letters` is the least number of fixed characters in what it matches, `open` whether it may
+    match anything of any length.
     """
 
     text: str
@@ -35,7 +37,7 @@ def telling_parts(pattern: str) -> tuple[str, ...]:
     if pattern.startswith("(?"):
         flags = pattern[: pattern.index(")") + 1]
         if ":" not in flags:
-            return (pattern,)
+            return (flags + "".join(token.text for token in _tokens(pattern[len(flags) :])),)
     return tuple(_part(alternative) for alternative in _alternatives(pattern))
 
 
@@ -44,7 +46,7 @@ def _part(pattern: str) -> str:
     for run in _runs(tokens):
         if sum(token.letters for token in run) >= _TELLING:
             return "".join(token.text for token in _enough(run))
-    return pattern
+    return "".join(token.text for token in tokens)
 
 
 def _runs(tokens: Sequence[_Token]) -> Iterator[list[_Token]]:
@@ -97,13 +99,21 @@ def _token(text: str, quantifier: str) -> _Token:
         inner = [list(_tokens(part)) for part in _alternatives(_inside(text))]
         letters = min(sum(token.letters for token in part) for part in inner)
         wide = any(token.open for part in inner for token in part)
-        return _Token(text + quantifier, 0 if optional else letters, wide)
+        body = "|".join("".join(token.text for token in part) for part in inner)
+        return _Token(_head(text) + body + ")" + quantifier, 0 if optional else letters, wide)
     # A class that leaves out a few characters, and \S and \w, go on for as long as they like.
     wide = text == "." or text.startswith("[^") or text in (r"\S", r"\w", r"\W", r"\D")
     fixed = (len(text) == 1 and text not in ".^$") or (text[0] == "\\" and not text[1].isalnum())
+    if text in _QUOTE and not quantifier:
+        return _Token(_QUOTE[text], int(fixed), False)
     return _Token(
         text + quantifier, int(fixed and not optional), wide and quantifier[:1] in ("*", "+")
     )
+
+
+def _head(group: str) -> str:
+    """The beginning of a group: its parenthesis and flags."""
+    return group[: group.index(":") + 1] if group.startswith("(?") else "("
 
 
 def _inside(group: str) -> str:

@@ -81,7 +81,8 @@ def _by_importance(diagnosis: Diagnosis) -> Iterator[list[tuple[int, str, str]]]
     yield _end(scan, _FINAL)
     for general in serious[:20]:
         yield _surroundings(general.lines[0])
-    yield [(line.number, text_of(line.text[:_WIDTH]), "") for line in scan.head]
+    head = (line for line in scan.head if line.number <= scan.lines)
+    yield [(line.number, text_of(line.text[:_WIDTH]), "") for line in head]
     for general in warnings:
         yield _general(general)
 

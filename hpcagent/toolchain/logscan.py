@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
+from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.signatures import Catalogue
 
 AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
@@ -26,7 +27,8 @@ _SHAPES = 4000
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
 _BEFORE, _AFTER = 4, 9
 _PROBE = 15  # lines below, in which a config.log tells a probe's end
-_VARYING = re.compile(rb"0x[0-9a-fA-F]+|[0-9]+|/tmp/[^ :]+")
+# Lines that differ in these alone have one shape: numbers and addresses.
+_VARYING = b"0123456789abcdefABCDEF"
 # Small numbers tell signals and exit codes apart.
 _ADDRESSES = re.compile(rb"0x[0-9a-fA-F]+|[0-9]{4,}|/tmp/[^ :]+")
 
@@ -60,7 +62,7 @@ class Hit:
 
 @dataclass
 class General:
-    """Lines of one shape (digits and addresses left out): the first ones, and how many."""
+    """Lines of one shape: the first ones, and how many."""
 
     lines: list[Line] = field(default_factory=list)
     count: int = 0
@@ -134,6 +136,12 @@ class Matcher:
 
 
 @cache
+def matcher(catalogue: Catalogue) -> Matcher:
+    """Made once, since the automaton learns as it is used."""
+    return Matcher(catalogue)
+
+
+@cache
 def _compiled(pattern: str) -> Any:
     return regexes.compiled(f"(?m){pattern}", "failures.yaml")
 
@@ -147,7 +155,7 @@ class _Scanner:
     """Holds a window of the log: context that was searched, then what was not yet."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._matcher = Matcher(catalogue)
+        self._matcher = matcher(catalogue)
         self._window = b""
         self._begin = 0  # where in the window the search goes on
         self._number = 1  # of the line that begins there
@@ -204,7 +212,7 @@ class _Scanner:
         return self._cursor[1]
 
     def _signature(self, flat: bytes, begin: int, stop: int) -> None:
-        text = flat[begin:stop]
+        text = plain_quotes(flat[begin:stop])
         shape = _ADDRESSES.sub(b"#", text[:300])
         known = self._known.get(shape)
         if known is not None:
@@ -232,8 +240,8 @@ class _Scanner:
             self._last[place] = number
 
     def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
-        text = flat[begin:stop]
-        shape = _VARYING.sub(b"#", text[:300])
+        text = plain_quotes(flat[begin:stop])
+        shape = text[:300].translate(None, _VARYING)
         kept = self._shapes.get(shape)
         if kept is None:
             if len(self._shapes) >= _SHAPES:
@@ -264,8 +272,8 @@ def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[in
 
 def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes]]:
     low = max(0, begin - LONGEST)
-    before = text[low : max(0, begin - 1)].split(b"\n") if begin else []
-    after = text[stop + 1 : stop + 1 + LONGEST].split(b"\n")
+    before = plain_quotes(text[low : max(0, begin - 1)]).split(b"\n") if begin else []
+    after = plain_quotes(text[stop + 1 : stop + 1 + LONGEST]).split(b"\n")
     if low:
         before = before[1:]
     return before[-40:], after[:40]

@@ -38,7 +38,7 @@ _UTF16_SAMPLE = 4096
 def pieces(stream: BinaryIO, name: str = "the log") -> Iterator[bytes]:
     """The text of a log in pieces, whatever it is packed and encoded as.
 
-    Colours and NUL bytes are taken out and typographic quotes are made ', line breaks are kept.
+    Colours and NUL bytes are taken out, line breaks are kept.
     Raises UsageError for what is plainly no log.
     """
     raw = _read(stream)
@@ -107,9 +107,14 @@ def _clean(piece: bytes) -> bytes:
         piece = piece.replace(b"\0", b"")
     if b"\x1b" in piece or b"\x08" in piece:
         piece = _ESCAPES.sub(b"", piece)
-    if b"\xe2\x80" in piece:
-        piece = piece.replace(b"\xe2\x80\x98", b"'").replace(b"\xe2\x80\x99", b"'")
     return piece
+
+
+def plain_quotes(line: bytes) -> bytes:
+    """Typographic quotes, as compilers print them in UTF-8 locales, made '."""
+    if b"\xe2\x80" not in line:
+        return line
+    return line.replace(b"\xe2\x80\x98", b"'").replace(b"\xe2\x80\x99", b"'")
 
 
 def text_of(line: bytes) -> str:
