@@ -76,9 +76,11 @@ def test_the_planted_cause_of_a_job_is_named_first(slurm: Cluster) -> None:
 def test_nothing_is_named_where_all_went_well() -> None:
     required()
     logs = sets.collect(successes.CASES, succeed, {})
-    rows = score(successes.CASES, logs)
-    assert len(rows) == len(successes.CASES)
-    assert [row.told() for row in rows if row.named] == []
+    alone, told = (score(successes.CASES, logs, codes) for codes in (False, True))
+    assert len(alone) == len(successes.CASES)
+    assert [row.told() for row in told if row.named] == []
+    disproved = successes.BY_EXIT_CODE_ONLY
+    assert [row.told() for row in alone if row.named and row.name not in disproved] == []
 
 
 def test_nothing_is_named_in_a_recorded_build_of_openblas() -> None:
