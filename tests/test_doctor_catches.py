@@ -290,3 +290,16 @@ def test_a_blas_with_threads_of_its_own_under_openmp(
     cell, evidence = one(result, "run.oversubscribed")
     assert cell.status == DOUBTFUL
     assert evidence.startswith("2 OpenMP threads call a BLAS with 2 pthreads of its own")
+
+
+@pytest.mark.lmod
+def test_a_module_that_cannot_be_loaded(tmp_path: Path, node: Machine, gcc: CompilerFound) -> None:
+    if not LMOD.exists():
+        pytest.skip("no Lmod here")
+    facts = software(
+        replace(gcc, module="nowhere/1.0"), modules=ModuleSystem("lmod", "8.6", str(LMOD))
+    )
+    result = doctor(facts, node, tmp_path / "unit", env={"MODULEPATH": str(tmp_path)})
+    assert {cell.status for cell in result.cells} == {FAILED}
+    _, evidence = one(result, "environment.module-failed")
+    assert "nowhere/1.0" in evidence

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hpcagent.errors import RunFailed
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import (
     Event,
@@ -168,7 +169,7 @@ def judged(*runs: Run) -> dict[str, tuple[str | None, str | None]]:
     space = Space((Param("core", "categorical", values, "Haswell"),))
     probes = {v: {"param": "core", "value": v, "readback": "core"} for v in values[1:]}
     spec = {"probes": probes, "defaults": ["Haswell", "Haswell-2", "Haswell-3"]}
-    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=runs), space)
+    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=Runs(runs)), space)
     return {p.value: (p.failure.id if p.failure else None, p.alias_of) for p in found}
 
 

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 # name -> module that defines it, one-line help
 _COMMANDS = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
+    "build": ("hpcagent.cli.build", "Build a library or a program, once and correctly."),
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
     "probe": ("hpcagent.cli.probe", "Tell what this machine, or a partition's nodes, have."),
     "doctor": ("hpcagent.cli.doctor", "Find out which toolchains work here, and why not."),

@@ -13,18 +13,25 @@ from functools import cached_property
 from typing import Any
 
 from hpcagent.apps.card import Card, load_card
+from hpcagent.apps.render import FAMILIES, PRECISIONS
 from hpcagent.apps.space import Knobs, Setting, find_knobs, whole_space, without_doubles
+from hpcagent.apps.variants import BuildPlan, Variants
 from hpcagent.apps.workload import Workload, default_workload, workload_from
-from hpcagent.errors import EnvironmentProblem, RunFailed
+from hpcagent.errors import EnvironmentProblem, RunFailed, UsageError
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run, failure_of
 from hpcagent.measure.statistics import Effect, effects
 from hpcagent.measure.worker import median
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.openblas import choose_library, parse_libraries
 from hpcagent.probe.rawfacts import RawFacts
+from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
+from hpcagent.study.attempts import given_up
 from hpcagent.study.state import TuneState, Unit
+from hpcagent.toolchain.buildend import build_end
+from hpcagent.toolchain.parameters import load_parameters
 
 # A core type this much slower than the default in the feasibility probe is not worth a slot.
 # Sequential runs of one configuration on a busy node scatter by about 0.3 in ln(time)
@@ -57,6 +64,8 @@ _FROM_FACTS = frozenset(
         "workload",
         "knobs",
         "unpruned",
+        "variants",
+        "build_problem",
     }
 )
 _FROM_FEASIBILITY = frozenset({"probed", "space", "seconds_per_call", "repeats", "process_s"})
@@ -77,6 +86,8 @@ class Knowledge:
             kept = kept | _FROM_FACTS
             if state.done("feasibility") is self.state.done("feasibility"):
                 kept = kept | _FROM_FEASIBILITY
+                if state.settings.build is not None:
+                    kept = kept - {"space"}  # it shrinks when a build fails
                 if state.rounds == self.state.rounds:
                     kept = kept | _FROM_ROUNDS
         vars(later).update({k: v for k, v in vars(self).items() if k in kept})
@@ -97,7 +108,57 @@ class Knowledge:
         return parse_machine(self.facts)
 
     @cached_property
+    def variants(self) -> Variants | None:
+        """The builds that are searched; None where what is installed is tuned."""
+        build = self.state.settings.build
+        if build is None:
+            return None
+        plan = BuildPlan.from_json(build)
+        parts = self.facts.get("parts")
+        raw = parts.get("software") if isinstance(parts, Mapping) else None
+        software = parse_software(raw if isinstance(raw, Mapping) else {})
+        without = ("getrf", "potrf") if plan.fixed.get("lapack") == "none" else ()
+        routines = tuple(p + f for p, _ in PRECISIONS for f in FAMILIES if f not in without)
+        parameters = load_parameters(self.state.settings.app)
+        return Variants(self.card, parameters, plan, self.machine, software, routines)
+
+    @cached_property
+    def build_problem(self) -> str:
+        """Why this node cannot build what is to be searched; empty where it can."""
+        try:
+            if self.variants is not None:
+                self.variants.of(self.variants.space.default)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    def variant_failure(self, config: Config) -> Failure | None:
+        """Why the configuration's build cannot be had, as far as is known."""
+        if self.variants is None:
+            return None
+        variant = self.variants.of(config)
+        for purpose in (variant_purpose(variant.id), self.driver_purpose(config)):
+            lost = given_up(self.state, purpose)
+            if lost is not None:
+                return lost[0]
+            unit = self.state.done(purpose)
+            if unit is not None and unit.steps:
+                failure = build_end(unit.steps).failure
+                if failure is not None:
+                    return failure
+        return None
+
+    def driver_purpose(self, config: Config) -> str:
+        """The unit that compiles the driver of the configuration's build."""
+        assert self.variants is not None
+        default = self.variants.of(self.variants.space.default)
+        variant = self.variants.of(config)
+        return "build" if variant.id == default.id else f"driver-{variant.id}"
+
+    @cached_property
     def library(self) -> Library | None:
+        if self.variants is not None:
+            return self.variants.of(self.variants.space.default).library
         usable, _ = parse_libraries(self.facts)
         return choose_library(usable, prefix_given=bool(self.state.settings.prefix))
 
@@ -146,13 +207,19 @@ class Knowledge:
 
     @cached_property
     def knobs(self) -> Knobs:
+        if self.variants is not None:
+            return self.variants.run_knobs(self.variants.space.default)
         return find_knobs(self.card, self.machine, self.needed_library())
 
     @cached_property
     def unpruned(self) -> Space:
+        if self.variants is not None:
+            return self.variants.space
         return whole_space(self.knobs)
 
     def setting(self, config: Config) -> Setting:
+        if self.variants is not None:
+            return self.variants.setting(config)
         return self.knobs.setting(config)
 
     @cached_property
@@ -165,11 +232,27 @@ class Knowledge:
     @cached_property
     def space(self) -> Space:
         """The space that is searched: without infeasible values, aliases and doubles."""
+        if self.variants is not None:
+            return self._with_builds_that_work(self.variants)
         space = self.unpruned
         for probed in self.probed:
             if not probed.kept:
                 space = space.without(probed.param, probed.value)
         return without_doubles(self.knobs, space)
+
+    def _with_builds_that_work(self, variants: Variants) -> Space:
+        tried = {
+            unit.purpose.partition("-")[2]
+            for unit in self.state.units
+            if unit.purpose.startswith(("variant-", "driver-"))
+        }
+        if not tried:
+            return self.unpruned
+        points = self.unpruned.points()
+        first = {variants.of(config).id: config for config in reversed(points)}
+        bad = {name for name in tried & set(first) if self.variant_failure(first[name])}
+        lost = [config.id for config in points if variants.of(config).id in bad] if bad else []
+        return self.unpruned.excluding(lost) if lost else self.unpruned
 
     @cached_property
     def seconds_per_call(self) -> Mapping[str, float]:
@@ -201,7 +284,7 @@ class Knowledge:
 
     @cached_property
     def effects(self) -> Mapping[str, Effect]:
-        rounds = [unit.runs for unit in self.state.rounds]
+        rounds = [unit.runs.timings() for unit in self.state.rounds]
         return effects(rounds, self.unpruned.default.id) if rounds else {}
 
     @cached_property
@@ -239,7 +322,7 @@ class Knowledge:
         return tuple(found.values())
 
     def _trial(self, config: Config, unit: Unit, index: int, proposed_by: str) -> Trial:
-        failure = failure_in(unit.runs, config.id)
+        failure = failure_in(unit.runs, config.id) or self.variant_failure(config)
         effect = self.effects.get(config.id)
         if failure is None and effect is None:
             failure = Failure("run", "not_measured", "the unit's budget ended before its first run")
@@ -262,13 +345,18 @@ class Knowledge:
         return min(better, key=lambda t: (t.log_ratio or 0.0, t.config.id), default=default)
 
 
+def variant_purpose(variant_id: str) -> str:
+    """The unit that builds a variant."""
+    return f"variant-{variant_id}"
+
+
 def round_index(unit: Unit) -> int:
     return int(unit.purpose.removeprefix("round-"))
 
 
-def failure_in(runs: tuple[Run, ...], config_id: str) -> Failure | None:
+def failure_in(runs: Runs, config_id: str) -> Failure | None:
     """The first failure of a configuration in these runs."""
-    found = (failure_of(run) for run in runs if run.config == config_id)
+    found = (failure_of(run) for run in runs.of(config_id, status_not_in=("ok", "dropped")))
     return next((failure for failure in found if failure is not None), None)
 
 

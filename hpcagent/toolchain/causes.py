@@ -91,7 +91,11 @@ def step_failure(stage: str, result: Mapping[str, Any]) -> Finding:
         match = cause.pattern.search(text)
         if match:
             stage_, _, kind = cause.id.partition(".")
-            return Finding(Failure(stage_, kind, line_at(text, match.start())), True, cause.cure)
+            evidence = line_at(text, match.start())
+            message = str(result.get("message") or "")
+            if kind == "module-failed" and message and message != evidence:
+                evidence = f"{message}: {evidence}"  # Lmod names it on another line
+            return Finding(Failure(stage_, kind, evidence), True, cause.cure)
     kind, evidence = _by_status(result, text)
     return Finding(Failure(stage, kind, evidence), True, _STAGE_CURE.get(stage, ""))
 

@@ -159,7 +159,7 @@ def _shadowed(seen: Seen, evidence: str, folder: str) -> Finding:
 def _other_threading(seen: Seen, blas: BlasFound) -> Finding | None:
     """The file is the right one, what it calls is not (a libblas that needs a libopenblas)."""
     threading = seen.readback.first("blas_threading")
-    if not threading or threading == blas.threading:
+    if not threading or blas.threading in ("unknown", "", threading):
         return None
     told = f"{blas.path} should be of {blas.threading}, what is loaded says {threading}"
     cure = (
@@ -251,13 +251,17 @@ def oversubscribed(seen: Seen) -> Finding | None:
     """A BLAS with threads of its own, called from every thread of an OpenMP team."""
     team = seen.readback.number("openmp_team")
     busy = seen.readback.number("threads_busy")
-    pool = seen.readback.number("blas_threads") or 0
-    if seen.readback.first("blas_threading") != "pthreads" or not team or not busy or pool < 2:
+    blas = seen.cell.blas
+    if blas is None or not team or not busy or busy <= team:
         return None
-    if busy <= team:
+    if (seen.readback.first("blas_threading") or blas.threading) != "pthreads":
         return None
-    told = f"{team} OpenMP threads call a BLAS with {pool} pthreads of its own: {busy} were busy"
-    cure = "set OPENBLAS_NUM_THREADS=1 where OpenMP threads call it, or take its OpenMP build"
+    pool = seen.readback.number("blas_threads")
+    own = f"{pool} pthreads" if pool and pool > 1 else "pthreads"
+    told = f"{team} OpenMP threads call a BLAS with {own} of its own: {busy} were busy"
+    variable = {"blis": "BLIS_NUM_THREADS", "mkl": "MKL_NUM_THREADS"}.get(blas.family)
+    variable = variable or "OPENBLAS_NUM_THREADS"
+    cure = f"set {variable}=1 where OpenMP threads call it, or take its OpenMP build"
     return _finding("run.oversubscribed", told, cure, grave=False)
 
 
@@ -296,9 +300,9 @@ def mismatched_launcher(seen: Seen) -> Finding | None:
     mpi, ranks = seen.cell.mpi, seen.readback.ranks
     if mpi is None or seen.ranks < 2 or not ranks or any(size != 1 for _, size in ranks):
         return None
-    told = f"{mpi.launcher} -n {seen.ranks} started {len(ranks)} time(s) rank 0 of 1"
-    version = seen.readback.first("mpi_version")
-    told += f" of {version.split(',')[0]}" if version else ""
+    version = " ".join(seen.readback.first("mpi_version").split(",")[0].split())
+    told = f"{mpi.launcher} -n {seen.ranks}: each process is rank 0 of 1"
+    told += f" of {version}" if version else ""
     cure = "start it with the mpirun beside the mpicc that built it, or srun --mpi=TYPE of that MPI"
     return _finding("mpi.mixed-launcher", told, cure)
 
