@@ -16,7 +16,8 @@ from hpcagent.records import Event, Failure, JobState, Resources
 from hpcagent.report.build_text import build_lines
 from hpcagent.study import tune
 from hpcagent.study.build_summary import summarise_build
-from hpcagent.study.build_task import BUILD, Wish, outcome, recipe_of
+from hpcagent.study.build_task import BUILD, outcome
+from hpcagent.study.build_wish import Wish, recipe_of
 from hpcagent.study.collecting import Collected
 from hpcagent.study.durable import utc_now
 from hpcagent.study.settings import TuneSettings

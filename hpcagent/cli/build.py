@@ -22,7 +22,7 @@ from hpcagent.cli.taskrun import begin, run_options
 from hpcagent.config import load_settings
 from hpcagent.errors import UsageError
 from hpcagent.report.build_text import parameters_text
-from hpcagent.study.build_task import WALLTIME_S, Wish
+from hpcagent.study.build_wish import WALLTIME_S, Wish
 from hpcagent.study.task_plan import Task
 from hpcagent.templates import clean
 from hpcagent.toolchain.archive import inspect_source

@@ -15,11 +15,16 @@ def build_lines(build: BuildSummary, columns: int, folder: str) -> list[str]:
     """Lines of at most `columns`; `folder` is the run's, in which the logs are."""
     if build.failure is not None:
         lines = labelled("Failed", wording.said(build.failure), columns)
+        lines += labelled("Means", build.meaning, columns) if build.meaning else []
+        lines += labelled("Cure", build.cure, columns) if build.cure else []
     elif build.state == "found":
         words = f"{build.prefix} (nothing had to be built: all inputs are the same)"
         lines = labelled("Found", words, columns)
     else:
         lines = labelled(_STATES[build.state], build.prefix or "the node is asked first", columns)
+    for words in build.repairs:
+        lines += labelled("Repaired", words, columns)
+    lines += labelled("No repair", build.gave_up, columns) if build.gave_up else []
     lines += _inputs(build, columns)
     if build.log and build.unit:
         lines += labelled("Log", f"{folder}/work/{build.unit}/{build.log}", columns)

@@ -16,6 +16,8 @@ class BuildSummary:
     """`state` is built, found (a finished one was there), failed or open.
 
     `seconds` maps a step to its time, `log` is the failed step's, below the unit's folder.
+    `meaning` and `cure` are those of its cause; `repairs` were made, `gave_up` says why no further
+    one was.
     """
 
     state: str
@@ -33,11 +35,14 @@ class BuildSummary:
     failure: Failure | None
     unit: str
     log: str
+    meaning: str = ""
+    cure: str = ""
+    repairs: tuple[str, ...] = ()
+    gave_up: str = ""
 
 
 def summarise_build(task: Task, state: TuneState, target: Target) -> BuildSummary:
     built = outcome(task, state, target)
-    attempts = state.attempts(task.purpose("build", target))
     recipe = built.recipe
     compilers = recipe.compilers if recipe else ()
     return BuildSummary(
@@ -54,6 +59,10 @@ def summarise_build(task: Task, state: TuneState, target: Target) -> BuildSummar
         notes=recipe.notes if recipe else (),
         seconds={run.step: run.seconds for run in built.steps if run.ok},
         failure=built.failure,
-        unit=attempts[-1].name if attempts else "",
+        unit=built.unit,
         log=built.step.log if built.step else "",
+        meaning=built.cause.meaning if built.cause else "",
+        cure=built.cause.cure if built.cause else "",
+        repairs=tuple(mend.words for mend in built.mends),
+        gave_up=built.gave_up,
     )

@@ -1,72 +1,30 @@
 """`hpcagent build`: at each target a node is asked what it has, then one unit builds and publishes.
 
-Pure functions of the state: the recipe follows from the request and the node's facts, so a unit
-that was journaled but not yet written when the agent died is written again, byte for byte.
+Where it fails for a reason with a declared repair, a further unit tries it repaired. Pure functions
+of the state: the recipe follows from the request and the node's facts, so a unit that was journaled
+but not yet written when the agent died is written again, byte for byte.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcagent.errors import RunFailed, UsageError
-from hpcagent.probe.machine import parse_machine
-from hpcagent.probe.software import Software
-from hpcagent.probe.software_facts import parse_software
+from hpcagent.errors import UsageError
 from hpcagent.records import Failure
 from hpcagent.study import tune
+from hpcagent.study.build_story import Mend, Story, story
+from hpcagent.study.build_wish import Wish, unit_of
 from hpcagent.study.probe_task import probe_spec, probe_unit
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
 from hpcagent.study.units import Plan
-from hpcagent.toolchain.archive import Source
-from hpcagent.toolchain.buildend import build_end
-from hpcagent.toolchain.choose import choose_compilers, choose_toolchain, modules_of
-from hpcagent.toolchain.openblas_recipe import BuildRequest, OpenblasSource, openblas_recipe
-from hpcagent.toolchain.parameters import Place, load_parameters, resolve
-from hpcagent.toolchain.program import Program
-from hpcagent.toolchain.program_recipe import program_recipe
+from hpcagent.toolchain.diagnosis import Found
 from hpcagent.toolchain.recipe import Recipe, places
-from hpcagent.toolchain.recipe import unit as build_unit
+from hpcagent.toolchain.recipe import Unit as BuildUnit
 from hpcagent.toolchain.stepruns import StepRun
-
-WALLTIME_S = 4 * 3600
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be built, as the journal keeps it (`Task.request`).
-
-    `what` is "library" or "program"; `values` are the parameters that were given; `compiler`,
-    `mpi` and `blas` name what to take (empty: what is found first); `store` is where builds are
-    kept.
-    """
-
-    what: str
-    name: str
-    source: Mapping[str, Any]
-    values: Mapping[str, str]
-    compiler: str
-    modules: tuple[str, ...]
-    store: str
-    program: Mapping[str, Any]
-    mpi: str = ""
-    blas: str = ""
-    walltime_s: int = WALLTIME_S
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, task: Task) -> Wish:
-        """RunFailed where the journal holds something else."""
-        try:
-            row = dict(task.request)
-            return cls(**{**row, "modules": tuple(row["modules"])})
-        except (KeyError, TypeError) as error:
-            raise RunFailed(f"the journal is damaged: what to build is not told: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -74,43 +32,51 @@ class Built:
     """What became of a target's build.
 
     `state` is built, found (it was there), failed, or open; `failure` says why it failed, `step` in
-    which step and `log` where its output is.
+    which step, `cause` what its log says, `unit` where. `mends` are the repairs that were made,
+    `gave_up` why there was no further one.
     """
 
     state: str
-    recipe: Recipe | None
-    prefix: str
-    failure: Failure | None
-    step: StepRun | None
-    steps: tuple[StepRun, ...]
+    recipe: Recipe | None = None
+    prefix: str = ""
+    failure: Failure | None = None
+    step: StepRun | None = None
+    steps: tuple[StepRun, ...] = ()
+    cause: Found | None = None
+    unit: str = ""
+    mends: tuple[Mend, ...] = ()
+    gave_up: str = ""
 
 
 class _Build:
-    def plan(self, task: Task, state: TuneState, target: Target) -> Plan | None:
-        wish = Wish.of(task)
+    def plan(self, task: Task, state: TuneState, target: Target) -> Plan | tune.Decide | None:
         probe = state.done(task.purpose("probe", target))
         if probe is None:
-            return probe_unit(task, target, probe_spec(("software",), False, wish.store))
-        if probe.facts is None or state.done(task.purpose("build", target)) is not None:
+            spec = probe_spec(("software",), False, Wish.of(task).store)
+            return probe_unit(task, target, spec)
+        told = _told(task, state, target)
+        if told is None or told.recipe is None or told.unit is not None or probe.facts is None:
             return None
+        for mend in told.mends:
+            if mend.what not in state.decisions:
+                return tune.Decide(mend.what, {"reason": mend.words})
         try:
-            recipe = recipe_of(wish, probe.facts)
-            made = _unit(recipe, wish, probe.facts, target, state)
+            made = _made(told, probe.facts, target, state)
         except UsageError:
             return None  # `outcome` tells
-        asked = replace(target.resources, walltime_s=wish.walltime_s)
+        wish = told.wish
+        memory = wish.memory_bytes or target.resources.memory_bytes
+        asked = replace(target.resources, walltime_s=wish.walltime_s, memory_bytes=memory)
         budget_s = min(made.spec["budget_s"], math.floor(wish.walltime_s * 0.95))
-        spec = {**made.spec, "budget_s": budget_s}
-        return Plan("build", task.purpose("build", target), asked, spec)
+        return Plan("build", told.purpose, asked, {**made.spec, "budget_s": budget_s})
 
     def files(self, task: Task, state: TuneState, unit: Unit) -> dict[str, str]:
-        target = next((t for t in task.targets if unit.purpose == task.purpose("build", t)), None)
-        probe = state.done(task.purpose("probe", target)) if target else None
-        if target is None or probe is None or probe.facts is None:
-            return {}
-        wish = Wish.of(task)
-        recipe = recipe_of(wish, probe.facts)
-        return dict(_unit(recipe, wish, probe.facts, target, state).files)
+        for target in task.targets:
+            told = _told(task, state, target)
+            probe = state.done(task.purpose("probe", target))
+            if told is not None and told.purpose == unit.purpose and probe and probe.facts:
+                return dict(_made(told, probe.facts, target, state).files)
+        return {}
 
     def close(self, task: Task, state: TuneState) -> tune.Close:
         ends = [(target.label, outcome(task, state, target)) for target in task.targets]
@@ -130,66 +96,38 @@ BUILD = _Build()
 
 def outcome(task: Task, state: TuneState, target: Target) -> Built:
     """What became of the build at this target, at any point of the run."""
-    for stage in ("probe", "build"):
-        given_up = why_given_up(state, task.purpose(stage, target))
-        if given_up is not None:
-            return Built("failed", None, "", given_up, None, ())
+    lost = why_given_up(state, task.purpose("probe", target))
+    if lost is not None:
+        return Built("failed", failure=lost)
+    told = _told(task, state, target)
+    if told is None:
+        return Built("open")
+    lost = why_given_up(state, told.purpose)
+    if lost is not None:
+        return Built("failed", failure=lost, mends=told.mends)
+    try:
+        prefix = places(told.recipe, told.wish.store)["prefix"] if told.recipe else ""
+    except UsageError as error:
+        return Built("failed", failure=Failure("configure", "request", str(error)))
+    if told.unit is None or told.end is None:
+        state_word = "failed" if told.failure is not None else "open"
+        return Built(state_word, told.recipe, prefix, told.failure, mends=told.mends)
+    end = told.end
+    return Built(
+        end.state, told.recipe, prefix, end.failure, end.step, told.unit.steps, end.cause,
+        told.unit.name, told.mends, told.gave_up,
+    )  # fmt: skip
+
+
+def _told(task: Task, state: TuneState, target: Target) -> Story | None:
+    """The tries at this target; None before its node has been asked."""
     probe = state.done(task.purpose("probe", target))
     if probe is None or probe.facts is None:
-        return Built("open", None, "", None, None, ())
-    wish = Wish.of(task)
-    try:
-        recipe = recipe_of(wish, probe.facts)
-        prefix = places(recipe, wish.store)["prefix"]
-    except UsageError as error:
-        return Built("failed", None, "", Failure("configure", "request", str(error)), None, ())
-    unit = state.done(task.purpose("build", target))
-    if unit is None:
-        return Built("open", recipe, prefix, None, None, ())
-    end = build_end(unit.steps)
-    return Built(end.state, recipe, prefix, end.failure, end.step, unit.steps)
+        return None
+    return story(task, state, target, probe.facts)
 
 
-def recipe_of(wish: Wish, facts: Mapping[str, Any]) -> Recipe:
-    """The recipe at a node; UsageError where it cannot be built there as it was asked for."""
-    place, software = place_of(facts), _software(facts)
-    if wish.what == "program":
-        program = Program.model_validate(wish.program)
-        source = Source(str(wish.source["path"]), "", str(wish.source["sha256"]), 0, {})
-        tools = choose_toolchain(software, program, wish.compiler, wish.mpi, wish.blas)
-        modules = modules_of([*wish.modules, *tools.modules])
-        return program_recipe(program, source, replace(tools, modules=modules), place)
-    parameters = load_parameters(wish.name)
-    values = resolve(parameters, wish.values, place)
-    languages = ("c", "fortran") if values["lapack"] == "fortran" else ("c",)
-    compilers = choose_compilers(software, languages, wish.compiler)
-    modules = modules_of([*wish.modules, *(c.module for c in compilers.values())])
-    row = wish.source
-    described = OpenblasSource(
-        str(row["path"]), str(row["sha256"]), str(row["version"]), tuple(row["targets"]),
-        tuple(row["lapack"]),
-    )  # fmt: skip
-    given = tuple(sorted(wish.values.items()))
-    request = BuildRequest(described, given, tuple(compilers.values()), modules, place)
-    return openblas_recipe(request, parameters)
-
-
-def place_of(facts: Mapping[str, Any]) -> Place:
-    machine = parse_machine(facts)
-    return Place(machine.architecture, machine.microarchitecture, len(machine.cpus_allowed))
-
-
-def _software(facts: Mapping[str, Any]) -> Software:
-    parts = facts.get("parts")
-    raw = parts.get("software") if isinstance(parts, Mapping) else None
-    if not isinstance(raw, Mapping):
-        raise UsageError("the probe could not tell what software the node has")
-    return parse_software(raw)
-
-
-def _unit(
-    recipe: Recipe, wish: Wish, facts: Mapping[str, Any], target: Target, state: TuneState
-) -> Any:
-    init = _software(facts).modules.init
-    cpus = min(target.resources.cpus_per_task, parse_machine(facts).usable_cores)
-    return build_unit(recipe, wish.store, cpus, init, state.settings.python)
+def _made(told: Story, facts: Mapping[str, Any], target: Target, state: TuneState) -> BuildUnit:
+    assert told.recipe is not None
+    cpus, python = target.resources.cpus_per_task, state.settings.python
+    return unit_of(told.recipe, told.wish, facts, cpus, python)

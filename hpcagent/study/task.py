@@ -49,6 +49,9 @@ class TaskAgent(RunAgent):
         step = next_step(self._kind, self._task, self.state)
         if isinstance(step, tune.Submit):
             return self._open(step.plan)
+        if isinstance(step, tune.Decide):
+            self._write("decision", {"what": step.what, **step.data})
+            return Turn(f"{step.what}: {step.data.get('reason', '')}")
         if isinstance(step, tune.Close):
             self._close(step)
             return Turn(step.text, closed=True)

@@ -45,6 +45,21 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Language = Literal["c", "c++", "fortran"]
 
 
+# Flags that old or large codes need; which languages take each.
+EXTRA_FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "-fallow-argument-mismatch": ("fortran",),
+        "-ffree-line-length-none": ("fortran",),
+        "-fcommon": ("c",),
+        "-mcmodel=medium": ("c", "c++", "fortran"),
+        "-fPIC": ("c", "c++", "fortran"),
+    }
+)
+ExtraFlag = Literal[
+    "-fallow-argument-mismatch", "-ffree-line-length-none", "-fcommon", "-mcmodel=medium", "-fPIC"
+]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -86,6 +101,7 @@ class Program(_Strict):
     mpi: Literal["none", "wrapper", "explicit"] = "none"
     integers: Literal["none", "lp64", "ilp64"] = "none"
     lapack: Literal["no", "yes"] = "no"
+    flags: list[ExtraFlag] = []
     check: Check | None = None
 
     @field_validator("name")

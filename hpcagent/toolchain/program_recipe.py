@@ -29,7 +29,7 @@ from hpcagent.toolchain.linkline import (
 )
 from hpcagent.toolchain.modulefile import program_modulefiles
 from hpcagent.toolchain.parameters import Place
-from hpcagent.toolchain.program import Program, language_of
+from hpcagent.toolchain.program import EXTRA_FLAGS, Program, language_of
 from hpcagent.toolchain.recipe import BUILD_S, CHECK_S, Recipe, Step, check_names
 
 # What make, CMake, its generators and the shell all take; see apps/render.py for the reasons.
@@ -163,6 +163,7 @@ def _options(program: Program, compiler: CompilerFound, place: Place) -> tuple[l
         words += openmp_flags(compiler)
     if compiler.language == "fortran" and program.build_system == "make":
         words += module_folder_flags(compiler, "objects")
+    words += [flag for flag in program.flags if compiler.language in EXTRA_FLAGS[flag]]
     words += [f"-D{define}" for define in program.defines]
     if program.build_system == "make":
         words += [f"-Isource/{folder}" for folder in program.includes]

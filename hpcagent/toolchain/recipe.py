@@ -30,6 +30,8 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 # The step that fails, with this code, where the build is there already: nothing else is done then.
 ABSENT, THERE = "absent", publish.THERE
 UNPACK = "unpack"
+# Of a step's output, from its beginning and from its end: the first error, and the last.
+KEEP_BYTES = 16384
 # What of the environment is written into the manifest: it decides what compilers do.
 RECORDED = (
     "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LIBRARY_PATH", "CPATH", "COMPILER_PATH",
@@ -219,6 +221,7 @@ def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]
         "needs": list(step.needs),
         "makes": list(step.makes),
         "timeout_s": step.timeout_s,
+        "keep_bytes": KEEP_BYTES,
         "alone": step.takes_node,
     }
 
