@@ -75,7 +75,7 @@ def line(name: str, rows: Sequence[Scored], noise: Sequence[Scored] = ()) -> str
     told = figures([*rows, *noise])
     among = told.among_three / told.count if told.count else 1.0
     return (
-        f"{name:<14}{told.count:>6}{told.recall:>11.1%}{among:>11.1%}{told.named:>8}"
+        f"{name:<14}{told.count:>7}{told.recall:>11.1%}{among:>11.1%}{told.named:>8}"
         f"{told.precision:>12.1%}"
     )
 
@@ -98,7 +98,7 @@ def main() -> None:
     rows = score([*plain, *jobs], logs, asked.exit_codes)
     quiet = score(successes.CASES, logs, asked.exit_codes)
     print(
-        f"{'stage':<14}{'planted':>6}{'recall@1':>10}{'recall@3':>11}{'named':>8}{'precision':>12}"
+        f"{'stage':<14}{'planted':>7}{'recall@1':>10}{'recall@3':>11}{'named':>8}{'precision':>12}"
     )
     for stage in sorted({row.stage for row in rows}):
         print(line(stage, [row for row in rows if row.stage == stage]))
