@@ -37,9 +37,9 @@ def test_the_first_error_stands_before_what_follows_from_it() -> None:
         "collect2: error: ld returned 1 exit status\n"
         "make: *** [Makefile:3: app] Error 1\n"
     )
-    assert ids(text)[0] == "link.missing-library"
+    assert ids(text)[0] == "link.missing_library"
     assert "link.undefined" not in ids(text)
-    assert ids(text)[-1] == "compile.make-error"
+    assert ids(text)[-1] == "compile.make_error"
 
 
 def test_a_signal_of_a_child_beats_the_words_of_launchers() -> None:
@@ -53,7 +53,7 @@ def test_a_signal_of_a_child_beats_the_words_of_launchers() -> None:
 def test_a_cause_is_told_with_its_place_and_cure() -> None:
     found = diagnose(b"ok\nok\n./a: symbol lookup error: ./a: undefined symbol: wave\n", 127)
     first = found.causes[0]
-    assert (first.stage, first.kind, first.line) == ("load", "undefined-symbol", 3)
+    assert (first.stage, first.kind, first.line) == ("load", "undefined_symbol", 3)
     assert first.quote == "./a: symbol lookup error: ./a: undefined symbol: wave"
     assert first.meaning and first.cure
     assert 0.7 < first.confidence < 1
@@ -63,11 +63,11 @@ def test_a_cause_is_told_with_its_place_and_cure() -> None:
     ("exit_code", "name"),
     [
         (139, "run.segfault"),
-        (132, "run.illegal-instruction"),
+        (132, "run.illegal_instruction"),
         (137, "run.killed"),
         (124, "run.timeout"),
-        (127, "environment.command-not-found"),
-        (3, "run.exit-nonzero"),
+        (127, "environment.command_not_found"),
+        (3, "run.exit_nonzero"),
     ],
 )
 def test_where_words_are_missing_the_exit_code_speaks(exit_code: int, name: str) -> None:
@@ -92,12 +92,12 @@ def test_probes_in_a_config_log_are_answers() -> None:
     )
     assert ids(probe + "configure: exit 0\n") == []
     assert ids(probe + "configure:99: error: fftw3.h not found\n", 1) == [
-        "configure.missing-header"
+        "configure.missing_header"
     ]
 
 
 def test_the_same_words_of_every_rank_mean_a_foreign_launcher() -> None:
-    assert ids("Hello from rank 0 of 1\n" * 2) == ["mpi.mixed-launcher"]
+    assert ids("Hello from rank 0 of 1\n" * 2) == ["mpi.mixed_launcher"]
     assert ids("Hello from rank 0 of 1\nsum 3\nall is well\ntime 4 s\n") == []
 
 

@@ -145,7 +145,7 @@ def test_a_step_without_its_log_is_explained_from_what_was_kept(tmp_path: Path) 
     made = Made(tmp_path)
     step = StepRun("run", "signal", signal=4, output="starting\n", log="logs/run.log")
     made.unit("check", steps=[step.to_json()])
-    assert "run.illegal-instruction" in called(str(made.run.path)).output
+    assert "run.illegal_instruction" in called(str(made.run.path)).output
 
 
 def test_a_failed_unit_is_explained_from_err_or_by_its_own_failure(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_a_failed_unit_is_explained_from_err_or_by_its_own_failure(tmp_path: Pat
     other = {"stage": "scheduler", "kind": "out_of_memory", "evidence": "job 8"}
     made.unit("round-2", other)
     rows = json.loads(called(str(made.run.path), "--json").output)["failures"]
-    assert rows[0]["causes"][0]["id"] == "load.missing-library"
+    assert rows[0]["causes"][0]["id"] == "load.missing_library"
     assert rows[0]["causes"][0]["file"] == "err"
-    assert rows[1]["causes"][0]["id"] == "scheduler.out-of-memory"
+    assert rows[1]["causes"][0]["id"] == "scheduler.out_of_memory"
 
 
 def test_a_failure_that_a_later_attempt_made_good_is_left_out(tmp_path: Path) -> None:

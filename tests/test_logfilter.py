@@ -54,7 +54,7 @@ def test_memory_does_not_grow_with_the_log() -> None:
 @pytest.mark.parametrize("before", [0, 1, 15_900, 16_400, 40_000])
 def test_an_error_anywhere_in_a_large_log_is_found_with_its_line(before: int) -> None:
     found = diagnose(noise(before) + ERROR + noise(30_000))
-    assert [(c.id, c.line) for c in found.causes] == [("link.missing-library", before + 1)]
+    assert [(c.id, c.line) for c in found.causes] == [("link.missing_library", before + 1)]
     assert found.lines == before + 30_001
 
 
@@ -78,7 +78,7 @@ def test_an_error_anywhere_in_a_large_log_is_found_with_its_line(before: int) ->
 def test_whatever_it_is_packed_and_encoded_as(encode: object) -> None:
     data = encode(noise(3) + ERROR + b"collect2: error: ld returned 1 exit status\n")  # type: ignore[operator]
     found = diagnose(data)
-    assert (found.causes[0].id, found.causes[0].line) == ("link.missing-library", 4)
+    assert (found.causes[0].id, found.causes[0].line) == ("link.missing_library", 4)
     assert "cannot find -lscalapack" in found.causes[0].quote
     assert "\x1b" not in filter_log(found).text
 
@@ -88,13 +88,13 @@ def test_typographic_quotes_are_quotes() -> None:
         "t.f90:2:6:\n\n    2 |  use m\n      |      1\nFatal Error: Cannot open module file ‘m.mod’"
     )
     data = f"{text} for reading at (1): No such file or directory\n".encode()
-    assert diagnose(data).causes[0].id == "compile.missing-module-file"
+    assert diagnose(data).causes[0].id == "compile.missing_module_file"
 
 
 def test_very_long_lines_are_searched_and_cut() -> None:
     data = b"x" * 5_000_000 + b" cannot find -lfoo " + b"y" * 5_000_000 + b"\nend\n"
     found = diagnose(data)
-    assert found.causes[0].id == "link.missing-library"
+    assert found.causes[0].id == "link.missing_library"
     assert found.causes[0].line == 1
     assert len(filter_log(found, 500).text) < 2200
 

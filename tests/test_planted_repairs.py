@@ -37,20 +37,20 @@ def linked(compile_words: str, objects: str) -> str:
 
 MENDABLE = {
     "argument mismatch": Mendable(
-        "gfortran @flags@ -c swap.f", compiling.MISMATCH, ("compile.argument-mismatch",)
+        "gfortran @flags@ -c swap.f", compiling.MISMATCH, ("compile.argument_mismatch",)
     ),
     "long line": Mendable(
-        "gfortran @flags@ -c long.f90", compiling.LONG, ("compile.line-too-long",)
+        "gfortran @flags@ -c long.f90", compiling.LONG, ("compile.line_too_long",)
     ),
     "old standard": Mendable(
-        "g++ -std=c++11 @flags@ -c o.cpp", compiling.OPTIONAL, ("compile.language-standard",)
+        "g++ -std=c++11 @flags@ -c o.cpp", compiling.OPTIONAL, ("compile.language_standard",)
     ),
     "-Werror": Mendable(
-        "gcc @flags@ -c w.c", compiling.WARNING, ("compile.warnings-as-errors",),
+        "gcc @flags@ -c w.c", compiling.WARNING, ("compile.warnings_as_errors",),
         Setting(flags=("-Wall", "-Werror")),
     ),
     "-march": Mendable(
-        "gcc @march@ -c a.c", compiling.EMPTY, ("compile.unknown-march",) * 2,
+        "gcc @march@ -c a.c", compiling.EMPTY, ("compile.unknown_march",) * 2,
         Setting(march=("znver9", "diamondlake", "x86-64")),
     ),
     "BLAS": Mendable(linked(":", "mm.c"), linking.DGEMM, ("link.blas",)),
@@ -64,9 +64,9 @@ MENDABLE = {
         Setting(libraries=("openblas",)),
     ),
     "libm": Mendable(linked(":", "p.c"), linking.POW, ("link.libm",)),
-    "C++ runtime": Mendable(linked("g++ -c c.cpp", "c.o"), linking.CXX, ("link.cxx-runtime",)),
+    "C++ runtime": Mendable(linked("g++ -c c.cpp", "c.o"), linking.CXX, ("link.cxx_runtime",)),
     "Fortran runtime": Mendable(
-        linked("gfortran -c f.f90", "f.o"), linking.FORTRAN, ("link.fortran-runtime",)
+        linked("gfortran -c f.f90", "f.o"), linking.FORTRAN, ("link.fortran_runtime",)
     ),
     "OpenMP": Mendable(linked("gcc -fopenmp -c o.c", "o.o"), linking.OPENMP, ("link.openmp",)),
     "MPI wrapper": Mendable(
@@ -79,37 +79,37 @@ MENDABLE = {
     ),
     "not PIC": Mendable(
         "gcc -fno-pic @flags@ -c t.c && gcc -shared t.o -o libt.so", linking.TABLE,
-        ("link.not-pic",),
+        ("link.not_pic",),
     ),
     "common": Mendable(
-        "gcc @flags@ a.c b.c -o x && ./x", COMMON, ("link.multiple-definition",)
+        "gcc @flags@ a.c b.c -o x && ./x", COMMON, ("link.multiple_definition",)
     ),
     "large arrays": Mendable(
-        "gcc @flags@ h.c -o h", linking.HUGE, ("link.relocation-truncated",)
+        "gcc @flags@ h.c -o h", linking.HUGE, ("link.relocation_truncated",)
     ),
     "rpath": Mendable(
-        WAVE + "./main", loading.LIBRARY, ("load.missing-library",), folders=("$PWD/lib",)
+        WAVE + "./main", loading.LIBRARY, ("load.missing_library",), folders=("$PWD/lib",)
     ),
     "SIGILL": Mendable(
-        "gcc @march@ k.c -o k\n./k", GUARDED, ("run.illegal-instruction",),
+        "gcc @march@ k.c -o k\n./k", GUARDED, ("run.illegal_instruction",),
         Setting(march=("knl",)),
     ),
     "memory": Mendable(
-        "ulimit -v @memory_kb@\npython3 fill.py", FILL, ("run.out-of-memory",)
+        "ulimit -v @memory_kb@\npython3 fill.py", FILL, ("run.out_of_memory",)
     ),
     "threads": Mendable(
         "gcc -fopenmp t.c -o t || exit\nulimit -v 3000000\n"
         "OMP_STACKSIZE=1200M OMP_NUM_THREADS=@threads@ ./t",
         {"t.c": running.THREADS["t.c"].replace(" num_threads(4)", "")},
-        ("run.no-threads",) * 2,
+        ("run.no_threads",) * 2,
     ),
     "open files": Mendable(
-        "ulimit -S -n @open_files@\npython3 o.py", running.FILES, ("run.open-files",)
+        "ulimit -S -n @open_files@\npython3 o.py", running.FILES, ("run.open_files",)
     ),
     "build folder": Mendable(
         "test -e first || cmake -S . -B build -G 'Unix Makefiles' >/dev/null; touch first\n"
         "@clean@\ncmake -S . -B build -G Ninja",
-        configuring.lists(""), ("configure.cmake-generator",),
+        configuring.lists(""), ("configure.cmake_generator",),
     ),
 }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_a_program_of_another_mpi_gets_its_own_launcher(tmp_path: Path) -> None:
     files = mpi_runs.program(mpi_runs.SIZE)
     story = mend(script, files, Loop(setting), tmp_path, mpi_runs.RANKS)
     assert story.mended, story
-    assert [attempt.failure for attempt in story.attempts] == ["mpi.mixed-launcher"]
+    assert [attempt.failure for attempt in story.attempts] == ["mpi.mixed_launcher"]
 
 
 @pytest.mark.toolchain
@@ -178,7 +178,7 @@ def test_a_circle_is_seen(tmp_path: Path) -> None:
 def test_what_cannot_be_changed_is_said(tmp_path: Path) -> None:
     required()
     story = mend("gcc -c solve.c", compiling.HEADER, Loop(Setting()), tmp_path)
-    assert not story.mended and story.reason.startswith("compile.missing-header")
+    assert not story.mended and story.reason.startswith("compile.missing_header")
     assert story.repairs == []
 
 
@@ -193,9 +193,9 @@ def test_what_has_no_repair_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "body", "failure"),
     [
-        ("--mem @memory@", "python3 hog.py", "scheduler.out-of-memory"),
-        ("-n 1", "srun -n @step@ hostname", "scheduler.step-too-large"),
-        ("-p short -t @walltime@", "hostname", "scheduler.time-refused"),
+        ("--mem @memory@", "python3 hog.py", "scheduler.out_of_memory"),
+        ("-n 1", "srun -n @step@ hostname", "scheduler.step_too_large"),
+        ("-p short -t @walltime@", "hostname", "scheduler.time_refused"),
     ],
 )
 def test_a_job_is_asked_for_anew(

@@ -127,7 +127,7 @@ class Flags:
         return Change(repair, words, repair.words())
 
 
-def cause(repair: Repair | None, confidence: float = 0.9, name: str = "link.not-pic") -> Cause:
+def cause(repair: Repair | None, confidence: float = 0.9, name: str = "link.not_pic") -> Cause:
     return Cause(name, confidence, "quote", repair)
 
 
@@ -136,7 +136,7 @@ def test_a_declared_repair_is_applied_once() -> None:
     assert isinstance(change, Change)
     assert change.setting == "-O2 -fPIC"
     again = next_repair(
-        cause(ADD), change.setting, [Attempt("-O2", "link.not-pic", ADD)], Flags(change.setting)
+        cause(ADD), change.setting, [Attempt("-O2", "link.not_pic", ADD)], Flags(change.setting)
     )
     assert isinstance(again, GiveUp)
     assert "came back" in again.reason
@@ -160,7 +160,7 @@ def test_growing_repairs_are_bounded() -> None:
     for _ in range(MAX_ATTEMPTS):
         change = next_repair(cause(MORE), setting, tried, Flags(setting))
         assert isinstance(change, Change)
-        tried.append(Attempt(setting, "link.not-pic", MORE))
+        tried.append(Attempt(setting, "link.not_pic", MORE))
         setting = change.setting
     answer = next_repair(cause(MORE), setting, tried, Flags(setting))
     assert isinstance(answer, GiveUp)

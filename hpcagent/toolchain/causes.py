@@ -36,39 +36,39 @@ def _causes(*rows: tuple[str, str, str]) -> tuple[_Cause, ...]:
 
 # Of what matches, the first in this order is told.
 _CAUSES = _causes(
-    ("environment.module-failed", r"module\(s\) are unknown|Unable to locate a modulefile|"
+    ("environment.module_failed", r"module\(s\) are unknown|Unable to locate a modulefile|"
      r"cannot be loaded as requested|a module of .* could not be loaded",
      "load it by hand in a new shell and read what it says; module spider NAME helps"),
-    ("environment.no-module-system", r"the node has no module system",
+    ("environment.no_module_system", r"the node has no module system",
      "the node lacks the module system that another node has: ask the site, or use its own tools"),
-    ("environment.missing-program", r"cannot start: .*No such file|command not found|"
+    ("environment.missing_program", r"cannot start: .*No such file|command not found|"
      r"No such file or directory: '",
      "the node lacks this program: install it there or load its module in the job"),
-    ("compile.missing-header", r"fatal error: .*(No such file|file not found)|"
+    ("compile.missing_header", r"fatal error: .*(No such file|file not found)|"
      r"Can't open include file|could not open source file|cannot open source file",
      "add the folder of the header with -I, or load the module that has it"),
-    ("compile.missing-module-file", r"Cannot (open|read) module file|is not a GNU Fortran module|"
+    ("compile.missing_module_file", r"Cannot (open|read) module file|is not a GNU Fortran module|"
      r"Unable to open MODULE file|created by a different version",
      "only the compiler that wrote a .mod file reads it: take the MPI built with this compiler"),
-    ("compile.unknown-option", r"unrecognized command.line option|unknown argument|"
+    ("compile.unknown_option", r"unrecognized command.line option|unknown argument|"
      r"bad value .* for .-m(arch|tune|cpu)|unsupported option|unknown target CPU",
      "leave the flag out, or take a compiler that is new enough for it"),
     ("link.openmp", r"undefined reference to .(omp_|GOMP_|__kmpc)",
      "link with the same OpenMP flag that it was compiled with"),
     ("link.blas", r"undefined reference to .\w*(gemm|potrf|ddot|cblas)",
      "name the BLAS after the objects on the link line; mind its prefix and suffix of symbols"),
-    ("link.missing-library", r"cannot find -l|cannot find [^ ]+\.(so|a)\b|unable to find library",
+    ("link.missing_library", r"cannot find -l|cannot find [^ ]+\.(so|a)\b|unable to find library",
      "add the folder of the library with -L, or install its development files"),
-    ("link.wrong-architecture", r"skipping incompatible|file in wrong format|"
+    ("link.wrong_architecture", r"skipping incompatible|file in wrong format|"
      r"error adding symbols",
      "the library is for another architecture or compiler: take one built for this one"),
-    ("load.missing-library", r"error while loading shared libraries: .*cannot open shared object",
+    ("load.missing_library", r"error while loading shared libraries: .*cannot open shared object",
      "put the folder of the library into the program with -Wl,-rpath, or into LD_LIBRARY_PATH"),
-    ("load.undefined-symbol", r"symbol lookup error|undefined symbol",
+    ("load.undefined_symbol", r"symbol lookup error|undefined symbol",
      "another version of the library is loaded than was linked: see LD_LIBRARY_PATH and rpath"),
-    ("load.glibc-version", r"version .(GLIBC|GLIBCXX|GFORTRAN|OMP)_[0-9.]+' not found",
+    ("load.glibc_version", r"version .(GLIBC|GLIBCXX|GFORTRAN|OMP)_[0-9.]+' not found",
      "it was built for a newer system: build on the kind of node that runs it"),
-    ("run.illegal-instruction", r"Illegal instruction|SIGILL",
+    ("run.illegal_instruction", r"Illegal instruction|SIGILL",
      "compile for the CPU that runs it"),
     ("mpi.init", r"MPI_Init|orte_init|PMIx?_Init|pmix_init|ompi_mpi_init",
      "start it with the launcher of the same MPI; see what it says above"),

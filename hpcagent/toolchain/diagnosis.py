@@ -24,7 +24,7 @@ _EXIT_WEIGHT = 20  # an exit code says less than any words, and more than a mere
 _ENDING_LINES = 12  # `counts: ending`: so near the end words count in a log that proves nothing
 _QUOTE = 300
 MAX_CAUSES = 8
-_UNKNOWN = "run.exit-nonzero"
+_UNKNOWN = "run.exit_nonzero"
 
 
 @dataclass(frozen=True)

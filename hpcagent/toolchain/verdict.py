@@ -190,14 +190,14 @@ def _log(line: Mapping[str, Any]) -> str:
 
 def _skipped(line: Mapping[str, Any] | None) -> tuple[Finding, ...]:
     why = str(line.get("message") or "") if line else "it was not reached"
-    return (Finding(Failure("environment", "not-tried", why), False, "run the doctor again"),)
+    return (Finding(Failure("environment", "not_tried", why), False, "run the doctor again"),)
 
 
 def _no_answer(cell: Cell, run: Mapping[str, Any]) -> Finding:
     """It died, or ended without saying that its answer is right."""
     if run.get("status") == "ok":
         told = "it ended well without an answer"
-        return Finding(Failure("run", "no-answer", told), True, "see its log")
+        return Finding(Failure("run", "no_answer", told), True, "see its log")
     return step_failure("mpi" if cell.mpi else "run", run)
 
 

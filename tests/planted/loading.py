@@ -37,7 +37,7 @@ ARM = "printf '\\267' | dd of=%s bs=1 seek=18 conv=notrunc status=none"
 CASES = (
     Case(
         "so-missing",
-        "load.missing-library",
+        "load.missing_library",
         "the library was moved away after the build",
         "LD_LIBRARY_PATH=$PWD/lib ./main",
         BUILD + "rm lib/libwave.so",
@@ -45,7 +45,7 @@ CASES = (
     ),
     Case(
         "so-no-rpath",
-        "load.missing-library",
+        "load.missing_library",
         "built without rpath, LD_LIBRARY_PATH not set",
         "set -x\n./main",
         BUILD,
@@ -53,7 +53,7 @@ CASES = (
     ),
     Case(
         "so-older",
-        "load.undefined-symbol",
+        "load.undefined_symbol",
         "an older library that lacks the function",
         "LD_LIBRARY_PATH=lib ./main",
         BUILD + "gcc -shared -fPIC old.c -o lib/libwave.so",
@@ -61,7 +61,7 @@ CASES = (
     ),
     Case(
         "so-version",
-        "load.symbol-version",
+        "load.symbol_version",
         "a library with an older symbol version",
         "./main",
         VERSIONS,
@@ -69,7 +69,7 @@ CASES = (
     ),
     Case(
         "dlopen-undefined",
-        "load.undefined-symbol",
+        "load.undefined_symbol",
         "a plugin that needs a BLAS and names none",
         "./call",
         "gcc -shared -fPIC n.c -o libplug.so\ngcc call.c -o call",
@@ -77,7 +77,7 @@ CASES = (
     ),
     Case(
         "ctypes-undefined",
-        "load.undefined-symbol",
+        "load.undefined_symbol",
         "the same, loaded by Python",
         "python3 load.py",
         "gcc -shared -fPIC -Wl,-z,now n.c -o libplug.so",
@@ -85,7 +85,7 @@ CASES = (
     ),
     Case(
         "so-empty",
-        "load.damaged-library",
+        "load.damaged_library",
         "a library of no bytes",
         "LD_LIBRARY_PATH=lib ./main",
         BUILD + ": > lib/libwave.so",
@@ -93,7 +93,7 @@ CASES = (
     ),
     Case(
         "so-not-elf",
-        "load.damaged-library",
+        "load.damaged_library",
         "a linker script in the place of a library",
         "LD_LIBRARY_PATH=lib ./main",
         BUILD + "yes 'INPUT(libwave.so.1)' | head -9 > lib/libwave.so",
@@ -101,7 +101,7 @@ CASES = (
     ),
     Case(
         "so-32-bit",
-        "load.wrong-architecture",
+        "load.wrong_architecture",
         "a library of 32 bits (the class byte says so)",
         "LD_PRELOAD= LD_LIBRARY_PATH=lib ./main; ./call",
         BUILD
@@ -112,7 +112,7 @@ CASES = (
     ),
     Case(
         "exec-foreign",
-        "load.exec-format",
+        "load.exec_format",
         "a program of AArch64",
         "./other",
         "gcc other.c -o other\n" + ARM % "other",
@@ -120,7 +120,7 @@ CASES = (
     ),
     Case(
         "no-interpreter",
-        "load.bad-interpreter",
+        "load.bad_interpreter",
         "the first line names a Python that is not here",
         "./run.py",
         "chmod +x run.py",
@@ -128,7 +128,7 @@ CASES = (
     ),
     Case(
         "no-loader",
-        "load.bad-interpreter",
+        "load.bad_interpreter",
         "a program for another loader",
         "./main",
         "gcc m.c -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o main",
@@ -136,7 +136,7 @@ CASES = (
     ),
     Case(
         "static-tls",
-        "load.static-tls",
+        "load.static_tls",
         "a plugin with a megabyte of static thread storage",
         "python3 load.py",
         "gcc -shared -fPIC tls.c -o libplug.so",

@@ -45,7 +45,7 @@ CASES = (
     ),
     Case(
         "ompi-no-program",
-        "mpi.no-program",
+        "mpi.no_program",
         "a program that is not there",
         RUN + "./solver",
         env=RANKS,
@@ -72,7 +72,7 @@ CASES = (
     ),
     Case(
         "ompi-rank",
-        "mpi.invalid-rank",
+        "mpi.invalid_rank",
         "a message to rank 99",
         RUN + "./m",
         BUILD,
@@ -91,7 +91,7 @@ CASES = (
     ),
     Case(
         "ompi-exit",
-        "mpi.rank-failed",
+        "mpi.rank_failed",
         "a rank ends with 5 before the others",
         RUN + "./m",
         BUILD,
@@ -100,7 +100,7 @@ CASES = (
     ),
     Case(
         "ompi-mixed",
-        "mpi.mixed-launcher",
+        "mpi.mixed_launcher",
         "MPICH's program under Open MPI's launcher",
         RUN + "./m",
         "mpicc.mpich m.c -o m",
@@ -109,7 +109,7 @@ CASES = (
     ),
     Case(
         "ompi-before-init",
-        "mpi.not-initialized",
+        "mpi.not_initialized",
         "MPI_Comm_rank before MPI_Init",
         RUN + "./m",
         BUILD,

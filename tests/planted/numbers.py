@@ -42,7 +42,7 @@ SIGNALS = {
 CASES = (
     Case(
         "xerbla",
-        "numerics.illegal-argument",
+        "numerics.illegal_argument",
         "a leading dimension that is too small",
         "./x",
         "gfortran x.f90 -o x -lopenblas",

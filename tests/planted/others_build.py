@@ -66,21 +66,21 @@ CONFIG = {
 CASES = (
     Case(
         "clang-missing-header",
-        "compile.missing-header",
+        "compile.missing_header",
         "Eigen is not installed",
         "clang++ -O2 -c e.cpp",
         files=EIGEN,
     ),
     Case(
         "clang-unknown-cpu",
-        "compile.unknown-march",
+        "compile.unknown_march",
         "-march names no CPU",
         "clang -O3 -march=znver7 -c main.c",
         files=MAIN,
     ),
     Case(
         "gcc-unknown-mtune",
-        "compile.unknown-march",
+        "compile.unknown_march",
         "-mcpu of another architecture, UTF-8",
         "gcc -O2 -mtune=neoverse-v2 -c main.c",
         files=MAIN,
@@ -88,14 +88,14 @@ CASES = (
     ),
     Case(
         "clang-unknown-option",
-        "compile.unknown-option",
+        "compile.unknown_option",
         "an option of Intel's compiler",
         "clang -ipo -c main.c -qopt-zmm-usage=high",
         files=MAIN,
     ),
     Case(
         "gfortran-unknown-option",
-        "compile.unknown-option",
+        "compile.unknown_option",
         "an option of ifort, UTF-8",
         "gfortran -c p.f90 -fp-model=precise",
         files=LOOP,
@@ -103,7 +103,7 @@ CASES = (
     ),
     Case(
         "gcc-missing-header-utf8",
-        "compile.missing-header",
+        "compile.missing_header",
         "a header in a folder, UTF-8",
         "gcc -c k.c",
         files=RUN_NINJA,
@@ -111,21 +111,21 @@ CASES = (
     ),
     Case(
         "clang-syntax",
-        "compile.source-error",
+        "compile.source_error",
         "a semicolon is missing",
         "clang++ -c l.cpp",
         files=LAMBDA,
     ),
     Case(
         "clang-target-feature",
-        "compile.target-feature",
+        "compile.target_feature",
         "FMA intrinsics without -mfma",
         "clang++ -O2 -c f.cpp",
         files=FMA,
     ),
     Case(
         "clang-old-standard",
-        "compile.language-standard",
+        "compile.language_standard",
         "std::string_view with -std=c++14",
         "clang++ -std=c++14 -c s.cpp",
         files=SPAN,
@@ -139,14 +139,14 @@ CASES = (
     ),
     Case(
         "clang-werror",
-        "compile.warnings-as-errors",
+        "compile.warnings_as_errors",
         "-Werror",
         "clang -Wall -Werror -c w.c",
         files={"w.c": "int f(int n) { int unused = 1; return n; }\n"},
     ),
     Case(
         "gfortran-no-netcdf",
-        "compile.missing-module-file",
+        "compile.missing_module_file",
         "netcdf.mod is not there, UTF-8",
         "gfortran -c a.f90",
         files=TABLE,
@@ -154,7 +154,7 @@ CASES = (
     ),
     Case(
         "gfortran-kind",
-        "compile.argument-mismatch",
+        "compile.argument_mismatch",
         "REAL(8) given for REAL(4), UTF-8",
         "gfortran -c k.f90",
         files=KIND,
@@ -174,7 +174,7 @@ CASES = (
     Case("lld-libm", "link.libm", "no -lm, lld", "clang -fuse-ld=lld t.c -o t", files=SOLVER),
     Case(
         "lld-undefined",
-        "link.undefined-symbol",
+        "link.undefined_symbol",
         "a function of nobody, lld",
         "clang -fuse-ld=lld u.c -o u",
         files=SOLVER,
@@ -204,7 +204,7 @@ CASES = (
     ),
     Case(
         "clang-fortran",
-        "link.fortran-runtime",
+        "link.fortran_runtime",
         "Fortran linked by clang, gold",
         "clang -fuse-ld=gold m.c w.o -o m",
         "gfortran -c w.f90",
@@ -212,7 +212,7 @@ CASES = (
     ),
     Case(
         "clang-cxx",
-        "link.cxx-runtime",
+        "link.cxx_runtime",
         "C++ linked by clang, lld",
         "clang -fuse-ld=lld x.o -o x",
         "clang++ -c x.cpp",
@@ -220,21 +220,21 @@ CASES = (
     ),
     Case(
         "lld-no-library",
-        "link.missing-library",
+        "link.missing_library",
         "-lscalapack is not there, lld",
         "clang -fuse-ld=lld main.c -lscalapack-site -o m",
         files=MAIN,
     ),
     Case(
         "gold-no-library",
-        "link.missing-library",
+        "link.missing_library",
         "-lelpa is not there, gold",
         "gcc -fuse-ld=gold main.c -lelpa -o m",
         files=MAIN,
     ),
     Case(
         "lld-no-pic",
-        "link.not-pic",
+        "link.not_pic",
         "no -fPIC, lld",
         "clang -fuse-ld=lld -shared k.o -o k.so",
         "clang -fno-pic -mcmodel=medium -c k.c",
@@ -242,7 +242,7 @@ CASES = (
     ),
     Case(
         "lld-twice",
-        "link.multiple-definition",
+        "link.multiple_definition",
         "one name twice, lld",
         "clang -fuse-ld=lld main.c other.c -o m",
         files=MAIN | {"other.c": MAIN["main.c"]},
@@ -257,7 +257,7 @@ CASES = (
     ),
     Case(
         "ld-archive-damaged",
-        "link.damaged-object",
+        "link.damaged_object",
         "an archive that is text",
         "clang main.c libgrid.a -o m",
         "echo 'not found' > libgrid.a",
@@ -265,16 +265,16 @@ CASES = (
     ),
     Case(
         "ninja-no-source",
-        "configure.make-no-rule",
+        "configure.make_no_rule",
         "a source that is not there",
         "ninja",
         files=NINJA,
     ),
-    Case("ninja-no-file", "configure.make-no-makefile", "no build.ninja", "ninja -j2"),
-    Case("ninja-syntax", "configure.make-syntax", "a tab in build.ninja", "ninja", files=BAD_NINJA),
+    Case("ninja-no-file", "configure.make_no_makefile", "no build.ninja", "ninja -j2"),
+    Case("ninja-syntax", "configure.make_syntax", "a tab in build.ninja", "ninja", files=BAD_NINJA),
     Case(
         "ninja-header",
-        "compile.missing-header",
+        "compile.missing_header",
         "a header that is not there, under ninja",
         "ninja",
         files=RUN_NINJA,
@@ -282,14 +282,14 @@ CASES = (
     Case("make-include", "configure.make-include", "make.inc is not there", "make", files=TARGET),
     Case(
         "cmake-mpi-language",
-        "configure.no-compiler",
+        "configure.no_compiler",
         "CMAKE_CXX_COMPILER names nothing",
         f"{CMAKE} -DCMAKE_CXX_COMPILER=icpx",
         files=lists("", languages="CXX"),
     ),
     Case(
         "cmake-target",
-        "configure.cmake-target",
+        "configure.cmake_target",
         "a target that no package provides",
         CMAKE,
         files=lists(TARGETS, "3.25"),
@@ -303,21 +303,21 @@ CASES = (
     ),
     Case(
         "cmake-no-source",
-        "configure.cmake-source",
+        "configure.cmake_source",
         "a source that is not there",
         CMAKE,
         files=lists("add_executable(w main.c solver.c)\n"),
     ),
     Case(
         "cmake-blas-vendor",
-        "configure.cmake-package",
+        "configure.cmake_package",
         "find_package(BLAS) with MKL's name",
         f"{CMAKE} -DBLA_VENDOR=Intel10_64lp",
         files=lists("find_package(BLAS REQUIRED)\n"),
     ),
     Case(
         "cmake-no-ninja",
-        "configure.cmake-generator",
+        "configure.cmake_generator",
         "a generator without its program",
         f"PATH=/usr/lib/none {CMAKE.replace('cmake', '/usr/bin/cmake', 1)} -G Ninja",
         files=lists(""),
@@ -331,7 +331,7 @@ CASES = (
     ),
     Case(
         "configure-no-compiler",
-        "configure.no-compiler",
+        "configure.no_compiler",
         "a PATH without compilers",
         "mkdir bin\nfor tool in sh sed grep cat rm expr tr basename dirname mkdir ls mv"
         " awk cp chmod sleep test uname touch diff cmp; do"
@@ -341,7 +341,7 @@ CASES = (
     ),
     Case(
         "configure-mpi",
-        "configure.missing-library",
+        "configure.missing_library",
         "no MPI in the link of a check",
         "./configure CC=clang",
         "autoconf",
@@ -351,7 +351,7 @@ CASES = (
     ),
     Case(
         "clang-full",
-        "environment.no-space",
+        "environment.no_space",
         "no space for temporary files, clang",
         "exec unshare --mount sh -c 'mount -t tmpfs -o size=4k none full"
         " && head -c 9000 /dev/zero > full/x 2>/dev/null;"

@@ -41,7 +41,7 @@ LOST = {
 CASES = (
     Case(
         "buried-header",
-        "compile.missing-header",
+        "compile.missing_header",
         "the last of 31 sources lacks its header",
         "make -k",
         NOISE,
@@ -73,14 +73,14 @@ CASES = (
     ),
     Case(
         "cmake-build",
-        "compile.target-feature",
+        "compile.target_feature",
         "AVX-512 without its option, under CMake",
         "cmake -S . -B build && cmake --build build",
         files=CMAKE_BUILD,
     ),
     Case(
         "buried-no-file",
-        "run.missing-file",
+        "run.missing_file",
         "a restart file is missing, after 500 warnings",
         "python3 post.py",
         files=LOST,

@@ -13,7 +13,7 @@ NULL_COMM = "MPI_Barrier(MPI_COMM_NULL);"
 CASES = (
     Case(
         "hydra-no-program",
-        "mpi.no-program",
+        "mpi.no_program",
         "MPICH: a program that is not there",
         HYDRA + "./solver",
     ),
@@ -35,7 +35,7 @@ CASES = (
     ),
     Case(
         "hydra-rank",
-        "mpi.invalid-rank",
+        "mpi.invalid_rank",
         "MPICH: a message to rank 99",
         HYDRA + "./m",
         BUILD,
@@ -67,7 +67,7 @@ CASES = (
     ),
     Case(
         "hydra-mixed",
-        "mpi.mixed-launcher",
+        "mpi.mixed_launcher",
         "Open MPI's program under MPICH's launcher",
         HYDRA + "./m",
         "mpicc.openmpi m.c -o m",
@@ -76,7 +76,7 @@ CASES = (
     ),
     Case(
         "hydra-before-init",
-        "mpi.not-initialized",
+        "mpi.not_initialized",
         "MPICH: a call before MPI_Init",
         HYDRA + "./m",
         BUILD,

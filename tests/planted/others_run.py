@@ -71,7 +71,7 @@ TRAP = {
 CASES = (
     Case(
         "clang-sigill",
-        "run.illegal-instruction",
+        "run.illegal_instruction",
         "bytes of an instruction that is not there",
         "set -e\n./a\necho after",
         "clang a.c -o a",
@@ -95,7 +95,7 @@ CASES = (
     ),
     Case(
         "heap",
-        "run.heap-corruption",
+        "run.heap_corruption",
         "a write beyond a block of the heap",
         "./h",
         "clang -w -O0 h.c -o h",
@@ -103,7 +103,7 @@ CASES = (
     ),
     Case(
         "length-error",
-        "run.uncaught-exception",
+        "run.uncaught_exception",
         "a string longer than can be",
         "./l",
         "clang++ l.cpp -o l",
@@ -111,7 +111,7 @@ CASES = (
     ),
     Case(
         "fortify",
-        "run.buffer-overflow",
+        "run.buffer_overflow",
         "strcpy beyond an array, fortified",
         "./f abcdefgh",
         "gcc -w -O2 -D_FORTIFY_SOURCE=2 f.c -o f",
@@ -119,7 +119,7 @@ CASES = (
     ),
     Case(
         "bad-integer",
-        "run.bad-input",
+        "run.bad_input",
         "a word where a number should stand",
         "echo seven | ./w",
         "gfortran w.f90 -o w",
@@ -136,26 +136,26 @@ CASES = (
     ),
     Case(
         "python-memory",
-        "run.out-of-memory",
+        "run.out_of_memory",
         "a list of 8 GB within 1",
         "ulimit -v 1000000\npython3 -c 'x = [0.0] * (1 << 30)'",
     ),
     Case(
         "python-thread",
-        "run.no-threads",
+        "run.no_threads",
         "stacks of 64 GB for Python's threads",
         "ulimit -v 4000000\npython3 t.py",
         files=THREADS,
     ),
     Case(
         "perl-module",
-        "environment.perl-module",
+        "environment.perl_module",
         "a Perl module that is not there",
         "perl -MSite::Solver::Grid -e 1",
     ),
     Case(
         "python-import-so",
-        "load.missing-library",
+        "load.missing_library",
         "an extension whose library is not found",
         "python3 run.py",
         "clang -shared -fPIC level.c -o liblevel.so\n"
@@ -164,7 +164,7 @@ CASES = (
     ),
     Case(
         "python-import-symbol",
-        "load.undefined-symbol",
+        "load.undefined_symbol",
         "an extension that names no library",
         "LD_BIND_NOW=1 python3 run.py",
         "clang -shared -fPIC setup.c -o fastgrid.so",
@@ -172,7 +172,7 @@ CASES = (
     ),
     Case(
         "clang-version",
-        "load.symbol-version",
+        "load.symbol_version",
         "an older library",
         "LD_LIBRARY_PATH=lib ./m",
         LIB.format("-Wl,--version-script=v.map") + "clang m.c lib/libgrid.so.3 -o m\n"
@@ -181,7 +181,7 @@ CASES = (
     ),
     Case(
         "rpath-gone",
-        "load.missing-library",
+        "load.missing_library",
         "a library that rpath does not reach",
         "mv lib moved\n./m && echo done",
         LIB.format("") + "clang m.c lib/libgrid.so.3 -Wl,-rpath,$PWD/lib -o m",
@@ -189,7 +189,7 @@ CASES = (
     ),
     Case(
         "crlf",
-        "load.bad-interpreter",
+        "load.bad_interpreter",
         "a script with line ends of Windows",
         "printf '#!/bin/bash\\r\\necho ready\\r\\n' > go.sh\nchmod +x go.sh\n./go.sh",
     ),
@@ -202,7 +202,7 @@ CASES = (
     ),
     Case(
         "script-is-text",
-        "load.exec-format",
+        "load.exec_format",
         "a program that is cut off at its start",
         "set -e\npython3 -c \"import subprocess; subprocess.run(['./x'])\"",
         "printf '\\177ELFxx' > x\nchmod +x x",
@@ -216,7 +216,7 @@ CASES = (
     ),
     Case(
         "tar-full",
-        "environment.no-space",
+        "environment.no_space",
         "an archive larger than the file system",
         "exec unshare --mount sh -c 'mount -t tmpfs -o size=64k none full"
         " && tar -xf a.tar -C full'",
@@ -224,7 +224,7 @@ CASES = (
     ),
     Case(
         "perl-read-only",
-        "environment.read-only",
+        "environment.read_only",
         "a file system that cannot be written, Perl",
         "exec unshare --mount sh -c 'mount -t tmpfs -o ro none ro && perl -e"
         ' "open(F, q(>ro/x)) or die qq(cannot create ro/x: \\$!)"\'',
@@ -232,41 +232,41 @@ CASES = (
     ),
     Case(
         "tcl-open-files",
-        "run.open-files",
+        "run.open_files",
         "ulimit -n, in Tcl",
         "ulimit -n 16\necho 'for {set i 0} {$i < 40} {incr i} {open /dev/null}' > o.tcl\n"
         "tclsh o.tcl",
     ),
     Case(
         "fork",
-        "run.no-threads",
+        "run.no_threads",
         "no further process allowed",
         "setpriv --reuid=54321 --clear-groups dash -c 'ulimit -p 0; ls | cat'",
     ),
     Case(
         "em-unknown",
-        "environment.module-unknown",
+        "environment.module_unknown",
         "Environment Modules: no such module",
         EM + "module load gcc/99.1",
         files=MODULES,
     ),
     Case(
         "em-conflict",
-        "environment.module-conflict",
+        "environment.module_conflict",
         "Environment Modules: a conflict",
         EM + "module load openmpi/4.1\nmodule load mpich/4.0",
         files=MODULES,
     ),
     Case(
         "em-prerequisite",
-        "environment.module-unknown",
+        "environment.module_unknown",
         "Environment Modules: needs another",
         EM + "module load wave",
         files={"modules/wave/2": HEAD + "prereq grid/3\n"},
     ),
     Case(
         "lmod-depends",
-        "environment.module-unknown",
+        "environment.module_unknown",
         "Lmod: a dependency that is not there",
         "source /usr/share/lmod/lmod/init/bash\nmodule use $PWD/modules\nmodule load wave",
         files={"modules/wave/8.lua": 'depends_on("grid/3")\n'},
@@ -280,7 +280,7 @@ CASES = (
     ),
     Case(
         "reference-xerbla",
-        "numerics.illegal-argument",
+        "numerics.illegal_argument",
         "the reference BLAS stops at m = -1",
         "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/blas ./x",
         "clang x.c -o x -L/usr/lib/x86_64-linux-gnu/blas -l:libblas.so.3",
@@ -297,7 +297,7 @@ CASES = (
     Case("python-nan", "numerics.nan", "a solver that meets NaN", "python3 c.py", files=CG),
     Case(
         "c-fpe",
-        "numerics.floating-point-trap",
+        "numerics.floating_point_trap",
         "a trapped division by zero in C",
         "set -e\n./d\necho done",
         "gcc d.c -o d -lm",

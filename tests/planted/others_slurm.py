@@ -14,20 +14,20 @@ CASES = (
     ),
     Case(
         "srun-time",
-        "scheduler.time-refused",
+        "scheduler.time_refused",
         "srun for longer than the partition gives",
         "srun -p short -t 10 hostname",
     ),
     Case(
         "sbatch-memory",
-        "scheduler.node-configuration",
+        "scheduler.node_configuration",
         "more memory than a node has",
         batch("--mem=900G"),
         files=job("hostname"),
     ),
     Case(
         "sbatch-nodes",
-        "scheduler.node-configuration",
+        "scheduler.node_configuration",
         "more nodes than the partition has",
         batch("-N 40"),
         files=job("hostname"),
@@ -41,14 +41,14 @@ CASES = (
     ),
     Case(
         "sbatch-feature",
-        "scheduler.node-configuration",
+        "scheduler.node_configuration",
         "a feature of no node",
         batch("-C sapphire"),
         files=job("hostname"),
     ),
     Case(
         "sbatch-no-shebang",
-        "scheduler.no-script",
+        "scheduler.no_script",
         "a script without its first line",
         "sbatch --wait plain",
         files={"plain": "hostname\n"},
@@ -98,7 +98,7 @@ CASES = (
     ),
     Case(
         "job-module",
-        "environment.no-module-command",
+        "environment.no_module_command",
         "module in a job that knows none",
         batch(),
         files=job("unset -f module\nmodule purge\nmodule load openmpi && mpirun ./a.out"),
@@ -108,7 +108,7 @@ CASES = (
 SLOW = (
     Case(
         "job-step-time",
-        "scheduler.time-limit",
+        "scheduler.time_limit",
         "a step longer than its own limit",
         batch(),
         files=job("srun -t 1 sleep 100"),

@@ -67,7 +67,7 @@ NUMPY = {"n.py": "import numpy_of_the_site as np\nprint(np)\n"}
 CASES = (
     Case(
         "sigill",
-        "run.illegal-instruction",
+        "run.illegal_instruction",
         "instructions of Knights Landing",
         "./k",
         "gcc -O1 -mavx512er k.c -o k",
@@ -92,7 +92,7 @@ CASES = (
     ),
     Case(
         "sigfpe",
-        "numerics.floating-point-trap",
+        "numerics.floating_point_trap",
         "a division by zero, trapped",
         "echo 1 0 | ./z",
         "gfortran -ffpe-trap=zero,invalid z.f90 -o z",
@@ -100,7 +100,7 @@ CASES = (
     ),
     Case(
         "bad-alloc",
-        "run.out-of-memory",
+        "run.out_of_memory",
         "512 GB asked for",
         "ulimit -v 4000000\n./v",
         "g++ v.cpp -o v",
@@ -108,7 +108,7 @@ CASES = (
     ),
     Case(
         "gfortran-allocate",
-        "run.out-of-memory",
+        "run.out_of_memory",
         "512 GB asked for",
         "ulimit -v 4000000\n./a",
         "gfortran a.f90 -o a",
@@ -123,7 +123,7 @@ CASES = (
     ),
     Case(
         "tmpfs-full",
-        "environment.no-space",
+        "environment.no_space",
         "64 kB of space for 200",
         f"exec unshare --mount sh -c '{SMALL} && python3 w.py'",
         "mkdir scratch",
@@ -131,7 +131,7 @@ CASES = (
     ),
     Case(
         "read-only",
-        "environment.read-only",
+        "environment.read_only",
         "a file system that cannot be written",
         "exec unshare --mount sh -c 'mount -t tmpfs -o ro none scratch && cp w.py scratch/'",
         "mkdir scratch",
@@ -139,15 +139,15 @@ CASES = (
     ),
     Case(
         "file-size",
-        "run.file-size-limit",
+        "run.file_size_limit",
         "ulimit -f",
         "ulimit -f 10\ndd if=/dev/zero of=big bs=1k count=99",
     ),
-    Case("open-files", "run.open-files", "ulimit -n", "ulimit -n 16\npython3 o.py", files=FILES),
-    Case("cpu-time", "run.cpu-time-limit", "ulimit -t", "ulimit -S -t 1\n" + SPIN),
+    Case("open-files", "run.open_files", "ulimit -n", "ulimit -n 16\npython3 o.py", files=FILES),
+    Case("cpu-time", "run.cpu_time_limit", "ulimit -t", "ulimit -S -t 1\n" + SPIN),
     Case(
         "libgomp-threads",
-        "run.no-threads",
+        "run.no_threads",
         "stacks of 900 GB for four threads",
         "ulimit -v 2000000\nexport OMP_STACKSIZE=900G\n./t",
         "gcc -fopenmp t.c -o t",
@@ -155,7 +155,7 @@ CASES = (
     ),
     Case(
         "openblas-threads",
-        "run.no-threads",
+        "run.no_threads",
         "stacks of 4 GB for OpenBLAS's threads",
         "ulimit -s 4000000\nulimit -v 3000000\nOPENBLAS_NUM_THREADS=2 ./b",
         "gcc b.c -Wl,--no-as-needed -lopenblas -o b",
@@ -163,7 +163,7 @@ CASES = (
     ),
     Case(
         "bus-error",
-        "run.bus-error",
+        "run.bus_error",
         "a mapping that is longer than its file",
         "./m",
         "gcc m.c -o m",
@@ -171,11 +171,11 @@ CASES = (
     ),
     Case("assertion", "run.assertion", "an assertion does not hold", "./a", "gcc a.c -o a", ASSERT),
     Case(
-        "double-free", "run.heap-corruption", "memory freed twice", "./f", "gcc -w f.c -o f", FREE
+        "double-free", "run.heap_corruption", "memory freed twice", "./f", "gcc -w f.c -o f", FREE
     ),
     Case(
         "uncaught",
-        "run.uncaught-exception",
+        "run.uncaught_exception",
         "vector::at beyond the end",
         "./o",
         "g++ o.cpp -o o",
@@ -191,7 +191,7 @@ CASES = (
     ),
     Case(
         "stack-smashing",
-        "run.buffer-overflow",
+        "run.buffer_overflow",
         "a copy beyond an array on the stack",
         "./s input-of-more-than-three-letters",
         "gcc -w -O0 -fstack-protector-all s.c -o s",
@@ -199,7 +199,7 @@ CASES = (
     ),
     Case(
         "bounds",
-        "run.array-bounds",
+        "run.array_bounds",
         "an index beyond the end, -fcheck=bounds",
         "echo 11 | ./b",
         "gfortran -fcheck=bounds b.f90 -o b",
@@ -207,7 +207,7 @@ CASES = (
     ),
     Case(
         "no-input",
-        "run.missing-file",
+        "run.missing_file",
         "the input file is not there",
         "./r",
         "gfortran r.f90 -o r",
@@ -215,7 +215,7 @@ CASES = (
     ),
     Case(
         "short-input",
-        "run.end-of-file",
+        "run.end_of_file",
         "the input ends too early",
         "echo 1 2 3 | ./r",
         "gfortran r.f90 -o r",
@@ -223,7 +223,7 @@ CASES = (
     ),
     Case(
         "no-python-module",
-        "environment.python-module",
+        "environment.python_module",
         "a Python package is not installed",
         "python3 n.py",
         files=NUMPY,

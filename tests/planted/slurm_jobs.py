@@ -46,14 +46,14 @@ CASES = (
     ),
     Case(
         "slurm-time-refused",
-        "scheduler.time-refused",
+        "scheduler.time_refused",
         "more time than the partition gives",
         batch("-p short -t 30"),
         files=job("hostname"),
     ),
     Case(
         "slurm-time-limit",
-        "scheduler.time-limit",
+        "scheduler.time_limit",
         "a job longer than its time limit",
         batch("-t 5 --mem 50"),
         files=job(
@@ -63,14 +63,14 @@ CASES = (
     ),
     Case(
         "slurm-memory",
-        "scheduler.out-of-memory",
+        "scheduler.out_of_memory",
         "a job larger than its memory",
         batch("--mem 200"),
         files=job("python3 hog.py", **HOG),
     ),
     Case(
         "slurm-step-memory",
-        "scheduler.out-of-memory",
+        "scheduler.out_of_memory",
         "a step larger than its memory",
         batch("--mem 200"),
         files=job("srun python3 hog.py", **HOG),
@@ -84,35 +84,35 @@ CASES = (
     ),
     Case(
         "slurm-nodes",
-        "scheduler.node-configuration",
+        "scheduler.node_configuration",
         "more cores a node than there are",
         batch("-c 64"),
         files=job("hostname"),
     ),
     Case(
         "slurm-gres",
-        "scheduler.node-configuration",
+        "scheduler.node_configuration",
         "GPUs where there are none",
         batch("--gres=gpu:4"),
         files=job("hostname"),
     ),
     Case(
         "slurm-no-program",
-        "scheduler.no-program",
+        "scheduler.no_program",
         "srun of what is not there",
         batch(),
         files=job("srun ./solver --input a.nml"),
     ),
     Case(
         "slurm-step-too-large",
-        "scheduler.step-too-large",
+        "scheduler.step_too_large",
         "a step of more tasks than the job",
         batch("-n 1"),
         files=job("srun -n 8 hostname"),
     ),
     Case(
         "slurm-direct-launch",
-        "mpi.no-pmi",
+        "mpi.no_pmi",
         "an Open MPI program started by srun --mpi=none",
         batch(),
         files=job("mpicc.openmpi m.c -o m && srun --mpi=none -n 1 ./m", **MPI),
@@ -125,13 +125,13 @@ CASES = (
     ),
     Case(
         "slurm-no-script",
-        "scheduler.no-script",
+        "scheduler.no_script",
         "a script that is not there",
         "sbatch --wait run.slurm",
     ),
     Case(
         "slurm-no-controller",
-        "scheduler.no-controller",
+        "scheduler.no_controller",
         "the controller does not answer",
         "SLURM_CONF=$PWD/slurm.conf squeue --me",
         "sed -E 's/^SlurmctldPort=.*/SlurmctldPort=9/' $SLURM_CONF > slurm.conf\n"
@@ -139,7 +139,7 @@ CASES = (
     ),
     Case(
         "slurm-command-not-found",
-        "environment.command-not-found",
+        "environment.command_not_found",
         "a job without its module",
         batch(),
         files=job("xhpl -v"),
@@ -153,7 +153,7 @@ CASES = (
     ),
     Case(
         "slurm-task-failed",
-        "run.exit-nonzero",
+        "run.exit_nonzero",
         "a task of a step ends with 3",
         batch(),
         files=job("srun -n 1 bash -c 'exit 3'"),

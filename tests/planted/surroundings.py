@@ -16,28 +16,28 @@ MODULES = {
 CASES = (
     Case(
         "lmod-unknown",
-        "environment.module-unknown",
+        "environment.module_unknown",
         "a version that the site does not have",
         LMOD + "module load gcc/99.1 && gcc --version",
         files=MODULES,
     ),
     Case(
         "lmod-conflict",
-        "environment.module-conflict",
+        "environment.module_conflict",
         "two modules that exclude each other",
         LMOD + "module load openmpi/4.1\nmodule load mpich/4.0",
         files=MODULES,
     ),
     Case(
         "lmod-prerequisite",
-        "environment.module-prerequisite",
+        "environment.module_prerequisite",
         "a module that needs another",
         LMOD + "module load hdf5/1.12",
         files=MODULES,
     ),
     Case(
         "no-module-command",
-        "environment.no-module-command",
+        "environment.no_module_command",
         "the shell knows no modules",
         "unset -f module ml\nmodule load gcc && gcc --version",
     ),
@@ -51,13 +51,13 @@ CASES = (
     ),
     Case(
         "not-found",
-        "environment.command-not-found",
+        "environment.command_not_found",
         "a command that is not there",
         "ifort -V && ifort -O2 a.f90",
     ),
     Case(
         "no-folder",
-        "environment.missing-path",
+        "environment.missing_path",
         "a folder that is not there",
         "cd $PWD/scratch/run-7 && ls",
     ),
