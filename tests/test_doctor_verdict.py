@@ -148,12 +148,10 @@ def test_the_netlib_header_suits_every_library() -> None:
 
 CAUSES = [
     ("compile", "Lmod has detected the following error: The following module(s) are unknown: "
-     '"gcc/13"', "environment.module_failed"),
-    ("compile", "cannot start: [Errno 2] No such file or directory: 'icx'",
-     "environment.missing_program"),
+     '"gcc/13"', "environment.module_unknown"),
     ("compile", "Fatal Error: Cannot open module file 'mpi.mod' for reading at (1)",
      "compile.missing_module_file"),
-    ("compile", "cc1: error: bad value 'znver5' for '-march=' switch", "compile.unknown_option"),
+    ("compile", "cc1: error: bad value 'znver5' for '-march=' switch", "compile.unknown_march"),
     ("link", "cell.c:(.text+0x1f): undefined reference to `dgemm_'", "link.blas"),
     ("link", "x.o: undefined reference to `GOMP_parallel'", "link.openmp"),
     ("link", "/usr/bin/ld: cannot find -lopenblas: No such file or directory",
@@ -170,6 +168,16 @@ CAUSES = [
      "mpi.slots"),
     ("run", "something else", "run.failed"),
 ]  # fmt: skip
+
+
+def test_what_the_runner_says_counts_before_any_output() -> None:
+    absent = {"status": "unstartable", "message": "[Errno 2] No such file or directory: 'icx'"}
+    assert step_failure("compile", absent).failure.id == "environment.missing_program"
+    words = "a module of gcc/13 could not be loaded"
+    unloaded = {"status": "failed", "exit": 96, "message": words, "output": "Error: no such one\n"}
+    found = step_failure("compile", unloaded)
+    assert found.failure.id == "environment.module_failed"
+    assert found.failure.evidence == f"{words}: Error: no such one"
 
 
 @pytest.mark.parametrize(("stage", "words", "id_"), CAUSES)
@@ -270,7 +278,8 @@ def test_the_page_tells_marks_causes_cures_and_what_to_take() -> None:
     row = next(line for line in page.splitlines() if line.startswith("gcc, Open MPI, OpenBLAS"))
     assert row.split()[-7:] == ["ok", "ok", "ok", "FAIL", "ok", "ok", "ok"]
     assert "FAIL link.missing_library: gcc (c) + OpenMP\n    saw  " + words in page
-    assert "    cure add the folder of the library with -L" in page
+    cure = step_failure("link", {"status": "failed", "exit": 1, "output": words}).cure
+    assert "    cure " + cure[:40] in page
     assert "No toolchain can be used as it is." in page
     assert "  FAIL  python3: none here\n    cure set `python`" in page
 
