@@ -15,7 +15,7 @@ from hpcagent.records import Event, Failure, JobState, Resources
 from hpcagent.study import tune
 from hpcagent.study.collecting import Collected, collect
 from hpcagent.study.durable import utc_now
-from hpcagent.study.probe_task import PROBE, probe_spec
+from hpcagent.study.probe_task import PROBE, Look, probe_spec
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit, fold
 from hpcagent.study.task_plan import Target, Task, next_step, why_given_up
@@ -23,7 +23,7 @@ from hpcagent.toolchain.stepruns import StepRun, parse_steps
 
 SETTINGS = TuneSettings("", 1, "slurm", "surrogate", 0, 0)
 TARGETS = tuple(Target(name, Resources(60, partition=name)) for name in ("old", "new"))
-TASK = Task("probe", TARGETS, probe_spec((), False, "/runs"))
+TASK = Task("probe", TARGETS, Look(probe_spec((), False, "/runs")).to_json())
 
 
 class Story:

@@ -75,7 +75,7 @@ def status(run: str | None, as_json: bool) -> int:
     found = find_run(run)
     state = read_state(found)
     if as_json:
-        click.echo(_json(summary_of(found, Knowledge(state))))
+        click.echo(as_json_text(summary_of(found, Knowledge(state))))
         return 0
     click.echo(_line(found, state))
     for unit in state.open_units:
@@ -118,7 +118,7 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
         return INTERRUPTED
     if state.closed is None:
         if as_json:
-            click.echo(_json(summary_of(run, Knowledge(state))))
+            click.echo(as_json_text(summary_of(run, Knowledge(state))))
         else:
             click.echo(f"{_line(run, state)}\ncontinue with: {again(run)}")
         return 0
@@ -145,7 +145,7 @@ def _both(display: Display, check: Callable[[], None]) -> Display:
 
 def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> None:
     if as_json:
-        click.echo(_json(summary))
+        click.echo(as_json_text(summary))
         return
     columns = width or min(100, shutil.get_terminal_size((80, 24)).columns)
     if isinstance(summary, CompareSummary):
@@ -200,7 +200,7 @@ def _headline(summary: Summary) -> str:
     return headline(summary)
 
 
-def _json(summary: Summary) -> str:
+def as_json_text(summary: Summary) -> str:
     return json.dumps(_finite(asdict(summary)), indent=1, sort_keys=True, allow_nan=False)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpcagent.catalogue import Catalogue, NodeType, Partition
 from hpcagent.cli.asks import choose_scheduler, max_wait_s, node_cores, resources
-from hpcagent.config import Settings
+from hpcagent.config import Settings, rates
 from hpcagent.errors import EnvironmentProblem
-from hpcagent.protocols import Scheduler
 from hpcagent.records import Resources
 from hpcagent.study.session import make_scheduler
 from hpcagent.study.settings import TuneSettings
@@ -24,11 +24,12 @@ HERE = "here"
 @dataclass(frozen=True)
 class Place:
     """The batch system and what is visited through it; `closed` are partitions that take no jobs,
-    each with its reason."""
+    each with its reason. `catalogue` is None on this machine."""
 
     scheduler: str
     targets: tuple[Target, ...]
     closed: Mapping[str, str]
+    catalogue: Catalogue | None = None
 
 
 def place(said: str | None, words: Mapping[str, Any], configured: Settings) -> Place:
@@ -43,27 +44,60 @@ def place(said: str | None, words: Mapping[str, Any], configured: Settings) -> P
     if name == "local":
         cores = int(words.get("cores") or len(os.sched_getaffinity(0)))
         return Place(name, (Target(HERE, replace(asks, cpus_per_task=cores)),), {})
-    if asks.partition != ALL:
-        cores = node_cores(name, scheduler, asks, words.get("cores"))
-        label = asks.partition or "default"
-        return Place(name, (Target(label, replace(asks, cpus_per_task=cores)),), {})
-    return _everywhere(name, scheduler, asks, words)
+    catalogue = scheduler.catalogue().priced(rates(configured.charge_rates))
+    if asks.partition == ALL:
+        return _everywhere(catalogue, asks, words)
+    cores = node_cores(name, scheduler, asks, words.get("cores"))
+    label = asks.partition or "default"
+    shown = tuple(p for p in catalogue.partitions if _is_asked(p, asks.partition))
+    target = Target(label, replace(asks, cpus_per_task=cores))
+    return Place(name, (target,), {}, replace(catalogue, partitions=shown))
 
 
-def _everywhere(
-    name: str, scheduler: Scheduler, asks: Resources, words: Mapping[str, Any]
-) -> Place:
-    targets, closed = [], {}
-    for queue in scheduler.queues():
-        if not queue.available:
-            closed[queue.name] = queue.why_not
+def _is_asked(partition: Partition, name: str | None) -> bool:
+    return partition.default if name is None else partition.name == name
+
+
+def _everywhere(catalogue: Catalogue, asks: Resources, words: Mapping[str, Any]) -> Place:
+    """Every kind of node of every partition that takes jobs."""
+    targets: list[Target] = []
+    closed: dict[str, str] = {}
+    for partition in catalogue.partitions:
+        if not partition.available:
+            closed[partition.name] = partition.why_not
             continue
-        cores = int(words.get("cores") or (queue.cpus_per_node if asks.exclusive else 1))
-        there = replace(asks, partition=queue.name, cpus_per_task=cores)
-        targets.append(Target(queue.name, there))
+        for node_type in partition.node_types:
+            label, there = _one_of(partition, node_type, asks, chunked=catalogue.chunked)
+            if node_type.up == 0:
+                closed[label] = "none of its nodes takes jobs"
+            elif label not in {target.label for target in targets}:
+                whole = node_type.schedulable_cpus if asks.exclusive else node_type.cpu_unit
+                cores = int(words.get("cores") or whole)
+                targets.append(Target(label, replace(there, cpus_per_task=cores)))
     if not targets:
-        raise EnvironmentProblem(f"{name}: no partition takes jobs now")
-    return Place(name, tuple(targets), closed)
+        raise EnvironmentProblem(f"{catalogue.scheduler}: no partition takes jobs now")
+    return Place(catalogue.scheduler, tuple(targets), closed, catalogue)
+
+
+def _one_of(
+    partition: Partition, node_type: NodeType, asks: Resources, *, chunked: bool
+) -> tuple[str, Resources]:
+    """A label for nodes of this type, and the request that gets one of them.
+
+    Told apart by a feature that no other type of the partition has, else by the node's name; PBS,
+    where both belong into the chunks of a request, is asked for any node of the queue.
+    """
+    there = replace(asks, partition=partition.name)
+    if len(partition.node_types) == 1 or chunked:
+        return partition.name, there
+    others = {f for t in partition.node_types if t is not node_type for f in t.features}
+    own = next((feature for feature in node_type.features if feature not in others), None)
+    if own is not None:
+        wanted = f"({asks.constraint})&{own}" if asks.constraint else own
+        return f"{partition.name}-{own}", replace(there, constraint=wanted)
+    node = node_type.nodes[0]
+    extra = (*asks.extra, f"--nodelist={node}")
+    return f"{partition.name}-{node}", replace(there, extra=extra)
 
 
 def job_settings(configured: Settings, scheduler: str, words: Mapping[str, Any]) -> TuneSettings:

@@ -14,11 +14,12 @@ from typing import Any
 
 from hpcagent.probe import openmp
 from hpcagent.probe.openblas import parse_config
+from hpcagent.probe.rawfacts import as_mapping, as_records, as_text, as_texts
 from hpcagent.probe.software import BlasFound, LapackFound
 
 # Symbols that only this family has; symbols wanted from others count as well (ATLAS, FlexiBLAS).
 _SYMBOLS = (
-    ("openblas", r"([a-z0-9]+_)?openblas_get_config(_?64_?)?|exec_blas"),
+    ("openblas", r"([a-z0-9]+_)?openblas_get_config(_?64_?)?"),
     ("blis", r"bli_info_get_version_str|bli_thread_init"),
     ("mkl", r"MKL_Get_Version(_String)?|mkl_serv_get_max_threads"),
     ("atlas", r"ATL_dgemm|ATL_buildinfo"),
@@ -35,7 +36,7 @@ _WORDS: Mapping[str, str] = {
     "ARMPL_": "armpl",
     "CRAYBLAS": "libsci",
 }
-_PARALLEL: Mapping[object, str] = {0: "serial", 1: "pthreads", 2: "openmp"}
+_PARALLEL: Mapping[int, str] = {0: "serial", 1: "pthreads", 2: "openmp"}
 _FILE_VERSION = re.compile(r"-r([0-9]+(?:\.[0-9]+)+)\.|\.so\.([0-9]+\.[0-9]+(?:\.[0-9]+)*)$")
 _MKL_VERSION = re.compile(r"Version ([0-9]+(?:\.[0-9]+)*)")
 _OWN_HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -85,11 +86,16 @@ def _with_twin(archive: BlasFound, others: Sequence[BlasFound]) -> BlasFound:
 def _entries(record: Mapping[str, Any]) -> list[BlasFound]:
     """A library may spell its routines in several ways: one entry an interface."""
     entries: dict[str, BlasFound] = {}
-    for spelling in record.get("spellings") or ():
-        prefix, suffix = str(spelling[0]), str(spelling[1])
-        entry = _entry(record, prefix, suffix)
+    for spelling in _spellings(record):
+        entry = _entry(record, *spelling)
         entries.setdefault(entry.interface, entry)
     return list(entries.values())
+
+
+def _spellings(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    listed = record.get("spellings")
+    pairs = [as_texts(x) for x in listed] if isinstance(listed, list) else []
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 
 def _entry(record: Mapping[str, Any], prefix: str, suffix: str) -> BlasFound:
@@ -97,13 +103,13 @@ def _entry(record: Mapping[str, Any], prefix: str, suffix: str) -> BlasFound:
     interface = tell_interface(record, family.value, prefix, suffix)
     threading = tell_threading(record, family.value)
     path, answers = str(record.get("path")), _answers(record)
-    loads = tuple(x for x in _strings(answers.get("mapped")) if x != path and _of_interest(x))
-    needs = _strings(record.get("needed"))
+    loads = tuple(x for x in as_texts(answers.get("mapped")) if x != path and _of_interest(x))
+    needs = as_texts(record.get("needed"))
     runtimes = openmp.runtimes_in([*needs, *loads])
     return BlasFound(
         family=family.value,
         version=_version(record, family.value),
-        path=_nicest(record),
+        path=_nicest(record, family.value),
         realpath=path,
         kind=str(record.get("kind")),
         interface=interface.value,
@@ -115,22 +121,22 @@ def _entry(record: Mapping[str, Any], prefix: str, suffix: str) -> BlasFound:
         needs=needs,
         openmp_runtime=next(iter(runtimes), ""),
         headers=_headers(record, family.value),
-        module=" ".join(_strings(record.get("modules"))),
+        module=" ".join(as_texts(record.get("modules"))),
         soname=str(record.get("soname") or ""),
-        runpath=(*_strings(record.get("rpath")), *_strings(record.get("runpath"))),
-        aliases=_strings(record.get("aliases")),
+        runpath=(*as_texts(record.get("rpath")), *as_texts(record.get("runpath"))),
+        aliases=as_texts(record.get("aliases")),
         loads=loads,
         evidence={
             "family": family.evidence,
             "interface": interface.evidence,
             "threading": threading.evidence,
         },
-        config=str(answers.get("openblas_config") or record.get("config_text") or "").strip(),
+        config=_config(record).strip(),
     )
 
 
 def tell_family(record: Mapping[str, Any]) -> Told:
-    defines, wants = _strings(record.get("defines")), _strings(record.get("wants"))
+    defines, wants = as_texts(record.get("defines")), as_texts(record.get("wants"))
     for family, pattern in _SYMBOLS:
         for verb, names in (("defines", defines), ("needs", wants)):
             hit = next((x for x in names if re.fullmatch(pattern, x)), None)
@@ -142,7 +148,7 @@ def tell_family(record: Mapping[str, Any]) -> Told:
             return Told(family, f"a library that it loads answers {key}")
     if answers.get("mkl_version"):
         return Told("mkl", "answers MKL_Get_Version_String")
-    for word in _strings(record.get("words")):
+    for word in as_texts(record.get("words")):
         if word in _WORDS:
             return Told(_WORDS[word], f"holds the word {word}")
     if any(x.startswith("xerbla_") for x in defines):
@@ -154,10 +160,10 @@ def tell_interface(record: Mapping[str, Any], family: str, prefix: str, suffix: 
     """By what ddot did with a 64-bit length, else by what the build says, suffix, header, name."""
     answers = _answers(record)
     routine = f"{prefix}ddot_{suffix}"
-    bits = (answers.get("integer_bits") or {}).get(routine)
+    bits = as_mapping(answers.get("integer_bits")).get(routine)
     if bits in (32, 64):
         return Told("ilp64" if bits == 64 else "lp64", f"{routine} reads {bits}-bit integers")
-    config = str(answers.get("openblas_config") or record.get("config_text") or "")
+    config = _config(record)
     if family == "openblas" and config:
         wide = "USE64BITINT" in config.split()
         return Told("ilp64" if wide else "lp64", f"its configuration: {config[:60]}")
@@ -170,26 +176,28 @@ def tell_interface(record: Mapping[str, Any], family: str, prefix: str, suffix: 
 
 
 def tell_threading(record: Mapping[str, Any], family: str) -> Told:
-    answers, words = _answers(record), _strings(record.get("words"))
+    answers, starts = _answers(record), as_texts(record.get("starts"))
     parallel = answers.get("openblas_parallel")
-    if parallel in _PARALLEL and family == "openblas":
+    if isinstance(parallel, int) and parallel in _PARALLEL and family == "openblas":
         return Told(_PARALLEL[parallel], f"openblas_get_parallel gives {parallel}")
     for key, value in (("blis_enable_openmp", "openmp"), ("blis_enable_pthreads", "pthreads")):
         if answers.get(key) == 1:
             return Told(value, key.replace("blis_", "bli_info_get_") + " gives 1")
     if answers.get("blis_enable_threading") == 0:
         return Told("serial", "bli_info_get_enable_threading gives 0")
-    names = " ".join(_base(x) for x in _strings(answers.get("mapped")))
+    names = " ".join(_base(x) for x in as_texts(answers.get("mapped")))
     layer = re.search(r"libmkl_(sequential|intel_thread|gnu_thread|pgi_thread|tbb_thread)", names)
     if family == "mkl" and layer:
         kind = {"sequential": "serial", "tbb_thread": "pthreads"}.get(layer.group(1), "openmp")
         return Told(kind, f"it loads {layer.group()}")
-    runtime = next((x for x in _strings(record.get("needed")) if openmp.family_of_name(x)), "")
+    runtime = next((x for x in as_texts(record.get("needed")) if openmp.family_of_name(x)), "")
     if runtime:
         return Told("openmp", f"needs {runtime}")
-    if {"GOMP_parallel", "__kmpc_fork_call"} & set(words):
+    if family == "flexiblas":
+        return Told("unknown", "its backend decides, which is chosen when it runs (FLEXIBLAS)")
+    if {"GOMP_parallel", "__kmpc_fork_call"} & set(starts):
         return Told("openmp", "calls an OpenMP runtime")
-    if "pthread_create" in words:
+    if "pthread_create" in starts:
         return Told("pthreads", "calls pthread_create")
     if family == "mkl":
         return Told("unknown", "chosen when it is linked or run (MKL_THREADING_LAYER)")
@@ -199,11 +207,11 @@ def tell_threading(record: Mapping[str, Any], family: str) -> Told:
 def parse_lapack(records: Sequence[Mapping[str, Any]]) -> tuple[LapackFound, ...]:
     return tuple(
         LapackFound(
-            path=str(record.get("path")),
+            path=_nicest(record, "lapack"),
             kind=str(record.get("kind")),
-            aliases=_strings(record.get("aliases")),
-            needs=_strings(record.get("needed")),
-            module=" ".join(_strings(record.get("modules"))),
+            aliases=as_texts(record.get("aliases")),
+            needs=as_texts(record.get("needed")),
+            module=" ".join(as_texts(record.get("modules"))),
         )
         for record in records
     )
@@ -223,12 +231,13 @@ def preference(blas: BlasFound) -> tuple[Any, ...]:
 
 def _version(record: Mapping[str, Any], family: str) -> str:
     answers = _answers(record)
-    config = str(answers.get("openblas_config") or record.get("config_text") or "")
+    config = _config(record)
     if family == "openblas" and config:
         return parse_config(config).version or ""
-    told = str(answers.get("blis_version") or answers.get("armpl_version") or "")
-    if told:
-        return told.split()[0]
+    told = as_text(answers.get("blis_version")) or as_text(answers.get("armpl_version"))
+    number = re.search(r"[0-9]+(\.[0-9]+)+", told)  # AMD's says "AOCL-BLIS 4.1.0 Build 20230731"
+    if number:
+        return number.group()
     mkl = _MKL_VERSION.search(str(answers.get("mkl_version") or ""))
     if mkl:
         return mkl.group(1)
@@ -238,20 +247,22 @@ def _version(record: Mapping[str, Any], family: str) -> str:
 
 def _headers(record: Mapping[str, Any], family: str) -> str:
     """The nearest folder with a header of this family, else with a cblas.h beside the library."""
-    folders = [x for x in record.get("headers") or () if isinstance(x, Mapping)]
+    folders = as_records(record.get("headers"))
     for folder in folders:
-        if set(_OWN_HEADERS.get(family, ())) & set(folder.get("files") or {}):
+        if set(_OWN_HEADERS.get(family, ())) & set(as_mapping(folder.get("files"))):
             return str(folder.get("folder"))
     if family in _OWN_HEADERS:
         return ""
-    return next((str(x.get("folder")) for x in folders if "cblas.h" in (x.get("files") or {})), "")
+    return next(
+        (str(x.get("folder")) for x in folders if "cblas.h" in as_mapping(x.get("files"))), ""
+    )
 
 
-def _nicest(record: Mapping[str, Any]) -> str:
-    """The path to name it by: in its own folder the shortest, which is what -l takes."""
+def _nicest(record: Mapping[str, Any], family: str) -> str:
+    """The path to name it by: what -l takes in its own folder, libopenblas.a before libblas.a."""
     real = str(record.get("path"))
-    aliases = [x for x in _strings(record.get("aliases")) if _folder(x) == _folder(real)]
-    return min(aliases, key=lambda x: (len(x), x), default=real)
+    aliases = [x for x in as_texts(record.get("aliases")) if _folder(x) == _folder(real)]
+    return min(aliases, key=lambda x: (family not in _base(x), len(x), x), default=real)
 
 
 def _of_interest(path: str) -> bool:
@@ -269,10 +280,10 @@ def _folder(path: str) -> str:
     return str(PurePosixPath(path).parent)
 
 
+def _config(record: Mapping[str, Any]) -> str:
+    told = as_text(_answers(record).get("openblas_config"))
+    return told or as_text(record.get("config_text"))
+
+
 def _answers(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = record.get("answers")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    return tuple(x for x in value if isinstance(x, str)) if isinstance(value, list) else ()
+    return as_mapping(record.get("answers"))

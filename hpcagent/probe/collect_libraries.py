@@ -8,7 +8,6 @@ a file system that hangs take only that process with them. Standard library only
 """
 
 import ctypes
-import glob
 import importlib.util
 import json
 import mmap
@@ -16,7 +15,7 @@ import os
 import re
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 MAX_FILES = 20000
 MAX_ARCHIVE = 2 << 30
@@ -36,8 +35,15 @@ MAKERS = re.compile(
 )
 OPENMP = {"omp_get_max_threads", "omp_get_thread_num"}
 OPENMP_MARKS = ["GOMP_parallel", "GOMP_parallel_start", "__kmpc_fork_call", "omp_get_max_threads"]
-WORDS = [b"OPENBLAS_NUM_THREADS", b"BLIS_NUM_THREADS", b"MKL_NUM_THREADS", b"ARMPL_"]
-WORDS += [b"CRAYBLAS", b"GOMP_parallel", b"__kmpc_fork_call", b"pthread_create"]
+# Looked for in a file's bytes only where no symbol tells the maker.
+WORDS = [b"OPENBLAS_NUM_THREADS", b"BLIS_NUM_THREADS", b"MKL_NUM_THREADS", b"ARMPL_", b"CRAYBLAS"]
+# Those that start threads, and (of an archive) symbols whose members do.
+THREADS = ["GOMP_parallel", "__kmpc_fork_call", "pthread_create"]
+THREADING = re.compile(
+    r"^(exec_blas|blas_thread_init|blas_thread_server|bli_l3_(sup_)?thread_decorator(_\w+)?"
+    r"|bli_thread_launch|bli_pthread_create)$"
+)
+MAX_WORDS = 256 << 20
 OPENBLAS_CONFIG = re.compile(rb"OpenBLAS [0-9]+\.[0-9]+\.[0-9A-Za-z.]+[ -~]{0,300}")
 HEADERS = [
     "cblas.h",
@@ -85,6 +91,7 @@ def scan(folders: List[str], budget_s: float, elf: Any) -> Dict[str, Any]:
     found = {"libraries": [], "openmp": [], "lapack": [], "problems": []}  # type: Dict[str, Any]
     names = files_in(folders)
     end = time.monotonic() + budget_s
+    own = own_machine(elf)
     looked = 0
     order = sorted(names, key=lambda real: (not LIKELY.search(os.path.basename(real)), real))
     for real in order:
@@ -92,12 +99,20 @@ def scan(folders: List[str], budget_s: float, elf: Any) -> Dict[str, Any]:
             break
         looked += 1
         record = examine(real, elf)
+        foreign = (record.get("machine"), record.get("bits")) not in ((None, None), own)
         for kind in record.pop("kinds"):
-            found[kind].append(dict(record, aliases=names[real]))
+            if not foreign:
+                found[kind].append(dict(record, aliases=names[real]))
         if record.get("problem") and LIKELY.search(os.path.basename(real)):
             found["problems"].append({"path": real, "problem": record["problem"]})
     found.update(looked_at=looked, not_looked_at=len(order) - looked)
     return found
+
+
+def own_machine(elf: Any) -> Tuple[str, int]:
+    """What this interpreter was built for: a library for another machine is of no use here."""
+    with open(os.path.realpath(sys.executable), "rb") as stream:
+        return elf.read_machine(stream.read(64))  # type: ignore[no-any-return]
 
 
 def files_in(folders: List[str]) -> Dict[str, List[str]]:
@@ -155,21 +170,25 @@ def describe_archive(data: Any, record: Dict[str, Any], elf: Any) -> None:
     if not record["kinds"]:
         return
     record.update(kind="static", soname="", needed=[], rpath=[], runpath=[])
-    for _, start, _ in elf.archive_members(data):
-        if elf.is_elf(data[start : start + 4]):
-            member = elf.read_elf(data[start : start + (1 << 20)])
-            record.update(machine=member.machine, bits=member.bits)
-            break
-    describe_symbols(data, record, defined, ())
-    config = OPENBLAS_CONFIG.search(data)
-    record["config_text"] = config.group().decode("ascii") if config else ""
+    chosen = {defined[x] for x in defined if MAKERS.match(x) or THREADING.match(x)}
+    wanted, text = set(), b""
+    for offset in sorted(chosen)[:64]:
+        member = elf.archive_member(data, offset)
+        config = OPENBLAS_CONFIG.search(member)
+        text = text or (config.group() if config else b"")
+        if elf.is_elf(member):
+            file = elf.read_elf(member)
+            wanted |= set(file.undefined)
+            record.update(machine=file.machine, bits=file.bits)
+    describe_symbols(data, record, defined, wanted)
+    record["config_text"] = text.decode("ascii")
 
 
 def kinds_of(defined: Any) -> List[str]:
     kinds = []
-    if any(GEMM.match(x) for x in defined):
+    if any(GEMM.match(x) for x in defined if "dgemm_" in x):
         kinds.append("libraries")
-    elif any(GESV.match(x) for x in defined):
+    elif any(GESV.match(x) for x in defined if "dgesv_" in x):
         kinds.append("lapack")
     if all(x in defined for x in OPENMP):
         kinds.append("openmp")
@@ -179,12 +198,15 @@ def kinds_of(defined: Any) -> List[str]:
 def describe_symbols(data: Any, record: Dict[str, Any], defined: Any, undefined: Any) -> None:
     spelt = [x for x in map(GEMM.match, defined) if x]
     record["spellings"] = sorted([x.group("prefix"), x.group("suffix") or ""] for x in spelt)
-    record["cblas"] = sorted(x for x in defined if CBLAS.match(x))
-    record["lapack"] = any(GESV.match(x) for x in defined)
+    record["cblas"] = sorted(x for x in defined if "cblas_dgemm" in x and CBLAS.match(x))
+    record["lapack"] = any("dgesv_" in x and GESV.match(x) for x in defined)
     record["defines"] = sorted(x for x in defined if MAKERS.match(x))[:60]
     record["wants"] = sorted(x for x in undefined if MAKERS.match(x))[:60]
     record["openmp"] = [x for x in OPENMP_MARKS if x in defined]
-    record["words"] = [x.decode("ascii") for x in WORDS if data.find(x) >= 0]
+    record["starts"] = [x for x in THREADS if x in undefined]
+    makers = [x for x in record["defines"] + record["wants"] if not x.startswith("xerbla_")]
+    look = not makers and record["size"] <= MAX_WORDS
+    record["words"] = [x.decode("ascii") for x in WORDS if data.find(x) >= 0] if look else []
 
 
 def headers_for(path: str) -> List[Dict[str, Any]]:
@@ -226,6 +248,7 @@ def ask(path: str, spellings: List[Tuple[str, str]]) -> Dict[str, Any]:
         return {"problem": str(error)[:400]}
     answers = dict(openblas_answers(library, spellings), **other_answers(library))
     answers["integer_bits"] = {}
+    integer_bits = sibling("collect").integer_bits
     for prefix, suffix in spellings:
         bits = integer_bits(getattr(library, prefix + "ddot_" + suffix, None))
         answers["integer_bits"][prefix + "ddot_" + suffix] = bits
@@ -275,16 +298,6 @@ def call(library: Any, name: str, kind: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def integer_bits(ddot: Any) -> Optional[int]:
-    """32 or 64, by what ddot makes of n = 1 - 2**32, as collect.integer_bits() explains."""
-    if ddot is None or sys.byteorder != "little":
-        return None
-    n, step = ctypes.c_int64(1 - 2**32), ctypes.c_int64(1)
-    x, y = ctypes.c_double(2.0), ctypes.c_double(3.0)
-    ddot.restype = ctypes.c_double
-    return {6.0: 32, 0.0: 64}.get(ddot(*[ctypes.byref(v) for v in (n, x, step, y, step)]))
-
-
 def mapped_libraries() -> List[str]:
     """The shared libraries in this process (/proc/self/maps, proc(5)), python's own among them."""
     try:
@@ -293,22 +306,6 @@ def mapped_libraries() -> List[str]:
     except OSError:
         return []
     return sorted({os.path.realpath(x) for x in paths})
-
-
-def library_folders(roots: List[str]) -> Iterator[str]:
-    """What may hold libraries below a package's root; its Debian and Intel subfolders, too."""
-    for root in roots:
-        base = glob.escape(root)
-        for form in ("", "/lib", "/lib64", "/lib/intel64", "/lib/*-linux-gnu"):
-            for folder in sorted(glob.glob(base + form)):
-                if os.path.isdir(folder):
-                    yield folder
-
-
-def subfolders(base: str, forms: Tuple[str, ...]) -> List[str]:
-    """Debian keeps each BLAS in a folder of its own below the libraries."""
-    patterns = [os.path.join(glob.escape(base), form) for form in forms]
-    return [x for pattern in patterns for x in sorted(glob.glob(pattern)) if os.path.isdir(x)]
 
 
 if __name__ == "__main__":

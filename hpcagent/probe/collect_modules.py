@@ -14,6 +14,10 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 Run = Callable[..., Dict[str, Any]]
 
+MAX_SPIDER = 256 << 20
+
+# Where a job does not inherit MODULEPATH: these set it, as they do for a login.
+PROFILES = ["/etc/profile.d/lmod.sh", "/etc/profile.d/z00_lmod.sh"]
 LMOD_INITS = ["/usr/share/lmod/lmod/init/bash", "/usr/share/lmod/*/init/bash"]
 LMOD_INITS += ["/opt/lmod/lmod/init/bash", "/opt/apps/lmod/lmod/init/bash"]
 LMOD_INITS += ["/apps/lmod/lmod/init/bash", "/usr/local/lmod/lmod/init/bash"]
@@ -24,8 +28,8 @@ ENV = "/usr/bin/env" if os.path.exists("/usr/bin/env") else "/bin/env"
 
 # $1: the init file; the rest are words for `module`.
 CALL = 'init=$1; shift; . "$init" || exit 91; module "$@"'
-# Lmod's cache of everything; its output is the only one on stdout.
-SPIDER = '. "$1" >&2 || exit 91; exec "$LMOD_DIR/spider" -o jsonSoftwarePage "$MODULEPATH"'
+# Lmod's view of everything. To a file: a big site's does not fit into a record of `run`.
+SPIDER = '. "$1" >&2 || exit 91; "$LMOD_DIR/spider" -o jsonSoftwarePage "$MODULEPATH" >"$2"'
 # $1: a private folder, $2: env, $3: the init file, $4: "purge" or "", then modules in order. The
 # environment goes to files that only this script knows: nothing a module prints can be mistaken
 # for it.
@@ -49,7 +53,8 @@ def find_system(environment: Dict[str, str]) -> Dict[str, Any]:
     """
     found = {"kind": "none", "init": "", "problem": "", "tried": []}  # type: Dict[str, Any]
     named = _named_inits(environment)
-    for kind, path in [*named, *_usual_inits()]:
+    profiles = [] if environment.get("MODULEPATH") else [("lmod", x) for x in PROFILES]
+    for kind, path in [*named, *profiles, *_usual_inits()]:
         found["tried"].append(path)
         if os.path.isfile(path) and os.access(path, os.R_OK):
             found.update(kind=kind, init=path)
@@ -96,22 +101,47 @@ def quiet(environment: Dict[str, str]) -> Dict[str, str]:
     return kept
 
 
-def ask(system: Dict[str, Any], run: Run, timeout_s: float, environment: Dict[str, str]) -> None:
+def ask(
+    system: Dict[str, Any], run: Run, timeout_s: float, environment: Dict[str, str], parsers: Any
+) -> None:
     """Add `calls` (version, avail, avail_json, spider) to the system's record."""
 
-    def call(script: str, *words: str) -> Dict[str, Any]:
+    def call(script: str, *words: str, patience: int = 1) -> Dict[str, Any]:
         argv = ["bash", "--noprofile", "--norc", "-c", script, "probe", system["init"], *words]
-        return run(argv, timeout_s, quiet(environment))
+        return run(argv, patience * timeout_s, quiet(environment))
 
     calls = {"version": call(CALL, "--version")}
     # A system that hangs once hangs again: nobody waits four times for it.
     if not calls["version"]["problem"].startswith("timed out"):
         calls["avail"] = call(CALL, "-t", "avail")
         if system["kind"] == "lmod":
-            calls["spider"] = call(SPIDER)
+            with tempfile.NamedTemporaryFile(prefix="hpcagent-spider-") as stream:
+                # Three times as long: it may read every module there is.
+                calls["spider"] = call(SPIDER, stream.name, patience=3)
+                text = stream.read(MAX_SPIDER).decode("utf-8", "replace")
+            calls["spider"]["stdout"] = parsers.brief_spider(text)
         else:
             calls["avail_json"] = call(CALL, "avail", "-j")
     system["calls"] = calls
+
+
+def ask_deeper(
+    system: Dict[str, Any], loads: List[Dict[str, Any]], run: Run, timeout_s: float
+) -> List[Dict[str, Any]]:
+    """What is in the folders of modules that a module adds: {modules, listing}.
+
+    Lmod's spider tells it all at once; this is for systems without one.
+    """
+    found = []
+    for record in loads:
+        added = [] if record["problem"] else record["change"]["added"].get("MODULEPATH", [])
+        if added:
+            environment = dict(quiet(dict(os.environ)), MODULEPATH=":".join(added))
+            argv = ["bash", "--noprofile", "--norc", "-c", CALL, "probe", system["init"]]
+            ran = run([*argv, "-t", "avail"], timeout_s, environment)
+            listing = (ran["stdout"] + "\n" + ran["stderr"])[:100000]
+            found.append({"modules": record["modules"], "listing": listing})
+    return found
 
 
 def load(

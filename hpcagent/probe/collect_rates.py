@@ -15,6 +15,7 @@ Run = Callable[..., Dict[str, Any]]
 
 CPU = "/sys/devices/system/cpu/"
 TRIAD_S, FLOPS_S, LIMIT_S = 2.0, 1.0, 10
+COMPILE_S = 60.0  # for all compilers and flags together
 FLAGS = [["-O3", "-march=native"], ["-O3", "-mcpu=native"], ["-O2"]]
 # Touching memory for the first time costs a second or more a GiB and CPU in a virtual machine.
 BYTES_A_CPU = 256 << 20
@@ -61,12 +62,13 @@ def compile_in(folder: str, facts: Dict[str, Any], run: Run) -> Tuple[str, List[
     order = {"gcc": 0, "clang": 1, "cc": 2}
     found.sort(key=lambda x: order.get(os.path.basename(x["command"]), 3))
     tried = []  # type: List[Dict[str, Any]]
+    end = time.monotonic() + COMPILE_S
     program = os.path.join(folder, "nodebench")
     source = os.path.join(folder, "nodebench.c")
     for compiler in found[:3]:
         for flags in FLAGS:
             argv = [compiler["path"], "-std=gnu11", *flags, "-pthread", "-o", program, source]
-            record = run(argv, 60.0)
+            record = run(argv, max(1.0, end - time.monotonic()))
             shown = [word for word in argv if not word.startswith(folder) and word != "-o"]
             tried.append(dict(record, argv=shown, stderr=record["stderr"][-2000:]))
             if record["exit"] == 0 and os.access(program, os.X_OK):

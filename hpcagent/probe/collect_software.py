@@ -16,7 +16,10 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, List, Tuple
 
-BESIDE = ("collect_modules.py", "collect_libraries.py", "collect_tools.py", "modules.py", "elf.py")
+BESIDE = (
+    *("collect_modules.py", "collect_libraries.py", "collect_folders.py", "collect_tools.py"),
+    *("modules.py", "elf.py"),
+)
 LIMITS = {"modules_limit": 40, "scan_s": 30}
 LOOK_S = 240
 MAX_ASKED = 60
@@ -24,9 +27,6 @@ RELEVANT = re.compile(
     r"^(LMOD_(CMD|PKG|DIR|VERSION)|MODULES_CMD|MODULESHOME|MODULEPATH|LOADEDMODULES|CRAYPE_VERSION"
     r"|PE_ENV|CRAY_MPICH_(DIR|VERSION)|LD_LIBRARY_PATH|LIBRARY_PATH|MKLROOT|I_MPI_ROOT|PATH)$"
 )
-SYSTEM = ["/usr/lib64", "/usr/lib", "/lib64", "/usr/local/lib64", "/usr/local/lib"]
-SUBFOLDERS = "openblas*", "blis*", "atlas*", "blas", "lapack", "mkl", "libblas", "llvm*/lib"
-ROOT = re.compile(r"(_|^)(ROOT|DIR|HOME|BASE|PREFIX|LIB|LIBDIR|PATH)$|ROOT$|^EBROOT")
 # Settings of the caller that would change what a library says of itself.
 SETTING = re.compile(r"^(OPENBLAS_|GOTO_|BLIS_|OMP_|MKL_(NUM|THREADING|INTERFACE))|^LD_PRELOAD$")
 
@@ -51,6 +51,7 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
     timeout_s = float(request.get("timeout_s", 20))
     look_s = float(request.get("look_s") or LOOK_S)
     end = time.monotonic() + look_s
+    run = limited(run, end)
     system, loads, unseen = module_facts(run, timeout_s, wishes, end - look_s / 2)
     tools = sibling("collect_tools")
     facts = {
@@ -59,17 +60,26 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
         "modules": dict(system, loads=loads, not_looked_at=unseen),
         "compilers": [],
         "mpi": [],
-        "not_asked": [],
     }  # type: Dict[str, Any]
-    for names, added, environment in scenes(loads):
-        if time.monotonic() > end:
-            facts["not_asked"].append("commands of " + (" ".join(names) or "the system"))
-            continue
+    for names, added, environment in scenes(sorted(loads, key=lambda x: len(x["modules"]))):
         found = tools.find(added, names, run, timeout_s, environment)
         facts["compilers"] += found["compilers"]
         facts["mpi"] += found["mpi"]
-    facts["libraries"] = library_facts(facts, loads, wishes, run, timeout_s, end)
+    facts["libraries"] = library_facts(facts, loads, wishes, run, timeout_s)
     return facts
+
+
+def limited(run: Run, end: float) -> Run:
+    """`run` for as long as there is time: nothing that hangs makes all of it hang."""
+
+    def within(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str, Any]:
+        left = end - time.monotonic()
+        if left <= 0:
+            record = {"argv": argv, "exit": None, "stdout": "", "stderr": ""}  # type: Dict[str, Any]
+            return dict(record, problem="not asked: out of time")
+        return run(argv, min(timeout_s, left), environment)
+
+    return within
 
 
 def module_facts(
@@ -80,15 +90,21 @@ def module_facts(
     system = calls.find_system(dict(os.environ))
     if system["kind"] == "none":
         return system, [], []
-    calls.ask(system, run, timeout_s, dict(os.environ))
+    calls.ask(system, run, timeout_s, dict(os.environ), parsers)
     printed = {name: x["stdout"] + "\n" + x["stderr"] for name, x in system["calls"].items()}
     names = parsers.parse_terse(printed.get("avail", "")).names
     names += parsers.parse_avail_json(printed.get("avail_json", "")).names
     spidered = parsers.parse_spider(system["calls"].get("spider", {}).get("stdout", ""))
     hidden = parsers.hidden_modules(names, spidered)
-    chosen, unseen = parsers.candidates(names, hidden, int(wishes["modules_limit"]))
+    limit = int(wishes["modules_limit"])
+    chosen, unseen = parsers.candidates(names, hidden, limit)
     loads, late = calls.load_all(system, chosen, run, timeout_s, end, parsers)
-    return system, loads, late + unseen
+    deeper = [] if spidered else calls.ask_deeper(system, loads, run, timeout_s)
+    system["deeper"] = deeper
+    behind = parsers.modules_behind(names, deeper)
+    chosen, more = parsers.candidates((), behind, limit - len(loads))
+    others, later = calls.load_all(system, chosen, run, timeout_s, end, parsers)
+    return system, loads + others, late + unseen + later + more
 
 
 def scenes(loads: List[Dict[str, Any]]) -> "List[Scene]":
@@ -97,9 +113,13 @@ def scenes(loads: List[Dict[str, Any]]) -> "List[Scene]":
     plain_folders = [x for x in plain.split(":") if x.startswith("/")]
     found = [([], plain_folders, dict(os.environ))]  # type: List[Scene]
     for load in loads:
-        if not load["problem"]:
-            added = load["change"]["added"].get("PATH", [])
-            found.append((load["modules"], added, applied(load["change"])))
+        if load["problem"]:
+            continue
+        names = load["modules"]
+        before = [y for x, y, _ in found[1:] if x == names[: len(x)]]  # of what it is loaded after
+        known = {folder for folders in before for folder in folders}
+        added = [x for x in load["change"]["added"].get("PATH", []) if x not in known]
+        found.append((names, added, applied(load["change"])))
     return found
 
 
@@ -122,11 +142,11 @@ def library_facts(
     wishes: Dict[str, Any],
     run: Run,
     timeout_s: float,
-    end: float,
 ) -> Dict[str, Any]:
     """What the scan of all folders found, with the answers of each BLAS."""
-    libraries = sibling("collect_libraries")
-    folders = folder_origins(run, timeout_s, loads, wishes.get("folders") or [], libraries)
+    libraries, places = sibling("collect_libraries"), sibling("collect_folders")
+    wanted = [*(wishes.get("folders") or []), *places.runtime_folders(facts["compilers"])]
+    folders = places.folder_origins(run, timeout_s, loads, wanted)
     found = scanned(list(folders), float(wishes["scan_s"]), run)
     found["folders"] = [{"folder": x, "modules": y} for x, y in folders.items()]
     environments = {" ".join(x["modules"]): x["change"] for x in loads if not x["problem"]}
@@ -136,8 +156,8 @@ def library_facts(
         record["headers"] = libraries.headers_for(record["path"])
         if record["kind"] != "shared":
             continue
-        if number >= MAX_ASKED or time.monotonic() > end:
-            record["answers"] = {"problem": "not asked: out of time"}
+        if number >= MAX_ASKED:
+            record["answers"] = {"problem": "not asked: too many"}
             continue
         change = environments.get(" ".join(record["modules"]))
         environment = applied(change) if change else dict(os.environ)
@@ -169,7 +189,7 @@ def child(
 ) -> Dict[str, Any]:
     """The last line that collect_libraries.py printed, else a problem."""
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collect_libraries.py")
-    ran = run([sys.executable, "-I", script, *argv], timeout_s, environment)
+    ran = run([sys.executable, "-I", "-S", "-B", script, *argv], timeout_s, environment)
     lines = [line for line in ran["stdout"].splitlines() if line.startswith('{"')]
     try:
         if ran["exit"] == 0 and lines:
@@ -177,36 +197,3 @@ def child(
     except ValueError:
         return {"problem": "more answers than a record holds"}
     return {"problem": ran["problem"] or ran["stderr"].strip()[-300:] or "gave no answer"}
-
-
-def folder_origins(
-    run: Run, timeout_s: float, loads: List[Dict[str, Any]], wanted: List[str], libraries: Any
-) -> Dict[str, List[str]]:
-    """folder -> the modules that have to be loaded for it; none for the system's own."""
-    cache = run(["ldconfig", "-p"], timeout_s)["stdout"]
-    folders = list(wanted)
-    searched = [os.environ.get(x, "") for x in ("LD_LIBRARY_PATH", "LIBRARY_PATH")]
-    folders += [x for text in searched for x in text.split(":")]
-    folders += [os.path.dirname(x) for x in re.findall(r"=> (/\S+)$", cache, re.MULTILINE)]
-    folders += SYSTEM
-    roots = list(libraries.library_folders(["/usr", "/usr/local"]))
-    origins = {os.path.abspath(x): [] for x in folders + roots if x}  # type: Dict[str, List[str]]
-    for base in list(origins):
-        for folder in libraries.subfolders(base, SUBFOLDERS):
-            origins.setdefault(folder, [])
-    for load in loads:
-        for folder in module_folders(load, libraries):
-            origins.setdefault(folder, load["modules"])
-    return {x: y for x, y in origins.items() if os.path.isdir(x)}
-
-
-def module_folders(load: Dict[str, Any], libraries: Any) -> List[str]:
-    """Folders of libraries that a module names: search paths, and below what looks like a root."""
-    change = load["change"]
-    if load["problem"] or not change:
-        return []
-    named = [x for k, v in change["added"].items() if k.endswith("LIBRARY_PATH") for x in v]
-    roots = [v for k, v in change["set"].items() if ROOT.search(k) and v.startswith("/")]
-    roots += [os.path.dirname(x) for x in change["added"].get("PATH", []) if x.startswith("/")]
-    roots = [x for x in roots if os.path.realpath(x) not in ("/", "/usr", "/usr/local")]
-    return [os.path.abspath(x) for x in [*named, *libraries.library_folders(roots)] if x]

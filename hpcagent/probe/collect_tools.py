@@ -45,9 +45,16 @@ def find(
                 language=WRAPPER_OF[wrapped.group("base")], suffix=wrapped.group("suffix")
             )
             wrappers.append(record)
+    asked = {}  # type: Dict[Any, str]
     for record in compilers:
-        record["calls"] = compiler_calls(record, run, timeout_s, environment)
+        key = (file_of(record), record["language"])
+        record["same_as"] = asked.setdefault(key, record["path"])
+        if record["same_as"] == record["path"]:
+            record["calls"] = compiler_calls(record, run, timeout_s, environment)
+    paths = {record["path"] for record in wrappers}
     for record in wrappers:
+        if paths & set(record["hops"][:-1]):  # a link to another wrapper, which is asked
+            continue
         record["calls"] = wrapper_calls(record, run, timeout_s, environment)
         record["beside"] = beside(record, run, timeout_s, environment)
     return {"compilers": compilers, "mpi": wrappers}
@@ -68,6 +75,8 @@ def commands_in(folders: List[str]) -> List[str]:
         for name in entries:
             if not (compiler_language(name) or WRAPPER.match(name)):
                 continue
+            if twin_of(name) in entries:
+                continue
             path = os.path.join(folder, name)
             if os.path.isfile(path) and os.access(path, os.X_OK):
                 found.append(path)
@@ -77,6 +86,18 @@ def commands_in(folders: List[str]) -> List[str]:
 def compiler_language(name: str) -> Optional[str]:
     match = VERSIONED.match(name)
     return LANGUAGE_OF.get(match.group("base")) if match else None
+
+
+def twin_of(name: str) -> str:
+    """mpic++ and mpif90 are other names of mpicxx and mpifort where those are as well."""
+    base, dot, suffix = name.partition(".")
+    return {"mpic++": "mpicxx", "mpif90": "mpifort"}.get(base, "") + dot + suffix
+
+
+def file_of(record: Dict[str, Any]) -> str:
+    """The file behind the links, unless that is a ccache, which asks what it was called by."""
+    last = str(record["hops"][-1] if record["hops"] else record["path"])
+    return str(record["path"]) if os.path.basename(last).startswith("ccache") else last
 
 
 def hops(path: str) -> List[str]:
@@ -97,7 +118,8 @@ def compiler_calls(
         return calls
     calls["target"] = brief(run([path, "-dumpmachine"], timeout_s, environment))
     text = calls["version"]["stdout"]
-    if re.search(r"clang|gcc|GNU|Free Software|oneAPI|AOCC|flang", text, re.IGNORECASE):
+    wanted = record["language"] == "c"
+    if wanted and re.search(r"clang|gcc|GNU|Free Software|oneAPI|AOCC|flang", text, re.IGNORECASE):
         for name in RUNTIMES:
             ran = run([path, "-print-file-name=" + name], timeout_s, environment)
             calls["file:" + name] = brief(ran)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from hpcagent.probe.rawfacts import as_mapping, as_text, as_texts
 from hpcagent.probe.software import CompilerFound
 from hpcagent.probe.versions import parse_compiler_version
 
@@ -77,8 +78,10 @@ def parse_compilers(
 ) -> tuple[CompilerFound, ...]:
     """Each file once a language, under its plainest name; what says nothing goes to `missing`."""
     groups: dict[tuple[str, ...], list[tuple[CompilerFound, int]]] = {}
+    calls = {as_text(x.get("path")): x.get("calls") for x in records if x.get("calls")}
     for place, record in enumerate(records):
-        found = _compiler(record, environment, missing)
+        told = record.get("calls") or calls.get(as_text(record.get("same_as")))
+        found = _compiler({**record, "calls": told}, environment, missing)
         if found:
             key = (_file(record), found.language, found.module, found.wrapped)
             groups.setdefault(key, []).append((found, place))
@@ -90,21 +93,21 @@ def _compiler(
     record: Mapping[str, Any], environment: Mapping[str, str], missing: dict[str, str]
 ) -> CompilerFound | None:
     command, path = str(record.get("command")), str(record.get("path"))
-    modules = " ".join(str(x) for x in record.get("modules") or ())
-    calls = record.get("calls") or {}
-    said = calls.get("version") or {}
+    modules = " ".join(as_texts(record.get("modules")))
+    calls = as_mapping(record.get("calls"))
+    said = as_mapping(calls.get("version"))
     text = str(said.get("stdout") or "") + "\n" + str(said.get("stderr") or "")
-    where = f"compiler {command}" + (f" of {modules}" if modules else "")
+    where = f"compiler {path}" + (f" of {modules}" if modules else "")
     if said.get("exit") != 0:
         words = str(said.get("problem") or text.strip() or f"exit code {said.get('exit')}")
-        missing[where] = f"{path} --version: {' '.join(words.split())[:160]}"
+        missing[where] = f"--version: {' '.join(words.split())[:160]}"
         return None
     family = parse_family(text)
     if not family:
         first = " ".join(text.split())[:80]
-        missing[where] = f"{path}: of no family that is known ({first})"
+        missing[where] = f"of no family that is known ({first})"
         return None
-    wrapper = is_cray_wrapper(command, [path, *(record.get("hops") or ())], environment)
+    wrapper = is_cray_wrapper(command, [path, *as_texts(record.get("hops"))], environment)
     return CompilerFound(
         family="cray" if wrapper else family,
         language=str(record.get("language")),
@@ -113,13 +116,13 @@ def _compiler(
         version=parse_version(text, family),
         module=modules,
         wrapped=family if wrapper else "",
-        target=parse_target(str((calls.get("target") or {}).get("stdout") or ""), text),
+        target=parse_target(as_text(as_mapping(calls.get("target")).get("stdout")), text),
     )
 
 
 def _file(record: Mapping[str, Any]) -> str:
     """What tells two commands apart: the file behind the links, unless that is a ccache."""
-    hops = record.get("hops") or []
+    hops = as_texts(record.get("hops"))
     last = str(hops[-1]) if hops else str(record.get("path"))
     return str(record.get("path")) if PurePosixPath(last).name.startswith("ccache") else last
 

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 MAX_SYMBOLS = 1000000
 MAX_STRINGS = 64 << 20
 MAX_ENTRIES = 4096
+MAX_NAME = 16384
 MAX_MEMBERS = 100000
 
 MACHINES = {3: "i386", 21: "ppc64", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
@@ -65,6 +66,14 @@ def read_elf(data: Any) -> Elf:
         raise ElfError("a broken ELF file: {}".format(error)) from None
 
 
+def read_machine(data: Any) -> Tuple[str, int]:
+    """(machine, bits) by the first bytes of a file; ElfError as read_elf."""
+    if not is_elf(data) or len(data) < 20:
+        raise ElfError("not an ELF file")
+    order = "<" if data[5] == 1 else ">"
+    return _machine(struct.unpack_from(order + "H", data, 18)[0], order), 64 if data[4] == 2 else 32
+
+
 def dynamic_strings(data: Any) -> bytes:
     """The string table of the dynamic symbols: a cheap look at what a file could define.
 
@@ -103,6 +112,13 @@ class _File:
         if at < 0:
             raise IndexError("an offset before the file")
         return struct.unpack_from(self.order + form, self.data, at)
+
+    def piece(self, at: int, size: int) -> bytes:
+        """Exactly so many bytes of the file."""
+        data = bytes(self.data[at : at + size]) if at >= 0 else b""
+        if len(data) != size:
+            raise IndexError("a table that reaches beyond the file")
+        return data
 
     def _read_segments(self) -> None:
         for number in range(self.segment_count if self.segment_table else 0):
@@ -166,11 +182,8 @@ def _read(file: _File) -> Elf:
         return tuple(x for text in texts(tag) for x in text.split(":") if x)
 
     defined, undefined = _symbols(file, table, strings)
-    machine = MACHINES.get(file.machine, "machine {}".format(file.machine))
-    if file.machine == 21 and file.order == "<":
-        machine = "ppc64le"
     return Elf(
-        machine=machine,
+        machine=_machine(file.machine, file.order),
         bits=64 if file.wide else 32,
         little_endian=file.order == "<",
         kind=KINDS.get(file.type, "type {}".format(file.type)),
@@ -183,9 +196,15 @@ def _read(file: _File) -> Elf:
     )
 
 
+def _machine(number: int, order: str) -> str:
+    if number == 21 and order == "<":
+        return "ppc64le"
+    return MACHINES.get(number, "machine {}".format(number))
+
+
 def _text(strings: bytes, at: int) -> str:
-    end = strings.find(b"\0", at)
-    return strings[at : end if end >= 0 else len(strings)].decode("utf-8", "replace")
+    end = strings.find(b"\0", at, at + MAX_NAME)
+    return strings[at : end if end >= 0 else at + MAX_NAME].decode("utf-8", "replace")
 
 
 def _symbols(
@@ -197,19 +216,27 @@ def _symbols(
     offset, count, own_strings = found
     strings = strings if own_strings is None else own_strings
     names = _version_names(file, table, strings)
-    versym = file.place(table[DT_VERSYM]) if DT_VERSYM in table and names else None
+    count = min(count, MAX_SYMBOLS)
+    indices = _version_indices(file, table, count) if names else ()
     form, step = ("IBBHQQ", 24) if file.wide else ("IIIBBH", 16)
+    entries = struct.iter_unpack(file.order + form, file.piece(offset, count * step))
+    info_at, section_at = (1, 3) if file.wide else (3, 5)
     defined, undefined = {}, {}  # type: Dict[str, str], Dict[str, str]
-    for number in range(1, min(count, MAX_SYMBOLS)):
-        entry = file.get(form, offset + number * step)
-        name, info, section = (entry[0], *((entry[1], entry[3]) if file.wide else entry[3::2]))
-        if info >> 4 == STB_LOCAL:
+    for number, entry in enumerate(entries):
+        if entry[info_at] >> 4 == STB_LOCAL:
             continue
-        index = file.get("H", versym + 2 * number)[0] & 0x7FFF if versym is not None else 0
-        text = _text(strings, name)
+        text = _text(strings, entry[0])
         if text:
-            (defined if section else undefined).setdefault(text, names.get(index, ""))
+            index = indices[number] & 0x7FFF if indices else 0
+            (defined if entry[section_at] else undefined).setdefault(text, names.get(index, ""))
     return defined, undefined
+
+
+def _version_indices(file: _File, table: Dict[int, int], count: int) -> Tuple[int, ...]:
+    if DT_VERSYM not in table:
+        return ()
+    data = file.piece(file.place(table[DT_VERSYM]), 2 * count)
+    return struct.unpack("{}{}H".format(file.order, count), data)
 
 
 def _symbol_table(file: _File, table: Dict[int, int]) -> Optional[Tuple[int, int, Optional[bytes]]]:
@@ -282,8 +309,8 @@ def _version_names(file: _File, table: Dict[int, int], strings: bytes) -> Dict[i
     return names
 
 
-def archive_symbols(data: Any) -> Tuple[str, ...]:
-    """The symbols that the index of a static archive lists as defined by its members.
+def archive_symbols(data: Any) -> Dict[str, int]:
+    """symbol -> offset of the member that defines it, by the index of a static archive.
 
     An archive without an index (`ar` with S) has none here; ElfError where it is no archive.
     """
@@ -291,16 +318,27 @@ def archive_symbols(data: Any) -> Tuple[str, ...]:
         raise ElfError("not an archive")
     for name, start, size in archive_members(data):
         if name not in ("/", "/SYM64/"):
-            return ()
-        width, form = (4, ">I") if name == "/" else (8, ">Q")
+            return {}
+        width, code = (4, "I") if name == "/" else (8, "Q")
         try:
-            count = struct.unpack_from(form, data, start)[0]
+            count = min(struct.unpack_from(">" + code, data, start)[0], MAX_SYMBOLS)
+            places = struct.unpack_from(">{}{}".format(count, code), data, start + width)
         except struct.error:
             raise ElfError("a broken archive: its index is cut off") from None
-        names = bytes(data[start + width * (count + 1) : start + min(size, MAX_STRINGS)])
-        found = names.split(b"\0", min(count, MAX_SYMBOLS))[:count]
-        return tuple(x.decode("utf-8", "replace") for x in found if x)
-    return ()
+        begin = start + width * (count + 1)
+        text = bytes(data[begin : start + min(size, MAX_STRINGS)]).decode("latin-1")
+        names = text.split("\0", count)[:count]
+        return {name: places[number] for number, name in enumerate(names) if name}
+    return {}
+
+
+def archive_member(data: Any, offset: int) -> bytes:
+    """The content of the member whose header is at this offset; empty: there is none."""
+    header = bytes(data[offset : offset + 60])
+    digits = header[48:58].strip()
+    if header[58:] != b"`\n" or not digits.isdigit() or int(digits) > MAX_STRINGS:
+        return b""
+    return bytes(data[offset + 60 : offset + 60 + int(digits)])
 
 
 def archive_members(data: Any) -> Iterator[Tuple[str, int, int]]:

@@ -7,11 +7,12 @@ inside jobs, too: standard library only, python3 >= 3.6.
 
 import json
 import re
-from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
 
 MAX_NAMES = 20000
 MAX_LINES = 200000
 MAX_VALUE = 4000
+MAX_WAYS = 8
 
 # Stricter than any module system: nothing that a shell, an option parser, or a variable such as
 # LOADEDMODULES (whose separator is a colon) could read as something else.
@@ -95,7 +96,7 @@ def parse_terse(text: str) -> Terse:
         if not below_header or " " in name:
             noise.append(line[:200])
         elif not is_name(name):
-            refused.append(name[:200])
+            refused.append(line[:200])
         elif len(names) < MAX_NAMES:
             names.append(name)
             if re.search(r"[(:]default\b|\(D\)", line):
@@ -144,6 +145,18 @@ def parse_spider(text: str) -> Tuple[Spidered, ...]:
     return tuple(result)
 
 
+def brief_spider(text: str) -> str:
+    """The same in a form that parse_spider reads and that is small: a big site's is 10 MB and more.
+
+    At most MAX_WAYS to each module are kept, the shortest; text without modules is kept in part.
+    """
+    found = parse_spider(text)
+    if not found:
+        return text[:4000]
+    versions = [{"full": x.name, "parent": [list(way) for way in x.ways[:MAX_WAYS]]} for x in found]
+    return json.dumps([{"versions": versions}])
+
+
 def _way(parent: Any) -> Tuple[str, ...]:
     words = parent if isinstance(parent, list) else str(parent).split(":")
     chain = tuple(x for x in words if isinstance(x, str) and x != "default")
@@ -175,6 +188,23 @@ def hidden_modules(
     """name -> ways, of the modules that a plain `avail` does not show."""
     shown = set(available)
     return {x.name: x.ways for x in spidered if x.ways and x.name not in shown}
+
+
+def modules_behind(
+    available: Iterable[str], asked: Iterable[Mapping[str, Any]]
+) -> Dict[str, Tuple[Tuple[str, ...], ...]]:
+    """As hidden_modules, of a system without a spider: by listings of folders that modules add.
+
+    Each of `asked` is {modules: those loaded, listing: what `module -t avail` of the folders said}.
+    """
+    shown = set(available)
+    found = {}  # type: Dict[str, List[Tuple[str, ...]]]
+    for record in asked:
+        way = tuple(x for x in record.get("modules") or () if isinstance(x, str))
+        for name in parse_terse(str(record.get("listing") or "")).names:
+            if name not in shown and way and way not in found.setdefault(name, []):
+                found[name].append(way)
+    return {name: tuple(sorted(ways, key=_by_length)) for name, ways in found.items()}
 
 
 def kind_of(name: str) -> str:
@@ -248,7 +278,7 @@ def compare(before: Dict[str, str], after: Dict[str, str]) -> Change:
 
 def parse_version(text: str) -> str:
     """From `module --version`: "Version 8.6.19", "Modules Release 5.2.0", "VERSION=3.2.10"."""
-    found = re.search(r"\b(?:Version|Release|VERSION)[ =]+([0-9]+(?:\.[0-9]+)+)", text)
+    found = re.search(r"\b(?:Version|Release(?: Tcl)?|VERSION)[ =]+([0-9]+(?:\.[0-9]+)+)", text)
     return found.group(1) if found else ""
 
 
@@ -259,7 +289,8 @@ def complaint(output: str) -> str:
     start = next(
         (i for i, x in enumerate(kept) if re.search(r"error|unable|cannot|conflict", x, re.I)), 0
     )
-    words = " ".join(kept[start : start + 4])
+    words = " ".join(kept[start : start + 4]).partition("While processing the following")[0]
+    words = re.sub(r"^Lmod has detected the following error: *", "", words.strip())
     return "".join(x if x.isprintable() else "?" for x in words)[:300]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from hpcagent.probe.rawfacts import as_mapping, as_text, as_texts
 from hpcagent.probe.software import MpiFound
 
 _NUMBER = r"v?([0-9]+(?:\.[0-9]+)*[0-9A-Za-z.+-]*)"
@@ -91,19 +92,21 @@ def parse_mpis(
         mpi = _mpi(group, key in defaults or not _suffixed_sibling(key, groups), missing)
         if mpi:
             found.append(mpi)
-    return (*found, *_cray(environment))
+    ordered = sorted(found, key=lambda x: (bool(x.module), not x.default))
+    return (*cray_mpi(environment), *ordered)
 
 
 def _key(record: Mapping[str, Any]) -> tuple[tuple[str, str, str], bool]:
     """((folder, suffix, modules), is it only a link to such a one)."""
     path = str(record.get("path"))
-    modules = " ".join(str(x) for x in record.get("modules") or ())
-    if not record.get("suffix"):
-        for hop in record.get("hops") or ():
-            match = _WRAPPER.match(PurePosixPath(str(hop)).name)
-            if match and match.group("suffix"):
-                return (str(PurePosixPath(str(hop)).parent), match.group("suffix"), modules), True
-    return (str(PurePosixPath(path).parent), str(record.get("suffix") or ""), modules), False
+    modules = " ".join(as_texts(record.get("modules")))
+    if not as_text(record.get("suffix")):
+        for hop in as_texts(record.get("hops")):
+            match = _WRAPPER.match(PurePosixPath(hop).name)
+            folder = str(PurePosixPath(hop).parent)
+            if match and match.group("suffix") and folder == str(PurePosixPath(path).parent):
+                return (folder, match.group("suffix"), modules), True
+    return (str(PurePosixPath(path).parent), as_text(record.get("suffix")), modules), False
 
 
 def _suffixed_sibling(
@@ -117,8 +120,8 @@ def _mpi(
     group: Sequence[Mapping[str, Any]], default: bool, missing: dict[str, str]
 ) -> MpiFound | None:
     ordered = sorted(group, key=_rank)
-    calls = [record.get("calls") or {} for record in ordered]
-    beside: Mapping[str, Any] = next((x["beside"] for x in ordered if x.get("beside")), {})
+    calls = [as_mapping(record.get("calls")) for record in ordered]
+    beside = next((x for x in (as_mapping(y.get("beside")) for y in ordered) if x), {})
     names = ("showme_version", "version", "show")
     texts = [_text(x.get(name)) for name in names for x in calls]
     launchers = [_text(beside.get(name)) for name in ("mpirun", "mpiexec", "mpiname")]
@@ -128,24 +131,24 @@ def _mpi(
     shows: dict[str, str] = {}
     wrappers: dict[str, str] = {}
     for record in ordered:
-        text = _stdout((record.get("calls") or {}).get("show"))
+        text = _stdout(as_mapping(record.get("calls")).get("show"))
         language = str(record.get("language"))
         if parse_show(text) and language not in wrappers:
             shows[language], wrappers[language] = text.strip(), str(record.get("path"))
-    module = " ".join(str(x) for x in ordered[0].get("modules") or ())
+    module = " ".join(as_texts(ordered[0].get("modules")))
     if not wrappers:
         path = str(ordered[0].get("path"))
         why = " ".join(_text(calls[0].get("show")).split())[:160] or "says nothing"
-        missing[f"mpi {path}"] = f"{path} -show: {why}"
+        missing[f"mpi {path}"] = f"-show: {why}"
         return None
-    launcher = next((str(beside[x]["path"]) for x in ("mpirun", "mpiexec") if x in beside), "")
+    paths = [as_text(as_mapping(beside.get(x)).get("path")) for x in ("mpirun", "mpiexec")]
     return MpiFound(
         family=family,
         version=version,
         abi=abi_of(family, version),
         wrappers=wrappers,
         compiles_with={language: parse_show(text) for language, text in shows.items()},
-        launcher=launcher,
+        launcher=next((x for x in paths if x), ""),
         module=module,
         shows=shows,
         default=default,
@@ -158,20 +161,20 @@ def _rank(record: Mapping[str, Any]) -> tuple[bool, int, str]:
     return base not in _ORDER, place, base
 
 
-def _cray(environment: Mapping[str, str]) -> tuple[MpiFound, ...]:
+def cray_mpi(environment: Mapping[str, str], after: Sequence[str] = ()) -> tuple[MpiFound, ...]:
     """Cray's MPI has no wrappers of its own: cc, CC and ftn link it while its module is loaded."""
     version = environment.get("CRAY_MPICH_VERSION") or environment.get("CRAY_MPICH_VER", "")
     if not environment.get("CRAY_MPICH_DIR"):
         return ()
     wrappers = {"c": "cc", "c++": "CC", "fortran": "ftn"}
-    return (MpiFound("cray", version, abi_of("cray", version), wrappers, {}, "", default=True),)
+    abi, module = abi_of("cray", version), " ".join(after)
+    return (MpiFound("cray", version, abi, wrappers, {}, "", module, default=True),)
 
 
 def _text(call: object) -> str:
-    if not isinstance(call, Mapping):
-        return ""
-    return f"{call.get('stdout') or ''}\n{call.get('stderr') or ''}"
+    found = as_mapping(call)
+    return as_text(found.get("stdout")) + "\n" + as_text(found.get("stderr"))
 
 
 def _stdout(call: object) -> str:
-    return str(call.get("stdout") or "") if isinstance(call, Mapping) else ""
+    return as_text(as_mapping(call).get("stdout"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpcagent.probe import fabric, filesystems, gpus, launchers
@@ -61,12 +62,16 @@ def filesystem_facts(look: Look) -> Iterator[Fact | Absent]:
     this = Subject("File systems")
     mounts = filesystems.parse_mountinfo(look.node.text("/proc/self/mountinfo") or "")
     quotas = parse_quotas(look.node.stdout("quota") or "")
-    found = []
+    found: list[FileSystem] = []
     for place in look.node.records("places"):
         role, path = (str(place.get(name) or "?") for name in ("role", "path"))
+        same = next((x for x in found if x.path == path), None)
+        if same is not None:  # $TMPDIR may well be /tmp
+            found[found.index(same)] = replace(same, role=f"{same.role}, {role}")
+            continue
         known = _file_system(place, role, path, mounts, quotas)
         if known is None:
-            yield this.absent(f"file system of {role}", f"{path}: {_why_no_df(place)}")
+            yield this.absent(f"file system of {role}", _why_no_df(place, path, mounts))
         else:
             found.append(known)
     origin = ("df, /proc/self/mountinfo", STATED)
@@ -104,8 +109,11 @@ def _file_system(
     )
 
 
-def _why_no_df(place: Mapping[str, Any]) -> str:
-    return RawFacts({"commands": place}).why_no_stdout("df")
+def _why_no_df(place: Mapping[str, Any], path: str, mounts: tuple[filesystems.Mount, ...]) -> str:
+    """With the file system that the path is on, which is known even where its server is dead."""
+    mount = filesystems.mount_of(path, mounts)
+    where = f" (on {mount.point}, {mount.kind})" if mount else ""
+    return f"{path}{where}: {RawFacts({'commands': place}).why_no_stdout('df')}"
 
 
 def launcher_facts(look: Look) -> Iterator[Fact | Absent]:

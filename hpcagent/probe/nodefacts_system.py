@@ -212,7 +212,7 @@ def _skew(look: Look, this: Subject) -> Fact | Absent:
     if skew is None:
         return this.absent("clock_skew", str(clock.get("problem") or "not collected"))
     note = f"file server ahead of the node, +-{skew.error_s:.3f} s"
-    origin = ("a file in the run directory", MEASURED)
+    origin = ("file in the run directory", MEASURED)
     return this.fact("clock_skew", skew.ahead_s, origin, unit="s", note=note)
 
 

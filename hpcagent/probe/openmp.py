@@ -86,11 +86,6 @@ def conflict(closure: Iterable[str], known: Iterable[OpenmpRuntime] = ()) -> tup
     return found if len(found) > 1 else ()
 
 
-def together(*families: str) -> tuple[str, ...]:
-    """Those of the families that would meet in one process; one, where they are the same."""
-    return tuple(sorted(set(families) - {""}))
-
-
 def runtime_of_compiler(compiler: CompilerFound) -> str:
     """What its OpenMP switch links; empty: not known."""
     return _OF_COMPILER.get(compiler.wrapped or compiler.family, "")

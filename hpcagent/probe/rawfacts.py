@@ -66,3 +66,22 @@ class RawFacts:
             for path, text in sorted(files.items())
             if isinstance(text, str) and re.fullmatch(pattern, path)
         }
+
+
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """An object of raw facts; anything else reads as an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_texts(value: object) -> tuple[str, ...]:
+    """The strings of a list of raw facts."""
+    return tuple(x for x in value if isinstance(x, str)) if isinstance(value, list) else ()
+
+
+def as_records(value: object) -> tuple[Mapping[str, Any], ...]:
+    """The objects of a list of raw facts."""
+    return tuple(x for x in value if isinstance(x, Mapping)) if isinstance(value, list) else ()
+
+
+def as_text(value: object) -> str:
+    return value if isinstance(value, str) else ""

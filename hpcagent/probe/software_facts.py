@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcagent.probe import blas, compilers, modules, mpi, openmp
-from hpcagent.probe.rawfacts import RawFacts
+from hpcagent.probe.rawfacts import RawFacts, as_mapping, as_records, as_text, as_texts
 from hpcagent.probe.software import (
     ModuleEffect,
     ModuleSystem,
@@ -33,7 +33,10 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
         modules=parse_module_system(facts.section("modules"), missing),
         loaded=tuple(x for x in environment.get("LOADEDMODULES", "").split(":") if x),
         compilers=compilers.parse_compilers(facts.records("compilers"), environment, missing),
-        mpis=mpi.parse_mpis(facts.records("mpi"), environment, missing),
+        mpis=(
+            *mpi.parse_mpis(facts.records("mpi"), environment, missing),
+            *(y for x in effects if not x.problem for y in mpi.cray_mpi(x.sets, x.modules)),
+        ),
         blas=tuple(
             sorted(blas.parse_blas(libraries.records("libraries"), missing), key=blas.preference)
         ),
@@ -41,15 +44,19 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
         missing=missing,
         lapack=blas.parse_lapack(libraries.records("lapack")),
         effects=effects,
-        not_looked_at=_strings(facts.section("modules").get("not_looked_at")),
+        not_looked_at=as_texts(facts.section("modules").get("not_looked_at")),
     )
-    _note_absent(found, facts, libraries, missing)
+    _note_absent(found, libraries, missing)
     return found
 
 
 def digest(software: Software) -> str:
-    """SHA-256 of everything in it: two nodes with the same software have the same digest."""
-    data = json.dumps(dataclasses.asdict(software), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of what was found: two nodes with the same software have the same digest.
+
+    What was not had is left out: a call that timed out changes no software.
+    """
+    found = dataclasses.asdict(dataclasses.replace(software, missing={}, not_looked_at=()))
+    data = json.dumps(found, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(data.encode("utf-8")).hexdigest()
 
 
@@ -59,16 +66,16 @@ def parse_module_system(raw: Mapping[str, Any], missing: dict[str, str]) -> Modu
     problem = str(raw.get("problem") or "")
     if kind == "none":
         return ModuleSystem("none", why_not=problem or "no module system is installed here")
-    calls = raw.get("calls")
-    calls = calls if isinstance(calls, Mapping) else {}
+    calls = as_mapping(raw.get("calls"))
     for name, call in calls.items():
-        if isinstance(call, Mapping) and call.get("problem"):
+        if as_text(as_mapping(call).get("problem")):
             missing[f"modules {name}"] = str(call["problem"])
     terse = modules.parse_terse(_printed(calls, "avail"))
     listed = modules.parse_avail_json(_printed(calls, "avail_json"))
     names = tuple(dict.fromkeys(terse.names + listed.names))
     spidered = modules.parse_spider(_printed(calls, "spider"))
-    hidden = modules.hidden_modules(names, spidered)
+    deeper = as_records(raw.get("deeper"))
+    hidden = modules.hidden_modules(names, spidered) or modules.modules_behind(names, deeper)
     if not names and not problem:
         problem = _why_no_names(calls)
     return ModuleSystem(
@@ -96,10 +103,8 @@ def _why_no_names(calls: Mapping[str, Any]) -> str:
 def _effects(raw: RawFacts, missing: dict[str, str]) -> tuple[ModuleEffect, ...]:
     found = []
     for record in raw.records("loads"):
-        names, problem = _strings(record.get("modules")), str(record.get("problem") or "")
-        change = record.get("change")
-        change = change if isinstance(change, Mapping) else {}
-        sets = change.get("set")
+        names, problem = as_texts(record.get("modules")), str(record.get("problem") or "")
+        change = as_mapping(record.get("change"))
         if problem:
             missing[f"module {' '.join(names)}"] = problem
         found.append(
@@ -107,9 +112,9 @@ def _effects(raw: RawFacts, missing: dict[str, str]) -> tuple[ModuleEffect, ...]
                 modules=names,
                 added=_lists(change.get("added")),
                 removed=_lists(change.get("removed")),
-                sets={str(k): str(v) for k, v in sets.items()} if isinstance(sets, Mapping) else {},
-                unsets=_strings(change.get("unset")),
-                loaded=_strings(record.get("loaded")),
+                sets={str(k): str(v) for k, v in as_mapping(change.get("set")).items()},
+                unsets=as_texts(change.get("unset")),
+                loaded=as_texts(record.get("loaded")),
                 problem=problem,
             )
         )
@@ -118,23 +123,21 @@ def _effects(raw: RawFacts, missing: dict[str, str]) -> tuple[ModuleEffect, ...]
 
 def _runtimes(libraries: RawFacts) -> tuple[OpenmpRuntime, ...]:
     homes = {
-        str(x.get("folder")): " ".join(_strings(x.get("modules")))
+        str(x.get("folder")): " ".join(as_texts(x.get("modules")))
         for x in libraries.records("folders")
     }
     found = []
     for record in libraries.records("openmp"):
         path, soname = str(record.get("path")), str(record.get("soname") or "")
-        aliases = _strings(record.get("aliases"))
-        family = openmp.family_of_symbols(_strings(record.get("openmp")), soname, path)
+        aliases = as_texts(record.get("aliases"))
+        family = openmp.family_of_symbols(as_texts(record.get("openmp")), soname, path)
         named = [homes.get(alias.rpartition("/")[0], "") for alias in aliases]
         module = "" if "" in named else next(iter(named), "")
         found.append(OpenmpRuntime(family or "unknown", path, module, soname, aliases))
     return tuple(sorted(found, key=lambda x: (bool(x.module), x.family, x.path)))
 
 
-def _note_absent(
-    found: Software, facts: RawFacts, libraries: RawFacts, missing: dict[str, str]
-) -> None:
+def _note_absent(found: Software, libraries: RawFacts, missing: dict[str, str]) -> None:
     for language, name in _LANGUAGES.items():
         if not any(x.language == language for x in found.compilers):
             missing[f"{name} compiler"] = "none in PATH nor in the modules that were loaded"
@@ -147,22 +150,12 @@ def _note_absent(
         missing["library files"] = f"{unseen} files were not looked at: out of time"
     if found.not_looked_at:
         missing["modules"] = f"{len(found.not_looked_at)} that may matter were not loaded"
-    for words in _strings(facts.data.get("not_asked")):
-        missing[words] = "not asked: out of time"
 
 
 def _printed(calls: Mapping[str, Any], name: str) -> str:
-    call = calls.get(name)
-    if not isinstance(call, Mapping):
-        return ""
-    return f"{call.get('stdout') or ''}\n{call.get('stderr') or ''}"
+    call = as_mapping(calls.get(name))
+    return as_text(call.get("stdout")) + "\n" + as_text(call.get("stderr"))
 
 
 def _lists(value: object) -> dict[str, tuple[str, ...]]:
-    if not isinstance(value, Mapping):
-        return {}
-    return {str(k): _strings(v) for k, v in value.items()}
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    return tuple(x for x in value if isinstance(x, str)) if isinstance(value, list) else ()
+    return {str(k): as_texts(v) for k, v in as_mapping(value).items()}

@@ -78,10 +78,12 @@ def lines_of(fact: Fact) -> tuple[str, ...]:
     return words
 
 
-def short_source(source: str, length: int = 26) -> str:
-    """A path by its last two names: the whole one is in the JSON form."""
-    if source.startswith("/") and len(source) > length and " " not in source:
-        source = "/".join(source.split("/")[-2:])
+def short_source(source: str, length: int = 28) -> str:
+    """A path by its last two names or one: the whole one is in the JSON form."""
+    if source.startswith("/") and " " not in source:
+        parts = source.split("/")
+        tails = [source, "/".join(parts[-2:]), parts[-1]]
+        source = next((tail for tail in tails if len(tail) <= length), tails[-1])
     return wording.middle(wording.visible(source), length)
 
 

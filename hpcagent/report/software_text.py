@@ -101,7 +101,7 @@ def _mpi(software: Software, columns: int) -> list[str]:
 
 def _mpi_words(found: MpiFound) -> str:
     name = f"{_MPIS.get(found.family, found.family)} {found.version}".rstrip()
-    marks = ["default"] if found.default else []
+    marks = ["default"] if found.default and not found.module else []
     if found.family != "openmpi":
         marks.append("ABI of MPICH" if found.abi == "mpich" else "ABI unknown")
     behind = [
@@ -134,7 +134,18 @@ def _blas(software: Software, columns: int) -> list[str]:
         lines += _block(f"{name}: {interface}, {_threads(alike)}{lapack}{_after(module)}", columns)
         files = " ".join(x.path.rpartition("/")[2] for x in alike)
         lines += [f"    {line}" for line in wrapped(f"{folder}: {files}", columns - 4)]
-    return lines + _block(f"The usual names: {_meant(software.blas)}.", columns)
+    lines += _block(f"The usual names: {_meant(software.blas)}.", columns)
+    return lines + _lapack(software, columns)
+
+
+def _lapack(software: Software, columns: int) -> list[str]:
+    """LAPACK libraries that want a BLAS beside them; those of an OpenBLAS come with it."""
+    words = [
+        f"{x.path} (wants {', '.join(y for y in x.needs if 'blas' in y or 'atlas' in y)})"
+        for x in software.lapack
+        if x.kind == "shared" and not any("openblas" in y for y in x.needs)
+    ]
+    return _block(f"LAPACK alone: {'; '.join(words)}", columns) if words else []
 
 
 def _threads(alike: Sequence[BlasFound]) -> str:
@@ -169,14 +180,19 @@ def _openmp(software: Software, columns: int) -> list[str]:
 
 
 def conflicts(software: Software) -> tuple[str, ...]:
-    """Compilers whose OpenMP runtime does not go together with that of a BLAS found here."""
+    """BLAS libraries with two OpenMP runtimes, compilers whose runtime is not that of a BLAS."""
     found = []
+    for blas in software.blas:
+        both = openmp.conflict([*blas.needs, *blas.loads], software.openmp)
+        if both:
+            words = _and([openmp.NAMES.get(x, x) for x in both])
+            found.append(f"{blas.path} loads {words}: two OpenMP runtimes in one process")
     for family in sorted({openmp.runtime_of_compiler(x) for x in software.compilers} - {""}):
         names = sorted(
             {x.family for x in software.compilers if openmp.runtime_of_compiler(x) == family}
         )
         others = {x.openmp_runtime for x in software.blas} - {""}
-        for runtime in sorted(x for x in others if len(openmp.together(family, x)) > 1):
+        for runtime in sorted(others - {family}):
             makers = sorted({x.family for x in software.blas if x.openmp_runtime == runtime})
             found.append(
                 f"{_and(names)} with OpenMP ({openmp.NAMES[family]}) and a BLAS that brings "

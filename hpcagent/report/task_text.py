@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import socket
+from contextlib import suppress
 
+from hpcagent.errors import EnvironmentProblem
 from hpcagent.report import wording
+from hpcagent.report.build_text import build_lines
 from hpcagent.report.doctor_text import doctor_text
 from hpcagent.report.probe_text import page_lines, probe_sections
+from hpcagent.report.queues_text import catalogue_text
 from hpcagent.report.software_text import catalogue
 from hpcagent.report.text import labelled, wrapped
 from hpcagent.report.write import write_text
+from hpcagent.study.facts_cache import cache_folder, keep
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState
-from hpcagent.study.task_summary import TargetSummary, TaskSummary, summarise_task
+from hpcagent.study.task_summary import TargetSummary, TaskSummary, kept_facts, summarise_task
 
 _WIDEST, _NARROWEST = 80, 40
 
 
 def publish_task(run: RunDir, state: TuneState) -> None:
-    """Write result/report.txt; EnvironmentProblem where the disk is full."""
+    """Write result/report.txt, and keep a probe's facts; EnvironmentProblem where the disk is full.
+
+    Facts that cannot be kept are no loss: the next one asks again.
+    """
     summary = summarise_task(run, state)
     write_text(run.result / "report.txt", terminal(summary, _WIDEST, str(run.path)))
+    if summary.kind == "probe":
+        folder = cache_folder(os.environ)
+        for kept in kept_facts(run, state, socket.gethostname()):
+            with suppress(EnvironmentProblem):
+                keep(folder, kept)
 
 
 def headline(summary: TaskSummary) -> str:
@@ -33,12 +48,16 @@ def headline(summary: TaskSummary) -> str:
 def terminal(summary: TaskSummary, width: int, folder: str) -> str:
     """The result in lines of at most `width` columns, and never more than 80."""
     columns = max(_NARROWEST, min(width, _WIDEST))
-    blocks = ["\n".join(_target(summary, target, columns)) for target in summary.targets]
+    blocks = ["\n".join(_target(summary, target, columns, folder)) for target in summary.targets]
+    if summary.catalogue is not None:
+        blocks.insert(0, "== what can be asked for\n" + catalogue_text(summary.catalogue, columns))
     return "\n\n".join([*blocks, "\n".join(_end(summary, columns, folder))]) + "\n"
 
 
-def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[str]:
+def _target(summary: TaskSummary, target: TargetSummary, columns: int, folder: str) -> list[str]:
     lines = wrapped(_title(summary, target), columns)
+    if target.build is not None:
+        return lines + build_lines(target.build, columns, folder)
     if target.failure is not None:
         lines += labelled("Failed", wording.said(target.failure), columns)
     if target.doctor is not None:
@@ -56,7 +75,8 @@ def _title(summary: TaskSummary, target: TargetSummary) -> str:
     place = f"partition {target.label}" if summary.scheduler != "local" else "this machine"
     node = f", node {target.node}" if target.node else ""
     when = f", {target.probed_utc[:16].replace('T', ' ')} UTC" if target.probed_utc else ""
-    return f"== {place}{node}{when}"
+    digest = f", digest {target.digest}" if target.digest else ""
+    return f"== {place}{node}{when}{digest}"
 
 
 def _end(summary: TaskSummary, columns: int, folder: str) -> list[str]:

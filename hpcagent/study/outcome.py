@@ -60,7 +60,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         outcome_text=str(closed.get("text", "")),
         stop_reason=str(state.decisions.get("search_ended", {}).get("reason", "")),
         machine=_machine(known) if probed else None,
-        library=_library(known) if probed else None,
+        library=_library(known, best) if probed else None,
         space=_space(known) if tunable else (),
         points=known.space.size if tunable else 0,
         best=best,
@@ -75,6 +75,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         model=_model(known, best),
         spent=_spent(state),
         warnings=_warnings(known),
+        best_build=_build(known, best),
     )
 
 
@@ -94,8 +95,21 @@ def _machine(known: Knowledge) -> Machine:
     return known.machine
 
 
-def _library(known: Knowledge) -> Library | None:
+def _library(known: Knowledge, best: Config | None) -> Library | None:
+    """What was tuned; where builds were searched, the best one."""
+    if known.build_problem:
+        return None
+    if known.variants is not None and best is not None:
+        return known.variants.of(best).library
     return known.library
+
+
+def _build(known: Knowledge, best: Config | None) -> tuple[tuple[str, str], ...]:
+    """The best build: its compiler, and every parameter of it."""
+    if known.variants is None or best is None:
+        return ()
+    recipe = known.variants.of(best).recipe
+    return (("compiler", recipe.compilers[0].path), *recipe.parameters)
 
 
 def _space(known: Knowledge) -> tuple[tuple[str, tuple[str, ...], str], ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from hpcagent.catalogue import Catalogue
+from hpcagent.errors import RunFailed
 from hpcagent.study import tune
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
@@ -40,9 +42,36 @@ def probe_unit(task: Task, target: Target, spec: dict[str, Any]) -> Plan:
     return Plan("probe", task.purpose("probe", target), asked, spec)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What is asked of every node (`spec`), and what the batch system has (None: not asked).
+
+    `earlier` maps a target's label to facts that were found there before, whose measured rates
+    stand in for those that are not measured now.
+    """
+
+    spec: Mapping[str, Any]
+    catalogue: Catalogue | None = None
+    earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, task: Task) -> Look:
+        """RunFailed where the journal holds something else."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_python(dict(task.request))
+        except ValidationError as error:
+            words = f"the journal is damaged: what to ask nodes is not told: {error}"
+            raise RunFailed(" ".join(words.split())) from None
+
+
 class _Probe:
     def plan(self, task: Task, state: TuneState, target: Target) -> Plan | None:
-        unit = probe_unit(task, target, dict(task.request))
+        unit = probe_unit(task, target, dict(Look.of(task).spec))
         return None if state.done(unit.purpose) is not None else unit
 
     def files(self, task: Task, state: TuneState, unit: Unit) -> dict[str, str]:

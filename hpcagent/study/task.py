@@ -10,6 +10,7 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Refused
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.build_task import BUILD
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.doctor_task import DOCTOR
 from hpcagent.study.journal import JournalWriter
@@ -21,7 +22,7 @@ from hpcagent.study.standing import waiting_for
 from hpcagent.study.state import Folding, Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
-_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR})
+_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR, "build": BUILD})
 
 
 def kind_of(task: Task) -> Kind:
@@ -48,6 +49,9 @@ class TaskAgent(RunAgent):
         step = next_step(self._kind, self._task, self.state)
         if isinstance(step, tune.Submit):
             return self._open(step.plan)
+        if isinstance(step, tune.Decide):
+            self._write("decision", {"what": step.what, **step.data})
+            return Turn(f"{step.what}: {step.data.get('reason', '')}")
         if isinstance(step, tune.Close):
             self._close(step)
             return Turn(step.text, closed=True)

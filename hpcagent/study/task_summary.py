@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcagent.probe.digest import facts_digest
+from hpcagent.catalogue import Catalogue
+from hpcagent.probe.digest import facts_digest, with_earlier
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.node import NodeFacts
 from hpcagent.probe.nodefacts import parse_node
@@ -14,7 +15,10 @@ from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
+from hpcagent.study.build_summary import BuildSummary, summarise_build
 from hpcagent.study.doctor_task import diagnosed
+from hpcagent.study.facts_cache import Kept, place_name
+from hpcagent.study.probe_task import Look
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
@@ -34,8 +38,9 @@ class TargetSummary:
     unit: str
     probed_utc: str
     failure: Failure | None
-    machine: Machine | None
-    software: Software | None
+    machine: Machine | None = None
+    software: Software | None = None
+    build: BuildSummary | None = None
     hardware: NodeFacts | None = None
     digest: str = ""
     doctor: DoctorResult | None = None
@@ -55,6 +60,7 @@ class TaskSummary:
     outcome_text: str
     core_hours: float
     targets: tuple[TargetSummary, ...]
+    catalogue: Catalogue | None = None
 
 
 def summarise_task(run: RunDir, state: TuneState) -> TaskSummary:
@@ -72,6 +78,7 @@ def summarise_task(run: RunDir, state: TuneState) -> TaskSummary:
         outcome_text=str(closed.get("text", "")),
         core_hours=budget.spent_core_hours(state),
         targets=tuple(_target(task, state, target) for target in task.targets),
+        catalogue=Look.of(task).catalogue if task.kind == "probe" else None,
     )
 
 
@@ -79,20 +86,51 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
     purpose = task.purpose("probe", target)
     given_up = (why_given_up(state, task.purpose(stage, target)) for stage in ("probe", task.kind))
     unit = state.done(purpose)
-    facts = unit.facts if unit is not None else None
-    return TargetSummary(
+    found = TargetSummary(
         label=target.label,
         partition=target.resources.partition or "",
         node=unit.node if unit is not None else "",
         unit=_last(state, purpose),
         probed_utc=unit.result_utc if unit is not None else "",
         failure=next((failure for failure in given_up if failure is not None), None),
-        machine=parse_machine(facts) if facts is not None else None,
-        software=software_of(facts),
-        hardware=parse_node(facts) if part_of(facts, "node") is not None and facts else None,
-        digest=facts_digest(facts) if facts is not None else "",
+        build=summarise_build(task, state, target) if task.kind == "build" else None,
         doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
     )
+    facts = _facts(task, target, unit)
+    return found if facts is None else with_facts(found, facts)
+
+
+def _facts(task: Task, target: Target, unit: Unit | None) -> Mapping[str, Any] | None:
+    """What the unit found, with rates that were measured earlier where it measured none."""
+    if unit is None or unit.facts is None:
+        return None
+    earlier = Look.of(task).earlier.get(target.label) if task.kind == "probe" else None
+    return unit.facts if earlier is None else with_earlier(unit.facts, earlier)
+
+
+def with_facts(found: TargetSummary, facts: Mapping[str, Any]) -> TargetSummary:
+    """The summary of a target with what its raw facts say."""
+    return replace(
+        found,
+        machine=parse_machine(facts),
+        software=software_of(facts),
+        hardware=parse_node(facts) if part_of(facts, "node") is not None else None,
+        digest=facts_digest(facts),
+    )
+
+
+def kept_facts(run: RunDir, state: TuneState, cluster: str) -> tuple[Kept, ...]:
+    """What the run found, to be kept for later ones; `cluster` as in facts_cache.place_name."""
+    task = Task.of(state)
+    found = []
+    for target in task.targets:
+        unit = state.done(task.purpose("probe", target))
+        facts = _facts(task, target, unit)
+        if unit is not None and facts is not None:
+            place = place_name(state.settings.scheduler, cluster, target.label)
+            digest = facts_digest(facts)
+            found.append(Kept(place, unit.node, unit.result_utc, digest, run.id, facts))
+    return tuple(found)
 
 
 def software_of(facts: Mapping[str, Any] | None) -> Software | None:
