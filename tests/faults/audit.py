@@ -196,7 +196,7 @@ def check_jobs(scene: Scene, state: TuneState) -> int:
             assert not rows, (unit.name, rows)
             continue
         failure = unit.failure.id if unit.failure else None
-        if failure != "scheduler.lost" and not forgotten(scene, unit, told):
+        if failure != "scheduler.lost" and not forgotten(unit, told):
             assert unit.job_id in rows, (unit.name, unit.purpose, unit.job_id, rows, told)
             agrees = AGREES.get(failure, TERMINAL)
             assert rows[unit.job_id] in agrees, (unit.name, unit.job_id, rows, unit.failure)
@@ -204,11 +204,10 @@ def check_jobs(scene: Scene, state: TuneState) -> int:
     return sum(len(rows) for rows in told.values())
 
 
-def forgotten(scene: Scene, unit: Unit, told: dict[str, dict[str, str]]) -> bool:
+def forgotten(unit: Unit, told: dict[str, dict[str, str]]) -> bool:
     """Its id is now another unit's: a controller that was killed knows nothing of its last jobs
-    and gives their ids out again, and without accounting nobody else does."""
-    others = (rows for name, rows in told.items() if name != unit.name)
-    return not scene.cluster.accounting and any(unit.job_id in rows for rows in others)
+    and gives their ids out again, and sacct tells of the last job of an id only."""
+    return any(unit.job_id in rows for name, rows in told.items() if name != unit.name)
 
 
 def recorded(scene: Scene, mine: dict[str, Unit]) -> dict[str, dict[str, str]]:
