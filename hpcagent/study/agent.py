@@ -310,6 +310,10 @@ class RunAgent(ABC):
                 return resources
         return replace(resources, avoid_nodes=())
 
+    def _decide(self, step: tune.Decide) -> Turn:
+        self._write("decision", {"what": step.what, **step.data})
+        return Turn(f"{step.what}: {step.data.get('reason', '')}")
+
     def _close(self, close: tune.Close) -> None:
         """Write the result files first: a run that says it is closed has its results."""
         data = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
@@ -365,9 +369,8 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
-            case tune.Decide(what, data):
-                self._write("decision", {"what": what, **data})
-                return Turn(f"{what}: {data.get('reason', '')}")
+            case tune.Decide():
+                return self._decide(step)
             case tune.Close():
                 self._close(step)
                 return Turn(step.text, closed=True)

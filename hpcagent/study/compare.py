@@ -54,6 +54,8 @@ class CompareAgent(RunAgent):
         step = next_step(self._comparison, self.state)
         if isinstance(step, tune.Submit):
             return self._open(step.plan)
+        if isinstance(step, tune.Decide):
+            return self._decide(step)
         if isinstance(step, tune.Close):
             self._close(step)
             return Turn(step.text, closed=True)

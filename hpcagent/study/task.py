@@ -50,8 +50,7 @@ class TaskAgent(RunAgent):
         if isinstance(step, tune.Submit):
             return self._open(step.plan)
         if isinstance(step, tune.Decide):
-            self._write("decision", {"what": step.what, **step.data})
-            return Turn(f"{step.what}: {step.data.get('reason', '')}")
+            return self._decide(step)
         if isinstance(step, tune.Close):
             self._close(step)
             return Turn(step.text, closed=True)
