@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from mainjob import Bench, make_bench
 
-from hpcagent.cli.runs import _json
+from hpcagent.cli.runs import as_json_text
 from hpcagent.measure.results import Run
 from hpcagent.records import Config
 from hpcagent.report.publish import publish
@@ -213,7 +213,7 @@ def test_numbers_that_json_lacks_become_null(bench: Bench) -> None:
     known = Knowledge(fold(read_journal(bench.run / "journal.jsonl")))
     summary = summarise(open_run(bench.run), known)
     odd = replace(summary, spent=replace(summary.spent, wall_s=math.inf, core_hours=math.nan))
-    spent = _strict(_json(odd))["spent"]
+    spent = _strict(as_json_text(odd))["spent"]
     assert (spent["wall_s"], spent["core_hours"]) == (None, None)
 
 

@@ -89,8 +89,11 @@ def test_the_probe_comes_first_and_is_tried_twice() -> None:
     assert isinstance(first, tune.Submit)
     assert first.plan.purpose == "probe"
     assert first.plan.spec["extra_libraries"] == ["/pkg/lib.so"]
-    again = step(state(units=(failed("probe"),)))
+    mend = step(state(units=(failed("probe"),)))
+    assert isinstance(mend, tune.Decide)
+    again = step(state(units=(failed("probe"),), decisions={mend.what: mend.data}))
     assert isinstance(again, tune.Submit)
+    assert again.plan.resources.walltime_s == 2 * first.plan.resources.walltime_s
     end = step(state(units=(failed("probe"), failed("probe"))))
     assert isinstance(end, tune.Close)
     assert (end.outcome, end.exit_code) == ("failed", 7)

@@ -1,9 +1,14 @@
-"""When a unit is tried again, and when it is given up."""
+"""When a unit is tried again, with what, and when it is given up."""
 
 from __future__ import annotations
 
-from hpcagent.records import Failure
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from hpcagent.records import Failure, Resources
 from hpcagent.study.state import TuneState
+from hpcagent.toolchain.signatures import catalogue
 
 MAX_ATTEMPTS = 2
 # What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
@@ -13,6 +18,11 @@ _FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "
 _FINAL = frozenset({"scheduler.never_started"})
 _MISHAPS = frozenset(
     f"scheduler.{kind}" for kind in ("node_fail", "boot_fail", "preempted", "stopped", "lost")
+)
+
+# What a repair of a resource changes in a request.
+_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"walltime": ("walltime_s",), "memory": ("memory_bytes", "memory_per_cpu_bytes")}
 )
 
 
@@ -27,3 +37,31 @@ def given_up(state: TuneState, purpose: str) -> tuple[Failure, str] | None:
     if len(failed) >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
         return failure, failed[-1].name
     return None
+
+
+def mended(state: TuneState, purpose: str, asked: Resources) -> tuple[Resources, tuple[str, ...]]:
+    """What the next attempt asks for, after those that ran out of it, and each reason in words.
+
+    A job that was out of memory or time asks for the multiple that the list of failures declares;
+    one that asks for no memory of its own cannot ask for more. Unchanged where there is no reason.
+    """
+    words = []
+    for unit in state.attempts(purpose):
+        factor = _multiple(unit.failure)
+        for name in factor:
+            had = getattr(asked, name)
+            if had is not None:
+                asked = replace(asked, **{name: had * factor[name]})
+                words.append(f"{unit.failure.id if unit.failure else ''}: {name} x {factor[name]}")
+    return asked, tuple(words)
+
+
+def _multiple(failure: Failure | None) -> dict[str, int]:
+    """Field of a request -> factor, as the repair of this failure says."""
+    if failure is None or failure.stage != "scheduler":
+        return {}
+    entry = catalogue().get(failure.id)
+    repair = entry.repair if entry is not None else None
+    if repair is None or (repair.change, repair.action) != ("resource", "multiply"):
+        return {}
+    return {name: int(repair.value) for name in _FIELDS.get(repair.name, ())}

@@ -85,7 +85,7 @@ def next_step(kind: Kind, task: Task, state: TuneState) -> tune.Step:
         if plan is None or plan.purpose in out:
             continue
         step = _attempt(state, plan)
-        if isinstance(step, tune.Submit):
+        if isinstance(step, tune.Submit | tune.Decide):
             return step
     return tune.Wait() if out else kind.close(task, state)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcagent.errors import UsageError
 from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
 from hpcagent.records import Config
 from hpcagent.study import budget, units
-from hpcagent.study.attempts import given_up
+from hpcagent.study.attempts import given_up, mended
 from hpcagent.study.knowledge import Knowledge, failure_in, memory_problem
 from hpcagent.study.state import TuneState, Unit, round_purpose
 
@@ -169,10 +169,14 @@ def _foreign_library(known: Knowledge, build: Unit) -> str | None:
 
 
 def attempt(state: TuneState, plan: units.Plan) -> Step:
-    """Submit it, unless it has failed for good."""
+    """Submit it, unless it has failed for good; a repair of its request is decided on first."""
     lost = given_up(state, plan.purpose)
     if lost is None:
-        return Submit(plan)
+        asked, reasons = mended(state, plan.purpose, plan.resources)
+        what = f"repair-{plan.purpose}-{len(reasons)}"
+        if reasons and what not in state.decisions:
+            return Decide(what, {"reason": reasons[-1]})
+        return Submit(replace(plan, resources=asked))
     failure, unit = lost
     words = f"{plan.purpose} failed ({failure.id}): {failure.evidence}"
     return Close("failed", f"{words} [{unit}]", 7)

@@ -67,7 +67,7 @@ def step_failure(stage: str, result: Mapping[str, Any]) -> Finding:
         found = causes[0]
         failure = Failure(found.stage, found.kind, found.quote[:_QUOTE])
         return Finding(failure, True, found.cure)
-    kind, evidence = _by_status(result, text)
+    stage, kind, evidence = _by_status(stage, result, text)
     return Finding(Failure(stage, kind, evidence), True, _STAGE_CURE.get(stage, ""))
 
 
@@ -86,20 +86,19 @@ def _text(result: Mapping[str, Any]) -> str:
     return f"{result.get('output') or ''}\n{result.get('message') or ''}"
 
 
-def _by_status(result: Mapping[str, Any], text: str) -> tuple[str, str]:
+def _by_status(stage: str, result: Mapping[str, Any], text: str) -> tuple[str, str, str]:
+    """(stage, kind, evidence) where nothing better is known than how the step ended."""
     status, last = str(result.get("status")), last_line(str(result.get("output") or ""))
     if status == "timeout":
         limit = str(result.get("message") or "its time was over")
-        return "timeout", f"{limit}; last line: {last}" if last else limit
+        return stage, "timeout", f"{limit}; last line: {last}" if last else limit
     if status == "unstartable":
-        return "unstartable", last_line(text)
+        return "environment", "missing_program", last_line(text)
     number = signal_of(result)
     if number:
-        return "signal", f"killed by {signal_name(number)}" + (
-            f"; last line: {last}" if last else ""
-        )
-    code = result.get("exit")
-    return "failed", error_line(text) or f"exit code {code}"
+        words = f"killed by {signal_name(number)}"
+        return "run", "signal", f"{words}; last line: {last}" if last else words
+    return stage, "failed", error_line(text) or f"exit code {result.get('exit')}"
 
 
 def signal_of(result: Mapping[str, Any]) -> int:
