@@ -22,7 +22,7 @@ from hpcagent.records import Config, Stop
 from hpcagent.search.options import Options
 
 # Unhelpful answers in a row before a point is drawn at random.
-_PATIENCE = 200
+_PATIENCE = 25
 
 
 @dataclass(frozen=True)
