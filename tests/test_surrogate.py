@@ -15,7 +15,7 @@ from hpcagent.search.acquisition import expected_improvement, squeezed
 from hpcagent.search.design import design_size, next_row
 from hpcagent.search.encoding import Grid
 from hpcagent.search.feasibility import probability
-from hpcagent.search.gp import Observations, Theta, believe, posterior
+from hpcagent.search.gp import Observations, Theta, believe, posterior, slope
 from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
@@ -112,6 +112,31 @@ def test_believing_keeps_the_mean_and_equals_conditioning(grid: Grid) -> None:
     exact = posterior(grid, again, theta)
     assert believed.mean == pytest.approx(exact.mean, abs=1e-6)
     assert believed.variance == pytest.approx(exact.variance, abs=1e-6)
+
+
+def test_the_weight_of_a_trend_is_measured_where_the_prior_is_vague(grid: Grid) -> None:
+    theta = Theta(np.zeros(3), -4.0, -8.0, 0.0)
+    rows = np.array(ROWS, dtype=np.intp)
+    seen = Observations(rows, -0.7 * grid.ends[rows], np.zeros(len(rows)))
+    assert slope(grid, seen, theta, grid.ends, (0.5, 10.0)) == pytest.approx(-0.7, abs=0.01)
+    assert slope(grid, seen, theta, grid.ends, (0.5, 1e-4)) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("best", ["0", "7"])
+def test_an_optimum_at_the_ends_is_found_against_the_prior(best: str) -> None:
+    params = tuple(Param(name, "ordinal", LEVELS, "4") for name in ("a", "b", "c"))
+    space = Space(params)
+
+    def time(config: Config) -> float:
+        return sum(0.1 * abs(int(value) - int(best)) for value in config.values.values())
+
+    history: list[Trial] = []
+    for turn in range(25):
+        found = Surrogate().propose(space, history, [], 1, 0)
+        if isinstance(found, Stop):
+            break
+        history.append(Trial(found[0].config, time(found[0].config), 0.0, None, turn, ""))
+    assert min(time(trial.config) for trial in history) < 0.15
 
 
 def test_known_noise_is_believed(grid: Grid) -> None:

@@ -81,6 +81,23 @@ def posterior(grid: Grid, seen: Observations, theta: Theta) -> Posterior:
     return Posterior(theta, mean, np.maximum(variance, _LEAST), half)
 
 
+def slope(
+    grid: Grid, seen: Observations, theta: Theta, trend: Array, prior: tuple[float, float]
+) -> float:
+    """The weight of a trend (P,) in the observations, given its prior mean and deviation.
+
+    Rasmussen and Williams, section 2.7: a linear model beside the process.
+    """
+    import numpy as np
+
+    gram = covariance(grid, theta, seen.rows)[:, seen.rows].astype(np.float64)
+    gram[np.diag_indices_from(gram)] += seen.noise + math.exp(theta.noise) + JITTER
+    own = trend[seen.rows]
+    mean, spread = prior
+    solved = np.linalg.solve(gram, own)
+    return float((solved @ seen.y + mean / spread**2) / (solved @ own + 1.0 / spread**2))
+
+
 def believe(grid: Grid, state: Posterior, row: int) -> Posterior:
     """The posterior as if its own mean had been measured at `row` (kriging believer).
 

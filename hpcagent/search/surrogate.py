@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-ENDS = 0.6  # standard deviations that an ordinal at its end is thought to cost, over sqrt(D)
+ENDS = 0.6  # standard deviations that an ordinal at its end is thought to cost, times sqrt(D)
+ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
 SWITCH_EVERY = 3  # evaluations
 HOPE = 1.5  # standard deviations
 LIKELY = 0.5  # chance to run at all
@@ -292,14 +293,17 @@ def _fitted(state: _State) -> tuple[float, float, Posterior]:
     The process is that of what `ENDS` does not explain.
     """
     from hpcagent.search.acquisition import squeezed
-    from hpcagent.search.gp import Observations, posterior
+    from hpcagent.search.gp import Observations, posterior, slope
     from hpcagent.search.likelihood import fit
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
-    trend = ENDS / math.sqrt(len(state.grid.ordinal)) * state.grid.ends
-    y = (values - shift) / scale - trend[state.worked]
+    y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
-    process = posterior(state.grid, seen, fit(state.grid, seen))
+    ends, width = state.grid.ends, math.sqrt(len(state.grid.ordinal))
+    theta = fit(state.grid, replace(seen, y=y - ENDS / width * ends[state.worked]))
+    weight = slope(state.grid, seen, theta, ends, (ENDS / width, ENDS_SPREAD / width))
+    trend = weight * ends
+    process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
     return scale, shift, replace(process, mean=process.mean + trend)

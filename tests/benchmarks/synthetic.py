@@ -3,10 +3,11 @@
     python tests/benchmarks/synthetic.py FOLDER [--instances N]
 
 writes them in the format that search.py reads. Each kind is drawn anew for an instance, so that
-no search can be fitted to one of them: a bowl in the logarithms of the values with interactions; a
-ridge along a product of tile sizes; a GPU-like space with restrictions, steps of occupancy and
-failures; a needle that only one combination of switches opens; a rugged bowl; a plateau with one
-choice that dominates; threads and core types as of a BLAS; many switches.
+no search can be fitted to one of them: a bowl in the logarithms of the values with interactions;
+optima at the ends of all ranges; a ridge along a product of tile sizes; a GPU-like space with
+restrictions, steps of occupancy and failures; a needle that only one combination of switches opens;
+a rugged bowl; a plateau with one choice that dominates; threads and core types as of a BLAS; many
+switches.
 """
 
 from __future__ import annotations
@@ -61,6 +62,24 @@ def bowl(rng: random.Random) -> Made:
         return math.exp(0.5 * value + cost[str(v["schedule"])])
 
     return Made(space, time, 0.01)
+
+
+def edge(rng: random.Random) -> Made:
+    """The best values are at the ends: nothing that a search believes about middles is true."""
+    space: dict[str, tuple[float | str, ...]] = {
+        "threads": (1, 2, 4, 6, 8, 12, 16), "batch": tuple(2**n for n in range(8)),
+        "depth": (1, 2, 3, 4, 5, 6), "pages": ("4k", "2m"), "bind": ("none", "close", "spread"),
+    }  # fmt: skip
+    side = {n: rng.choice((0, len(space[n]) - 1)) for n in ("threads", "batch", "depth")}
+    weight = {n: rng.uniform(0.2, 1.2) for n in side}
+    cost = {n: rng.uniform(0, 0.3) for n in ("4k", "2m", "none", "close", "spread")}
+
+    def time(v: Values) -> float:
+        away = {n: abs(space[n].index(v[n]) - side[n]) / (len(space[n]) - 1) for n in side}
+        value = sum(weight[n] * away[n] ** 0.7 for n in side)
+        return math.exp(value + cost[str(v["pages"])] + cost[str(v["bind"])])
+
+    return Made(space, time, 0.02)
 
 
 def ridge(rng: random.Random) -> Made:
@@ -202,7 +221,7 @@ def switches(rng: random.Random) -> Made:
     return Made(space, time, 0.015)
 
 
-KINDS = (bowl, ridge, gpu, needle, rugged, plateau, blas, switches)
+KINDS = (bowl, edge, ridge, gpu, needle, rugged, plateau, blas, switches)
 
 
 def write(folder: Path, kind: Callable[[random.Random], Made], instance: int) -> None:
