@@ -135,7 +135,7 @@ class Param:
     meaning: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Config:
     """One point of a space: (name, value) pairs sorted by name."""
 
@@ -159,7 +159,7 @@ class Config:
         return " ".join(f"{name}={value}" for name, value in self.items)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """A configuration to measure, why, and which strategy or model asked for it."""
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.errors import RunFailed, UsageError
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, Resources
 from hpcagent.report.compare import headline, publish_comparison, terminal
@@ -75,7 +76,7 @@ def measured(of: Comparison, block: int, index: int, *runs: Run, node: str = "n1
     plan = block_plan(of, state(of), block, index)
     return Unit(
         unit_name(of.sides[index].label, block), "round", plan.purpose, 1, plan.resources,
-        plan.spec, T0, job_id="7", submitted_utc=T0, finished=True, runs=runs, node=node,
+        plan.spec, T0, job_id="7", submitted_utc=T0, finished=True, runs=Runs(runs), node=node,
     )  # fmt: skip
 
 
@@ -321,7 +322,7 @@ def test_levels_tell_the_spread_within_and_between_blocks() -> None:
 def test_settings_that_failed_once_are_not_recommended() -> None:
     of = comparison()
     units = whole(of, (4.0, 3.0), (2.2, 2.0))
-    units[0] = replace(units[0], runs=(*units[0].runs, run("best", 1.0, 6, status="failed")))
+    units[0] = replace(units[0], runs=Runs((*units[0].runs, run("best", 1.0, 6, "failed"))))
     found = summary(of, units)
     pair = found.results[0]
     assert pair.best is None

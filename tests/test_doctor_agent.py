@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from dataclasses import replace
@@ -62,7 +63,7 @@ def test_a_healthy_node() -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "what", "status", "words"),
     [
-        ("python 3.9.2", "python 3.4.10", "python3", FAILED, "python3 is version 3.4.10"),
+        ("python 3.9.2", "python 3.4.10", "python3", FAILED, "it is version 3.4.10"),
         (MOUNT, MOUNT.replace("nfs4 server:/work", "ext4 /dev/sda1"), "shared folder", DOUBTFUL,
          "/work/runs/x is on ext4 (/work), which is node1's own"),
         ("rename ok", "rename no: Permission denied", "shared folder", FAILED,
@@ -152,6 +153,10 @@ def test_a_real_sbatch_takes_or_refuses_and_queues_nothing(slurm: Cluster, tmp_p
     assert [check.status for check in found] == [OK, FAILED]
     assert "invalid partition" in found[1].words
     assert slurm.jobs() == before
+
+
+def test_the_look_takes_an_old_python() -> None:
+    ast.parse(Path(agentlook.__file__).read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
 def test_the_look_at_this_node(tmp_path: Path) -> None:

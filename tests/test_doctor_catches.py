@@ -115,7 +115,7 @@ def test_header_of_one_blas_with_the_library_of_another(
 ) -> None:
     library = debian_blas("openblas-serial", headers=headers("blis-openmp"), has_cblas=True)
     result = doctor(software(gcc, library), node, tmp_path)
-    cell, evidence = one(result, "compile.foreign-header")
+    cell, evidence = one(result, "compile.foreign_header")
     assert cell.status == DOUBTFUL
     assert "blis" in evidence and library.realpath in evidence
 
@@ -132,7 +132,7 @@ def test_header_and_library_of_different_widths(
 ) -> None:
     library = debian_blas(folder, interface=interface, headers=headers(header), has_cblas=True)
     result = doctor(software(gcc, library), node, tmp_path)
-    cell, evidence = one(result, "compile.interface-mismatch")
+    cell, evidence = one(result, "compile.interface_mismatch")
     assert cell.status == FAILED
     assert "64" in evidence and "32" in evidence
     assert not result.usable
@@ -144,7 +144,7 @@ def test_integers_of_32_bits_for_a_library_with_64(
 ) -> None:
     library = debian_blas("openblas64-pthread", "pthreads")
     result = doctor(software(compiler("gcc", language), library), node, tmp_path)
-    cell, evidence = one(result, "link.interface-mismatch")
+    cell, evidence = one(result, "link.interface_mismatch")
     assert cell.status == FAILED
     assert evidence.startswith("the program has integers of 32 bits")
 
@@ -153,7 +153,7 @@ def test_two_openmp_runtimes_in_one_process(tmp_path: Path, node: Machine) -> No
     if shutil.which("clang") is None:
         pytest.skip("no clang here")
     facts = software(compiler("clang", "c", "14.0.6"), debian_blas("openblas-openmp", "openmp"))
-    cell, evidence = one(doctor(facts, node, tmp_path), "run.two-openmp")
+    cell, evidence = one(doctor(facts, node, tmp_path), "run.two_openmp")
     assert cell.status == DOUBTFUL
     assert "libgomp" in evidence and "libomp" in evidence
 
@@ -166,7 +166,7 @@ def test_mpicc_of_one_mpi_with_mpirun_of_another(
     if shutil.which(launcher) is None or shutil.which(f"mpicc.{built}") is None:
         pytest.skip("only one MPI here")
     result = doctor(software(gcc, mpi(built, launcher)), node, tmp_path)
-    cell, evidence = one(result, "mpi.mixed-launcher")
+    cell, evidence = one(result, "mpi.mixed_launcher")
     assert cell.status == FAILED
     assert "rank 0 of 1" in evidence and launcher in evidence
 
@@ -186,7 +186,7 @@ def test_code_for_a_newer_cpu_than_the_node(
     march = absent_target()
     treatment = Treatment(flags={"gcc": (f"-march={march}",)})
     cell, evidence = one(
-        doctor(software(gcc), node, tmp_path, treatment), "run.illegal-instruction"
+        doctor(software(gcc), node, tmp_path, treatment), "run.illegal_instruction"
     )
     assert cell.status == FAILED
     assert "SIGILL" in evidence
@@ -211,9 +211,9 @@ def test_a_build_of_the_login_node_that_dies_on_the_compute_node(
     runs = [{**step, "needs": []} for step in spec["steps"] if step["id"].endswith(".run")]
     lines += visit(replace(plan, spec={**spec, "steps": runs}), tmp_path / "compute")
     result = judge(plan, facts, node, lines, login=login, built_on="login1")
-    _, evidence = one(result, "run.illegal-instruction")
+    _, evidence = one(result, "run.illegal_instruction")
     assert evidence.endswith("it was built on login1")
-    assert [f.failure.id for f in result.findings] == ["environment.newer-than-node"]
+    assert [f.failure.id for f in result.findings] == ["environment.newer_than_node"]
     assert extra in result.findings[0].failure.evidence
 
 
@@ -233,7 +233,7 @@ def test_a_library_that_is_not_found_for_want_of_an_rpath(
     facts = software(gcc, tiny_blas)
     assert doctor(facts, node, tmp_path / "with").rows[0].columns["BLAS"] == OK
     result = doctor(facts, node, tmp_path / "without", Treatment(rpath=False))
-    cell, evidence = one(result, "load.missing-rpath")
+    cell, evidence = one(result, "load.missing_rpath")
     assert cell.status == FAILED
     assert "libtinyblas.so.1" in evidence and str(tmp_path / "private") in evidence
 
@@ -244,7 +244,7 @@ def test_another_library_that_is_found_for_want_of_an_rpath(
     """The linker's cache has a libopenblas.so.0 too: nothing fails, and another one computes."""
     library = debian_blas("openblas-serial")
     result = doctor(software(gcc, library), node, tmp_path, Treatment(rpath=False))
-    cell, evidence = one(result, "load.missing-rpath")
+    cell, evidence = one(result, "load.missing_rpath")
     assert cell.status == FAILED
     assert f"{library.path} was linked" in evidence
 
@@ -256,7 +256,7 @@ def test_a_library_that_ld_library_path_shadows(
     folder = str(Path(other.path).parent)
     treatment = Treatment(environment={"LD_LIBRARY_PATH": f"/nowhere:{folder}"})
     result = doctor(software(gcc, library), node, tmp_path, treatment)
-    cell, evidence = one(result, "load.shadowed-library")
+    cell, evidence = one(result, "load.shadowed_library")
     assert cell.status == FAILED
     assert other.realpath in evidence
     assert evidence.endswith(f"{folder} is in LD_LIBRARY_PATH")
@@ -278,7 +278,7 @@ def test_a_library_that_a_module_shadows(tmp_path: Path, node: Machine, gcc: Com
     )
     env = {"MODULEPATH": str(tree.parent)}
     result = doctor(facts, node, tmp_path / "unit", env=env)
-    cell, evidence = one(result, "load.shadowed-library")
+    cell, evidence = one(result, "load.shadowed_library")
     assert cell.status == FAILED
     assert f"module tools/1.0 puts {folder} into LD_LIBRARY_PATH" in evidence
 
@@ -290,3 +290,16 @@ def test_a_blas_with_threads_of_its_own_under_openmp(
     cell, evidence = one(result, "run.oversubscribed")
     assert cell.status == DOUBTFUL
     assert evidence.startswith("2 OpenMP threads call a BLAS with 2 pthreads of its own")
+
+
+@pytest.mark.lmod
+def test_a_module_that_cannot_be_loaded(tmp_path: Path, node: Machine, gcc: CompilerFound) -> None:
+    if not LMOD.exists():
+        pytest.skip("no Lmod here")
+    facts = software(
+        replace(gcc, module="nowhere/1.0"), modules=ModuleSystem("lmod", "8.6", str(LMOD))
+    )
+    result = doctor(facts, node, tmp_path / "unit", env={"MODULEPATH": str(tmp_path)})
+    assert {cell.status for cell in result.cells} == {FAILED}
+    _, evidence = one(result, "environment.module_failed")
+    assert "nowhere/1.0" in evidence

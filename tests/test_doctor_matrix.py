@@ -71,7 +71,7 @@ def test_other_names_of_a_library_and_static_ones_wait_for_all() -> None:
     facts = software(GCC[0], libblas, OPENBLAS, static)
     matrix = build_matrix(facts)
     assert [row.blas for row in matrix.rows] == [OPENBLAS]
-    assert [x.what for x in matrix.left_out][-1] == "2 further files of these BLAS"
+    assert "2 further files of these BLAS" in [left.what for left in matrix.left_out]
     assert len(build_matrix(facts, all_=True).rows) == 3
 
 
@@ -83,13 +83,42 @@ def test_a_module_of_another_compiler_is_not_mixed_in_and_that_is_told() -> None
     facts = software(intel, gcc, library, modules=modules, loaded=("intel/2024.1",))
     matrix = build_matrix(facts, all_=True)
     assert not any(c.blas for c in matrix.cells if c.compiler == intel)
-    why = [x.why for x in matrix.left_out if x.what.startswith("ifx (fortran) + OpenBLAS")]
-    assert why == ["module openblas/0.3.26 belongs to gcc/12, of gcc"]
+    why = {left.what: left.why for left in matrix.left_out}
+    assert why["intel 2024.1 + OpenBLAS 0.3.21 openmp"] == (
+        "module openblas/0.3.26 needs gcc/12 first, of gcc"
+    )
     named = {x.what: x.why for x in absences(facts, matrix)}
     assert named["intel 2024.1 + OpenBLAS"] == (
         "no module provides it for intel: openblas/0.3.26 needs gcc/12 first"
     )
     assert "gcc 12.2.0 + OpenBLAS" not in named
+
+
+def test_where_all_is_in_modules_a_few_are_tried_with_their_own_compilers() -> None:
+    """A site whose system has a compiler only, and a hierarchy of modules; nothing is loaded."""
+    gcc = [replace(compiler("gcc", "c", f"{n}.1"), module=f"gcc/{n}") for n in (11, 12, 13)]
+    mpis = [mpi("openmpi", module=f"gcc/{n} openmpi/4.1") for n in (11, 12, 13)]
+    libraries = [
+        replace(OPENBLAS, path=f"/opt/{n}/libopenblas.so", realpath="", module=f"gcc/{n} openblas")
+        for n in (11, 12, 13)
+    ]
+    modules = ModuleSystem("lmod", defaults=("openblas", "openmpi/4.1"))
+    facts = software(GCC[0], *gcc, *mpis, *libraries, modules=modules)
+    rows = [(r.toolset.module, r.mpi, r.blas) for r in build_matrix(facts).rows]
+    assert rows == [
+        ("", None, None),
+        ("gcc/13", mpis[2], libraries[2]),
+        ("gcc/12", mpis[1], libraries[1]),
+    ]
+    cell = next(cell for cell in build_matrix(facts).cells if cell.mpi and cell.blas)
+    assert cell.modules == ("gcc/13", "openmpi/4.1", "openblas")
+    assert len(build_matrix(facts, all_=True).rows) == 4
+
+
+def test_a_toolset_without_c_has_its_whole_program_in_another_language() -> None:
+    matrix = build_matrix(software(GCC[2], mpi("openmpi"), OPENBLAS))
+    (id_,) = matrix.rows[0].cells["all"]
+    assert matrix.cell(id_).language == "fortran"
 
 
 def test_without_any_compiler_there_is_a_reason_and_no_row() -> None:

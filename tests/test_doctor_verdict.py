@@ -78,15 +78,15 @@ def test_a_failed_compilation_fails_what_shares_it_and_quotes_the_compiler() -> 
     words = "cell.c:3:10: fatal error: omp.h: No such file or directory\ncompilation terminated."
     result = visit(c_omp__compile={"status": "failed", "exit": 1, "output": words})
     cell = next(cell for cell in result.cells if cell.status == FAILED)
-    assert cell.findings[0].failure.id == "compile.missing-header"
+    assert cell.findings[0].failure.id == "compile.missing_header"
     assert cell.findings[0].failure.evidence.startswith("cell.c:3:10: fatal error")
     assert result.rows[0].rank == 0 and result.rows[0].columns["OpenMP"] == FAILED
-    assert "because of compile.missing-header" in result.rows[0].reasons
+    assert "because of compile.missing_header" in result.rows[0].reasons
 
 
 def test_a_program_that_ends_well_without_its_answer_has_failed() -> None:
     result = visit(__run={"output": "hello\n"})
-    assert found(result) == {"run.no-answer"}
+    assert found(result) == {"run.no_answer"}
 
 
 def test_what_was_not_reached_is_not_tried() -> None:
@@ -118,15 +118,15 @@ def test_old_kernels_on_a_new_cpu_are_told_with_their_cure() -> None:
 @pytest.mark.parametrize(
     ("line", "id_"),
     [
-        ("cell answer wrong", "numerics.wrong-answer"),
-        ("cell mpi_version MPICH Version: 4.0.2", "load.other-mpi"),
-        ("cell blas_threading serial", "load.other-library"),
-        ("cell openmp_threads 1", "run.fewer-threads"),
-        ("cell blas_library /usr/lib/libblas.so.3", "load.other-library"),
-        ("cell cblas_header blis", "compile.foreign-header"),
-        ("cell blas_integer_bits 64", "link.interface-mismatch"),
-        ("cell cblas_header_bits 64", "compile.interface-mismatch"),
-        ("cell illegal_instruction c4e3f9698890feff", "run.illegal-instruction"),
+        ("cell answer wrong", "numerics.wrong_answer"),
+        ("cell mpi_version MPICH Version: 4.0.2", "load.other_mpi"),
+        ("cell blas_threading serial", "load.other_library"),
+        ("cell openmp_threads 1", "run.fewer_threads"),
+        ("cell blas_library /usr/lib/libblas.so.3", "load.other_library"),
+        ("cell cblas_header blis", "compile.foreign_header"),
+        ("cell blas_integer_bits 64", "link.interface_mismatch"),
+        ("cell cblas_header_bits 64", "compile.interface_mismatch"),
+        ("cell illegal_instruction c4e3f9698890feff", "run.illegal_instruction"),
     ],
 )
 def test_what_a_program_says_of_itself_betrays_it(line: str, id_: str) -> None:
@@ -137,7 +137,7 @@ def test_two_runtimes_that_answer_for_each_other_fail_a_program() -> None:
     both = "cell openmp_runtime /l/libgomp.so.1\ncell openmp_runtime /l/libomp.so.5\n"
     assert {cell.status for cell in with_output(both).cells} == {DOUBTFUL}
     result = with_output(both + "cell openmp_threads 1\n")
-    assert found(result) == {"run.two-openmp"}
+    assert found(result) == {"run.two_openmp"}
     assert "1 of 2 threads ran" in result.cells[0].findings[0].failure.evidence
     assert result.cells[0].status == FAILED
 
@@ -148,28 +148,36 @@ def test_the_netlib_header_suits_every_library() -> None:
 
 CAUSES = [
     ("compile", "Lmod has detected the following error: The following module(s) are unknown: "
-     '"gcc/13"', "environment.module-failed"),
-    ("compile", "cannot start: [Errno 2] No such file or directory: 'icx'",
-     "environment.missing-program"),
+     '"gcc/13"', "environment.module_unknown"),
     ("compile", "Fatal Error: Cannot open module file 'mpi.mod' for reading at (1)",
-     "compile.missing-module-file"),
-    ("compile", "cc1: error: bad value 'znver5' for '-march=' switch", "compile.unknown-option"),
+     "compile.missing_module_file"),
+    ("compile", "cc1: error: bad value 'znver5' for '-march=' switch", "compile.unknown_march"),
     ("link", "cell.c:(.text+0x1f): undefined reference to `dgemm_'", "link.blas"),
     ("link", "x.o: undefined reference to `GOMP_parallel'", "link.openmp"),
     ("link", "/usr/bin/ld: cannot find -lopenblas: No such file or directory",
-     "link.missing-library"),
+     "link.missing_library"),
     ("link", "/usr/bin/ld: cannot find /opt/blas/libopenblas.so.0: No such file or directory",
-     "link.missing-library"),
+     "link.missing_library"),
     ("run", "./cell: error while loading shared libraries: libmpi.so.40: cannot open shared "
-     "object file: No such file or directory", "load.missing-library"),
+     "object file: No such file or directory", "load.missing_library"),
     ("run", "./cell: /lib/libm.so.6: version `GLIBC_2.38' not found (required by ./cell)",
-     "load.glibc-version"),
+     "load.glibc_version"),
     ("run", "./cell: symbol lookup error: ./cell: undefined symbol: cblas_dgemm",
-     "load.undefined-symbol"),
+     "load.undefined_symbol"),
     ("mpi", "There are not enough slots available in the system to satisfy the 2",
      "mpi.slots"),
     ("run", "something else", "run.failed"),
 ]  # fmt: skip
+
+
+def test_what_the_runner_says_counts_before_any_output() -> None:
+    absent = {"status": "unstartable", "message": "[Errno 2] No such file or directory: 'icx'"}
+    assert step_failure("compile", absent).failure.id == "environment.missing_program"
+    words = "a module of gcc/13 could not be loaded"
+    unloaded = {"status": "failed", "exit": 96, "message": words, "output": "Error: no such one\n"}
+    found = step_failure("compile", unloaded)
+    assert found.failure.id == "environment.module_failed"
+    assert found.failure.evidence == f"{words}: Error: no such one"
 
 
 @pytest.mark.parametrize(("stage", "words", "id_"), CAUSES)
@@ -269,8 +277,9 @@ def test_the_page_tells_marks_causes_cures_and_what_to_take() -> None:
     page = doctor_text(result)
     row = next(line for line in page.splitlines() if line.startswith("gcc, Open MPI, OpenBLAS"))
     assert row.split()[-7:] == ["ok", "ok", "ok", "FAIL", "ok", "ok", "ok"]
-    assert "FAIL link.missing-library: gcc (c) + OpenMP\n    saw  " + words in page
-    assert "    cure add the folder of the library with -L" in page
+    assert "FAIL link.missing_library: gcc (c) + OpenMP\n    saw  " + words in page
+    cure = step_failure("link", {"status": "failed", "exit": 1, "output": words}).cure
+    assert "    cure " + cure[:40] in page
     assert "No toolchain can be used as it is." in page
     assert "  FAIL  python3: none here\n    cure set `python`" in page
 

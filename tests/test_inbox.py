@@ -85,7 +85,7 @@ def test_a_bad_file_is_set_aside_once_and_told(tmp_path: Path, content: bytes) -
     bad.write_bytes(content)
     told: list[Failure] = []
     assert [request.path for request in pending(tmp_path, told.append)] == [good]
-    assert [failure.id for failure in told] == ["environment.bad-request"]
+    assert [failure.id for failure in told] == ["environment.bad_request"]
     assert str(bad) in told[0].evidence
     assert bad.with_name(bad.name + ".bad").read_bytes() == content
     assert len(pending(tmp_path, told.append)) == 1

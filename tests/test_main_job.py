@@ -51,7 +51,7 @@ def test_intent_comes_before_submission_and_result_after(bench: Bench) -> None:
 
 
 def test_what_ran_was_read_back(bench: Bench) -> None:
-    state = fold(read_journal(bench.run / "journal.jsonl").events)
+    state = fold(read_journal(bench.run / "journal.jsonl"))
     known = Knowledge(state)
     library = known.needed_library()
     for unit in state.rounds:
@@ -67,7 +67,7 @@ def test_what_ran_was_read_back(bench: Bench) -> None:
 
 
 def test_the_feasibility_probe_prunes_the_space(bench: Bench) -> None:
-    known = Knowledge(fold(read_journal(bench.run / "journal.jsonl").events))
+    known = Knowledge(fold(read_journal(bench.run / "journal.jsonl")))
     probed = known.probed
     assert {p.param for p in probed} == {"core"}
     left = next(p.values for p in known.space.params if p.name == "core")
@@ -78,7 +78,7 @@ def test_the_feasibility_probe_prunes_the_space(bench: Bench) -> None:
 
 
 def test_rounds_interleave_reference_and_challengers(bench: Bench) -> None:
-    state = fold(read_journal(bench.run / "journal.jsonl").events)
+    state = fold(read_journal(bench.run / "journal.jsonl"))
     for unit in state.rounds:
         reference = unit.spec["reference"]
         cycles: dict[int, list[str]] = {}
@@ -92,7 +92,7 @@ def test_rounds_interleave_reference_and_challengers(bench: Bench) -> None:
 
 
 def test_the_journal_has_what_the_worker_wrote(bench: Bench) -> None:
-    state = fold(read_journal(bench.run / "journal.jsonl").events)
+    state = fold(read_journal(bench.run / "journal.jsonl"))
     for unit in state.units:
         if unit.kind == "round":
             text = (bench.run / "work" / unit.name / "result.jsonl").read_text()
@@ -101,7 +101,7 @@ def test_the_journal_has_what_the_worker_wrote(bench: Bench) -> None:
 
 def test_every_prefix_of_the_journal_leads_to_the_next_event(bench: Bench) -> None:
     """Resuming anywhere decides, and proposes, what the uninterrupted run did."""
-    events = read_journal(bench.run / "journal.jsonl").events
+    events = tuple(read_journal(bench.run / "journal.jsonl"))
     run = open_run(bench.run)
     checked = set()
     for end, event in enumerate(events):
@@ -135,7 +135,7 @@ def test_every_prefix_of_the_journal_leads_to_the_next_event(bench: Bench) -> No
 
 def test_a_claim_rests_on_its_own_pairs(bench: Bench) -> None:
     summary = summarise(
-        open_run(bench.run), Knowledge(fold(read_journal(bench.run / "journal.jsonl").events))
+        open_run(bench.run), Knowledge(fold(read_journal(bench.run / "journal.jsonl")))
     )
     if summary.claim is None:
         assert summary.outcome == "nothing better"
@@ -198,7 +198,7 @@ def test_a_run_of_a_newer_version_is_read_but_not_written(bench: Bench, tmp_path
 
 
 def test_settings_survive_the_journal(bench: Bench) -> None:
-    settings = fold(read_journal(bench.run / "journal.jsonl").events).settings
+    settings = fold(read_journal(bench.run / "journal.jsonl")).settings
     assert settings.confirm_pairs == 9
     assert type(settings).from_json(json.loads(json.dumps(settings.to_json()))) == settings
     assert dataclasses.asdict(settings)["seed"] == 3

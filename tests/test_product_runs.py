@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from mainjob import Bench, make_bench
 
-from hpcagent.cli.runs import _json
+from hpcagent.cli.runs import as_json_text
 from hpcagent.measure.results import Run
 from hpcagent.records import Config
 from hpcagent.report.publish import publish
@@ -67,7 +67,7 @@ def _strict(text: str) -> Any:
 
 
 def test_the_users_settings_reach_no_measurement_and_are_told(bench: Bench) -> None:
-    known = Knowledge(fold(read_journal(bench.run / "journal.jsonl").events))
+    known = Knowledge(fold(read_journal(bench.run / "journal.jsonl")))
     default = known.unpruned.default.id
     ran = {r.readback["threads"] for u in known.state.rounds for r in u.runs if r.config == default}
     assert ran == {str(known.needed_library().default_threads)}
@@ -197,7 +197,7 @@ def test_a_result_that_cannot_be_written_is_shown_all_the_same(unclosed: Bench) 
 
 def test_result_files_follow_the_users_umask(unclosed: Bench) -> None:
     """Lmod passes over modulefiles that others may not read where root asks for them."""
-    state = fold(read_journal(unclosed.run / "journal.jsonl").events)
+    state = fold(read_journal(unclosed.run / "journal.jsonl"))
     closed = replace(state, closed={"outcome": "nothing better", "text": "", "exit_code": 0})
     shutil.rmtree(unclosed.run / "result")
     before = os.umask(0o022)
@@ -210,10 +210,10 @@ def test_result_files_follow_the_users_umask(unclosed: Bench) -> None:
 
 
 def test_numbers_that_json_lacks_become_null(bench: Bench) -> None:
-    known = Knowledge(fold(read_journal(bench.run / "journal.jsonl").events))
+    known = Knowledge(fold(read_journal(bench.run / "journal.jsonl")))
     summary = summarise(open_run(bench.run), known)
     odd = replace(summary, spent=replace(summary.spent, wall_s=math.inf, core_hours=math.nan))
-    spent = _strict(_json(odd))["spent"]
+    spent = _strict(as_json_text(odd))["spent"]
     assert (spent["wall_s"], spent["core_hours"]) == (None, None)
 
 

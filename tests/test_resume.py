@@ -26,8 +26,9 @@ STEPS = ("write", "fsync", "rename")
 def assert_whole(bench: Bench) -> None:
     """The run is closed, and every unit was submitted, measured and recorded exactly once."""
     view = read_journal(bench.run / "journal.jsonl")
+    events = list(view)
     assert view.torn_bytes == 0
-    state = fold(view.events)
+    state = fold(events)
     assert state.closed is not None
     assert state.closed["outcome"] in ("improved", "nothing better")
     assert all(unit.failure is None for unit in state.units)
@@ -37,7 +38,7 @@ def assert_whole(bench: Bench) -> None:
     assert {name: len(found) for name, found in jobs.items()} == {u.name: 1 for u in state.units}
     counts = Counter(
         (e.type, e.data.get("unit") or e.data.get("round") or e.data.get("what"))
-        for e in view.events
+        for e in events
         if e.type in ("unit_intent", "unit_submitted", "unit_result", "proposed", "decision")
     )
     assert max(counts.values()) == 1, counts

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import counted_tune
-from lab.slurm_counting import Call, Simulated
+from lab.slurm_counting import Call, Simulated, commands
 
 from hpcagent.schedulers.slurm import SlurmScheduler
 from hpcagent.study.durable import parse_utc
 from hpcagent.study.journal import read_journal
 from hpcagent.study.state import TuneState, fold
 
-HOUR = 3600.0
+HOUR, STEP_S = 3600.0, 5.0
 POLL_S = SlurmScheduler.pace.poll_s
 
 
@@ -24,7 +28,7 @@ class Study:
     """A run on a pretended Slurm on which a job waits for 5 minutes and works for an hour."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **chosen: Any) -> None:
-        self.cluster = Simulated(folder / "slurm", counted_tune.end, counted_tune.begin, 5.0)
+        self.cluster = Simulated(folder / "slurm", counted_tune.end, counted_tune.begin, STEP_S)
         self.cluster.plan(300.0, HOUR)
         monkeypatch.setenv("PATH", self.cluster.path)
         self.clock = counted_tune.clock_of(self.cluster)
@@ -40,11 +44,20 @@ class Study:
                     self.clock.sleep(max(1.0, turn.pause_s))
             return agent.state
 
+    def step(self) -> TuneState:
+        """What `hpcagent step` does, as a process of its own; its own clock counts from 0."""
+        began = self.cluster.now()
+        clock = replace(self.clock, monotonic=lambda: self.cluster.now() - began)
+        with counted_tune.agent_of(self.run, clock) as agent:
+            agent.keep_pace()
+            agent.run(lambda state, turn: None, until_waiting=True)
+            return agent.state
+
     def calls(self, *commands: str) -> list[Call]:
         return [call for call in self.cluster.calls() if call.command in commands]
 
     def state(self) -> TuneState:
-        return fold(read_journal(self.run.journal).events)
+        return fold(read_journal(self.run.journal))
 
     def began(self, purpose: str) -> float:
         return parse_utc(self.state().attempts(purpose)[0].intent_utc).timestamp()
@@ -118,3 +131,68 @@ def test_a_new_agent_looks_after_what_is_out_and_submits_nothing_again(
     state = study.go_on()
     assert len(state.rounds) == 2
     assert len(study.calls("sbatch")) == len(state.units)
+
+
+def test_a_step_every_minute_asks_as_rarely_as_an_agent_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(tmp_path, monkeypatch, rounds=3)
+    while study.step().closed is None:
+        study.cluster.sleep(60.0)
+    assert len(study.state().rounds) == 3
+    assert not study.calls("sacct", "scontrol", "scancel")
+    looks = study.calls("squeue")
+    assert all(b.now - a.now >= POLL_S for a, b in pairwise(looks))
+    begun = study.began("round-1")
+    hours = (study.cluster.now() - begun) / HOUR
+    assert len([call for call in looks if call.now >= begun]) <= 8 * hours
+    ended = [job.end for job in commands.jobs_in(str(study.cluster.folder))]
+    taken_in = [parse_utc(unit.result_utc).timestamp() for unit in study.state().units]
+    late = [b - a for a, b in zip(sorted(ended), sorted(taken_in), strict=True)]
+    assert max(late) <= 60.0 + STEP_S, "its marker is looked for by every step"
+
+
+def test_a_step_every_minute_finds_in_time_what_died_without_a_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(tmp_path, monkeypatch, rounds=1)
+    study.go_on(until="feasibility")
+    study.cluster.plan(300.0, HOUR / 2, ending="FAILED")
+    study.go_on(until="round-1")
+    study.cluster.plan(300.0, HOUR)
+    died = study.cluster.now() + 300.0 + HOUR / 2
+    while not (failed := [u for u in study.step().units if u.failure is not None]):
+        study.cluster.sleep(60.0)
+    noticed = parse_utc(failed[0].result_utc).timestamp()
+    longest = max(POLL_S, min(20 * POLL_S, failed[0].resources.walltime_s / 4))
+    assert noticed - died <= longest + counted_tune.settings().grace_s + 3 * 60.0
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["", "\0\0", "[]", "{}", '{"interval_s": "x", "next_utc": 3}',
+     '{"interval_s": 1e300, "next_utc": "9999-01-01T00:00:00Z"}'],
+)  # fmt: skip
+def test_a_spoilt_note_of_the_last_query_does_not_delay_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    study = Study(tmp_path, monkeypatch, rounds=1)
+    study.go_on(until="probe")
+    study.run.asked.write_text(kept)
+    before = len(study.calls("squeue"))
+    study.step()
+    assert len(study.calls("squeue")) == before + 1
+
+
+def test_the_command_asks_at_once_inside_a_job_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(tmp_path, monkeypatch, rounds=1)
+    study.go_on(until="probe")
+    study.run.asked.unlink()  # it is of the pretended clock
+    asked = [len(study.calls("squeue"))]
+    for inside in ({}, {}, {"SLURM_JOB_ID": "4711"}):
+        argv = [sys.executable, "-m", "hpcagent", "step", str(study.run.path)]
+        subprocess.run(argv, env={**os.environ, **inside}, check=True, capture_output=True)
+        asked.append(len(study.calls("squeue")))
+    assert [b - a for a, b in pairwise(asked)] == [1, 0, 1]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hpcagent.errors import RunFailed
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import (
     Event,
@@ -88,8 +89,11 @@ def test_the_probe_comes_first_and_is_tried_twice() -> None:
     assert isinstance(first, tune.Submit)
     assert first.plan.purpose == "probe"
     assert first.plan.spec["extra_libraries"] == ["/pkg/lib.so"]
-    again = step(state(units=(failed("probe"),)))
+    mend = step(state(units=(failed("probe"),)))
+    assert isinstance(mend, tune.Decide)
+    again = step(state(units=(failed("probe"),), decisions={mend.what: mend.data}))
     assert isinstance(again, tune.Submit)
+    assert again.plan.resources.walltime_s == 2 * first.plan.resources.walltime_s
     end = step(state(units=(failed("probe"), failed("probe"))))
     assert isinstance(end, tune.Close)
     assert (end.outcome, end.exit_code) == ("failed", 7)
@@ -168,7 +172,7 @@ def judged(*runs: Run) -> dict[str, tuple[str | None, str | None]]:
     space = Space((Param("core", "categorical", values, "Haswell"),))
     probes = {v: {"param": "core", "value": v, "readback": "core"} for v in values[1:]}
     spec = {"probes": probes, "defaults": ["Haswell", "Haswell-2", "Haswell-3"]}
-    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=runs), space)
+    found = judge_feasibility(unit("feasibility", "probe", spec=spec, runs=Runs(runs)), space)
     return {p.value: (p.failure.id if p.failure else None, p.alias_of) for p in found}
 
 

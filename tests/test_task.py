@@ -13,17 +13,18 @@ from hpcagent.errors import RunFailed
 from hpcagent.measure.results import Done
 from hpcagent.records import Event, Failure, JobState, Resources
 from hpcagent.study import tune
+from hpcagent.study.attempts import mended
 from hpcagent.study.collecting import Collected, collect
 from hpcagent.study.durable import utc_now
-from hpcagent.study.probe_task import PROBE, probe_spec
+from hpcagent.study.probe_task import PROBE, Look, probe_spec
 from hpcagent.study.settings import TuneSettings
-from hpcagent.study.state import TuneState, Unit, apply, fold
+from hpcagent.study.state import TuneState, Unit, fold
 from hpcagent.study.task_plan import Target, Task, next_step, why_given_up
 from hpcagent.toolchain.stepruns import StepRun, parse_steps
 
 SETTINGS = TuneSettings("", 1, "slurm", "surrogate", 0, 0)
 TARGETS = tuple(Target(name, Resources(60, partition=name)) for name in ("old", "new"))
-TASK = Task("probe", TARGETS, probe_spec((), False, "/runs"))
+TASK = Task("probe", TARGETS, Look(probe_spec((), False, "/runs")).to_json())
 
 
 class Story:
@@ -43,13 +44,7 @@ class Story:
 
     @property
     def state(self) -> TuneState:
-        folded = fold(self.events)
-        stepwise = fold(self.events[:1])
-        for event in self.events[1:]:
-            stepwise = apply(stepwise, event)
-        assert stepwise.units == folded.units
-        assert stepwise.facts == folded.facts
-        return folded
+        return fold(self.events)
 
     def step(self) -> tune.Step:
         return next_step(PROBE, TASK, self.state)
@@ -158,3 +153,31 @@ def test_what_steps_left_is_kept_in_the_order_of_their_ends(tmp_path: Path) -> N
 )
 def test_a_damaged_line_of_a_step_is_left_out(line: str) -> None:
     assert parse_steps(line + "\n") == ()
+
+
+def test_a_job_that_ran_out_of_time_asks_for_more_and_says_so() -> None:
+    story = Story()
+    first = story.submit()
+    asked_s = story.state.units[0].resources.walltime_s
+    story.end(first, Failure("scheduler", "timeout", "TIMEOUT"))
+    step = story.step()
+    assert isinstance(step, tune.Decide)
+    assert "walltime_s x 2" in step.data["reason"]
+    story.add("decision", {"what": step.what, **step.data})
+    again = story.submit()
+    assert story.state.units[-1].resources.walltime_s == 2 * asked_s
+    # A lost node says nothing about the request.
+    story.end(again, Failure("scheduler", "node_fail", "NODE_FAIL"))
+    step = story.step()
+    assert isinstance(step, tune.Submit)
+
+
+def test_only_what_was_asked_for_can_be_multiplied() -> None:
+    state = Story()
+    unit = state.submit()
+    state.end(unit, Failure("scheduler", "out_of_memory", "OUT_OF_MEMORY"))
+    plain = Resources(60)
+    assert mended(state.state, "probe-old", plain) == (plain, ())
+    each, why = mended(state.state, "probe-old", Resources(60, memory_per_cpu_bytes=100))
+    assert (each.memory_per_cpu_bytes, each.memory_bytes) == (200, None)
+    assert why == ("scheduler.out_of_memory: memory_per_cpu_bytes x 2",)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcagent.errors import UsageError
+from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, load_yaml
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Dimension(_Strict):
     `values` is an expression that gives a list, or `by` names a fact whose value picks one of
     `choices`. A value other than the default sets `env`, puts `argv` before the command, or
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
+    `with_builds` false: left at its default where builds are searched as well.
     """
 
     name: Name
@@ -47,6 +49,7 @@ class Dimension(_Strict):
     argv: list[str] = []
     binding: bool = False
     probe: str | None = None
+    with_builds: bool = True
 
     @model_validator(mode="after")
     def _one_source_of_values(self) -> Dimension:
@@ -66,8 +69,11 @@ class Dimension(_Strict):
 
 
 class Build(_Strict):
+    """How the benchmark driver is built; `program` describes what `hpcagent build --app` makes."""
+
     template: Name
     params: dict[str, list[str]]
+    program: Program | None = None
 
 
 class Command(_Strict):

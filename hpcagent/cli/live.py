@@ -75,8 +75,9 @@ def line(run: RunDir, agent: RunAgent) -> str:
 
 
 def processes(run: RunDir, state: TuneState) -> int:
-    """Processes that the open units have finished so far."""
-    return sum(_lines(run, unit) for unit in state.open_units if unit.kind != "probe")
+    """Processes that the open units have measured so far."""
+    measuring = [u for u in state.open_units if u.kind != "probe" and "steps" not in u.spec]
+    return sum(_lines(run, unit) for unit in measuring)
 
 
 def _lines(run: RunDir, unit: Unit) -> int:

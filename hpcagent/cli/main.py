@@ -17,6 +17,7 @@ INTERRUPTED = 130
 # name -> module that defines it, one-line help
 _COMMANDS = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
+    "build": ("hpcagent.cli.build", "Build a library or a program, once and correctly."),
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
     "probe": ("hpcagent.cli.probe", "Tell what this machine, or a partition's nodes, have."),
     "doctor": ("hpcagent.cli.doctor", "Find out which toolchains work here, and why not."),
@@ -25,6 +26,7 @@ _COMMANDS = {
     "chain": ("hpcagent.cli.chain", "Drive a run from inside batch jobs, one after the other."),
     "status": ("hpcagent.cli.runs", "Show where a run is, or list all runs."),
     "report": ("hpcagent.cli.runs", "Show a run's result and write its report again."),
+    "explain": ("hpcagent.cli.explain", "Say why a log or a run failed, and how to cure it."),
     "watch": ("hpcagent.cli.watch", "Follow a run that another process drives."),
     "advise": ("hpcagent.cli.requests", "Give the agent of a run a hint."),
     "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from hpcagent.study.task_plan import KINDS
 from hpcagent.study.task_summary import TaskSummary, summarise_task
 
 Summary = RunSummary | CompareSummary | TaskSummary
+_IN_A_JOB = ("SLURM_JOB_ID", "PBS_JOBID")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 run_argument = click.argument("run", metavar="RUN")
@@ -55,9 +57,12 @@ def resume(run: str, as_json: bool) -> int:
 def step(run: str, as_json: bool) -> int:
     """Consume what has finished, propose, submit, and exit without waiting.
 
-    Fit for cron, scrontab or a job dependency. Exit code 0 also while the run goes on.
+    Fit for cron, scrontab or a job dependency. Exit code 0 also while the run goes on. Outside a
+    job it asks the scheduler no more often than an agent that stays; results are found at once.
     """
-    return drive(find_run(run), until_waiting=True, as_json=as_json)
+    # A job that was submitted to follow others starts when there is something to ask for.
+    outside = not any(os.environ.get(name) for name in _IN_A_JOB)
+    return drive(find_run(run), until_waiting=True, as_json=as_json, keep_pace=outside)
 
 
 @click.command()
@@ -93,7 +98,7 @@ def report(run: str, as_json: bool, width: int | None) -> int:
     return 0
 
 
-def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
+def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = False) -> int:
     """Turn the run's wheel, show progress and the end; the exit code."""
     try:
         with (
@@ -101,6 +106,8 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool) -> int:
             opened(run, publish) as agent,
             live(run, agent, quiet=as_json) as display,
         ):
+            if keep_pace:
+                agent.keep_pace()
             agent.run(_both(display, check), until_waiting)
             state = agent.state
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.cli.targets import Place, job_settings
 from hpcagent.config import Settings
-from hpcagent.study import units
+from hpcagent.study import tune, units
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.rundir import create_run, unit_name
 from hpcagent.study.session import make_scheduler, open_tune
@@ -87,7 +87,7 @@ def _first_units(task: Task, state: TuneState) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     for number, target in enumerate(task.targets, start=1):
         plan = kind.plan(task, state, target)
-        if plan is None:
+        if plan is None or isinstance(plan, tune.Decide):
             continue
         name = unit_name(run_id, number)
         folder = Path.cwd() / "runs" / run_id / "work" / name

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -24,6 +24,7 @@ from hpcagent.cli.asks import (
     node_cores,
     resources,
 )
+from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
@@ -72,6 +73,46 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
     "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
     help="The run's own folder, new or empty. [default: runs/tune-DATE-TIME-ID]",
 )  # fmt: skip
+@click.option(
+    "--build",
+    "building",
+    is_flag=True,
+    help="Search builds of the library too (compiler, target, threading ...), from:",
+)
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="With --build: the library's source, as for `hpcagent build`.",
+)
+@click.option("--sha256", default="", metavar="HASH", help="With --build: of the archive.")
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="With --build: a build parameter that is fixed; may be repeated.",
+)
+@click.option(
+    "--compiler",
+    "families",
+    multiple=True,
+    metavar="NAME",
+    help="With --build: a compiler family to try; may be repeated. [default: gcc]",
+)
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="NAME",
+    help="With --build: a module to load for builds; may be repeated.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
+)
 @job_options
 @click.option(
     "--no-wait",
@@ -83,7 +124,9 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
 def tune(
     lib: str, prefix: str | None, workload: Path | None, model: str | None, strategy: str | None,
     budget: tuple[str, ...], challengers: int | None, seed: int, scheduler: str | None,
-    run_dir: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
+    run_dir: Path | None, building: bool, source: Path | None, sha256: str,
+    given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
+    store: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -98,12 +141,21 @@ def tune(
       hpcagent tune --lib openblas --workload mine.yaml
       hpcagent tune --lib openblas --model tuner.gguf
       hpcagent tune --lib openblas --partition compute --account proj1
+      hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
     load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
         configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
     )
+    if building:
+        if dry_run or prefix:
+            other = "--dry-run" if dry_run else "--openblas-prefix"
+            raise UsageError(f"--build and {other} exclude each other")
+        builds = searched_builds(lib, source, sha256, given, families, modules, store)
+        settings = replace(settings, build=asdict(builds))
+    elif source or sha256 or given or families or modules or store:
+        raise UsageError("--source, --set and the like need --build")
     if dry_run:
         show_plan(settings, as_json)
         return 0

@@ -7,9 +7,9 @@ negative is faster; a speed-up is exp(-log ratio).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hpcagent.errors import UsageError
 from hpcagent.measure import worker
@@ -34,6 +34,19 @@ SPREAD_FLOOR = 1e-3
 PRIOR_SIGMA = 0.02
 PRIOR_DEGREES = 2.0
 _HUBER_STEPS = 100
+
+
+class Timed(Protocol):
+    """What `effects` looks at in a process: a Run, or the Timing of one that is packed."""
+
+    @property
+    def config(self) -> str: ...
+    @property
+    def pair(self) -> int: ...
+    @property
+    def objective(self) -> float | None: ...
+    @property
+    def ok(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -206,7 +219,7 @@ def _paired(
 # --- effects over all rounds ---------------------------------------------------------------------
 
 
-def effects(rounds: Sequence[Sequence[Run]], baseline: str) -> dict[str, Effect]:
+def effects(rounds: Sequence[Iterable[Timed]], baseline: str) -> dict[str, Effect]:
     """Every configuration against the baseline, over all rounds, whatever they were paired with.
 
     The model is additive: ln(time) = cycle + configuration + noise. It makes configurations that
@@ -221,10 +234,11 @@ def effects(rounds: Sequence[Sequence[Run]], baseline: str) -> dict[str, Effect]
     """
     import numpy as np
 
-    cycles = _connected(_cycles(rounds), baseline)
+    every = _cycles(rounds)
+    cycles = _connected([cycle for cycle in every if len(cycle) > 1], baseline)
     names = [baseline, *sorted({name for cycle in cycles for name in cycle} - {baseline})]
     if not cycles:
-        alone = sum(run.config == baseline and run.ok and run.pair > 0 for r in rounds for run in r)
+        alone = sum(baseline in cycle for cycle in every)
         return {baseline: Effect(0.0, SPREAD_FLOOR, alone)} if alone else {}
     design = _Design.of(cycles, names)
     estimate, sigma = _huber(design)
@@ -239,14 +253,14 @@ def effects(rounds: Sequence[Sequence[Run]], baseline: str) -> dict[str, Effect]
     }
 
 
-def _cycles(rounds: Sequence[Sequence[Run]]) -> list[dict[str, float]]:
-    """The objectives by configuration of every cycle that compares at least two."""
+def _cycles(rounds: Sequence[Iterable[Timed]]) -> list[dict[str, float]]:
+    """The objectives by configuration of every cycle."""
     cycles: dict[tuple[int, int], dict[str, float]] = {}
     for index, runs in enumerate(rounds):
         for run in runs:
             if run.ok and run.pair > 0 and run.objective is not None:
                 cycles.setdefault((index, run.pair), {})[run.config] = run.objective
-    return [cycle for cycle in cycles.values() if len(cycle) > 1]
+    return list(cycles.values())
 
 
 def _connected(cycles: Sequence[Mapping[str, float]], baseline: str) -> list[Mapping[str, float]]:

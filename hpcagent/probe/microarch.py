@@ -69,6 +69,56 @@ def identify(processor: Processor) -> Identified:
     return Identified(str(level.name), _why_generic(processor, vendor))
 
 
+def known(name: str) -> bool:
+    """Whether the database has a microarchitecture of this name."""
+    from archspec.cpu import TARGETS
+
+    return name in TARGETS
+
+
+def lineage(name: str) -> tuple[str, ...]:
+    """A microarchitecture and its ancestors, the nearest first; itself alone where not known."""
+    from archspec.cpu import TARGETS
+
+    target = TARGETS.get(name)
+    if target is None:
+        return (name,)
+    nearest = sorted(target.ancestors, key=lambda t: (-_depth(t)[0], -_depth(t)[1], str(t.name)))
+    return (name, *(str(ancestor.name) for ancestor in nearest))
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """Flags that make code for `name`; `reason` says why that is not the one asked for."""
+
+    flags: tuple[str, ...]
+    name: str
+    reason: str = ""
+
+
+def optimisation_flags(name: str, compiler: str, version: str) -> Optimised:
+    """Flags for a microarchitecture or, where the compiler is too old, its nearest ancestor.
+
+    `compiler` is archspec's word (gcc, clang, oneapi, nvhpc ...), `version` dotted digits. There
+    are no flags where the database knows nothing of the compiler.
+    """
+    from archspec.cpu import TARGETS
+    from archspec.cpu.microarchitecture import UnsupportedMicroarchitecture
+
+    reason = ""
+    for candidate in lineage(name) if name in TARGETS else ():
+        try:
+            text = TARGETS[candidate].optimization_flags(compiler, version)
+        except UnsupportedMicroarchitecture:
+            reason = reason or f"{compiler} {version} has no flags for {name}"
+            continue
+        if text:
+            used = f"{reason}; those of {candidate} are used" if reason else ""
+            return Optimised(tuple(text.split()), candidate, used)
+        return Optimised((), "", f"nothing is known of the flags of {compiler} for {candidate}")
+    return Optimised((), "", reason or f"archspec knows no microarchitecture {name!r}")
+
+
 def why_not(processor: Processor, name: str) -> tuple[NotIt, ...]:
     """Why the next more specific microarchitectures are not it, nearest first.
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from hpcagent.report.text import columns_of, wrapped
 from hpcagent.report.wording import middle, plural, shorten, visible
 from hpcagent.toolchain.agentchecks import AgentCheck
+from hpcagent.toolchain.candidates import LeftOut
 from hpcagent.toolchain.causes import Finding
-from hpcagent.toolchain.matrix import LeftOut
 from hpcagent.toolchain.verdict import (
     COLUMNS,
     DOUBTFUL,
@@ -27,7 +27,7 @@ _TITLES = {"c": "C", "c++": "C++", "fortran": "Ftn", "OpenMP": "OMP", "MPI": "MP
 _MARKS = {OK: "ok", DOUBTFUL: "(ok)", FAILED: "FAIL", SKIPPED: "?"}
 _COLUMN = 4
 _LEAST_ROOM = 16
-_SHOWN_CELLS = 3
+_SHOWN_CELLS = 2
 _SHOWN_RANKS = 5
 _EVIDENCE = 320
 
@@ -104,17 +104,17 @@ class _Trouble:
     """One finding, or several that tell the same, with the programs that have it."""
 
     finding: Finding
-    cells: tuple[str, ...]
+    cells: tuple[CellVerdict, ...]
 
 
 def _grouped(cells: Iterable[CellVerdict]) -> list[_Trouble]:
     """The same trouble of several programs is told once; grave ones come first."""
-    found: dict[tuple[str, str, bool], tuple[Finding, list[str]]] = {}
+    found: dict[tuple[str, str, bool], tuple[Finding, list[CellVerdict]]] = {}
     for cell in cells:
         for finding in cell.findings:
             key = (finding.failure.id, finding.cure, finding.grave)
-            found.setdefault(key, (finding, []))[1].append(cell.label)
-    troubles = [_Trouble(finding, tuple(labels)) for finding, labels in found.values()]
+            found.setdefault(key, (finding, []))[1].append(cell)
+    troubles = [_Trouble(finding, tuple(those)) for finding, those in found.values()]
     return sorted(troubles, key=lambda trouble: not trouble.finding.grave)
 
 
@@ -130,12 +130,14 @@ def _troubles(result: DoctorResult, columns: int) -> list[str]:
 def _trouble(trouble: _Trouble, columns: int) -> list[str]:
     failure = trouble.finding.failure
     mark = "FAIL" if trouble.finding.grave else "doubt"
-    shown = ", ".join(trouble.cells[:_SHOWN_CELLS])
+    shown = ", ".join(cell.label for cell in trouble.cells[:_SHOWN_CELLS])
     more = len(trouble.cells) - _SHOWN_CELLS
     shown += f" and {more} more" if more > 0 else ""
     lines = wrapped(f"{mark} {failure.id}" + (f": {shown}" if shown else ""), columns)
     lines += _labelled("saw", shorten(visible(failure.evidence), _EVIDENCE), columns)
-    return lines + _labelled("cure", trouble.finding.cure, columns)
+    lines += _labelled("cure", trouble.finding.cure, columns)
+    log = trouble.cells[0].log if trouble.cells and trouble.finding.grave else ""
+    return lines + (_labelled("log", log, columns) if log else [])
 
 
 def _labelled(label: str, text: str, columns: int) -> list[str]:

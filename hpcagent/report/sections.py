@@ -174,6 +174,9 @@ def _how_to_set(summary: RunSummary) -> list[Block]:
         paragraph("The confirmed configuration, set by ", Code("result/best.env"), ":"),
         Listing(tuple(settings) or ("(no environment variable to set)",)),
     ]
+    if summary.best_build and summary.library is not None:
+        build = tuple(f"{name}={value}" for name, value in summary.best_build)
+        blocks += [paragraph("The build, ", Code(summary.library.path), ":"), Listing(build)]
     if summary.best_prefix:
         blocks += [paragraph("Put before the command:"), Listing((" ".join(summary.best_prefix),))]
     if summary.best_binding:

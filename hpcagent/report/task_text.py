@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.report import wording
+from hpcagent.report.build_text import build_lines
 from hpcagent.report.doctor_text import doctor_text
 from hpcagent.report.probe_text import page_lines, probe_sections
 from hpcagent.report.queues_text import catalogue_text
@@ -47,14 +48,16 @@ def headline(summary: TaskSummary) -> str:
 def terminal(summary: TaskSummary, width: int, folder: str) -> str:
     """The result in lines of at most `width` columns, and never more than 80."""
     columns = max(_NARROWEST, min(width, _WIDEST))
-    blocks = ["\n".join(_target(summary, target, columns)) for target in summary.targets]
+    blocks = ["\n".join(_target(summary, target, columns, folder)) for target in summary.targets]
     if summary.catalogue is not None:
         blocks.insert(0, "== what can be asked for\n" + catalogue_text(summary.catalogue, columns))
     return "\n\n".join([*blocks, "\n".join(_end(summary, columns, folder))]) + "\n"
 
 
-def _target(summary: TaskSummary, target: TargetSummary, columns: int) -> list[str]:
+def _target(summary: TaskSummary, target: TargetSummary, columns: int, folder: str) -> list[str]:
     lines = wrapped(_title(summary, target), columns)
+    if target.build is not None:
+        return lines + build_lines(target.build, columns, folder)
     if target.failure is not None:
         lines += labelled("Failed", wording.said(target.failure), columns)
     if target.doctor is not None:

@@ -203,6 +203,10 @@ def _configuration(summary: RunSummary, columns: int) -> list[str]:
         return []
     words = [f"{name}={value}" for name, value in summary.best_environment]
     lines = labelled("Environment", " ".join(words) or "nothing to set", columns)
+    if summary.best_build and summary.library is not None:
+        build = " ".join(f"{name}={value}" for name, value in summary.best_build)
+        lines += labelled("Build", build, columns)
+        lines += labelled("Library", summary.library.path, columns)
     if summary.best_prefix:
         lines += labelled("Run with", " ".join(summary.best_prefix), columns)
     if summary.best_binding:

@@ -32,6 +32,7 @@ from hpcagent.schedulers import slurm_catalogue, slurm_own, slurm_request
 from hpcagent.schedulers import slurm_environment as environment
 from hpcagent.schedulers.slurm_states import ASKED_ID
 from hpcagent.schedulers.slurm_submission import said, submission
+from hpcagent.schedulers.slurm_times import age_s, ago, earlier
 from hpcagent.schedulers.slurm_verdict import Witness, verdict
 
 # sbatch itself goes on trying for 120 s where the queue is full (MAX_RETRIES in sbatch.c).
@@ -149,7 +150,7 @@ class SlurmScheduler:
         controller = self._controller(cluster, f"--name={name}")
         if controller.silent:
             raise SchedulerUnreachable(f"slurm: {controller.silent}")
-        since = _earlier(since_utc, timedelta(seconds=_CLOCKS_S)) or _ago(_LONGEST_SEARCH)
+        since = earlier(since_utc, timedelta(seconds=_CLOCKS_S)) or ago(_LONGEST_SEARCH)
         accounting = self._accounting(cluster, f"--name={name}", f"--starttime={since}")
         found = answers.named(name, controller.rows + accounting.rows)
         if accounting.silent and not found and not self._remembers(since_utc):
@@ -158,7 +159,7 @@ class SlurmScheduler:
 
     def _remembers(self, since_utc: str) -> bool:
         """Whether the controller still knows every job submitted since then."""
-        age = _age_s(since_utc)
+        age = age_s(since_utc)
         ran = self._ask("scontrol", "show", "config")
         return age is not None and ran.ok and age < answers.memory_age_s(ran.stdout)
 
@@ -193,7 +194,7 @@ class SlurmScheduler:
         return {job_id: status for job_id, status in told.items() if status is not None}
 
     def _recorded(self, cluster: str, ids: Sequence[str], since_utc: str) -> Witness:
-        since = _earlier(since_utc, timedelta(seconds=_CLOCKS_S))
+        since = earlier(since_utc, timedelta(seconds=_CLOCKS_S))
         limits = (f"--starttime={since}",) if since else ()
         jobs = f"--jobs={','.join(ids)}"
         return self._accounting(cluster, jobs, *limits)
@@ -365,25 +366,3 @@ def _not_there(ran: shell.Ran) -> EnvironmentProblem:
         f"{ran.argv[0]} cannot be run ({ran.problem}): load the site's Slurm module, or choose "
         "another scheduler with --scheduler"
     )
-
-
-def _earlier(utc: str, by: timedelta) -> str:
-    """A time as --starttime takes it, in UTC; empty where there is none."""
-    try:
-        when = datetime.fromisoformat(utc)
-    except ValueError:
-        return ""
-    when = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-    return f"{when - by:%Y-%m-%dT%H:%M:%S}"
-
-
-def _ago(span: timedelta) -> str:
-    return f"{datetime.now(UTC) - span:%Y-%m-%dT%H:%M:%S}"
-
-
-def _age_s(utc: str) -> float | None:
-    started = _earlier(utc, timedelta())
-    if not started:
-        return None
-    then = datetime.fromisoformat(started).replace(tzinfo=UTC)
-    return (datetime.now(UTC) - then).total_seconds()

@@ -13,7 +13,7 @@ QOS = ("Name", "MaxWall", "MaxTRES", "MaxJobsPerUser", "MaxSubmitJobsPerUser", "
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+%-]*")
 _SIZE = re.compile(r"([0-9]{1,12})([KMGTP]?)")
 _POWER = " KMGTP"
-_TOLD = {3: "MaxJobsPerUser", 4: "MaxSubmitJobsPerUser", 5: "Flags"}
+_TOLD = ((3, "MaxJobsPerUser"), (4, "MaxSubmitJobsPerUser"), (5, "Flags"))
 
 
 def accounts(text: str, default: str) -> tuple[Account, ...]:
@@ -37,7 +37,7 @@ def qos(text: str) -> tuple[Qos, ...]:
             max_gpus=_amount(tres.get("gres/gpu", "")),
             max_memory_bytes=_amount(tres.get("mem", ""), of_memory=True),
         )
-        limits = (f"{name}={row[at]}" for at, name in _TOLD.items() if row[at])
+        limits = (f"{name}={row[at]}" for at, name in _TOLD if row[at])
         found.append(Qos(row[0], bounds, tuple(limits)))
     return tuple(found)
 

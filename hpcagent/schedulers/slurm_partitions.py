@@ -8,20 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from hpcagent.catalogue import Access, Bounds, Partition, Qos
 from hpcagent.schedulers.slurm_answers import seconds
 from hpcagent.schedulers.slurm_nodes import MIB, Node, fields, grouped, nodes, words
 
 # Limits that are not on the size of a job, as the partition names them, and what means "none".
-_TOLD: Mapping[str, tuple[str, ...]] = {
-    "MaxCPUsPerSocket": ("UNLIMITED",),
-    "AllowGroups": ("ALL",),
-    "AllocNodes": ("ALL",),
-    "ReqResv": ("NO",),
-    "ExclusiveUser": ("NO",),
-    "QoS": ("N/A",),
-}
+_TOLD: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "MaxCPUsPerSocket": ("UNLIMITED",),
+        "AllowGroups": ("ALL",),
+        "AllocNodes": ("ALL",),
+        "ReqResv": ("NO",),
+        "ExclusiveUser": ("NO",),
+        "QoS": ("N/A",),
+    }
+)
 
 
 def settings(text: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ from hpcagent.study.packs import Pack
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir, unit_name
 from hpcagent.study.standing import in_one_line, waiting_for
-from hpcagent.study.state import TuneState, Unit, apply, fold, proposal_to
+from hpcagent.study.state import Folding, TuneState, Unit, proposal_to
 
 INSTALL_TIMEOUT_S = 900.0
 # Between looks at a unit that is out: quick at first, then a guest's pace.
@@ -51,13 +51,14 @@ class RunAgent(ABC):
     """The one writer of a run of any kind: serves requests, submits units, takes in their ends.
 
     A kind of run says what comes next (`_advance`) and what a unit's folder holds (`_files`).
-    Make it with the run's lease held.
+    Make it with the run's lease held, and with what the journal holds folded.
     """
 
     def __init__(
         self,
         run: RunDir,
         journal: JournalWriter,
+        folding: Folding,
         scheduler: Scheduler,
         publish: Callable[[RunDir, Knowledge], None],
         clock: Clock = SYSTEM,
@@ -65,7 +66,8 @@ class RunAgent(ABC):
         self._run = run
         self._journal = journal
         self._scheduler = scheduler
-        self._state = fold(journal.events)
+        self._folding = folding
+        self._state = folding.state()
         self._publish = publish
         self._clock = clock
         patience = Patience.of(self._state.settings, scheduler.pace)
@@ -78,6 +80,10 @@ class RunAgent(ABC):
     @property
     def state(self) -> TuneState:
         return self._state
+
+    def keep_pace(self) -> None:
+        """Ask the scheduler no earlier than the processes before this one would have."""
+        self._desk.pacing.recall()
 
     @property
     def known(self) -> Knowledge:
@@ -304,6 +310,10 @@ class RunAgent(ABC):
                 return resources
         return replace(resources, avoid_nodes=())
 
+    def _decide(self, step: tune.Decide) -> Turn:
+        self._write("decision", {"what": step.what, **step.data})
+        return Turn(f"{step.what}: {step.data.get('reason', '')}")
+
     def _close(self, close: tune.Close) -> None:
         """Write the result files first: a run that says it is closed has its results."""
         data = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
@@ -313,7 +323,8 @@ class RunAgent(ABC):
 
     def _write(self, kind: str, data: Mapping[str, Any]) -> Event:
         event = self._journal.append(kind, data)
-        self._state = replace(apply(self._state, event), last_utc=event.t_utc)
+        self._folding.add(event)
+        self._state = self._folding.state()
         return event
 
 
@@ -324,12 +335,13 @@ class Agent(RunAgent):
         self,
         run: RunDir,
         journal: JournalWriter,
+        folding: Folding,
         scheduler: Scheduler,
         proposer: Proposer,
         publish: Callable[[RunDir, Knowledge], None],
         clock: Clock = SYSTEM,
     ) -> None:
-        super().__init__(run, journal, scheduler, publish, clock)
+        super().__init__(run, journal, folding, scheduler, publish, clock)
         self._proposer = proposer
 
     def _files(self, unit: Unit) -> dict[str, str]:
@@ -357,9 +369,8 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
-            case tune.Decide(what, data):
-                self._write("decision", {"what": what, **data})
-                return Turn(f"{what}: {data.get('reason', '')}")
+            case tune.Decide():
+                return self._decide(step)
             case tune.Close():
                 self._close(step)
                 return Turn(step.text, closed=True)

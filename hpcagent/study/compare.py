@@ -14,7 +14,7 @@ from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.standing import waiting_for
-from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.state import Folding, TuneState, Unit
 
 
 def next_step(comparison: Comparison, state: TuneState) -> tune.Step:
@@ -42,17 +42,20 @@ class CompareAgent(RunAgent):
         self,
         run: RunDir,
         journal: JournalWriter,
+        folding: Folding,
         scheduler: Scheduler,
         publish: Callable[[RunDir, Knowledge], None],
         clock: Clock = SYSTEM,
     ) -> None:
-        super().__init__(run, journal, scheduler, publish, clock)
+        super().__init__(run, journal, folding, scheduler, publish, clock)
         self._comparison = Comparison.of(self.state)
 
     def _advance(self) -> Turn:
         step = next_step(self._comparison, self.state)
         if isinstance(step, tune.Submit):
             return self._open(step.plan)
+        if isinstance(step, tune.Decide):
+            return self._decide(step)
         if isinstance(step, tune.Close):
             self._close(step)
             return Turn(step.text, closed=True)

@@ -24,14 +24,11 @@ from hpcagent.records import (
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected, claimed_by, collect, collect_failed, read_done
 from hpcagent.study.durable import parse_utc, problem, write_atomic
+from hpcagent.study.pacing import Pacing
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import Unit
 
-# Markers tell of every ordinary end, so a query only has to find what died without one. Queries
-# become rarer by a factor, down to one in this many times the pace, and where a job runs to one in
-# this share of its wall time, so that its death is not unnoticed for longer than that.
-_BACK_OFF, _RAREST, _SHARE = 2.0, 20.0, 0.25
 _ORDINARY = (JobState.QUEUED, JobState.RUNNING)
 NO_RECORD = "no record"
 
@@ -104,10 +101,8 @@ class Desk:
         self._run = run
         self.patience = patience
         self._clock = clock
-        self._next_query = 0.0
         self._next_search = 0.0
-        self._interval_s = patience.poll_s
-        self._awaited = False
+        self.pacing = Pacing(run.asked, patience.poll_s, clock)
 
     # --- submission ------------------------------------------------------------------------------
 
@@ -145,7 +140,7 @@ class Desk:
 
     def submit(self, unit: Unit) -> Submitted | Refused | Ambiguous:
         """Submit the script of a unit whose folder is complete."""
-        self._put_off(unit)
+        self.pacing.put_off(unit.resources.walltime_s)
         return self._scheduler.submit(self._run.unit(unit.name) / "job.sh")
 
     def cancel(self, units: Sequence[Unit]) -> None:
@@ -173,8 +168,8 @@ class Desk:
                 seen[unit.name] = marked
             else:
                 silent.append(unit)
-        self._awaited = bool(silent)
-        if silent and self._clock.monotonic() >= self._next_query:
+        self.pacing.awaited = bool(silent)
+        if silent and self.pacing.due:
             ids = list(dict.fromkeys(unit.job_id for unit in silent))
             answer = self._scheduler.poll(ids, min(unit.submitted_utc for unit in silent))
             told = {unit.name: self._judge(unit, answer.get(unit.job_id), now) for unit in silent}
@@ -182,26 +177,11 @@ class Desk:
             seen |= told
         return seen
 
-    def _put_off(self, unit: Unit) -> None:
-        """A job that was submitted just now has nothing to tell yet; others are asked anyway."""
-        if not self._awaited:
-            self._interval_s = min(self._interval_s, self._rarest_s(unit, JobState.RUNNING))
-            self._next_query = self._clock.monotonic() + self._interval_s
-
     def _pace(self, units: Sequence[Unit], told: Mapping[str, Seen]) -> None:
-        """When to ask again: soon after what is not a job's ordinary course, else ever later."""
         left = [(unit, told[unit.name]) for unit in units if told[unit.name].collected is None]
         odd = any(_is_news(unit, seen) and seen.state not in _ORDINARY for unit, seen in left)
-        rarest_s = min((self._rarest_s(unit, seen.state) for unit, seen in left), default=0.0)
-        slower_s = min(_BACK_OFF * self._interval_s, rarest_s)
-        self._interval_s = self.patience.poll_s if odd else max(self.patience.poll_s, slower_s)
-        self._next_query = self._clock.monotonic() + self._interval_s
-
-    def _rarest_s(self, unit: Unit, state: JobState) -> float:
-        rarest_s = _RAREST * self.patience.poll_s
-        if state in (JobState.QUEUED, JobState.HELD):
-            return rarest_s
-        return max(self.patience.poll_s, min(rarest_s, _SHARE * unit.resources.walltime_s))
+        walls = ((seen.state, unit.resources.walltime_s) for unit, seen in left)
+        self.pacing.asked(odd, min((self.pacing.rarest_s(*wall) for wall in walls), default=0.0))
 
     def _marked(self, unit: Unit) -> Seen | None:
         folder = self._run.unit(unit.name)

@@ -58,7 +58,7 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
 def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`; ValueError for anything else (NaN and infinities included)."""
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        value = _DECODER.decode(raw.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -68,6 +68,9 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def problem(doing: str, path: Path, error: OSError) -> EnvironmentProblem:

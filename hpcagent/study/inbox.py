@@ -101,7 +101,7 @@ def pending(run_dir: Path, on_bad: Callable[[Failure], None] | None = None) -> l
         except ValueError as error:
             _set_aside(path)
             if on_bad is not None:
-                on_bad(Failure("environment", "bad-request", f"{path}: {error}"))
+                on_bad(Failure("environment", "bad_request", f"{path}: {error}"))
         except OSError as error:
             raise problem("read", path, error) from None
     return requests

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -41,59 +40,70 @@ TYPES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class JournalView:
-    """What a journal says: `read_only_reason` is set where a newer hpcagent wrote to it.
+class Reading:
+    """The events of a journal, one at a time: none is kept. A missing file is an empty journal.
 
-    `torn_bytes` is the length of an unfinished last line, which is not part of `events`.
+    What a whole pass has found is told after it: `count` events in `length` bytes, `torn_bytes` of
+    an unfinished last line behind them, and `read_only_reason` where a newer hpcagent wrote to it.
+    Iterating raises RunFailed (with file and line) at a damaged line that is not the unfinished
+    last one, EnvironmentProblem where the file cannot be read.
     """
 
-    events: tuple[Event, ...]
-    read_only_reason: str | None
-    torn_bytes: int
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin()
+
+    def _begin(self) -> None:
+        self.count = self.length = self.torn_bytes = 0
+        self.read_only_reason: str | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        self._begin()
+        for line in self._whole_lines():
+            event = _parse(self._path, self.count + 1, line)
+            self.count, self.length = event.seq, self.length + len(line)
+            self.read_only_reason = self.read_only_reason or _newer(self._path, event)
+            yield event
+
+    def to_write(self) -> Iterator[Event]:
+        """The same; EnvironmentProblem where it can only be read."""
+        for event in self:
+            if self.read_only_reason:
+                raise EnvironmentProblem(self.read_only_reason)
+            yield event
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        """The lines up to the unfinished last one, whose length is noted.
+
+        A crash can leave a hole of zero bytes where the data of the last write never arrived; our
+        lines hold no zero byte, so such a last line was never acknowledged and is unfinished too.
+        """
+        last = b""
+        for line in self._lines():
+            if not line.endswith(b"\n"):
+                self.torn_bytes = len(line)
+                break
+            if last:
+                yield last
+            last = line
+        if b"\0" in last:
+            self.torn_bytes += len(last)
+        elif last:
+            yield last
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self._path.open("rb") as stream:
+                yield from stream
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise problem("read", self._path, error) from None
 
 
-def read_journal(path: Path) -> JournalView:
-    """The events of a journal; a missing file is an empty journal.
-
-    Raises RunFailed (with file and line) for a damaged line that is not the unfinished last one,
-    EnvironmentProblem where the file cannot be read.
-    """
-    return _view(path, _bytes(path))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise problem("read", path, error) from None
-
-
-def _view(path: Path, raw: bytes) -> JournalView:
-    whole = raw[: _length_of_whole_lines(raw)]
-    reason: str | None = None
-    events: list[Event] = []
-    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-        event = _parse(path, number, line)
-        events.append(event)
-        reason = reason or _newer(path, number, event)
-    return JournalView(tuple(events), reason, len(raw) - len(whole))
-
-
-def _length_of_whole_lines(raw: bytes) -> int:
-    """Bytes up to the unfinished last line.
-
-    A crash can leave a hole of zero bytes where the data of the last write never arrived; our
-    lines hold no zero byte, so such a last line was never acknowledged and is unfinished too.
-    """
-    end = raw.rfind(b"\n") + 1
-    if end:
-        start = raw.rfind(b"\n", 0, end - 1) + 1
-        if b"\0" in raw[start:end]:
-            return start
-    return end
+def read_journal(path: Path) -> Reading:
+    """The events of the journal at `path`, to be read one at a time."""
+    return Reading(path)
 
 
 def _parse(path: Path, number: int, line: bytes) -> Event:
@@ -128,7 +138,7 @@ def _field(record: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _newer(path: Path, number: int, event: Event) -> str | None:
+def _newer(path: Path, event: Event) -> str | None:
     if event.v > VERSION:
         what = f"has format {event.v}, newer than format {VERSION}"
     elif event.type not in TYPES:
@@ -136,8 +146,8 @@ def _newer(path: Path, number: int, event: Event) -> str | None:
     else:
         return None
     return (
-        f"{path}:{number} {what} of hpcagent {__version__}: a newer hpcagent wrote it, so it can "
-        "only be read here; go on with that version"
+        f"{path}:{event.seq} {what} of hpcagent {__version__}: a newer hpcagent wrote it, so it "
+        "can only be read here; go on with that version"
     )
 
 
@@ -145,7 +155,8 @@ class JournalWriter:
     """The one writer of a journal.
 
     `fence` is called before every change of the file and raises Fenced when this process has lost
-    the run. `events` are the events found at opening. Opening cuts off an unfinished last line.
+    the run. `heed` gets each event that is found at opening; `count` tells how many there are.
+    Opening cuts off an unfinished last line.
     """
 
     def __init__(
@@ -153,22 +164,21 @@ class JournalWriter:
         path: Path,
         fence: Callable[[], None],
         clock: Callable[[], datetime] = utc_now,
+        heed: Callable[[Event], object] = lambda event: None,
     ) -> None:
         self._path = path
         self._fence = fence
         self._clock = clock
         self._broken = False
-        raw = _bytes(path)
-        view = _view(path, raw)
-        if view.read_only_reason:
-            raise EnvironmentProblem(view.read_only_reason)
-        self.events = view.events
-        self._next = len(view.events) + 1
+        found = read_journal(path)
+        for event in found.to_write():
+            heed(event)
+        self.count = found.count
         fence()
         self._handle = self._open()
-        self._end = len(raw)
+        self._end = found.length + found.torn_bytes
         try:
-            self._cut(view.torn_bytes)
+            self._cut(found.torn_bytes)
         except OSError as error:
             self.close()
             raise problem("mend the end of", path, error) from None
@@ -202,7 +212,7 @@ class JournalWriter:
         if type not in TYPES:
             raise RunFailed(f"{self._path}: {type!r} is not an event type")
         moment = utc_text(self._clock())
-        seq = self._next
+        seq = self.count + 1
         try:
             line = json_bytes(
                 {"v": VERSION, "seq": seq, "t_utc": moment, "type": type, "data": dict(data)}
@@ -211,7 +221,7 @@ class JournalWriter:
             raise RunFailed(f"{self._path}: a {type} event is not JSON: {error}") from None
         self._fence()
         self._write(line)
-        self._next += 1
+        self.count = seq
         return Event(seq, moment, type, parse_object(line)["data"])
 
     def _write(self, line: bytes) -> None:

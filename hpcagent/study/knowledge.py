@@ -14,8 +14,10 @@ from typing import Any
 
 from hpcagent.apps.card import Card, load_card
 from hpcagent.apps.space import Knobs, Setting, find_knobs, whole_space, without_doubles
+from hpcagent.apps.variants import Variants
 from hpcagent.apps.workload import Workload, default_workload, workload_from
-from hpcagent.errors import EnvironmentProblem, RunFailed
+from hpcagent.errors import EnvironmentProblem, RunFailed, UsageError
+from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run, failure_of
 from hpcagent.measure.statistics import Effect, effects
 from hpcagent.measure.worker import median
@@ -24,6 +26,7 @@ from hpcagent.probe.openblas import choose_library, parse_libraries
 from hpcagent.probe.rawfacts import RawFacts
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
+from hpcagent.study import building
 from hpcagent.study.state import TuneState, Unit
 
 # A core type this much slower than the default in the feasibility probe is not worth a slot.
@@ -57,6 +60,8 @@ _FROM_FACTS = frozenset(
         "workload",
         "knobs",
         "unpruned",
+        "variants",
+        "build_problem",
     }
 )
 _FROM_FEASIBILITY = frozenset({"probed", "space", "seconds_per_call", "repeats", "process_s"})
@@ -77,6 +82,8 @@ class Knowledge:
             kept = kept | _FROM_FACTS
             if state.done("feasibility") is self.state.done("feasibility"):
                 kept = kept | _FROM_FEASIBILITY
+                if state.settings.build is not None:
+                    kept = kept - {"space"}  # it shrinks when a build fails
                 if state.rounds == self.state.rounds:
                     kept = kept | _FROM_ROUNDS
         vars(later).update({k: v for k, v in vars(self).items() if k in kept})
@@ -97,7 +104,33 @@ class Knowledge:
         return parse_machine(self.facts)
 
     @cached_property
+    def variants(self) -> Variants | None:
+        """The builds that are searched; None where what is installed is tuned."""
+        build = self.state.settings.build
+        if build is None:
+            return None
+        return building.variants_of(self.card, build, self.machine, self.facts)
+
+    @cached_property
+    def build_problem(self) -> str:
+        """Why this node cannot build what is to be searched; empty where it can."""
+        try:
+            if self.variants is not None:
+                self.variants.of(self.variants.space.default)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    def variant_failure(self, config: Config) -> Failure | None:
+        """Why the configuration's build cannot be had, as far as is known."""
+        if self.variants is None:
+            return None
+        return building.failure_of_build(self.state, self.variants, config)
+
+    @cached_property
     def library(self) -> Library | None:
+        if self.variants is not None:
+            return self.variants.of(self.variants.space.default).library
         usable, _ = parse_libraries(self.facts)
         return choose_library(usable, prefix_given=bool(self.state.settings.prefix))
 
@@ -146,13 +179,19 @@ class Knowledge:
 
     @cached_property
     def knobs(self) -> Knobs:
+        if self.variants is not None:
+            return self.variants.run_knobs(self.variants.space.default)
         return find_knobs(self.card, self.machine, self.needed_library())
 
     @cached_property
     def unpruned(self) -> Space:
+        if self.variants is not None:
+            return self.variants.space
         return whole_space(self.knobs)
 
     def setting(self, config: Config) -> Setting:
+        if self.variants is not None:
+            return self.variants.setting(config)
         return self.knobs.setting(config)
 
     @cached_property
@@ -165,6 +204,8 @@ class Knowledge:
     @cached_property
     def space(self) -> Space:
         """The space that is searched: without infeasible values, aliases and doubles."""
+        if self.variants is not None:
+            return building.space_that_works(self.state, self.variants)
         space = self.unpruned
         for probed in self.probed:
             if not probed.kept:
@@ -201,7 +242,7 @@ class Knowledge:
 
     @cached_property
     def effects(self) -> Mapping[str, Effect]:
-        rounds = [unit.runs for unit in self.state.rounds]
+        rounds = [unit.runs.timings() for unit in self.state.rounds]
         return effects(rounds, self.unpruned.default.id) if rounds else {}
 
     @cached_property
@@ -239,7 +280,7 @@ class Knowledge:
         return tuple(found.values())
 
     def _trial(self, config: Config, unit: Unit, index: int, proposed_by: str) -> Trial:
-        failure = failure_in(unit.runs, config.id)
+        failure = failure_in(unit.runs, config.id) or self.variant_failure(config)
         effect = self.effects.get(config.id)
         if failure is None and effect is None:
             failure = Failure("run", "not_measured", "the unit's budget ended before its first run")
@@ -266,9 +307,9 @@ def round_index(unit: Unit) -> int:
     return int(unit.purpose.removeprefix("round-"))
 
 
-def failure_in(runs: tuple[Run, ...], config_id: str) -> Failure | None:
+def failure_in(runs: Runs, config_id: str) -> Failure | None:
     """The first failure of a configuration in these runs."""
-    found = (failure_of(run) for run in runs if run.config == config_id)
+    found = (failure_of(run) for run in runs.of(config_id, status_not_in=("ok", "dropped")))
     return next((failure for failure in found if failure is not None), None)
 
 

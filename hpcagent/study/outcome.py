@@ -60,7 +60,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         outcome_text=str(closed.get("text", "")),
         stop_reason=str(state.decisions.get("search_ended", {}).get("reason", "")),
         machine=_machine(known) if probed else None,
-        library=_library(known) if probed else None,
+        library=_library(known, best) if probed else None,
         space=_space(known) if tunable else (),
         points=known.space.size if tunable else 0,
         best=best,
@@ -75,6 +75,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         model=_model(known, best),
         spent=_spent(state),
         warnings=_warnings(known),
+        best_build=_build(known, best),
     )
 
 
@@ -94,8 +95,21 @@ def _machine(known: Knowledge) -> Machine:
     return known.machine
 
 
-def _library(known: Knowledge) -> Library | None:
+def _library(known: Knowledge, best: Config | None) -> Library | None:
+    """What was tuned; where builds were searched, the best one."""
+    if known.build_problem:
+        return None
+    if known.variants is not None and best is not None:
+        return known.variants.of(best).library
     return known.library
+
+
+def _build(known: Knowledge, best: Config | None) -> tuple[tuple[str, str], ...]:
+    """The best build: its compiler, and every parameter of it."""
+    if known.variants is None or best is None:
+        return ()
+    recipe = known.variants.of(best).recipe
+    return (("compiler", recipe.compilers[0].path), *recipe.parameters)
 
 
 def _space(known: Knowledge) -> tuple[tuple[str, tuple[str, ...], str], ...]:
@@ -230,8 +244,8 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
 def _status(unit: Unit | None, config: Config, failure: Failure | None) -> str:
     if failure is not None:
         return failure.id
-    runs = unit.runs if unit else ()
-    ended = any(run.config == config.id and run.status == "dropped" for run in runs)
+    timings = unit.runs.timings() if unit else ()
+    ended = any(one.config == config.id and one.status == "dropped" for one in timings)
     return "dropped" if ended else "ok"
 
 
@@ -326,11 +340,12 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"not every routine gains: {', '.join(slower)} became slower (the whole interval is "
             "below 1); if your work is mostly of that kind, tune with a workload of your own"
         )
-    measured = [run for unit in state.units if unit.kind == "round" for run in unit.runs]
-    stolen = sum(1 for run in measured if run.steal and run.steal > STOLEN_SHARE)
+    rounds = [unit.runs for unit in state.units if unit.kind == "round"]
+    measured = sum(len(runs) for runs in rounds)
+    stolen = sum(1 for runs in rounds for run in runs if run.steal and run.steal > STOLEN_SHARE)
     if stolen:
         found.append(
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
-            f"{stolen} of {len(measured)} processes: the intervals are wider for it"
+            f"{stolen} of {measured} processes: the intervals are wider for it"
         )
     return tuple(found)

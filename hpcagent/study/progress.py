@@ -44,6 +44,8 @@ def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
     """`processes` counts what the open unit has run so far."""
     state = known.state
     searched = state.done("feasibility") is not None and known.library is not None
+    # How long a build takes, and how many there will be, nobody knows.
+    foreseen = searched and state.closed is None and state.settings.build is None
     return Progress(
         phase=phase(state),
         rounds_done=len(state.rounds),
@@ -51,7 +53,7 @@ def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
         processes=processes,
         best=_best(known) if searched and state.rounds else "",
         elapsed_s=budget.elapsed_s(state, now_utc),
-        left_s=_left_s(known, processes) if searched and state.closed is None else None,
+        left_s=_left_s(known, processes) if foreseen else None,
     )
 
 

@@ -45,6 +45,11 @@ class RunDir:
         return self.path / "journal.jsonl"
 
     @property
+    def asked(self) -> Path:
+        """When the scheduler is asked next (pacing.py); no part of the run's state."""
+        return self.path / "asked.json"
+
+    @property
     def llm_log(self) -> Path:
         return self.path / "llm.jsonl"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from hpcagent import plugins
-from hpcagent.errors import EnvironmentProblem, RunFailed
+from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Scheduler
-from hpcagent.records import Event
 from hpcagent.study.agent import Agent, RunAgent
 from hpcagent.study.compare import CompareAgent
 from hpcagent.study.journal import JournalWriter, read_journal
@@ -18,7 +17,7 @@ from hpcagent.study.lease import Lease
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.settings import TuneSettings
-from hpcagent.study.state import TuneState, fold
+from hpcagent.study.state import Folding, TuneState
 from hpcagent.study.task import TaskAgent
 from hpcagent.study.task_plan import KINDS
 
@@ -40,7 +39,7 @@ def open_tune(
 ) -> None:
     """Write the first event of a new run; `compare` and `task` are what others add."""
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
-        if not journal.events:
+        if not journal.count:
             data: dict[str, Any] = {
                 "kind": run.kind,
                 "version": version,
@@ -54,35 +53,34 @@ def open_tune(
 @contextmanager
 def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
     """The run's agent, with its lease held until the end of the block; RunInUse otherwise."""
-    if not read_journal(run.journal).events:
+    if next(iter(read_journal(run.journal)), None) is None:
         raise _never_opened(run)
-    with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
-        settings = _folded(run, journal.events).settings
+    folding = Folding(str(run.path))
+    with (
+        Lease.acquire(run.path) as lease,
+        JournalWriter(run.journal, lease.check, heed=folding.add) as journal,
+    ):
+        settings = folding.state().settings
         scheduler = make_scheduler(settings.scheduler)
         if run.kind in ("compare", *KINDS):
             agent = CompareAgent if run.kind == "compare" else TaskAgent
-            yield agent(run, journal, scheduler, publish)
+            yield agent(run, journal, folding, scheduler, publish)
             return
         proposer = Proposer(settings, run.llm_log)
         try:
-            yield Agent(run, journal, scheduler, proposer, publish)
+            yield Agent(run, journal, folding, scheduler, proposer, publish)
         finally:
             proposer.close()
 
 
 def read_state(run: RunDir) -> TuneState:
     """The state of a run as its journal has it now; reading needs no lease."""
-    events = read_journal(run.journal).events
-    if not events:
+    folding = Folding(str(run.path))
+    for event in read_journal(run.journal):
+        folding.add(event)
+    if not folding.begun:
         raise _never_opened(run)
-    return _folded(run, events)
-
-
-def _folded(run: RunDir, events: Sequence[Event]) -> TuneState:
-    try:
-        return fold(events)
-    except RunFailed as error:
-        raise RunFailed(f"{run.path}: {error}") from None
+    return folding.state()
 
 
 def _never_opened(run: RunDir) -> EnvironmentProblem:

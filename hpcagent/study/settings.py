@@ -19,6 +19,7 @@ class TuneSettings:
     jobs of rounds may be out at once, of `pack` rounds each. `poll_s` and `settle_s` (None: the
     scheduler's own pace), `grace_s`, `lost_s` and `max_wait_s` are desk.Patience's. What would be
     reserved beyond `approve_core_hours` (0: nothing) needs the user's approval.
+    `build` (None: what is installed is tuned) is apps.variants.BuildPlan as JSON.
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
     fresh pairs behind a claim.
     """
@@ -52,6 +53,7 @@ class TuneSettings:
     lost_s: float = 300.0
     max_wait_s: float = 0.0
     approve_core_hours: float = 0.0
+    build: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,7 +74,18 @@ class TuneSettings:
             "--model": self.model,
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
+        words += self._build_words()
         return ("hpcagent", *words, *self._job_words())
+
+    def _build_words(self) -> list[str]:
+        if self.build is None:
+            return []
+        source = self.build["source"]
+        words = ["--build", "--source", str(source["path"]), "--sha256", str(source["sha256"])]
+        fixed = [f"{name}={value}" for name, value in self.build["fixed"].items()]
+        several = {"--set": fixed, "--compiler": self.build["families"],
+                   "--module": self.build["modules"], "--store": [self.build["store"]]}  # fmt: skip
+        return words + [w for name, values in several.items() for v in values for w in (name, v)]
 
     def _job_words(self) -> tuple[str, ...]:
         asks = self.asks

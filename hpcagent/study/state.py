@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from hpcagent.errors import RunFailed
+from hpcagent.measure.packed import NO_RUNS, Runs
 from hpcagent.measure.results import Run
-from hpcagent.records import Config, Event, Failure, JobState, Proposal, Resources
+from hpcagent.records import Event, Failure, JobState, Proposal, Resources
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.sharing import Sharing
 from hpcagent.toolchain.stepruns import StepRun
 
+_UNOPENED = "the journal does not begin with run_opened"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """One submitted (or soon to be submitted) piece of work and what became of it.
 
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
     scheduler gave one (units of one `pack` share it), `reason` why it waits, `finished` set by the
     unit's result. `job_seconds` is the time it worked on `node`, without the `queued_seconds`
-    before. A probe leaves `facts`, a round `runs`, a build or a check `steps`.
+    before.
     """
 
     name: str
@@ -41,7 +45,7 @@ class Unit:
     state_utc: str = ""
     finished: bool = False
     failure: Failure | None = None
-    runs: tuple[Run, ...] = ()
+    runs: Runs = field(default_factory=lambda: NO_RUNS)
     steps: tuple[StepRun, ...] = ()
     facts: Mapping[str, Any] | None = None
     result_utc: str = ""
@@ -107,110 +111,118 @@ def _is_round(unit: Unit) -> bool:
     return unit.purpose.startswith("round-")
 
 
-def fold(events: Sequence[Event]) -> TuneState:
+def fold(events: Iterable[Event]) -> TuneState:
     """The state after these events.
 
     Raises RunFailed where the first one does not open a tune run, or one lacks what its type has.
     """
-    if not events or events[0].type != "run_opened":
-        raise RunFailed("the journal does not begin with run_opened")
-    first = events[0]
-    with _naming(first):
-        state = TuneState(
-            settings=TuneSettings.from_json(first.data["settings"]),
-            created_utc=first.t_utc,
-            version=str(first.data["version"]),
-            compare=first.data.get("compare"),
-            task=first.data.get("task"),
-            last_utc=first.t_utc,
-        )
-    # As `apply` for each, which would copy all units each time: quadratic in their number.
-    units: dict[str, Unit] = {}
-    proposed: dict[int, tuple[Proposal, ...]] = {}
-    for event in events[1:]:
-        with _naming(event):
-            match event.type:
-                case "unit_intent":
-                    unit = _intended(event)
-                    units[unit.name] = unit
-                case "facts":
-                    name = str(event.data.get("unit", ""))
-                    if name in units:
-                        units[name] = replace(units[name], facts=event.data["raw"])
-                    state = replace(state, facts=event.data["raw"])
-                case "unit_submitted" | "unit_state" | "unit_result":
-                    name = event.data["unit"]
-                    if name in units:
-                        units[name] = _updated(units[name], event)
-                case "proposed":
-                    proposed |= _proposed(event)
-                case _:
-                    state = apply(state, event)
-    last_utc = events[-1].t_utc
-    return replace(state, units=tuple(units.values()), proposed=proposed, last_utc=last_utc)
+    folding = Folding()
+    for event in events:
+        folding.add(event)
+    return folding.state()
 
 
-@contextmanager
-def _naming(event: Event) -> Iterator[None]:
-    """An event that was changed by hand is named, with what is wrong with it."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFailed(
-            f"the journal is damaged: its event {event.seq} ({event.type}) cannot be used: "
-            f"{error!r}; restore journal.jsonl from a backup, or keep the events before it only"
-        ) from None
+class Folding:
+    """Folds the events of a run one at a time, and holds none of them.
+
+    Messages begin with `where` the events are from.
+    """
+
+    def __init__(self, where: str = "") -> None:
+        self._where = f"{where}: " if where else ""
+        self._share = Sharing()
+        self._rest: TuneState | None = None
+        self._last_utc = ""
+        # Apart from the rest, which is copied for each event: quadratic in the number of units.
+        self._units: dict[str, Unit] = {}
+        self._proposed: dict[int, tuple[Proposal, ...]] = {}
+        self._state: TuneState | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._rest is not None
+
+    def state(self) -> TuneState:
+        """The state after the events so far. Raises RunFailed where there was none."""
+        if self._rest is None:
+            raise RunFailed(f"{self._where}{_UNOPENED}")
+        if self._state is None:
+            self._state = replace(
+                self._rest,
+                units=tuple(self._units.values()),
+                proposed=dict(self._proposed),
+                last_utc=self._last_utc,
+            )
+        return self._state
+
+    def add(self, event: Event) -> None:
+        """Raises RunFailed for an event that cannot be used."""
+        try:
+            rest = _opened(event) if self._rest is None else self._after(self._rest, event)
+        except RunFailed as error:
+            raise RunFailed(f"{self._where}{error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise RunFailed(
+                f"{self._where}the journal is damaged: its event {event.seq} ({event.type}) cannot "
+                f"be used: {error!r}; restore journal.jsonl from a backup, or keep the events "
+                "before it only"
+            ) from None
+        self._rest, self._last_utc, self._state = rest, event.t_utc, None
+
+    def _after(self, rest: TuneState, event: Event) -> TuneState:
+        """Take in one more event; types that do not concern the state change nothing."""
+        data = event.data
+        match event.type:
+            case "unit_intent":
+                unit = _intended(event, self._share)
+                self._units[unit.name] = unit
+            case "unit_submitted" | "unit_state" | "unit_result":
+                self._update(data["unit"], event)
+            case "proposed":
+                proposals = tuple(self._share.proposal(row) for row in data["proposals"])
+                self._proposed[int(data["round"])] = proposals
+            case "facts":
+                self._update(str(data.get("unit", "")), event)
+                return replace(rest, facts=data["raw"])
+            case "decision":
+                return replace(rest, decisions={**rest.decisions, str(data["what"]): data})
+            case "advice":
+                return replace(rest, advice=(*rest.advice, data))
+            case "llm_call":
+                return replace(rest, calls=(*rest.calls, data))
+            case "run_closed":
+                return replace(rest, closed=data, closed_utc=event.t_utc)
+        return rest
+
+    def _update(self, name: str, event: Event) -> None:
+        if name in self._units:
+            self._units[name] = _updated(self._units[name], event)
 
 
-def apply(state: TuneState, event: Event) -> TuneState:
-    """The state after one more event; types that do not concern the state change nothing."""
-    data = event.data
-    match event.type:
-        case "facts":
-            return replace(state, facts=data["raw"], units=_with(state.units, event))
-        case "proposed":
-            return replace(state, proposed={**state.proposed, **_proposed(event)})
-        case "unit_intent":
-            return replace(state, units=(*state.units, _intended(event)))
-        case "unit_submitted" | "unit_state" | "unit_result":
-            return replace(state, units=_with(state.units, event))
-        case "decision":
-            return replace(state, decisions={**state.decisions, str(data["what"]): data})
-        case "advice":
-            return replace(state, advice=(*state.advice, data))
-        case "llm_call":
-            return replace(state, calls=(*state.calls, data))
-        case "run_closed":
-            return replace(state, closed=data, closed_utc=event.t_utc)
-    return state
-
-
-def _proposed(event: Event) -> dict[int, tuple[Proposal, ...]]:
-    rows = event.data["proposals"]
-    return {int(event.data["round"]): tuple(proposal_from(row) for row in rows)}
-
-
-def _intended(event: Event) -> Unit:
-    data = event.data
-    return Unit(
-        name=data["unit"],
-        kind=data["kind"],
-        purpose=data["purpose"],
-        attempt=data["attempt"],
-        resources=Resources.from_json(data["resources"]),
-        spec=data["spec"],
-        intent_utc=event.t_utc,
-        pack=str(data.get("pack", "")),
+def _opened(event: Event) -> TuneState:
+    if event.type != "run_opened":
+        raise RunFailed(_UNOPENED)
+    return TuneState(
+        settings=TuneSettings.from_json(event.data["settings"]),
+        created_utc=event.t_utc,
+        version=str(event.data["version"]),
+        compare=event.data.get("compare"),
+        task=event.data.get("task"),
     )
 
 
-def _with(units: tuple[Unit, ...], event: Event) -> tuple[Unit, ...]:
-    """The units after an event of one of them, which is mostly a late one of many."""
-    name = event.data.get("unit")
-    for index in range(len(units) - 1, -1, -1):
-        if units[index].name == name:
-            return (*units[:index], _updated(units[index], event), *units[index + 1 :])
-    return units
+def _intended(event: Event, share: Sharing) -> Unit:
+    data = event.data
+    return Unit(
+        name=data["unit"],
+        kind=sys.intern(data["kind"]),
+        purpose=data["purpose"],
+        attempt=data["attempt"],
+        resources=share.resources(data["resources"]),
+        spec=share.spec(data["spec"]),
+        intent_utc=event.t_utc,
+        pack=str(data.get("pack", "")),
+    )
 
 
 def _updated(unit: Unit, event: Event) -> Unit:
@@ -229,22 +241,22 @@ def _updated(unit: Unit, event: Event) -> Unit:
         job_state=JobState(data["state"]),
         job_seconds=float(data["job_seconds"]),
         queued_seconds=float(data.get("queued_seconds", 0.0)),
-        node=str(data.get("node", "")),
+        node=sys.intern(str(data.get("node", ""))),
         failure=Failure(**failure) if failure else None,
-        runs=tuple(Run(**row) for row in data.get("runs", ())),
+        runs=Runs(Run(**row) for row in data.get("runs", ())),
         steps=tuple(StepRun(**row) for row in data.get("steps", ())),
     )
 
 
 def _in_state(unit: Unit, event: Event) -> Unit:
     """`state_utc` is when it came into this state; another reason to wait does not move it."""
-    state, word = JobState(event.data["state"]), str(event.data["word"])
+    state, word = JobState(event.data["state"]), sys.intern(str(event.data["word"]))
     same = (state, word) == (unit.job_state, unit.word)
     return replace(
         unit,
         job_state=state,
         word=word,
-        reason=str(event.data.get("reason", "")),
+        reason=sys.intern(str(event.data.get("reason", ""))),
         state_utc=unit.state_utc if same else event.t_utc,
     )
 
@@ -255,7 +267,3 @@ def proposal_to(proposal: Proposal) -> dict[str, Any]:
         "reason": proposal.reason,
         "proposed_by": proposal.proposed_by,
     }
-
-
-def proposal_from(row: Mapping[str, Any]) -> Proposal:
-    return Proposal(Config.of(row["config"]), row["reason"], row["proposed_by"])

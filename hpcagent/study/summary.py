@@ -111,6 +111,8 @@ class RunSummary:
     `outcome` is "improved", "nothing better", "failed" or "cancelled"; `best` is the confirmed
     best configuration (the default where nothing is better), `best_environment` what sets it,
     `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
+    Where builds were searched, `best_build` are the parameters of the best one's, whose library is
+    then `library`.
     """
 
     run_id: str
@@ -141,3 +143,4 @@ class RunSummary:
     model: ModelSummary
     spent: Spent
     warnings: tuple[str, ...]
+    best_build: tuple[tuple[str, str], ...] = ()

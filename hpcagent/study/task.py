@@ -10,6 +10,7 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Refused
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.build_task import BUILD
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.doctor_task import DOCTOR
 from hpcagent.study.journal import JournalWriter
@@ -18,10 +19,10 @@ from hpcagent.study.packs import Pack
 from hpcagent.study.probe_task import PROBE
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.standing import waiting_for
-from hpcagent.study.state import Unit
+from hpcagent.study.state import Folding, Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
-_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR})
+_KINDS: Mapping[str, Kind] = MappingProxyType({"probe": PROBE, "doctor": DOCTOR, "build": BUILD})
 
 
 def kind_of(task: Task) -> Kind:
@@ -35,11 +36,12 @@ class TaskAgent(RunAgent):
         self,
         run: RunDir,
         journal: JournalWriter,
+        folding: Folding,
         scheduler: Scheduler,
         publish: Callable[[RunDir, Knowledge], None],
         clock: Clock = SYSTEM,
     ) -> None:
-        super().__init__(run, journal, scheduler, publish, clock)
+        super().__init__(run, journal, folding, scheduler, publish, clock)
         self._task = Task.of(self.state)
         self._kind = kind_of(self._task)
 
@@ -47,6 +49,8 @@ class TaskAgent(RunAgent):
         step = next_step(self._kind, self._task, self.state)
         if isinstance(step, tune.Submit):
             return self._open(step.plan)
+        if isinstance(step, tune.Decide):
+            return self._decide(step)
         if isinstance(step, tune.Close):
             self._close(step)
             return Turn(step.text, closed=True)

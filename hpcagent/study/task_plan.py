@@ -63,8 +63,9 @@ class Task:
 class Kind(Protocol):
     """What a kind of task does at a target, and how it ends. Pure functions of the state."""
 
-    def plan(self, task: Task, state: TuneState, target: Target) -> Plan | None:
-        """The target's next unit (or one that is out); None: it needs no more."""
+    def plan(self, task: Task, state: TuneState, target: Target) -> Plan | tune.Decide | None:
+        """The target's next unit (or one that is out), or what has to be decided before it; None:
+        it needs no more."""
         ...
 
     def files(self, task: Task, state: TuneState, unit: Unit) -> dict[str, str]:
@@ -79,10 +80,12 @@ def next_step(kind: Kind, task: Task, state: TuneState) -> tune.Step:
     out = {unit.purpose for unit in state.open_units}
     for target in task.targets:
         plan = kind.plan(task, state, target)
+        if isinstance(plan, tune.Decide):
+            return plan
         if plan is None or plan.purpose in out:
             continue
         step = _attempt(state, plan)
-        if isinstance(step, tune.Submit):
+        if isinstance(step, tune.Submit | tune.Decide):
             return step
     return tune.Wait() if out else kind.close(task, state)
 

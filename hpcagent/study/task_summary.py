@@ -15,6 +15,7 @@ from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
+from hpcagent.study.build_summary import BuildSummary, summarise_build
 from hpcagent.study.doctor_task import diagnosed
 from hpcagent.study.facts_cache import Kept, place_name
 from hpcagent.study.probe_task import Look
@@ -39,6 +40,7 @@ class TargetSummary:
     failure: Failure | None
     machine: Machine | None = None
     software: Software | None = None
+    build: BuildSummary | None = None
     hardware: NodeFacts | None = None
     digest: str = ""
     doctor: DoctorResult | None = None
@@ -91,6 +93,7 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         unit=_last(state, purpose),
         probed_utc=unit.result_utc if unit is not None else "",
         failure=next((failure for failure in given_up if failure is not None), None),
+        build=summarise_build(task, state, target) if task.kind == "build" else None,
         doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
     )
     facts = _facts(task, target, unit)

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcagent.errors import UsageError
 from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
 from hpcagent.records import Config
 from hpcagent.study import budget, units
+from hpcagent.study.attempts import given_up, mended
 from hpcagent.study.knowledge import Knowledge, failure_in, memory_problem
 from hpcagent.study.state import TuneState, Unit, round_purpose
-
-MAX_ATTEMPTS = 2
-# What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
-MAX_MISHAPS = 4
-# A unit that failed this way fails again: no second attempt.
-_FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "environment"})
-_FINAL = frozenset({"scheduler.never_started"})
-_MISHAPS = frozenset(
-    f"scheduler.{kind}" for kind in ("node_fail", "boot_fail", "preempted", "stopped", "lost")
-)
 
 
 @dataclass(frozen=True)
@@ -97,6 +88,8 @@ def _may_add(state: TuneState) -> bool:
 
 def _library_step(known: Knowledge) -> Step | None:
     state = known.state
+    if known.build_problem:
+        return Close("failed", known.build_problem, UsageError.exit_code)
     if known.library is None:
         return _missing_library(known)
     if not known.workload.cases:
@@ -130,6 +123,10 @@ def _missing_library(known: Knowledge) -> Step:
 
 
 def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
+    if known.variants is not None:
+        step = _default_variant_step(known)
+        if step is not None:
+            return step
     build = known.state.done("build")
     if build is None:
         try:
@@ -147,6 +144,19 @@ def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
     return None
 
 
+def _default_variant_step(known: Knowledge) -> Step | None:
+    """Everything is compared with the default build: without it there is no run."""
+    try:
+        default = known.unpruned.default
+        failure = known.variant_failure(default)
+        step = _variant_step(known, default)
+    except UsageError as error:
+        return Close("failed", str(error), error.exit_code)
+    if failure is not None:
+        return Close("failed", f"the default build failed ({failure.id}): {failure.evidence}", 7)
+    return step
+
+
 def _foreign_library(known: Knowledge, build: Unit) -> str | None:
     """Why the built driver would measure another library than the one it was linked with."""
     loaded = next((r.readback["library"] for r in build.runs if "library" in r.readback), "")
@@ -159,16 +169,27 @@ def _foreign_library(known: Knowledge, build: Unit) -> str | None:
 
 
 def attempt(state: TuneState, plan: units.Plan) -> Step:
-    """Submit it, unless it has failed for good."""
-    failed = [u for u in state.attempts(plan.purpose) if u.failure is not None]
-    if failed:
-        failure = failed[-1].failure
-        assert failure is not None
-        most = MAX_MISHAPS if failure.id in _MISHAPS else MAX_ATTEMPTS
-        if len(failed) >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
-            words = f"{plan.purpose} failed ({failure.id}): {failure.evidence}"
-            return Close("failed", f"{words} [{failed[-1].name}]", 7)
-    return Submit(plan)
+    """Submit it, unless it has failed for good; a repair of its request is decided on first."""
+    lost = given_up(state, plan.purpose)
+    if lost is None:
+        asked, reasons = mended(state, plan.purpose, plan.resources)
+        what = f"repair-{plan.purpose}-{len(reasons)}"
+        if reasons and what not in state.decisions:
+            return Decide(what, {"reason": reasons[-1]})
+        return Submit(replace(plan, resources=asked))
+    failure, unit = lost
+    words = f"{plan.purpose} failed ({failure.id}): {failure.evidence}"
+    return Close("failed", f"{words} [{unit}]", 7)
+
+
+def _variant_step(known: Knowledge, config: Config) -> Step | None:
+    """What makes the configuration's build ready; None where it is, or cannot be."""
+    if known.variant_failure(config) is not None:
+        return None
+    for plan in (units.variant_plan(known, config), units.driver_plan(known, config)):
+        if known.state.done(plan.purpose) is None:
+            return attempt(known.state, plan)
+    return None
 
 
 def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
@@ -189,6 +210,12 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     if index not in state.proposed:
         return Propose(index)
     challengers = tuple(p.config for p in state.proposed[index])
+    if known.variants is not None:
+        for config in challengers:
+            unbuilt = _variant_step(known, config)
+            if unbuilt is not None:
+                return Wait() if state.open_units else unbuilt
+        challengers = tuple(c for c in challengers if known.variant_failure(c) is None)
     step = attempt(state, units.round_plan(known, index, challengers, folder))
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")

@@ -11,23 +11,29 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script, pack_script
 from hpcagent.apps.space import Setting, cpus_requested
+from hpcagent.apps.variants import Variant
 from hpcagent.measure import worker
 from hpcagent.probe import collect
 from hpcagent.probe.machine import peak_gflops
 from hpcagent.protocols import Scheduler
-from hpcagent.records import Config, Resources
+from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
+from hpcagent.study.building import driver_purpose, variant_purpose
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
-from hpcagent.toolchain import steps
+from hpcagent.toolchain import recipe, steps
 
 PROBE_WALLTIME_S = 600
 BUILD_WALLTIME_S = 900
+# OpenBLAS for many processors takes two hours of one core, and a quarter of an hour of many.
+VARIANT_CORE_S = 4 * 3600
+VARIANT_FLOOR_S = 1800
+LOOK_S = 240
 # What a process may take beyond its expected time before it counts as hung.
 HANG_FACTOR = 10
 HANG_FLOOR_S = 60
@@ -53,14 +59,42 @@ class Plan:
 
 def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
     """Ask the node what it is; an OpenBLAS is looked for under the prefix, where one is named."""
-    spec = {
+    spec: dict[str, Any] = {
         "schema": 1,
         "prefix": settings.prefix or None,
         "extra_libraries": [embedded] if embedded else [],
         "timeout_s": 20,
     }
+    if settings.build is not None:
+        spec |= {"parts": ["software"], "measure": False, "look_s": LOOK_S}
+        spec["folder"] = str(settings.build["store"])
     asked = replace(settings.asks, walltime_s=PROBE_WALLTIME_S, cpus_per_task=settings.cores)
     return Plan("probe", "probe", asked, spec)
+
+
+def variant_plan(known: Knowledge, config: Config) -> Plan:
+    """Build the configuration's variant of the library, unless it is in the store already."""
+    assert known.variants is not None
+    variant = known.variants.of(config)
+    made = _variant_unit(known, variant)
+    cores = cpus_requested(known.card, known.machine)
+    walltime_s = VARIANT_FLOOR_S + VARIANT_CORE_S // cores
+    budget_s = min(made.spec["budget_s"], math.floor(walltime_s * 0.95))
+    asked = _resources(known, walltime_s)
+    return Plan("build", variant_purpose(variant.id), asked, {**made.spec, "budget_s": budget_s})
+
+
+def _variant_unit(known: Knowledge, variant: Variant) -> recipe.Unit:
+    assert known.variants is not None
+    store, init = known.variants.plan.store, known.variants.software.modules.init
+    jobs = cpus_requested(known.card, known.machine)
+    return recipe.unit(variant.recipe, store, jobs, init, known.state.settings.python)
+
+
+def driver_plan(known: Knowledge, config: Config) -> Plan:
+    """The driver of the configuration's variant."""
+    assert known.variants is not None
+    return replace(build_plan(known), purpose=driver_purpose(known.variants, config))
 
 
 def build_plan(known: Knowledge) -> Plan:
@@ -86,11 +120,12 @@ def feasibility_plan(known: Knowledge, build_folder: str) -> Plan:
         for value in param.values if dimension.probe else ():
             if value != default_value:
                 config = Config.of({**default.values, dimension.name: value})
-                configs.append(_config(config, known.setting(config)))
+                configs.append(_measured(known, config, build_folder))
                 probes[config.id] = {
                     "param": dimension.name, "value": value, "readback": str(dimension.probe),
                 }  # fmt: skip
-    again = [{**_config(default, known.setting(default)), "id": name} for name in _defaults(known)]
+    first = _measured(known, default, build_folder)
+    again = [{**first, "id": name} for name in _defaults(known)]
     half = len(configs) // 2
     configs = [again[0], *configs[:half], again[1], *configs[half:], again[2]]
     timeout_s = 120
@@ -148,9 +183,12 @@ def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]
         return {"request.json": _json(plan.spec), "collect.py": _source(collect.__file__), **parts}
     files = {"spec.json": _json({**plan.spec, "unit": name}), "worker.py": _source(worker.__file__)}
     if "steps" in plan.spec:
-        return files | {"steps.py": _source(steps.__file__)}
+        files["steps.py"] = _source(steps.__file__)
+        variant = _named_variant(known, plan.purpose)
+        return files | dict(_variant_unit(known, variant).files) if known and variant else files
     if plan.kind == "build" and known is not None:
-        files |= driver_sources(known)
+        variant = _named_variant(known, plan.purpose)
+        files |= driver_sources(known, variant.library if variant else None)
     if "repeats" in plan.spec and known is not None:
         files["workload.txt"] = known.workload.text(warmup=1, repeats=plan.spec["repeats"])
     return files
@@ -175,17 +213,26 @@ def script(
     return pack_script(directives, prologue, [str(folder) for folder in folders], argv)
 
 
-def driver_sources(known: Knowledge) -> dict[str, str]:
+def _named_variant(known: Knowledge | None, purpose: str) -> Variant | None:
+    """The variant that a unit `variant-ID` or `driver-ID` is for."""
+    kind, _, name = purpose.partition("-")
+    if known is None or known.variants is None or kind not in ("variant", "driver"):
+        return None
+    points = known.unpruned.points()
+    return next((v for v in known.variants.needed(points) if v.id == name), None)
+
+
+def driver_sources(known: Knowledge, library: Library | None = None) -> dict[str, str]:
     """The driver and what builds it; UsageError for a path that no Makefile can hold."""
     flags = tuple(known.card.build.params.get("flags", []))
-    return driver_files(known.needed_library(), known.compiler, flags)
+    return driver_files(library or known.needed_library(), known.compiler, flags)
 
 
 def _measuring(
     known: Knowledge, mode: str, reference: Config, challengers: Sequence[Config], folder: str,
     seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    configs = [_config(c, known.setting(c)) for c in (reference, *challengers)]
+    configs = [_measured(known, c, folder) for c in (reference, *challengers)]
     timeout_s = max(HANG_FLOOR_S, math.ceil(HANG_FACTOR * known.process_s))
     spec = _spec(known, mode, reference.id, configs, _command(known, folder), timeout_s)
     spec["repeats"] = known.repeats
@@ -242,7 +289,19 @@ def _fastest_possible(known: Knowledge) -> dict[str, float]:
 
 def _command(known: Knowledge, build_folder: str) -> list[str]:
     words = {"{driver}": f"{build_folder}/driver", "{workload}": "workload.txt"}
-    return [words.get(word, word) for word in known.card.command.argv]
+    filled = [words.get(word, word) for word in known.card.command.argv]
+    return filled if known.variants is None else filled[1:]  # each configuration has its driver
+
+
+def _measured(known: Knowledge, config: Config, build_folder: str) -> dict[str, Any]:
+    """A configuration for the worker; with the driver of its build, which lies beside the default's
+    (in `build_folder`)."""
+    row = _config(config, known.setting(config))
+    if known.variants is not None:
+        unit = known.state.done(driver_purpose(known.variants, config))
+        folder = PurePosixPath(build_folder).parent / (unit.name if unit else "absent")
+        row["argv"] = [*row["argv"], f"{folder}/driver"]
+    return row
 
 
 def _config(config: Config, setting: Setting) -> dict[str, Any]:

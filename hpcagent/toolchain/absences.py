@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hpcagent.probe.software import BlasFound, Software
-from hpcagent.toolchain.matrix import LeftOut, Matrix, Toolset, compiler_modules
+from hpcagent.probe.software import Software
+from hpcagent.toolchain.candidates import LeftOut, Toolset, why_not_with
+from hpcagent.toolchain.matrix import Matrix
 
 # What a module of a family is called, in its name.
 _BLAS_WORDS: dict[str, tuple[str, ...]] = {
@@ -31,17 +32,16 @@ def absences(software: Software, matrix: Matrix) -> tuple[LeftOut, ...]:
 def _of(software: Software, toolset: Toolset) -> Iterator[LeftOut]:
     for name, words in _BLAS_WORDS.items():
         family = words[0]
-        fitting = [b for b in software.blas if b.family == family and _fits(software, toolset, b)]
+        fitting = [
+            b
+            for b in software.blas
+            if b.family == family and not why_not_with(software, toolset, b)
+        ]
         if not fitting:
             yield LeftOut(f"{toolset.label} + {name}", _why(software, toolset, words))
     if not software.mpis:
         for name, words in _MPI_WORDS.items():
             yield LeftOut(f"{toolset.label} + {name}", _why(software, toolset, words))
-
-
-def _fits(software: Software, toolset: Toolset, blas: BlasFound) -> bool:
-    families = compiler_modules(software)
-    return all(families.get(m, toolset.family) == toolset.family for m in blas.module.split())
 
 
 def _why(software: Software, toolset: Toolset, words: Iterable[str]) -> str:

@@ -115,8 +115,8 @@ def _python(line: Mapping[str, Any], readback: Readback) -> AgentCheck:
         return AgentCheck("python3", FAILED, told, cure)
     if numbers < OLDEST_PYTHON:
         cure = "set `python` to a python3 of 3.6 or newer that the nodes have"
-        return AgentCheck("python3", FAILED, f"python3 is version {version}", cure)
-    return AgentCheck("python3", OK, f"python3 is version {version}")
+        return AgentCheck("python3", FAILED, f"it is version {version}", cure)
+    return AgentCheck("python3", OK, f"version {version}")
 
 
 def _folder(asks: AgentAsks, readback: Readback) -> AgentCheck | None:
@@ -154,8 +154,10 @@ def _clock(asks: AgentAsks, readback: Readback) -> AgentCheck | None:
         way = "ahead of" if file_ > 0 else "behind"
         told = f"the file system's clock is {abs(file_):.0f} s {way} {readback.first('host')}'s"
         return AgentCheck("clock", DOUBTFUL, told, cure)
-    known = "agrees" if file_ is not None or asks.seen_at else "could not be compared"
-    return AgentCheck("clock", OK, f"{readback.first('host')}'s {known}")
+    others = ["the file system's"] if file_ is not None else []
+    others += [f"{asks.login_host}'s"] if asks.seen_at and asks.login_host else []
+    known = f"it agrees with {' and '.join(others)}" if others else "it could not be compared"
+    return AgentCheck("clock", OK, known)
 
 
 def _space(asks: AgentAsks, readback: Readback) -> AgentCheck | None:

@@ -1,5 +1,4 @@
-"""Why a step of a cell failed, from its result: a short table of what compilers, linkers and
-loaders say of the doctor's own tiny programs; logs of real builds need a diagnosis."""
+"""Why a step of a cell failed: by what its runner says of it, else by its output's diagnosis."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcagent.records import Failure
+from hpcagent.toolchain.diagnosis import diagnose
 
 _QUOTE = 300
 
@@ -34,47 +34,17 @@ def _causes(*rows: tuple[str, str, str]) -> tuple[_Cause, ...]:
     return tuple(_Cause(id_, re.compile(pattern), cure) for id_, pattern, cure in rows)
 
 
-# Of what matches, the first in this order is told.
+# What steps.py itself says, which no tool does.
 _CAUSES = _causes(
-    ("environment.module-failed", r"module\(s\) are unknown|Unable to locate a modulefile|"
-     r"cannot be loaded as requested|a module of .* could not be loaded",
+    ("environment.module_failed", r"a module of .* could not be loaded",
      "load it by hand in a new shell and read what it says; module spider NAME helps"),
-    ("environment.no-module-system", r"the node has no module system",
+    ("environment.no_module_system", r"the node has no module system",
      "the node lacks the module system that another node has: ask the site, or use its own tools"),
-    ("environment.missing-program", r"cannot start: .*No such file|command not found|"
-     r"No such file or directory: '",
+    ("environment.missing_program", r"No such file or directory: '",
      "the node lacks this program: install it there or load its module in the job"),
-    ("compile.missing-header", r"fatal error: .*(No such file|file not found)|"
-     r"Can't open include file|could not open source file|cannot open source file",
-     "add the folder of the header with -I, or load the module that has it"),
-    ("compile.missing-module-file", r"Cannot (open|read) module file|is not a GNU Fortran module|"
-     r"Unable to open MODULE file|created by a different version",
-     "only the compiler that wrote a .mod file reads it: take the MPI built with this compiler"),
-    ("compile.unknown-option", r"unrecognized command.line option|unknown argument|"
-     r"bad value .* for .-m(arch|tune|cpu)|unsupported option|unknown target CPU",
-     "leave the flag out, or take a compiler that is new enough for it"),
-    ("link.openmp", r"undefined reference to .(omp_|GOMP_|__kmpc)",
-     "link with the same OpenMP flag that it was compiled with"),
-    ("link.blas", r"undefined reference to .\w*(gemm|potrf|ddot|cblas)",
-     "name the BLAS after the objects on the link line; mind its prefix and suffix of symbols"),
-    ("link.missing-library", r"cannot find -l|cannot find [^ ]+\.(so|a)\b|unable to find library",
-     "add the folder of the library with -L, or install its development files"),
-    ("link.wrong-architecture", r"skipping incompatible|file in wrong format|"
-     r"error adding symbols",
-     "the library is for another architecture or compiler: take one built for this one"),
-    ("load.missing-library", r"error while loading shared libraries: .*cannot open shared object",
-     "put the folder of the library into the program with -Wl,-rpath, or into LD_LIBRARY_PATH"),
-    ("load.undefined-symbol", r"symbol lookup error|undefined symbol",
-     "another version of the library is loaded than was linked: see LD_LIBRARY_PATH and rpath"),
-    ("load.glibc-version", r"version .(GLIBC|GLIBCXX|GFORTRAN|OMP)_[0-9.]+' not found",
-     "it was built for a newer system: build on the kind of node that runs it"),
-    ("run.illegal-instruction", r"Illegal instruction|SIGILL",
-     "compile for the CPU that runs it"),
-    ("mpi.init", r"MPI_Init|orte_init|PMIx?_Init|pmix_init|ompi_mpi_init",
-     "start it with the launcher of the same MPI; see what it says above"),
-    ("mpi.slots", r"not enough slots", "ask for as many tasks as ranks are started"),
-    ("mpi.root", r"mpirun has detected an attempt to run as root", "run it as a user"),
 )  # fmt: skip
+# Below this the words of the output are a guess.
+_SURE = 0.5
 _STAGE_CURE = {
     "compile": "see the compiler's words",
     "link": "see the linker's words",
@@ -86,34 +56,49 @@ _STAGE_CURE = {
 
 def step_failure(stage: str, result: Mapping[str, Any]) -> Finding:
     """What a step that did not end well ran into; `stage` is used where nothing is known better."""
+    own = _of_runner(result)
+    if own is not None:
+        return own
     text = _text(result)
-    for cause in _CAUSES:
-        match = cause.pattern.search(text)
-        if match:
-            stage_, _, kind = cause.id.partition(".")
-            return Finding(Failure(stage_, kind, line_at(text, match.start())), True, cause.cure)
-    kind, evidence = _by_status(result, text)
+    number = signal_of(result)
+    code = 128 + number if number else result.get("exit")
+    causes = diagnose(text.encode("utf-8", "replace"), code or 1).causes
+    if causes and causes[0].line and causes[0].confidence >= _SURE:
+        found = causes[0]
+        failure = Failure(found.stage, found.kind, found.quote[:_QUOTE])
+        return Finding(failure, True, found.cure)
+    stage, kind, evidence = _by_status(stage, result, text)
     return Finding(Failure(stage, kind, evidence), True, _STAGE_CURE.get(stage, ""))
+
+
+def _of_runner(result: Mapping[str, Any]) -> Finding | None:
+    message, output = str(result.get("message") or ""), str(result.get("output") or "")
+    for cause in _CAUSES:
+        if cause.pattern.search(message):
+            stage, _, kind = cause.id.partition(".")
+            said = error_line(output) if kind == "module_failed" else ""  # Lmod has its own words
+            evidence = f"{message}: {said}" if said else message
+            return Finding(Failure(stage, kind, evidence[:_QUOTE]), True, cause.cure)
+    return None
 
 
 def _text(result: Mapping[str, Any]) -> str:
     return f"{result.get('output') or ''}\n{result.get('message') or ''}"
 
 
-def _by_status(result: Mapping[str, Any], text: str) -> tuple[str, str]:
+def _by_status(stage: str, result: Mapping[str, Any], text: str) -> tuple[str, str, str]:
+    """(stage, kind, evidence) where nothing better is known than how the step ended."""
     status, last = str(result.get("status")), last_line(str(result.get("output") or ""))
     if status == "timeout":
         limit = str(result.get("message") or "its time was over")
-        return "timeout", f"{limit}; last line: {last}" if last else limit
+        return stage, "timeout", f"{limit}; last line: {last}" if last else limit
     if status == "unstartable":
-        return "unstartable", last_line(text)
+        return "environment", "missing_program", last_line(text)
     number = signal_of(result)
     if number:
-        return "signal", f"killed by {signal_name(number)}" + (
-            f"; last line: {last}" if last else ""
-        )
-    code = result.get("exit")
-    return "failed", error_line(text) or f"exit code {code}"
+        words = f"killed by {signal_name(number)}"
+        return "run", "signal", f"{words}; last line: {last}" if last else words
+    return stage, "failed", error_line(text) or f"exit code {result.get('exit')}"
 
 
 def signal_of(result: Mapping[str, Any]) -> int:

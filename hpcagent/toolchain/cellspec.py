@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound, Software
+from hpcagent.errors import UsageError
+from hpcagent.probe.software import BlasFound, CompilerFound, Software
 from hpcagent.records import Machine
 from hpcagent.toolchain.agentchecks import AgentAsks, agent_files, agent_steps
-from hpcagent.toolchain.labels import is_same_compiler
+from hpcagent.toolchain.flags import openmp_flags
+from hpcagent.toolchain.linkline import blas_line, wrapper_environment
 from hpcagent.toolchain.matrix import Cell, Matrix, build_matrix
 
 SOURCES = {"c": "cell.c", "c++": "cell.cpp", "fortran": "cell.F90"}
@@ -23,8 +25,8 @@ _BUDGET_S, _BUDGET_ALL_S = 600, 7200
 _KEEP_BYTES = 20000
 _MOST_THREADS = 4
 _RANKS = 2
-# Words of each compiler's manual: OpenMP, and code for the CPU that it runs on (x86-64, others).
-_OPENMP = {"intel": "-qopenmp", "nvhpc": "-mp"}
+_MOST_JOBS = 16  # each may hold several threads and ranks
+# Words of each compiler's manual for code for the CPU that it runs on: x86-64, others.
 _NATIVE = {
     "gcc": ("-march=native", "-mcpu=native"),
     "clang": ("-march=native", "-mcpu=native"),
@@ -33,16 +35,8 @@ _NATIVE = {
     "intel": ("-xHost", ""),
     "nvhpc": ("-tp=host", "-tp=host"),
 }
-# How a wrapper is told to call another compiler, by family and language (c, c++, fortran).
-_BEHIND = {
-    "openmpi": ("OMPI_CC", "OMPI_CXX", "OMPI_FC"),
-    "mpich": ("MPICH_CC", "MPICH_CXX", "MPICH_FC"),
-    "mvapich": ("MPICH_CC", "MPICH_CXX", "MPICH_FC"),
-    "intel": ("I_MPI_CC", "I_MPI_CXX", "I_MPI_FC"),
-}
 # What blas.h asks a library by name.
 _ASKED = tuple(f"openblas_get_{x}" for x in ("config", "corename", "parallel", "num_threads"))
-_LANGUAGE_PLACE = {"c": 0, "c++": 1, "fortran": 2}
 _MACROS = ("gcc", "clang", "aocc", "intel", "arm")  # take -dM -E
 
 
@@ -107,7 +101,7 @@ def doctor_plan(
     spec = {
         "schema": 1,
         "budget_s": budget_s,
-        "jobs": treatment.jobs or machine.usable_cores,
+        "jobs": treatment.jobs or min(machine.usable_cores, _MOST_JOBS),
         "module_init": software.modules.init,
         "steps": draft.rows + (agent_steps(asks) if asks is not None else []),
     }
@@ -197,17 +191,18 @@ class _Steps:
         return f"{cell.id}.link"
 
     def _libraries(self, cell: Cell) -> list[str]:
-        words: list[str] = []
-        if cell.blas is not None:
-            words.append(cell.blas.path)
-            if cell.blas.kind == "static":
-                # What is looked up by name is taken in all the same; its LAPACK is Fortran.
-                names = [f"{cell.blas.symbol_prefix}ddot_{cell.blas.symbol_suffix}", *_ASKED]
+        """The same words with which programs are built (linkline.py)."""
+        blas, words = cell.blas, list[str]()
+        if blas is not None:
+            line = blas_line(blas, cell.compiler, blas.interface, cell.openmp)
+            if blas.kind == "static":
+                # What is looked up by name has to be in the program, and to be seen.
+                names = (f"{blas.symbol_prefix}ddot_{blas.symbol_suffix}", *_ASKED)
                 words += ["-Wl,--export-dynamic", *(f"-Wl,-u,{name}" for name in names)]
-                words.append("-lgfortran")
-                words += ["-lgomp"] if cell.blas.threading == "openmp" else []
-            elif self._treatment.rpath:
-                words.append(f"-Wl,-rpath,{PurePath(cell.blas.path).parent}")
+            words += line.words
+            words += _openmp(cell.compiler) if line.openmp and not cell.openmp else ()
+            if self._treatment.rpath:
+                words += [f"-Wl,-rpath,{folder}" for folder in line.run_path]
         return [*words, "-ldl", "-lpthread", "-lm"]
 
     def _look(self, cell: Cell, link: str) -> str:
@@ -230,7 +225,7 @@ class _Steps:
     def _flags(self, cell: Cell) -> list[str]:
         family = cell.compiler.family
         words = ["-O3", *self._cpu_flags(family)]
-        return [*words, _OPENMP.get(family, "-fopenmp")] if cell.openmp else words
+        return [*words, *_openmp(cell.compiler)] if cell.openmp else words
 
     def _cpu_flags(self, family: str) -> tuple[str, ...]:
         if family in self._treatment.flags:
@@ -272,14 +267,18 @@ def _driver(cell: Cell) -> str:
     return cell.mpi.wrappers[cell.language] if cell.mpi else cell.compiler.path
 
 
+def _openmp(compiler: CompilerFound) -> tuple[str, ...]:
+    try:
+        return openmp_flags(compiler)
+    except UsageError:
+        return ("-fopenmp",)  # what most compilers of an unknown family take
+
+
 def _behind(cell: Cell) -> dict[str, str]:
-    """The variable that makes the wrapper call this compiler, where it would call another."""
-    mpi: MpiFound | None = cell.mpi
-    if mpi is None or mpi.family not in _BEHIND:
+    """What makes the wrapper call this compiler; Fortran's is only tried where it does anyway."""
+    if cell.mpi is None or cell.language == "fortran":
         return {}
-    if is_same_compiler(mpi.compiles_with.get(cell.language, ""), cell.compiler):
-        return {}
-    return {_BEHIND[mpi.family][_LANGUAGE_PLACE[cell.language]]: cell.compiler.path}
+    return dict(wrapper_environment(cell.mpi, {cell.language: cell.compiler}))
 
 
 def _definitions(cell: Cell) -> list[str]:

@@ -23,6 +23,8 @@ _OLD_KERNELS = frozenset((
     "coppermine", "northwood", "banias", "atom", "athlon", "opteron", "opteron_sse3", "barcelona",
     "bobcat", "bulldozer", "piledriver", "unknown",
 ))  # fmt: skip
+# Several files make up one library: which of them has a routine does not matter.
+_LAYERED = ("mkl", "libsci")
 _RUNTIMES = {
     "libgomp": "libgomp (GCC)",
     "libomp": "libomp (LLVM)",
@@ -91,7 +93,7 @@ def illegal_instruction(seen: Seen) -> Finding | None:
     if seen.built_on:
         words.append(f"it was built on {seen.built_on}")
         cure = f"build in a job on {seen.machine.host}'s kind of node, not on {seen.built_on}"
-    return _finding("run.illegal-instruction", "; ".join(words), cure)
+    return _finding("run.illegal_instruction", "; ".join(words), cure)
 
 
 def newer_than(features: Iterable[str], builder: str, node: Machine) -> Finding | None:
@@ -107,7 +109,7 @@ def newer_than(features: Iterable[str], builder: str, node: Machine) -> Finding 
     cure = (
         f"build in a job on {node.host}'s kind of node: -march=native on {builder} dies of SIGILL"
     )
-    return _finding("environment.newer-than-node", evidence, cure, grave=False)
+    return _finding("environment.newer_than_node", evidence, cure, grave=False)
 
 
 # --- libraries -----------------------------------------------------------------------------------
@@ -119,20 +121,21 @@ def other_library(seen: Seen) -> Finding | None:
     if blas is None or blas.kind == "static" or not loaded.startswith("/"):
         return None
     wanted = blas.realpath or blas.path
-    if loaded == wanted:
+    layered = blas.family in _LAYERED and PurePath(loaded).parent == PurePath(wanted).parent
+    if loaded == wanted or layered:
         return _other_threading(seen, blas)
     evidence = f"{blas.path} was linked, {loaded} is loaded"
     preload = seen.readback.first("env_LD_PRELOAD")
     if loaded in preload or (seen.readback.first("blas_library_as") or loaded) in preload:
-        return _finding("load.shadowed-library", f"{evidence}: LD_PRELOAD={preload}", _UNSET)
+        return _finding("load.shadowed_library", f"{evidence}: LD_PRELOAD={preload}", _UNSET)
     shadow = _shadowing_folder(seen, loaded, blas)
     if shadow:
         return _shadowed(seen, evidence, shadow)
     folder = str(PurePath(blas.path).parent)
     if seen.elf is not None and folder not in seen.elf.folders:
         told = f"{evidence}: the program has no rpath to {folder}"
-        return _finding("load.missing-rpath", told, f"link with -Wl,-rpath,{folder}")
-    return _finding("load.other-library", evidence, f"link {blas_label(blas)} by its whole path")
+        return _finding("load.missing_rpath", told, f"link with -Wl,-rpath,{folder}")
+    return _finding("load.other_library", evidence, f"link {blas_label(blas)} by its whole path")
 
 
 _UNSET = "unset it, or leave the library out of it"
@@ -150,22 +153,22 @@ def _shadowed(seen: Seen, evidence: str, folder: str) -> Finding:
     owner = next((m for m, given in seen.module_paths.items() if folder in given), "")
     if owner:
         told = f"{evidence}: module {owner} puts {folder} into LD_LIBRARY_PATH"
-        return _finding("load.shadowed-library", told, f"do not load {owner} with this BLAS")
+        return _finding("load.shadowed_library", told, f"do not load {owner} with this BLAS")
     told = f"{evidence}: {folder} is in LD_LIBRARY_PATH"
     cure = f"take {folder} out of LD_LIBRARY_PATH, or link with -Wl,--disable-new-dtags"
-    return _finding("load.shadowed-library", told, cure)
+    return _finding("load.shadowed_library", told, cure)
 
 
 def _other_threading(seen: Seen, blas: BlasFound) -> Finding | None:
     """The file is the right one, what it calls is not (a libblas that needs a libopenblas)."""
     threading = seen.readback.first("blas_threading")
-    if not threading or threading == blas.threading:
+    if not threading or blas.threading in ("unknown", "", threading):
         return None
     told = f"{blas.path} should be of {blas.threading}, what is loaded says {threading}"
     cure = (
         "link the library that does the work (libopenblas) by its whole path, with an rpath to it"
     )
-    return _finding("load.other-library", told, cure)
+    return _finding("load.other_library", told, cure)
 
 
 def missing_library(seen: Seen) -> Finding | None:
@@ -179,7 +182,7 @@ def missing_library(seen: Seen) -> Finding | None:
     if seen.elf is None or folder in seen.elf.folders or not _gives(blas, match[1]):
         return None
     told = f"{match[0]}; it is in {folder}, to which the program has no rpath"
-    return _finding("load.missing-rpath", told, f"link with -Wl,-rpath,{folder}")
+    return _finding("load.missing_rpath", told, f"link with -Wl,-rpath,{folder}")
 
 
 def _gives(blas: BlasFound, name: str) -> bool:
@@ -202,10 +205,10 @@ def interface_mismatch(seen: Seen) -> Finding | None:
     cure = "take the library and the header of one width: both LP64 (32 bits) or both ILP64 (64)"
     if header and header != library:
         told = f"cblas.h has integers of {header} bits, {name} of {library}"
-        return _finding("compile.interface-mismatch", told, cure)
+        return _finding("compile.interface_mismatch", told, cure)
     if program and program != library:
         told = f"the program has integers of {program} bits, {name} of {library}"
-        return _finding("link.interface-mismatch", told, cure)
+        return _finding("link.interface_mismatch", told, cure)
     return None
 
 
@@ -221,7 +224,7 @@ def foreign_header(seen: Seen) -> Finding | None:
     path = seen.readback.first("cblas_library") or blas.path
     told = f"cblas.h is of {header}, {path} of {library}"
     cure = f"put -I of {library}'s headers first; CPATH and C_INCLUDE_PATH go before the system's"
-    return _finding("compile.foreign-header", told, cure, grave=_widths_differ(seen))
+    return _finding("compile.foreign_header", told, cure, grave=_widths_differ(seen))
 
 
 def _widths_differ(seen: Seen) -> bool:
@@ -244,20 +247,24 @@ def two_runtimes(seen: Seen) -> Finding | None:
     serial = ran is not None and ran < seen.threads
     told += f": {ran} of {seen.threads} threads ran" if serial else ""
     cure = "take a BLAS without OpenMP or with this compiler's; or let GCC compile what uses OpenMP"
-    return _finding("run.two-openmp", told, cure, grave=serial)
+    return _finding("run.two_openmp", told, cure, grave=serial)
 
 
 def oversubscribed(seen: Seen) -> Finding | None:
     """A BLAS with threads of its own, called from every thread of an OpenMP team."""
     team = seen.readback.number("openmp_team")
     busy = seen.readback.number("threads_busy")
-    pool = seen.readback.number("blas_threads") or 0
-    if seen.readback.first("blas_threading") != "pthreads" or not team or not busy or pool < 2:
+    blas = seen.cell.blas
+    if blas is None or not team or not busy or busy <= team:
         return None
-    if busy <= team:
+    if (seen.readback.first("blas_threading") or blas.threading) != "pthreads":
         return None
-    told = f"{team} OpenMP threads call a BLAS with {pool} pthreads of its own: {busy} were busy"
-    cure = "set OPENBLAS_NUM_THREADS=1 where OpenMP threads call it, or take its OpenMP build"
+    pool = seen.readback.number("blas_threads")
+    own = f"{pool} pthreads" if pool and pool > 1 else "pthreads"
+    told = f"{team} OpenMP threads call a BLAS with {own} of its own: {busy} were busy"
+    variable = {"blis": "BLIS_NUM_THREADS", "mkl": "MKL_NUM_THREADS"}.get(blas.family)
+    variable = variable or "OPENBLAS_NUM_THREADS"
+    cure = f"set {variable}=1 where OpenMP threads call it, or take its OpenMP build"
     return _finding("run.oversubscribed", told, cure, grave=False)
 
 
@@ -274,7 +281,7 @@ def fewer_threads(seen: Seen) -> Finding | None:
         return None
     told = f"OMP_NUM_THREADS={seen.threads}, and {ran} ran"
     cure = "see OMP_THREAD_LIMIT, OMP_DYNAMIC and the CPUs that the job may use"
-    return _finding("run.fewer-threads", told, cure, grave=False)
+    return _finding("run.fewer_threads", told, cure, grave=False)
 
 
 def old_kernels(seen: Seen) -> Finding | None:
@@ -285,7 +292,7 @@ def old_kernels(seen: Seen) -> Finding | None:
     better = "SkylakeX" if "avx512f" in seen.machine.features else "Haswell"
     told = f"OpenBLAS took its {core} kernels on a CPU with AVX2"
     cure = f"set OPENBLAS_CORETYPE={better}, or take a newer OpenBLAS; hpcagent tune measures it"
-    return _finding("run.old-kernels", told, cure, grave=False)
+    return _finding("run.old_kernels", told, cure, grave=False)
 
 
 # --- MPI -----------------------------------------------------------------------------------------
@@ -296,11 +303,11 @@ def mismatched_launcher(seen: Seen) -> Finding | None:
     mpi, ranks = seen.cell.mpi, seen.readback.ranks
     if mpi is None or seen.ranks < 2 or not ranks or any(size != 1 for _, size in ranks):
         return None
-    told = f"{mpi.launcher} -n {seen.ranks} started {len(ranks)} time(s) rank 0 of 1"
-    version = seen.readback.first("mpi_version")
-    told += f" of {version.split(',')[0]}" if version else ""
+    version = " ".join(seen.readback.first("mpi_version").split(",")[0].split())
+    told = f"{mpi.launcher} -n {seen.ranks}: each process is rank 0 of 1"
+    told += f" of {version}" if version else ""
     cure = "start it with the mpirun beside the mpicc that built it, or srun --mpi=TYPE of that MPI"
-    return _finding("mpi.mixed-launcher", told, cure)
+    return _finding("mpi.mixed_launcher", told, cure)
 
 
 def other_mpi(seen: Seen) -> Finding | None:
@@ -311,7 +318,7 @@ def other_mpi(seen: Seen) -> Finding | None:
         return None
     told = f"{mpi_label(mpi)} was linked, {seen.readback.first('mpi_library')} says {version}"
     cure = "see LD_LIBRARY_PATH: the folder of the other MPI goes before; load one MPI only"
-    return _finding("load.other-mpi", told, cure)
+    return _finding("load.other_mpi", told, cure)
 
 
 # --- the answer ----------------------------------------------------------------------------------
@@ -322,7 +329,7 @@ def wrong_answer(seen: Seen) -> Finding | None:
         return None
     told = f"{seen.cell.label}: a known answer came out wrong"
     cure = "do not use this combination; run it again to see whether it always is"
-    return _finding("numerics.wrong-answer", told, cure)
+    return _finding("numerics.wrong_answer", told, cure)
 
 
 _CHECKS: tuple[Callable[[Seen], Finding | None], ...] = (

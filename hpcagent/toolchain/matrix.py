@@ -1,39 +1,30 @@
-"""Which combinations of compiler, language, OpenMP, MPI and BLAS are tried, and why not others.
+"""The cells and rows of the doctor's matrix, and why other combinations are not tried.
 
-The default set changes one thing at a time: a row for every toolset that is loaded or needs no
-module, with the preferred MPI and BLAS; then a row for every other MPI and every other BLAS with
-the preferred toolset. `all_` is the product. Pure.
+The default set changes one thing at a time: a row for every toolset with the preferred MPI and BLAS
+that fit it; then a row for every other MPI and every other BLAS with the first toolset that they
+fit. `all_` is the product. Pure.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import TypeVar
 
 from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound, Software
+from hpcagent.toolchain.candidates import (
+    LANGUAGES,
+    Candidates,
+    LeftOut,
+    Toolset,
+    candidates,
+    why_not_with,
+)
 from hpcagent.toolchain.labels import blas_label, is_same_compiler, mpi_label
 
-LANGUAGES = ("c", "c++", "fortran")
-_FAMILY_ORDER = ("gcc", "intel", "aocc", "nvhpc", "cray", "arm", "clang")
-_BLAS_ORDER = ("openblas", "mkl", "blis", "armpl", "libsci", "atlas", "reference", "unknown")
-
-
-@dataclass(frozen=True)
-class Toolset:
-    """Compilers that belong together: one family, version and module."""
-
-    family: str
-    version: str
-    module: str
-    compilers: Mapping[str, CompilerFound]
-
-    @property
-    def label(self) -> str:
-        return f"{self.family} {self.version}".strip()
+_Combination = tuple[Toolset, MpiFound | None, BlasFound | None]
 
 
 @dataclass(frozen=True)
@@ -91,12 +82,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    what: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Matrix:
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
@@ -108,131 +93,73 @@ class Matrix:
 
 def build_matrix(software: Software, *, all_: bool = False) -> Matrix:
     """The rows and cells that are tried, in a fixed order."""
+    chosen = candidates(software, all_)
+    combinations = _product(software, chosen) if all_ else _one_at_a_time(software, chosen)
     draft = _Draft(software, all_)
-    toolsets = draft.toolsets()
-    mpis, libraries = draft.mpis(), draft.libraries()
-    for toolset, mpi, blas in _combinations(toolsets, mpis, libraries, all_):
-        draft.add_row(toolset, mpi, blas)
-    draft.left_out += _untried(toolsets, mpis, libraries, all_)
-    left_out = tuple(dict.fromkeys(draft.left_out))
-    return Matrix(tuple(draft.rows), tuple(draft.cells.values()), left_out)
+    for combination in combinations:
+        draft.add_row(*combination)
+    left_out = [*chosen.left_out, *draft.left_out, *_unfit(software, chosen)]
+    further = 0 if all_ else len(_product(software, chosen)) - len(combinations)
+    if further > 0:
+        why = "one thing is changed at a time; --all tries each with each"
+        left_out.append(LeftOut(f"{further} further combinations of these", why))
+    return Matrix(tuple(draft.rows), tuple(draft.cells.values()), tuple(dict.fromkeys(left_out)))
 
 
-def _combinations(
-    toolsets: Sequence[Toolset],
-    mpis: Sequence[MpiFound],
-    libraries: Sequence[BlasFound],
-    all_: bool,
-) -> list[tuple[Toolset, MpiFound | None, BlasFound | None]]:
-    some_mpis: Sequence[MpiFound | None] = mpis or [None]
-    some_blas: Sequence[BlasFound | None] = libraries or [None]
-    if all_:
-        return [(t, m, b) for t in toolsets for m in some_mpis for b in some_blas]
-    first_mpi, first_blas = some_mpis[0], some_blas[0]
-    rows = [(toolset, first_mpi, first_blas) for toolset in toolsets]
-    rows += [(toolset, mpi, first_blas) for toolset in toolsets[:1] for mpi in some_mpis[1:]]
-    rows += [(toolset, first_mpi, blas) for toolset in toolsets[:1] for blas in some_blas[1:]]
+# --- combinations --------------------------------------------------------------------------------
+
+
+def _fitting(
+    software: Software, chosen: Candidates, toolset: Toolset
+) -> tuple[list[MpiFound | None], list[BlasFound | None]]:
+    """The MPIs and the BLAS that a toolset can be used with; a single None where there are none."""
+    mpis = [x for x in chosen.mpis if not why_not_with(software, toolset, x)]
+    libraries = [x for x in chosen.libraries if not why_not_with(software, toolset, x)]
+    return [*mpis] or [None], [*libraries] or [None]
+
+
+def _product(software: Software, chosen: Candidates) -> list[_Combination]:
+    rows: list[_Combination] = []
+    for toolset in chosen.toolsets:
+        mpis, libraries = _fitting(software, chosen, toolset)
+        rows += [(toolset, mpi, blas) for mpi in mpis for blas in libraries]
     return rows
 
 
-def _untried(
-    toolsets: Sequence[Toolset],
-    mpis: Sequence[MpiFound],
-    libraries: Sequence[BlasFound],
-    all_: bool,
-) -> list[LeftOut]:
-    """What the default set leaves to `--all`."""
-    product = len(toolsets) * max(1, len(mpis)) * max(1, len(libraries))
-    tried = len(_combinations(toolsets, mpis, libraries, all_))
-    if tried >= product:
-        return []
-    what = f"{product - tried} further combinations of these"
-    return [LeftOut(what, "one thing is changed at a time; --all tries each with each")]
+def _one_at_a_time(software: Software, chosen: Candidates) -> list[_Combination]:
+    fitting = [(t, *_fitting(software, chosen, t)) for t in chosen.toolsets]
+    rows: list[_Combination] = [(t, mpis[0], blas[0]) for t, mpis, blas in fitting]
+    for mpi in chosen.mpis:
+        if not any(row[1] is mpi for row in rows):
+            rows += [(t, mpi, blas[0]) for t, mpis, blas in fitting if mpi in mpis][:1]
+    for library in chosen.libraries:
+        if not any(row[2] is library for row in rows):
+            rows += [(t, mpis[0], library) for t, mpis, blas in fitting if library in blas][:1]
+    return rows
 
 
-_Found = TypeVar("_Found", Toolset, MpiFound, BlasFound)
+def _unfit(software: Software, chosen: Candidates) -> list[LeftOut]:
+    found: list[LeftOut] = []
+    for toolset in chosen.toolsets:
+        named = [(mpi_label(m), why_not_with(software, toolset, m)) for m in chosen.mpis]
+        named += [(blas_label(b), why_not_with(software, toolset, b)) for b in chosen.libraries]
+        found += [LeftOut(f"{toolset.label} + {label}", why) for label, why in named if why]
+    return found
+
+
+# --- rows and cells ------------------------------------------------------------------------------
 
 
 class _Draft:
     """The matrix in the making."""
 
     def __init__(self, software: Software, all_: bool) -> None:
-        self._software = software
         self._all = all_
+        self._labels = Counter(blas_label(blas) for blas in software.blas)
+        self._ids: set[str] = set()
         self.rows: list[Row] = []
         self.cells: dict[tuple[object, ...], Cell] = {}
         self.left_out: list[LeftOut] = []
-        self._ids: set[str] = set()
-        self._labels = Counter(blas_label(blas) for blas in software.blas)
-
-    # --- what takes part ---------------------------------------------------------------------
-
-    def toolsets(self) -> list[Toolset]:
-        grouped: dict[tuple[str, str, str], dict[str, CompilerFound]] = {}
-        for compiler in self._software.compilers:
-            key = (compiler.family, compiler.version, compiler.module)
-            grouped.setdefault(key, {}).setdefault(compiler.language, compiler)
-        every = [Toolset(*key, compilers) for key, compilers in grouped.items()]
-        every.sort(key=lambda t: (self._far(t.module), _place(t.family, _FAMILY_ORDER)))
-        chosen = self._near(every, lambda t: (t.label, t.module))
-        for toolset in chosen:
-            absent = [x for x in LANGUAGES if x not in toolset.compilers]
-            for language in absent:
-                why = f"no {language} compiler of {toolset.family} was found"
-                self.left_out.append(LeftOut(f"{toolset.label}: {language}", why))
-        return chosen
-
-    def mpis(self) -> list[MpiFound]:
-        every = sorted(self._software.mpis, key=lambda m: (self._far(m.module), not m.default))
-        return self._near(every, lambda m: (mpi_label(m), m.module))
-
-    def libraries(self) -> list[BlasFound]:
-        """One entry a file; by default one a family, width, threading and version."""
-        every = list({(b.realpath or b.path, b.module): b for b in self._software.blas}.values())
-        every.sort(key=self._blas_rank)
-        near = self._near(every, lambda b: (blas_label(b), b.module))
-        if self._all:
-            return near
-        kept: dict[tuple[str, ...], BlasFound] = {}
-        for blas in near:
-            if blas.kind != "static":
-                kept.setdefault(_same(blas), blas)
-        others = len(near) - len(kept)
-        if others:
-            what = f"{others} further files of these BLAS"
-            self.left_out.append(LeftOut(what, "static, or other names of them; --all tries each"))
-        return list({(blas_label(b), b.module): b for b in reversed(kept.values())}.values())[::-1]
-
-    def _blas_rank(self, blas: BlasFound) -> tuple[object, ...]:
-        named = PurePath(blas.path).name.startswith(f"lib{blas.family}")
-        return (
-            self._far(blas.module),
-            blas.kind == "static",
-            blas.interface != "lp64",
-            _place(blas.family, _BLAS_ORDER),
-            not named,
-        )
-
-    def _far(self, module: str) -> int:
-        """0: its module is loaded, 1: it needs none, 2: its module has to be loaded."""
-        if not module:
-            return 1
-        return 0 if set(module.split()) <= set(self._software.loaded) else 2
-
-    def _near(
-        self, every: list[_Found], named: Callable[[_Found], tuple[str, str]]
-    ) -> list[_Found]:
-        """By default what is loaded or needs no module; where there is none of that, all."""
-        if self._all:
-            return every
-        near = [found for found in every if self._far(found.module) < 2]
-        for found in every if near else ():
-            if found not in near:
-                label, module = named(found)
-                self.left_out.append(LeftOut(label, f"module {module} is not loaded; --all does"))
-        return near or every
-
-    # --- rows and cells ----------------------------------------------------------------------
 
     def add_row(self, toolset: Toolset, mpi: MpiFound | None, blas: BlasFound | None) -> None:
         cells: dict[str, list[str]] = {}
@@ -241,15 +168,14 @@ class _Draft:
             if cell is not None:
                 cells.setdefault(column, []).append(cell.id)
 
-        for language in LANGUAGES:
-            compiler = toolset.compilers.get(language)
-            if compiler is None:
-                continue
+        languages = [language for language in LANGUAGES if language in toolset.compilers]
+        for language in languages:
+            compiler = toolset.compilers[language]
             add(language, self._cell(toolset, compiler, False, None, None))
             add("OpenMP", self._cell(toolset, compiler, True, None, None))
             add("MPI", self._cell(toolset, compiler, False, mpi, None) if mpi else None)
             add("BLAS", self._cell(toolset, compiler, False, None, blas) if blas else None)
-            if blas is not None and (self._all or language == "c"):
+            if blas is not None and (self._all or language == languages[0]):
                 add("all", self._cell(toolset, compiler, True, mpi, blas))
         columns = {column: tuple(ids) for column, ids in cells.items()}
         self.rows.append(Row(toolset, mpi, blas, columns, self._named(blas)))
@@ -273,29 +199,16 @@ class _Draft:
         key = (compiler, openmp, _mpi_key(mpi), (blas.path, blas.module) if blas else ())
         if key in self.cells:
             return self.cells[key]
-        modules, why = self._modules(toolset, mpi, blas)
-        why = why or (_mpi_why_not(toolset, compiler, mpi) if mpi else "")
+        modules = " ".join(x.module for x in (toolset, mpi, blas) if x is not None).split()
+        why = _mpi_why_not(compiler, mpi) if mpi else ""
         name = self._named(blas)
-        cell = Cell("", toolset.label, compiler, openmp, mpi, blas, modules, name)
+        loaded = tuple(dict.fromkeys(modules))
+        cell = Cell("", toolset.label, compiler, openmp, mpi, blas, loaded, name)
         if why:
             self.left_out.append(LeftOut(cell.label, why))
             return None
         self.cells[key] = replace(cell, id=self._fresh_id(cell))
         return self.cells[key]
-
-    def _modules(
-        self, toolset: Toolset, mpi: MpiFound | None, blas: BlasFound | None
-    ) -> tuple[tuple[str, ...], str]:
-        """The modules to load, in order, and why it cannot be."""
-        families = compiler_modules(self._software)
-        needed = toolset.module.split()
-        for found in (mpi, blas):
-            words = found.module.split() if found else []
-            for word in words:
-                if families.get(word, toolset.family) != toolset.family:
-                    return (), f"module {words[-1]} belongs to {word}, of {families[word]}"
-            needed += words
-        return tuple(dict.fromkeys(needed)), ""
 
     def _fresh_id(self, cell: Cell) -> str:
         words = [cell.toolset, cell.language.replace("+", "x"), "omp" if cell.openmp else ""]
@@ -311,18 +224,6 @@ class _Draft:
         return id_
 
 
-def compiler_modules(software: Software) -> dict[str, str]:
-    """The family of the compiler that a module gives, by module."""
-    named = [(c.module.split()[-1], c.family) for c in software.compilers if c.module]
-    return dict(named)
-
-
-def _same(blas: BlasFound) -> tuple[str, ...]:
-    """Files of one library: libblas.so and libopenblas.so of one folder."""
-    folder = str(PurePath(blas.realpath or blas.path).parent)
-    return (blas.family, blas.interface, blas.threading, blas.module, folder)
-
-
 def _mpi_key(mpi: MpiFound | None) -> tuple[str, ...]:
     """An MPI by what it is: its mappings cannot be hashed."""
     if mpi is None:
@@ -330,7 +231,7 @@ def _mpi_key(mpi: MpiFound | None) -> tuple[str, ...]:
     return (mpi.family, mpi.version, mpi.module, mpi.launcher, *sorted(mpi.wrappers.values()))
 
 
-def _mpi_why_not(toolset: Toolset, compiler: CompilerFound, mpi: MpiFound) -> str:
+def _mpi_why_not(compiler: CompilerFound, mpi: MpiFound) -> str:
     if compiler.language not in mpi.wrappers:
         return f"{mpi_label(mpi)} has no wrapper for {compiler.language}"
     behind = mpi.compiles_with.get(compiler.language, "")
@@ -339,8 +240,3 @@ def _mpi_why_not(toolset: Toolset, compiler: CompilerFound, mpi: MpiFound) -> st
     if not mpi.launcher:
         return f"{mpi_label(mpi)} has no launcher beside its wrappers"
     return ""
-
-
-def _place(word: str, order: Iterable[str]) -> int:
-    places = list(order)
-    return places.index(word) if word in places else len(places)

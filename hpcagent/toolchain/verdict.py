@@ -9,9 +9,10 @@ from typing import Any
 from hpcagent.records import Failure, Machine
 from hpcagent.toolchain import checks
 from hpcagent.toolchain.agentchecks import AgentCheck
+from hpcagent.toolchain.candidates import LeftOut
 from hpcagent.toolchain.causes import Finding, step_failure
 from hpcagent.toolchain.cellspec import DoctorPlan, macros_key
-from hpcagent.toolchain.matrix import Cell, LeftOut, Row
+from hpcagent.toolchain.matrix import Cell, Row
 from hpcagent.toolchain.readback import Readback, parse_elf, parse_macros, parse_readback
 
 OK, DOUBTFUL, FAILED, SKIPPED = "ok", "doubtful", "failed", "skipped"
@@ -35,13 +36,15 @@ _USED = (
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """`used` is what the program said of itself; `findings` are empty where it is ok."""
+    """`used` is what the program said of itself; `findings` are empty where it is ok; `log` is the
+    file, below the unit's folder, with all that the last of its steps printed."""
 
     id: str
     label: str
     status: str
     findings: tuple[Finding, ...] = ()
     used: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class _Bench:
             if line is None or line.get("status") == "skipped":
                 return CellVerdict(cell.id, cell.label, SKIPPED, _skipped(line))
             if line.get("status") != "ok":
-                return CellVerdict(cell.id, cell.label, FAILED, (step_failure(stage, line),))
+                found = (step_failure(stage, line),)
+                return CellVerdict(cell.id, cell.label, FAILED, found, log=_log(line))
         run = self._lines.get(steps.run)
         if run is None or run.get("status") == "skipped":
             return CellVerdict(cell.id, cell.label, SKIPPED, _skipped(run))
@@ -138,7 +142,7 @@ class _Bench:
         if not good and not any(finding.grave for finding in found):
             found.insert(0, _no_answer(cell, run))
         status = FAILED if any(f.grave for f in found) else DOUBTFUL if found else OK
-        return CellVerdict(cell.id, cell.label, status, tuple(found), _used(readback))
+        return CellVerdict(cell.id, cell.label, status, tuple(found), _used(readback), _log(run))
 
     def _seen(self, cell: Cell, run: Mapping[str, Any], readback: Readback) -> checks.Seen:
         steps = self._plan.steps[cell.id]
@@ -180,16 +184,20 @@ def _module_paths(
     return added
 
 
+def _log(line: Mapping[str, Any]) -> str:
+    return str(line.get("log") or "")
+
+
 def _skipped(line: Mapping[str, Any] | None) -> tuple[Finding, ...]:
     why = str(line.get("message") or "") if line else "it was not reached"
-    return (Finding(Failure("environment", "not-tried", why), False, "run the doctor again"),)
+    return (Finding(Failure("environment", "not_tried", why), False, "run the doctor again"),)
 
 
 def _no_answer(cell: Cell, run: Mapping[str, Any]) -> Finding:
     """It died, or ended without saying that its answer is right."""
     if run.get("status") == "ok":
         told = "it ended well without an answer"
-        return Finding(Failure("run", "no-answer", told), True, "see its log")
+        return Finding(Failure("run", "no_answer", told), True, "see its log")
     return step_failure("mpi" if cell.mpi else "run", run)
 
 

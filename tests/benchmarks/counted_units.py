@@ -100,7 +100,7 @@ def many(folder: Path, count: int, out: int) -> dict[str, Any]:
 
 def _grow(run: RunDir, cluster: Simulated, chosen: Any, count: int, out: int) -> None:
     """Repeat the rounds of the journal under new names; the last ones have not ended."""
-    events = list(read_journal(run.journal).events)
+    events = list(read_journal(run.journal))
     rounds = list(_rounds(events))
     head = [event for event in events if event.seq < rounds[0][0].seq]
     opened = {**head[0].data, "settings": chosen.to_json()}

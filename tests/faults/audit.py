@@ -63,9 +63,10 @@ class Found:
 def audit(scene: Scene) -> Found:
     """AssertionError where anything was lost, doubled or attributed to something else."""
     view = read_journal(scene.run / "journal.jsonl")
+    events = tuple(view)
     assert view.torn_bytes == 0
-    state = fold(view.events)
-    check_journal(scene, state, view.events)
+    state = fold(events)
+    check_journal(scene, state, events)
     started = executions(scene)
     pairs = 0
     for unit in state.units:

@@ -71,7 +71,7 @@ class Scene:
     @property
     def opened(self) -> bool:
         journal = self.run / "journal.jsonl"
-        return journal.exists() and bool(read_journal(journal).events)
+        return journal.exists() and any(True for _ in read_journal(journal))
 
     @property
     def closed(self) -> bool:

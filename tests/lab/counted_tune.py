@@ -26,6 +26,7 @@ from hpcagent.study.lease import Lease
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir, create_run
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.state import Folding
 
 FACTS = Path(__file__).parents[1] / "fixtures/probe/recorded-debian12-node1-icelake.json"
 PAIRS = 3
@@ -129,12 +130,12 @@ def new_run(folder: Path, clock: Clock, chosen: TuneSettings) -> RunDir:
 @contextmanager
 def agent_of(run: RunDir, clock: Clock) -> Iterator[Agent]:
     """The agent of a run as session.opened makes it, but for strategy, clock and report."""
+    folding = Folding()
     with Lease.acquire(run.path) as lease, JournalWriter(
-        run.journal, lease.check, clock.now
+        run.journal, lease.check, clock.now, folding.add
     ) as journal:  # fmt: skip
-        chosen = TuneSettings.from_json(journal.events[0].data["settings"])
-        strategy = EachInTurn(chosen, run.llm_log)
-        yield Agent(run, journal, SlurmScheduler(), strategy, _no_report, clock)
+        strategy = EachInTurn(folding.state().settings, run.llm_log)
+        yield Agent(run, journal, folding, SlurmScheduler(), strategy, _no_report, clock)
 
 
 def _no_report(run: RunDir, known: Knowledge) -> None:

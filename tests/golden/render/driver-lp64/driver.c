@@ -955,7 +955,7 @@ enum { ROUTINE_COUNT = sizeof ROUTINES / sizeof ROUTINES[0] };
 static void *find_getter(void *library, const char *name)
 {
     static const char *const prefixes[] = {PREFIX, ""};
-    static const char *const suffixes[] = {SUFFIX, "_" SUFFIX, ""};
+    static const char *const suffixes[] = {SUFFIX, ("_" SUFFIX), ""};
     char symbol[256];
     for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++)
         for (size_t s = 0; s < sizeof suffixes / sizeof *suffixes; s++) {

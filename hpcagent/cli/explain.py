@@ -1,0 +1,177 @@
+"""The command explain: why a log or a run failed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from hpcagent.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hpcagent.study.explaining import Explained
+    from hpcagent.toolchain.diagnosis import Diagnosis, Found
+
+
+@click.command()
+@click.argument("what", metavar="LOG|RUN|-")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+@click.option("--filter", "only_filter", is_flag=True, help="Print what matters of the log.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(50, 1_000_000),
+    default=1500,
+    show_default=True,
+    help="Room for the filtered log; a token is four bytes.",
+)
+@click.option(
+    "--exit",
+    "exit_code",
+    type=click.IntRange(0, 255),
+    help="The exit code of what wrote the log, where you know it.",
+)
+def explain(what: str, as_json: bool, only_filter: bool, tokens: int, exit_code: int | None) -> int:
+    """Say why something failed, from its LOG (- for standard input) or from a RUN.
+
+    Causes are ranked, the root first, each with its line, what it means and how to cure it. A log
+    that went well has none. Exit code 0 either way; 2 where it cannot be read.
+    """
+    if _is_run(what):
+        return _explain_run(what, as_json, only_filter, tokens)
+    from hpcagent.toolchain.diagnosis import diagnose
+
+    with _opened(what) as stream:
+        diagnosis = diagnose(stream, exit_code, name=what)
+    _tell(diagnosis, what, as_json, only_filter, tokens)
+    return 0
+
+
+def _is_run(what: str) -> bool:
+    if what == "-":
+        return False
+    path = Path(what)
+    return path.is_dir() or not path.exists()
+
+
+@contextmanager
+def _opened(what: str) -> Iterator[BinaryIO]:
+    if what == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(what).open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise UsageError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _tell(diagnosis: Diagnosis, what: str, as_json: bool, only_filter: bool, tokens: int) -> None:
+    from hpcagent.toolchain.logfilter import filter_log
+
+    if as_json:
+        filtered = filter_log(diagnosis, tokens)
+        row = {
+            "log": what,
+            "failed": diagnosis.failed,
+            "causes": [cause.to_json() for cause in diagnosis.causes],
+            "lines": diagnosis.lines,
+            "filtered": filtered.text,
+            "tokens": filtered.tokens,
+            "log_tokens": filtered.log_tokens,
+        }
+        click.echo(json.dumps(row, indent=1))
+    elif only_filter:
+        click.echo(filter_log(diagnosis, tokens).text)
+    else:
+        _say(diagnosis.causes, diagnosis.failed, what)
+
+
+def _say(causes: Sequence[Found], failed: bool | None, what: str) -> None:
+    if causes:
+        click.echo(_causes(causes))
+    elif failed:
+        click.echo(f"{what}: it failed, and no cause is known; see: hpcagent explain --filter")
+    else:
+        click.echo(f"{what}: nothing wrong was found")
+
+
+def _causes(causes: Sequence[Found]) -> str:
+    """The first cause in full, the others in two lines each."""
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    first, *others = causes
+    parts = [
+        f"{_bold(first.id)}  (confidence {first.confidence:.2f})",
+        _field("line", f"{_place(first)}{first.quote}", width),
+        _field("means", first.meaning, width),
+        _field("cure", first.cure, width),
+    ]
+    if first.repair is not None:
+        parts.append(_field("repair", first.repair.words(), width))
+    if others:
+        parts.append("also seen:")
+    for other in others:
+        parts.append(_field(other.id, f"{_place(other)}{other.quote}", width, indent=2))
+    return "\n".join(parts)
+
+
+def _place(cause: Found) -> str:
+    where = f"{cause.file}:{cause.line}" if cause.file else str(cause.line)
+    return f"{where}: " if cause.line else ""
+
+
+def _field(name: str, text: str, width: int, indent: int = 2) -> str:
+    head = " " * indent + f"{name:6s} "
+    wrapped = textwrap.wrap(text, max(20, width - 9), break_on_hyphens=False) or [""]
+    if len(head) > 9:
+        return "\n".join([head.rstrip(), *(" " * 9 + line for line in wrapped[:2])])
+    return "\n".join([head + wrapped[0], *(" " * 9 + line for line in wrapped[1:])])
+
+
+def _bold(text: str) -> str:
+    # click takes the style away where standard output is no terminal.
+    return click.style(text, bold=True)
+
+
+def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int) -> int:
+    from hpcagent.cli.place import find_run
+    from hpcagent.study.explaining import explain_run
+    from hpcagent.study.session import read_state
+
+    path = Path(what)
+    if path.is_dir() and not (path / "run.json").exists():
+        raise UsageError(f"{what} is a folder and no run; give one of the logs in it")
+    try:
+        run = find_run(what)
+    except UsageError as error:
+        raise UsageError(f"{what} is no file that can be read, and: {error}") from None
+    explained = explain_run(run, read_state(run), tokens)
+    if as_json:
+        rows = [one.to_json() for one in explained]
+        click.echo(json.dumps({"run": run.id, "failures": rows}, indent=1))
+        return 0
+    if not explained:
+        click.echo(f"{run.id}: nothing wrong was found: no unit of it failed")
+    for one in explained:
+        _say_unit(one, only_filter)
+    return 0
+
+
+def _say_unit(one: Explained, only_filter: bool) -> None:
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    head = f"{one.purpose} ({one.unit}): {one.failure}"
+    click.echo("\n".join(textwrap.wrap(head, width, subsequent_indent="  ")))
+    if only_filter:
+        click.echo(one.filtered)
+    elif one.causes:
+        click.echo(_causes(one.causes))
+    else:
+        click.echo("  its logs say no more")

@@ -1,0 +1,67 @@
+"""When a unit is tried again, with what, and when it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from hpcagent.records import Failure, Resources
+from hpcagent.study.state import TuneState
+from hpcagent.toolchain.signatures import catalogue
+
+MAX_ATTEMPTS = 2
+# What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
+MAX_MISHAPS = 4
+# A unit that failed this way fails again: no second attempt.
+_FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "environment"})
+_FINAL = frozenset({"scheduler.never_started"})
+_MISHAPS = frozenset(
+    f"scheduler.{kind}" for kind in ("node_fail", "boot_fail", "preempted", "stopped", "lost")
+)
+
+# What a repair of a resource changes in a request.
+_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"walltime": ("walltime_s",), "memory": ("memory_bytes", "memory_per_cpu_bytes")}
+)
+
+
+def given_up(state: TuneState, purpose: str) -> tuple[Failure, str] | None:
+    """The failure of a unit that is not tried again, and the name of the last attempt."""
+    failed = [u for u in state.attempts(purpose) if u.failure is not None]
+    if not failed or state.done(purpose) is not None:
+        return None
+    failure = failed[-1].failure
+    assert failure is not None
+    most = MAX_MISHAPS if failure.id in _MISHAPS else MAX_ATTEMPTS
+    if len(failed) >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
+        return failure, failed[-1].name
+    return None
+
+
+def mended(state: TuneState, purpose: str, asked: Resources) -> tuple[Resources, tuple[str, ...]]:
+    """What the next attempt asks for, after those that ran out of it, and each reason in words.
+
+    A job that was out of memory or time asks for the multiple that the list of failures declares;
+    one that asks for no memory of its own cannot ask for more. Unchanged where there is no reason.
+    """
+    words = []
+    for unit in state.attempts(purpose):
+        factor = _multiple(unit.failure)
+        for name in factor:
+            had = getattr(asked, name)
+            if had is not None:
+                asked = replace(asked, **{name: had * factor[name]})
+                words.append(f"{unit.failure.id if unit.failure else ''}: {name} x {factor[name]}")
+    return asked, tuple(words)
+
+
+def _multiple(failure: Failure | None) -> dict[str, int]:
+    """Field of a request -> factor, as the repair of this failure says."""
+    if failure is None or failure.stage != "scheduler":
+        return {}
+    entry = catalogue().get(failure.id)
+    repair = entry.repair if entry is not None else None
+    if repair is None or (repair.change, repair.action) != ("resource", "multiply"):
+        return {}
+    return {name: int(repair.value) for name in _FIELDS.get(repair.name, ())}

@@ -1,0 +1,69 @@
+"""Builds of a tune run: what the node can build, the units that do it, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpcagent.apps.card import Card
+from hpcagent.apps.render import FAMILIES, PRECISIONS
+from hpcagent.apps.variants import BuildPlan, Variants
+from hpcagent.probe.software_facts import parse_software
+from hpcagent.records import Config, Failure, Machine
+from hpcagent.search.space import Space
+from hpcagent.study.attempts import given_up
+from hpcagent.study.state import TuneState
+from hpcagent.toolchain.buildend import build_end
+from hpcagent.toolchain.parameters import load_parameters
+
+_LAPACK = ("getrf", "potrf")
+
+
+def variants_of(
+    card: Card, build: Mapping[str, Any], machine: Machine, facts: Mapping[str, Any]
+) -> Variants:
+    """What may be built at the node of these facts; `build` is a BuildPlan as JSON."""
+    plan = BuildPlan.from_json(build)
+    parts = facts.get("parts")
+    raw = parts.get("software") if isinstance(parts, Mapping) else None
+    software = parse_software(raw if isinstance(raw, Mapping) else {})
+    without = _LAPACK if plan.fixed.get("lapack") == "none" else ()
+    routines = tuple(p + f for p, _ in PRECISIONS for f in FAMILIES if f not in without)
+    return Variants(card, load_parameters(card.name), plan, machine, software, routines)
+
+
+def variant_purpose(variant_id: str) -> str:
+    """The unit that builds a variant."""
+    return f"variant-{variant_id}"
+
+
+def driver_purpose(variants: Variants, config: Config) -> str:
+    """The unit that compiles the driver of the configuration's build; the default's is `build`."""
+    variant, default = variants.of(config), variants.of(variants.space.default)
+    return "build" if variant.id == default.id else f"driver-{variant.id}"
+
+
+def failure_of_build(state: TuneState, variants: Variants, config: Config) -> Failure | None:
+    """Why the configuration's build, or the driver on it, cannot be had, as far as is known."""
+    for purpose in (variant_purpose(variants.of(config).id), driver_purpose(variants, config)):
+        lost = given_up(state, purpose)
+        if lost is not None:
+            return lost[0]
+        unit = state.done(purpose)
+        failure = build_end(unit.steps).failure if unit is not None and unit.steps else None
+        if failure is not None:
+            return failure
+    return None
+
+
+def space_that_works(state: TuneState, variants: Variants) -> Space:
+    """The space without the configurations whose build has failed."""
+    begun = {unit.purpose for unit in state.units}
+    tried = {name.partition("-")[2] for name in begun if name.startswith(("variant-", "driver-"))}
+    if not tried:
+        return variants.space
+    points = variants.space.points()
+    first = {variants.of(config).id: config for config in reversed(points)}
+    bad = {name for name in tried & set(first) if failure_of_build(state, variants, first[name])}
+    lost = [config.id for config in points if bad and variants.of(config).id in bad]
+    return variants.space.excluding(lost) if lost else variants.space

@@ -1,0 +1,198 @@
+"""Why something failed: the causes that a log shows, ranked, the root first.
+
+The rules, in this order. Did it fail at all: the exit code where it is known, else what the log
+itself proves, unless it ends as logs end that went well. Which matches count: by `counts` of their
+signatures. Which is the root: by bands of weight (a cause before a symptom before mere
+consequences), in a band by the line, on one line by weight; `beats` says who explains whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any, BinaryIO
+
+from hpcagent import regexes
+from hpcagent.toolchain.logscan import Line, Scan, scan
+from hpcagent.toolchain.logtext import text_of
+from hpcagent.toolchain.repairs import Repair
+from hpcagent.toolchain.signatures import Catalogue, Failing, catalogue
+
+_BAND = 10
+_EXIT_WEIGHT = 20  # an exit code says less than any words, and more than a mere consequence
+_ENDING_LINES = 12  # `counts: ending`: so near the end words count in a log that proves nothing
+_QUOTE = 300
+MAX_CAUSES = 8
+_UNKNOWN = "run.exit_nonzero"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cause: `confidence` is between 0 and 1 (docs/diagnosis.md), `line` 0 where it is no line's.
+
+    `file` names the log where several were looked at.
+    """
+
+    id: str
+    stage: str
+    kind: str
+    confidence: float
+    line: int
+    quote: str
+    meaning: str
+    cure: str
+    repair: Repair | None = None
+    count: int = 1
+    file: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        row = {k: v for k, v in asdict(replace(self, repair=None)).items() if k != "repair"}
+        return row | {"repair": None if self.repair is None else self.repair.model_dump()}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`failed`: True, False, or None where neither the log nor an exit code tells."""
+
+    failed: bool | None
+    causes: tuple[Found, ...]
+    scan: Scan
+
+    @property
+    def lines(self) -> int:
+        return self.scan.lines
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All that counts of one kind: its first hit decides where it stands."""
+
+    failing: Failing
+    line: Line
+    weight: int
+    count: int
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        return (-(self.weight // _BAND), self.line.number, -self.weight)
+
+
+def diagnose(
+    data: bytes | BinaryIO, exit_code: int | None = None, known: Catalogue | None = None,
+    name: str = "the log",
+) -> Diagnosis:  # fmt: skip
+    """The causes of a failure that a log shows.
+
+    `exit_code` is the failed command's where it is known (128 + n for signal n). A log that went
+    well has none. Raises UsageError for what is no log.
+    """
+    known = known or catalogue()
+    return judge(scan(data, known, name), exit_code, known)
+
+
+def judge(found: Scan, exit_code: int | None, known: Catalogue) -> Diagnosis:
+    """What follows from a scan."""
+    failed = _failed(found, exit_code, known)
+    seen = _counted(found, failed, known)
+    if failed:
+        seen = _with_exit_code(seen, exit_code, found, known)
+    ranked = sorted(_rooted(seen), key=lambda one: one.rank)[:MAX_CAUSES]
+    causes = tuple(_found(one, ranked, index) for index, one in enumerate(ranked))
+    return Diagnosis(True if causes else failed, causes, found)
+
+
+def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None:
+    if exit_code is not None:
+        return exit_code != 0
+    if any(_ends_well(line.text, known) for line in found.tail[-1:]):
+        return False
+    proven = any(known.places[i].counts == "proof" for i in found.counts)
+    return True if proven else None
+
+
+def _ends_well(text: bytes, known: Catalogue) -> bool:
+    return bool(_endings(known.endings).Match(text.strip()))
+
+
+@cache
+def _endings(patterns: tuple[str, ...]) -> Any:
+    return regexes.any_of(patterns, {})
+
+
+def _counted(found: Scan, failed: bool | None, known: Catalogue) -> list[_Seen]:
+    """The hits that count, one for each kind; on one line only the most specific kinds."""
+    by_kind: dict[str, _Seen] = {}
+    end = found.lines - _ENDING_LINES
+    for hit in found.hits:
+        places = [i for i in hit.places if _counts(found, i, failed, end, known)]
+        top = max((known.places[i].failing.weight for i in places), default=0)
+        for index in places:
+            failing = known.places[index].failing
+            if failing.weight == top and failing.id not in by_kind:
+                count = _count(found, failing.id, known)
+                by_kind[failing.id] = _Seen(failing, hit.line, failing.weight, count)
+    return list(by_kind.values())
+
+
+def _counts(found: Scan, index: int, failed: bool | None, end: int, known: Catalogue) -> bool:
+    counts = known.places[index].counts
+    if counts == "ending" and failed is None:
+        return found.last.get(index, 0) > end
+    return counts == "silent" or failed is True
+
+
+def _count(found: Scan, name: str, known: Catalogue) -> int:
+    counts = (n for i, n in found.counts.items() if known.places[i].failing.id == name)
+    return max(counts, default=1)
+
+
+def _with_exit_code(
+    seen: Sequence[_Seen], exit_code: int | None, found: Scan, known: Catalogue
+) -> list[_Seen]:
+    """What the exit code alone says, for where words say no more."""
+    if not exit_code or any(exit_code in one.failing.exits for one in seen):
+        return list(seen)
+    entry = next((f for f in known.failures.values() if exit_code in f.exits), None)
+    if entry is None:
+        entry = None if seen else known.get(_UNKNOWN)
+    if entry is None:
+        return list(seen)
+    last = found.tail[-1] if found.tail else Line(0, b"")
+    weight = min(entry.weight, _EXIT_WEIGHT)
+    return [*seen, _Seen(entry, replace(last, before=(), after=()), weight, 1)]
+
+
+def _rooted(seen: Iterable[_Seen]) -> list[_Seen]:
+    """Those that no other one explains."""
+    rows = list(seen)
+    beaten = {name for one in rows for name in one.failing.beats}
+    kept = [one for one in rows if one.failing.id not in beaten]
+    return kept or rows
+
+
+def _found(one: _Seen, ranked: Sequence[_Seen], index: int) -> Found:
+    failing = one.failing
+    return Found(
+        id=failing.id,
+        stage=failing.stage,
+        kind=failing.kind,
+        confidence=_confidence(one, ranked, index),
+        line=one.line.number,
+        quote=text_of(one.line.text[:_QUOTE]).strip(),
+        meaning=failing.meaning,
+        cure=failing.cure,
+        repair=failing.repair,
+        count=one.count,
+    )
+
+
+def _confidence(one: _Seen, ranked: Sequence[_Seen], index: int) -> float:
+    """How specific the words are, less where others in the same band compete."""
+    own = min(0.95, 0.3 + one.weight / 110) if one.weight > _EXIT_WEIGHT else 0.3
+    rivals = sum(1 for other in ranked[:index] if other is not one)
+    if index == 0:
+        band = one.weight // _BAND
+        same = sum(1 for other in ranked[1:] if other.weight // _BAND == band)
+        return round(own - min(0.2, 0.05 * same), 2)
+    return round(own / (1 + rivals), 2)

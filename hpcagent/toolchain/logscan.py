@@ -1,0 +1,296 @@
+"""One pass over a log: where signatures match, what else looks important, how it begins and ends.
+
+Large pieces are searched with one automaton each for signatures and for general words of trouble;
+only the lines around what these find become objects. What is kept is bounded, however long the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, BinaryIO
+
+from hpcagent import regexes
+from hpcagent.toolchain import logtext
+from hpcagent.toolchain.logtext import plain_quotes
+from hpcagent.toolchain.signatures import Catalogue
+
+AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
+LONGEST = 4096  # bytes kept of one line, around what matched
+HEAD, TAIL = 6, 60  # lines kept of beginning and end
+_PER_KIND = 12  # hits kept of one set of patterns, with their surroundings
+_PER_SHAPE = 2
+_SHAPES = 4000
+_GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
+_BEFORE, _AFTER = 4, 9
+_PROBE = 15  # lines below, in which a config.log tells a probe's end
+# Lines that differ in these alone have one shape: numbers and addresses.
+_VARYING = b"0123456789abcdefABCDEF"
+# Small numbers tell signals and exit codes apart.
+_ADDRESSES = re.compile(rb"0x[0-9a-fA-F]+|[0-9]{4,}|/tmp/[^ :]+")
+
+# What a line that matters but has no signature looks like. Words of compilers' command lines
+# (-Werror, error.o) are not among them.
+GENERAL = (
+    r"(?im)(?:\b(?:error|fatal|severe)(?:[:\s\]!,)]|$)|\bfail(?:ed|ure|s)\b|\babort(?:ed|ing)?\b"
+    r"|\bkilled\b|\bpanic\b|\bexception\b|\btraceback\b|\bcannot\b|\bcan't\b|\bunable to\b"
+    r"|\bundefined\b|\bnot found\b|\bno such\b|\bdenied\b|\binvalid\b|\billegal\b|\bunexpected\b"
+    r"|\bcorrupt|\bnan\b|\bmissing\b)"
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line by its number (1 is the first) with the lines around it."""
+
+    number: int
+    text: bytes
+    before: tuple[bytes, ...] = ()
+    after: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A line that signatures match: the places in the catalogue, most general ones included."""
+
+    line: Line
+    places: tuple[int, ...]
+
+
+@dataclass
+class General:
+    """Lines of one shape: the first ones, and how many."""
+
+    lines: list[Line] = field(default_factory=list)
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a pass found. `hits` and `general` are in the order of the log."""
+
+    size: int
+    lines: int
+    hits: tuple[Hit, ...]
+    general: tuple[General, ...]
+    head: tuple[Line, ...]
+    tail: tuple[Line, ...]
+    counts: dict[int, int]  # of places in the catalogue
+    last: dict[int, int]  # the last line's number of places in the catalogue
+
+
+def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") -> Scan:
+    """Read a log to its end. Raises UsageError where it is plainly none."""
+    scanner = _Scanner(catalogue)
+    for piece in logtext.pieces(logtext.as_stream(data), name):
+        scanner.feed(piece)
+    return scanner.finish()
+
+
+class Matcher:
+    """Which patterns of a catalogue a line matches, seen with the lines around it."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.places = catalogue.places
+        self.any = regexes.compiled(catalogue.alternation, "signatures")
+        self._set = regexes.any_of(
+            [f"(?m){p.pattern.match}" for p in catalogue.places],
+            {i: p.where for i, p in enumerate(catalogue.places)},
+        )
+        self._ignore = regexes.any_of(catalogue.ignore, {}) if catalogue.ignore else None
+        self._probes = regexes.any_of([f"(?m){p}" for p in catalogue.probes], {})
+        self.conditional = {
+            i for i, p in enumerate(catalogue.places) if p.pattern.near or p.pattern.not_near
+            or p.pattern.twice
+        }  # fmt: skip
+
+    def match(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> list[int]:
+        if self._ignore is not None and self._ignore.Match(text):
+            return []
+        if self._probes.Match(b"\n".join(after[:_PROBE])):
+            return []
+        return [
+            i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)
+        ]
+
+    def _holds(
+        self, index: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]
+    ) -> bool:
+        pattern = self.places[index].pattern
+        if pattern.not_ is not None and _compiled(pattern.not_).search(text):
+            return False
+        if index not in self.conditional:
+            return True
+        n = pattern.lines
+        later = () if pattern.before_only else after[:n]
+        around = b"\n".join([*before[-n:], text, *later])
+        if pattern.near is not None and not _compiled(pattern.near).search(around):
+            return False
+        if pattern.twice and text not in (*before[-2:], *after[:2]):
+            return False
+        others = b"\n".join([*before[-n:], *later])
+        return pattern.not_near is None or not _compiled(pattern.not_near).search(others)
+
+
+@cache
+def matcher(catalogue: Catalogue) -> Matcher:
+    """Made once, since the automaton learns as it is used."""
+    return Matcher(catalogue)
+
+
+@cache
+def _compiled(pattern: str) -> Any:
+    return regexes.compiled(f"(?m){pattern}", "failures.yaml")
+
+
+@cache
+def _general() -> Any:
+    return regexes.compiled(GENERAL, "general words")
+
+
+class _Scanner:
+    """Holds a window of the log: context that was searched, then what was not yet."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._matcher = matcher(catalogue)
+        self._window = b""
+        self._begin = 0  # where in the window the search goes on
+        self._number = 1  # of the line that begins there
+        self._cursor = (0, 1)  # an offset and its line's number
+        self._size = 0
+        self._hits: dict[tuple[int, ...], list[Hit]] = {}
+        self._counts: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        self._shapes: dict[bytes, General] = {}
+        self._known: dict[bytes, tuple[int, ...]] = {}
+        self._head: list[Line] = []
+
+    def feed(self, piece: bytes) -> None:
+        self._size += len(piece)
+        self._window += piece
+        if len(self._window) - self._begin >= logtext.CHUNK:
+            cut = self._window.rfind(b"\n", self._begin, len(self._window) - AROUND) + 1
+            self._work(cut if cut > self._begin else len(self._window) - AROUND)
+
+    def finish(self) -> Scan:
+        self._work(len(self._window))
+        tail = _numbered(self._window, self._number)
+        lines = self._number - (1 if self._window.endswith(b"\n") or not self._window else 0)
+        hits = sorted((h for kept in self._hits.values() for h in kept), key=_by_line)
+        general = tuple(self._shapes.values())
+        return Scan(
+            self._size, lines, tuple(hits), general, tuple(self._head), tuple(tail),
+            self._counts, self._last,
+        )  # fmt: skip
+
+    def _work(self, end: int) -> None:
+        # Carriage returns (progress bars, DOS line ends) end a line for the search, but do not
+        # count as one: numbers are those that an editor shows.
+        flat = self._window
+        if b"\r" in flat:
+            flat = flat.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
+        if len(self._head) < HEAD and self._begin == 0:
+            self._head = _first_lines(flat)
+        self._cursor = (self._begin, self._number)
+        for begin, stop in _found(self._matcher.any, flat, self._begin, end):
+            self._signature(flat, begin, stop)
+        self._cursor = (self._begin, self._number)
+        general = _found(_general(), flat, self._begin, end)
+        for _, (begin, stop) in zip(range(_GENERAL_PER_PIECE), general, strict=False):
+            self._remarkable(flat, begin, stop)
+        self._number += self._window.count(b"\n", self._begin, end)
+        keep = max(0, end - AROUND)
+        self._window, self._begin = self._window[keep:], end - keep
+
+    def _line_number(self, at: int) -> int:
+        """The number of the line at an offset; offsets only grow within a search."""
+        offset, number = self._cursor
+        self._cursor = (at, number + self._window.count(b"\n", offset, at))
+        return self._cursor[1]
+
+    def _signature(self, flat: bytes, begin: int, stop: int) -> None:
+        text = plain_quotes(flat[begin:stop])
+        shape = _ADDRESSES.sub(b"#", text[:300])
+        known = self._known.get(shape)
+        if known is not None:
+            self._count(known, begin)
+            return
+        before, after = _around(flat, begin, stop)
+        places = tuple(self._matcher.match(text, before, after))
+        kept = self._hits.setdefault(places, []) if places else []
+        if places and len(kept) < _PER_KIND:
+            number = self._line_number(begin)
+            line = Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER]))
+            kept.append(Hit(line, places))
+        self._count(places, begin)
+        # What neighbours decide is looked at anew each time, until enough of it was seen.
+        enough = len(kept) >= _PER_KIND or not self._matcher.conditional.intersection(places)
+        if places and enough and len(self._known) < _SHAPES:
+            self._known[shape] = places
+
+    def _count(self, places: tuple[int, ...], begin: int) -> None:
+        if not places:
+            return
+        number = self._line_number(begin)
+        for place in places:
+            self._counts[place] = self._counts.get(place, 0) + 1
+            self._last[place] = number
+
+    def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
+        text = plain_quotes(flat[begin:stop])
+        shape = text[:300].translate(None, _VARYING)
+        kept = self._shapes.get(shape)
+        if kept is None:
+            if len(self._shapes) >= _SHAPES:
+                return
+            kept = self._shapes[shape] = General()
+        kept.count += 1
+        if len(kept.lines) < _PER_SHAPE:
+            before, after = _around(flat, begin, stop)
+            number = self._line_number(begin)
+            kept.lines.append(Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER])))
+
+
+def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each line that matches, cut to LONGEST around the match."""
+    while begin < end:
+        match = pattern.search(text, begin, end)
+        if match is None:
+            return
+        at = match.start()
+        first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
+        last = text.find(b"\n", at, at + LONGEST)
+        first = first or max(begin, at - LONGEST // 2)
+        stop = last if last >= 0 else min(len(text), at + LONGEST)
+        yield first, stop
+        line_end = last if last >= 0 else text.find(b"\n", stop)
+        begin = line_end + 1 if line_end >= 0 else end
+
+
+def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes]]:
+    low = max(0, begin - LONGEST)
+    before = plain_quotes(text[low : max(0, begin - 1)]).split(b"\n") if begin else []
+    after = plain_quotes(text[stop + 1 : stop + 1 + LONGEST]).split(b"\n")
+    if low:
+        before = before[1:]
+    return before[-40:], after[:40]
+
+
+def _by_line(hit: Hit) -> int:
+    return hit.line.number
+
+
+def _first_lines(flat: bytes) -> list[Line]:
+    return [Line(n, t[:LONGEST]) for n, t in enumerate(flat[:AROUND].split(b"\n")[:HEAD], 1)]
+
+
+def _numbered(window: bytes, number_after: int) -> Iterator[Line]:
+    """The last lines of the window; `number_after` is the number of the line after its last one."""
+    rows = deque(enumerate(window.split(b"\n"), number_after - window.count(b"\n")), TAIL)
+    for number, row in rows:
+        text = next((part for part in reversed(row.split(b"\r")) if part.strip()), b"")
+        if text.strip():
+            yield Line(number, text[:LONGEST])
