@@ -77,10 +77,9 @@ class Likelihood:
         import numpy as np
 
         theta = Theta.of(vector)
-        order, noise = math.exp(theta.order), math.exp(theta.noise)
+        order, noise, signal = math.exp(theta.order), math.exp(theta.noise), math.exp(theta.signal)
         factors, slopes = self._factors_and_slopes(theta.lengths)
         parts = (1.0 + order * factors) / (1.0 + order)
-        signal = math.exp(theta.signal)
         kernel = signal * np.prod(parts, axis=0)
         gram = np.diag(signal + noise + JITTER + self._noise)
         gram[self._pairs] = kernel
@@ -100,12 +99,13 @@ class Likelihood:
         trace = float(np.trace(outer))
         weighted = 2.0 * outer[self._pairs] * kernel
         chain = weighted * (order / (1.0 + order) / parts)
-        gradient = offset / self._width
-        gradient[:-3] += (chain * slopes).sum(axis=1)
-        gradient[-3] += float(weighted.sum()) + signal * trace
-        gradient[-2] += noise * trace
-        gradient[-1] += float((chain * (factors - 1.0)).sum()) / (1.0 + order)
-        return value, gradient
+        last = [
+            float(weighted.sum()) + signal * trace,
+            noise * trace,
+            float((chain * (factors - 1.0)).sum()) / (1.0 + order),
+        ]
+        slope = np.concatenate([(chain * slopes).sum(axis=1), last])
+        return value, slope + offset / self._width
 
     def _factors_and_slopes(self, lengths: Array) -> tuple[Array, Array]:
         """(D, pairs): each parameter's factor, and its derivative by the log lengthscale."""

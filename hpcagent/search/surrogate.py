@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-ENDS = 0.6  # standard deviations that an ordinal at its end is thought to cost, times sqrt(D)
+ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
 ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
 SWITCH_EVERY = 3  # evaluations
 HOPE = 1.5  # standard deviations
-LIKELY = 0.5  # chance to run at all
+LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
+DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -179,6 +180,10 @@ class _State:
     def seen(self) -> list[int]:
         return [*self.worked.tolist(), *self.failed.tolist(), *self.waiting]
 
+    def likely(self, chance: Array, bound: float) -> NDArray[np.bool_]:
+        """(P,): the free points whose chance reaches the bound, or the best chance if none does."""
+        return self.free & (chance >= min(bound, float(chance[self.free].max())))
+
     def taking(self, row: int) -> _State:
         free = self.free.copy()
         free[row] = False
@@ -231,8 +236,7 @@ def _designing(state: _State, size: int) -> bool:
 def _spreading(state: _State, chance: Array, seed: int) -> int:
     from hpcagent.search.design import next_row
 
-    likely = state.free & (chance >= min(LIKELY, float(chance[state.free].max())))
-    return next_row(state.grid, state.seen, likely, seed)
+    return next_row(state.grid, state.seen, state.likely(chance, LIKELY), seed)
 
 
 def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
@@ -248,7 +252,7 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
     left = min(k, int(state.free.sum()))
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
-        gain = np.where(state.free, gain, -np.inf)
+        gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
         among = _switched(state, process, best, chance)
         row = int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
         yield Candidate(

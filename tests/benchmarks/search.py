@@ -141,7 +141,7 @@ def _report(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> None
     kind = f"{surface.repeats} repeats" if surface.repeats > 1 else "1 repeat: no noise is replayed"
     print(f"== {surface.name}: {len(surface.samples)} points, {surface.failures} fail, {kind}")
     head = ["", *(f"q@{count}" for count in COUNTS), "lower quartile @20",
-            "evals to 95 % (mean)", "to 98 %", "unusable", "ms"]  # fmt: skip
+            "evals to 95 % (mean)", "to 98 %", "unusable", "CPU ms"]  # fmt: skip
     rows = []
     for name in names:
         mine = [run for run in runs if run.method == name]
