@@ -310,9 +310,18 @@ class RunAgent(ABC):
                 return resources
         return replace(resources, avoid_nodes=())
 
-    def _decide(self, step: tune.Decide) -> Turn:
-        self._write("decision", {"what": step.what, **step.data})
-        return Turn(f"{step.what}: {step.data.get('reason', '')}")
+    def _follow(self, step: tune.Step) -> Turn:
+        """Do a step that any kind of run may come to."""
+        match step:
+            case tune.Submit(plan):
+                return self._open(plan)
+            case tune.Decide(what, data):
+                self._write("decision", {"what": what, **data})
+                return Turn(f"{what}: {data.get('reason', '')}")
+            case tune.Close(text=text):
+                self._close(step)
+                return Turn(text, closed=True)
+        return Turn(waiting_for(self._state), waiting=True)
 
     def _close(self, close: tune.Close) -> None:
         """Write the result files first: a run that says it is closed has its results."""
@@ -359,21 +368,13 @@ class Agent(RunAgent):
             lambda unit: str(self._run.unit(unit.name)),
         )
         match step:
-            case tune.Wait():
-                return Turn(waiting_for(self._state), waiting=True)
-            case tune.Submit(plan):
-                return self._open(plan)
             case tune.Propose(index):
                 return self._propose(index)
             case tune.InstallEmbedded():
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
-            case tune.Decide():
-                return self._decide(step)
-            case tune.Close():
-                self._close(step)
-                return Turn(step.text, closed=True)
+        return self._follow(step)
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
-from hpcagent.protocols import Scheduler
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent, Turn
-from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.compare_plan import Comparison, block_plan
 from hpcagent.study.compare_result import compared, side_results
-from hpcagent.study.journal import JournalWriter
-from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.rundir import RunDir
-from hpcagent.study.standing import waiting_for
-from hpcagent.study.state import Folding, TuneState, Unit
+from hpcagent.study.state import TuneState, Unit
 
 
 def next_step(comparison: Comparison, state: TuneState) -> tune.Step:
@@ -38,28 +33,12 @@ def _end(comparison: Comparison, state: TuneState) -> tune.Close:
 class CompareAgent(RunAgent):
     """The one writer of a comparison's run."""
 
-    def __init__(
-        self,
-        run: RunDir,
-        journal: JournalWriter,
-        folding: Folding,
-        scheduler: Scheduler,
-        publish: Callable[[RunDir, Knowledge], None],
-        clock: Clock = SYSTEM,
-    ) -> None:
-        super().__init__(run, journal, folding, scheduler, publish, clock)
-        self._comparison = Comparison.of(self.state)
+    @cached_property
+    def _comparison(self) -> Comparison:
+        return Comparison.of(self.state)
 
     def _advance(self) -> Turn:
-        step = next_step(self._comparison, self.state)
-        if isinstance(step, tune.Submit):
-            return self._open(step.plan)
-        if isinstance(step, tune.Decide):
-            return self._decide(step)
-        if isinstance(step, tune.Close):
-            self._close(step)
-            return Turn(step.text, closed=True)
-        return Turn(waiting_for(self.state), waiting=True)
+        return self._follow(next_step(self._comparison, self.state))
 
     def _files(self, unit: Unit) -> dict[str, str]:
         plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
