@@ -55,6 +55,8 @@ class Runs(Sequence[Run]):
 
     def of(self, config: str, status_not_in: Sequence[str] = ()) -> list[Run]:
         """The runs of a configuration whose status is none of these."""
+        if not set(self._statuses).difference(status_not_in):
+            return []
         wanted = [
             index
             for index, (name, status) in enumerate(zip(self._configs, self._statuses, strict=True))

@@ -77,6 +77,10 @@ class Scene:
     def closed(self) -> bool:
         return self.opened and self.state.closed is not None
 
+    @property
+    def results(self) -> int:
+        return sum(unit.finished for unit in self.state.units)
+
     def unit(self, name: str) -> Unit:
         return next(unit for unit in self.state.units if unit.name == name)
 
@@ -224,10 +228,12 @@ class Scene:
             self.ended(unit)
 
     def finish(self) -> int:
-        """Let the run come to its end; the last agent's exit code."""
+        """Let the run come to its end, however many rounds are left; the last agent's exit code."""
         self.tools.unplan()
         self.tools.open()
-        self.until(lambda: self.closed, "the run is closed")
+        while not self.closed:
+            before = self.results
+            self.until(lambda b=before: self.closed or self.results > b, "another unit ends")
         if self.agent is not None:
             self.agent.wait(timeout=DEADLINE_S)
         code = self.leave()
