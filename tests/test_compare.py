@@ -221,14 +221,14 @@ def test_a_job_that_is_out_is_waited_for() -> None:
 def test_a_failed_block_is_measured_again_and_then_ends_the_run() -> None:
     of = comparison()
     block, index = of.order(3)[0]
-    lost = replace(measured(of, block, index), failure=Failure("scheduler", "timeout", "why"))
+    lost = replace(measured(of, block, index), failure=Failure("run", "worker", "why"))
     again = next_step(of, state(of, lost))
     assert isinstance(again, tune.Submit)
     assert again.plan.purpose == lost.purpose
     end = next_step(of, state(of, lost, lost))
     assert isinstance(end, tune.Close)
     assert (end.outcome, end.exit_code) == ("failed", 7)
-    assert "timeout" in end.text
+    assert "run.worker" in end.text
 
 
 def test_blocks_without_valid_runs_compare_nothing() -> None:

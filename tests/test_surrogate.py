@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
-from hpcagent.search.design import design_size
+from hpcagent.search.acquisition import expected_improvement, squeezed
+from hpcagent.search.design import design_size, next_row
 from hpcagent.search.encoding import Grid
 from hpcagent.search.feasibility import probability
-from hpcagent.search.gp import Likelihood, Observations, Theta, believe, fit, posterior
+from hpcagent.search.gp import Observations, Theta, believe, posterior, slope
+from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import Surrogate, expected_improvement, squeezed
+from hpcagent.search.surrogate import Surrogate
 
 LEVELS = tuple(map(str, range(8)))
 SPACE = Space(
@@ -78,7 +80,7 @@ def test_the_gradient_of_the_likelihood_is_right(grid: Grid) -> None:
 def test_fitting_improves_on_every_start(grid: Grid) -> None:
     seen = observations(ROWS, grid)
     theta = fit(grid, seen)
-    found = np.concatenate([theta.lengths, [theta.signal, theta.noise, theta.mix]])
+    found = np.concatenate([theta.lengths, [theta.signal, theta.noise, theta.order]])
     loss = Likelihood(grid, seen).loss
     rng = np.random.default_rng(0)
     assert all(loss(found)[0] <= loss(rng.normal(0, 1, 6))[0] for _ in range(50))
@@ -110,6 +112,31 @@ def test_believing_keeps_the_mean_and_equals_conditioning(grid: Grid) -> None:
     exact = posterior(grid, again, theta)
     assert believed.mean == pytest.approx(exact.mean, abs=1e-6)
     assert believed.variance == pytest.approx(exact.variance, abs=1e-6)
+
+
+def test_the_weight_of_a_trend_is_measured_where_the_prior_is_vague(grid: Grid) -> None:
+    theta = Theta(np.zeros(3), -4.0, -8.0, 0.0)
+    rows = np.array(ROWS, dtype=np.intp)
+    seen = Observations(rows, -0.7 * grid.ends[rows], np.zeros(len(rows)))
+    assert slope(grid, seen, theta, grid.ends, (0.5, 10.0)) == pytest.approx(-0.7, abs=0.01)
+    assert slope(grid, seen, theta, grid.ends, (0.5, 1e-4)) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("best", ["0", "7"])
+def test_an_optimum_at_the_ends_is_found_against_the_prior(best: str) -> None:
+    params = tuple(Param(name, "ordinal", LEVELS, "4") for name in ("a", "b", "c"))
+    space = Space(params)
+
+    def time(config: Config) -> float:
+        return sum(0.1 * abs(int(value) - int(best)) for value in config.values.values())
+
+    history: list[Trial] = []
+    for turn in range(25):
+        found = Surrogate().propose(space, history, [], 1, 0)
+        if isinstance(found, Stop):
+            break
+        history.append(Trial(found[0].config, time(found[0].config), 0.0, None, turn, ""))
+    assert min(time(trial.config) for trial in history) < 0.15
 
 
 def test_known_noise_is_believed(grid: Grid) -> None:
@@ -194,6 +221,74 @@ def test_the_default_comes_first_and_every_category_early(grid: Grid) -> None:
     assert {p.config.values["core"] for p in found} == {"auto", "ZEN", "HASWELL", "NEHALEM"}
 
 
+SWITCHES = Space(
+    (
+        *(Param(name, "categorical", ("off", "on"), "off") for name in ("pack", "swap", "pad")),
+        Param("tile", "ordinal", tuple(map(str, range(12))), "11"),
+        Param("unroll", "ordinal", LEVELS, "7"),
+    )
+)
+
+
+def opened(config: Config) -> float:
+    """Slower with every switch, unless all are on: then tile and unroll count."""
+    v = config.values
+    on = [name for name in ("pack", "swap", "pad") if v[name] == "on"]
+    if len(on) < 3:
+        return 0.1 * len(on)
+    return -1.0 + 0.02 * (int(v["tile"]) - 6) ** 2 + 0.02 * (int(v["unroll"]) - 3) ** 2
+
+
+def test_the_design_meets_every_combination_of_a_few_switches() -> None:
+    grid = Grid.of(SWITCHES.params, SWITCHES.points())
+    assert design_size(grid) == 8
+    found = Surrogate().propose(SWITCHES, [], [], 8, 0)
+    assert not isinstance(found, Stop)
+    names = ("pack", "swap", "pad")
+    assert len({tuple(p.config.values[name] for name in names) for p in found}) == 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_only_all_switches_together_open_is_found(seed: int) -> None:
+    history: list[Trial] = []
+    strategy = Surrogate()
+    for turn in range(20):
+        found = strategy.propose(SWITCHES, history, [], 1, seed)
+        if isinstance(found, Stop):
+            break
+        history.append(Trial(found[0].config, opened(found[0].config), 0.0, None, turn, ""))
+    assert min(opened(trial.config) for trial in history) < -0.95
+
+
+def test_the_design_keeps_away_from_the_corners() -> None:
+    levels = tuple(map(str, range(7)))
+    space = Space(tuple(Param(f"p{n}", "ordinal", levels, "6") for n in range(5)))
+    grid = Grid.of(space.params, space.points())
+    first = grid.index[space.default]
+    free = np.arange(len(grid.points)) != first
+    rows = [next_row(grid, [first], free, seed) for seed in range(9)]
+    assert statistics.mean(grid.ends[rows]) < grid.ends.mean()
+
+
+def test_a_choice_of_the_fastest_is_changed_on_its_own_every_third_time() -> None:
+    """Tiles matter a hundred times as much as the switch, which still gets its turn."""
+    tiles = tuple(map(str, range(20)))
+    space = Space(
+        (Param("tile", "ordinal", tiles, "0"), Param("pad", "categorical", ("off", "on"), "off"))
+    )
+
+    def time(config: Config) -> float:
+        v = config.values
+        return 0.02 * (int(v["tile"]) - 9) ** 2 - 0.02 * (v["pad"] == "on")
+
+    history: list[Trial] = []
+    for turn in range(12):
+        found = Surrogate().propose(space, history, [], 1, 1)
+        assert not isinstance(found, Stop)
+        history.append(Trial(found[0].config, time(found[0].config), 0.0, None, turn, ""))
+    assert min(history, key=lambda trial: time(trial.config)).config.values["pad"] == "on"
+
+
 def some_history(count: int, turn: int = 0) -> list[Trial]:
     points = [SPACE.default, *SPACE.points()[5 :: 251 // count]][:count]
     return [Trial(p, smooth(p), 0.01, None, turn, "") for p in dict.fromkeys(points)]
@@ -254,6 +349,20 @@ def test_candidates_tell_what_is_expected() -> None:
 
 
 # --- the plain strategies ---
+
+
+def test_a_climb_goes_to_neighbours_of_the_fastest_and_jumps_from_a_peak() -> None:
+    climber = importlib.import_module("hpcagent.search.hillclimb").create(Options())
+    top = Config.of({"x": "5", "y": "3", "core": "ZEN"})
+    history = [Trial(SPACE.default, 0.0, 0.0, None, 0, ""), Trial(top, -0.5, 0.0, None, 1, "")]
+    near = climber.propose(SPACE, history, [], 100, 0)
+    steps = [p for p in near if p.reason == "next to the fastest so far"]
+    assert near[: len(steps)] == tuple(steps) and len(steps) == 4 + 3
+    for step in steps:
+        assert sum(a != b for a, b in zip(step.config.items, top.items, strict=True)) == 1
+    history += [Trial(p.config, 0.1, 0.0, None, 2, "") for p in steps]
+    after = climber.propose(SPACE, history, [], 1, 0)
+    assert after[0].reason == "drawn at random: no neighbour left"
 
 
 def test_random_orders_differ_by_seed_and_exhaustive_follows_the_space() -> None:

@@ -1,11 +1,14 @@
-"""The first evaluations: spread out, and each categorical value early.
+"""The first evaluations: each categorical value early, then pairs of them, else spread out.
 
-The ends of the ordinals get no preference: on recorded surfaces a design that favours them led
-into the corners, where most parameters are at their worst.
+A choice that pays only together with another one is invisible in the main effects: the design
+covers the combinations of categorical values like a covering array (Colbourn, Combinatorial
+aspects of covering arrays, 2004). The ends of the ordinals are avoided: on recorded surfaces a
+design that favours them led into the corners, where most parameters are at their worst.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,59 +20,70 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-_NOVELTY = 1.0  # a categorical value not seen yet counts as much as a parameter's whole range
+LONGEST = 8  # evaluations of the design, the default included
+_END = 0.5  # of a range: what an ordinal at its end costs a point in the comparison of distances
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
 
 def design_size(grid: Grid) -> int:
     """Evaluations before the model takes over, the default included.
 
-    Enough for each categorical value once, and for two more than half the dimension, at most 8:
-    a surrogate learns faster from its own choices than from a longer design.
+    Enough for each categorical value once, for all their combinations where these are few, and for
+    two more than half the dimension, at most 8: a surrogate learns faster from its own choices
+    than from a longer design.
     """
-    categories = [
-        len(v) for v, ordinal in zip(grid.coordinates, grid.ordinal, strict=True) if not ordinal
-    ]
+    categories = [len(grid.coordinates[d]) for d in _categorical(grid)]
+    few = grid.combinations if grid.combinations <= LONGEST else 0
     dimension = len(grid.ordinal)
-    return min(8, len(grid.points), max([2 + dimension // 2, *categories]))
+    return min(LONGEST, len(grid.points), max([2 + dimension // 2, few, *categories]))
 
 
 def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> int:
-    """Of 20 free points drawn with `seed`, the farthest from all seen ones with most new values.
+    """Of 20 points drawn with `seed`, the farthest from all seen ones and from the ends.
 
-    Where a free point shows a categorical value for the first time, only such are drawn. At least
-    one point must be free.
+    They are drawn among the free points that show the most values, pairs and combinations of the
+    categorical parameters for the first time. At least one point must be free.
     """
     import numpy as np
 
     rows = np.array(seen, dtype=np.intp)
-    fresh = (grid.one_hot[rows].sum(axis=0) == 0) & _categorical(grid)
-    novelty = grid.one_hot @ fresh.astype(np.float64)
-    pool = np.flatnonzero(free & (novelty > 0))
-    if not len(pool):
-        pool = np.flatnonzero(free)
+    fresh = _fresh(grid, rows)
+    pool = np.flatnonzero(free & (fresh == fresh[free].max()))
     rng = np.random.default_rng([seed, len(seen)])
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
-    score = _NOVELTY * novelty[drawn]
-    if len(rows):
-        score += np.min([_distance(grid, int(row))[drawn] for row in rows], axis=0)
-    return int(drawn[np.argmax(score)])
+    if not len(rows):
+        return int(drawn[np.argmin(grid.ends[drawn])])
+    gaps = np.min([_distance(grid, int(row), drawn) for row in rows], axis=0)
+    return int(drawn[np.argmax(gaps - _END * grid.ends[drawn])])
 
 
-def _categorical(grid: Grid) -> NDArray[np.bool_]:
-    """(V,): which values belong to a categorical parameter."""
+def _categorical(grid: Grid) -> list[int]:
+    return [d for d, ordinal in enumerate(grid.ordinal) if not ordinal]
+
+
+def _fresh(grid: Grid, rows: NDArray[np.intp]) -> Array:
+    """(P,): what a point would show first, a value before any number of pairs, these before all."""
     import numpy as np
 
-    sizes = [len(values) for values in grid.coordinates]
-    return np.repeat([not ordinal for ordinal in grid.ordinal], sizes)
+    names = _categorical(grid)
+    codes = grid.codes
+    found = np.zeros(len(codes))
+    for d in names:
+        found += len(names) ** 2 * ~np.isin(codes[:, d], codes[rows, d])
+    for a, b in itertools.combinations(names, 2):
+        pair = codes[:, a] * len(grid.coordinates[b]) + codes[:, b]
+        found += ~np.isin(pair, pair[rows])
+    if grid.combinations <= LONGEST:
+        found += 0.5 * ~np.isin(grid.combination, grid.combination[rows])
+    return found
 
 
-def _distance(grid: Grid, row: int) -> Array:
-    """(P,): sum over parameters of rank distance (ordinal) or 1 where values differ."""
+def _distance(grid: Grid, row: int, others: NDArray[np.intp]) -> Array:
+    """(others,): sum over parameters of rank distance (ordinal) or 1 where values differ."""
     import numpy as np
 
-    table = []
+    found = np.zeros(len(others))
     for d, values in enumerate(grid.coordinates):
-        gap = np.abs(values - values[grid.codes[row, d]])
-        table.append(gap if grid.ordinal[d] else (gap != 0).astype(np.float64))
-    return np.asarray(grid.one_hot @ np.concatenate(table))
+        gap = np.abs(values[grid.codes[others, d]] - values[grid.codes[row, d]])
+        found += gap if grid.ordinal[d] else gap != 0
+    return found

@@ -44,15 +44,21 @@ class Grid:
 
     `one_hot` (P, V) marks the value of each parameter, so that a sum over parameters of a table
     by value is one matrix product. `coordinates` holds each parameter's values as `encode` does.
+    `combination` (P,) numbers the joint choice of all categorical parameters, of which there are
+    `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
+    r the rank scaled to [0, 1].
     """
 
     params: tuple[Param, ...]
     points: tuple[Config, ...]
     index: Mapping[Config, int]
     codes: NDArray[np.intp]
-    one_hot: NDArray[np.float64]
+    one_hot: NDArray[np.float32]
     coordinates: tuple[NDArray[np.float64], ...]
     ordinal: tuple[bool, ...]
+    combination: NDArray[np.intp]
+    combinations: int
+    ends: NDArray[np.float64]
 
     @classmethod
     def of(cls, params: Sequence[Param], points: Sequence[Config]) -> Grid:
@@ -61,8 +67,10 @@ class Grid:
         table = codes(params, points)
         sizes = [len(param.values) for param in params]
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.intp)
-        one_hot = np.zeros((len(points), sum(sizes)))
+        one_hot = np.zeros((len(points), sum(sizes)), dtype=np.float32)
         np.put_along_axis(one_hot, table + starts, 1.0, axis=1)
+        ordinal = tuple(param.kind == "ordinal" for param in params)
+        combination = _joint(table[:, ~np.array(ordinal)])
         return cls(
             params=tuple(params),
             points=tuple(points),
@@ -70,5 +78,29 @@ class Grid:
             codes=table,
             one_hot=one_hot,
             coordinates=tuple(np.arange(len(p.values)) / _span(p) for p in params),
-            ordinal=tuple(param.kind == "ordinal" for param in params),
+            ordinal=ordinal,
+            combination=combination,
+            combinations=int(combination.max()) + 1,
+            ends=_ends(params, table),
         )
+
+
+def _ends(params: Sequence[Param], table: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(points,): see `Grid.ends`."""
+    import numpy as np
+
+    found = np.zeros(len(table))
+    for d, param in enumerate(params):
+        if param.kind == "ordinal" and len(param.values) >= 4:
+            found += (2.0 * table[:, d] / _span(param) - 1.0) ** 2
+    return found
+
+
+def _joint(table: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(points,): the number of each row among the distinct rows."""
+    import numpy as np
+
+    if table.shape[1] == 0:
+        return np.zeros(len(table), dtype=np.intp)
+    found: NDArray[np.intp] = np.unique(table, axis=0, return_inverse=True)[1]
+    return found.reshape(-1)

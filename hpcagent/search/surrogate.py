@@ -1,14 +1,16 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
-The default first, then a small spreading design, then the points of the greatest expected
-improvement times the probability that they run at all.
+The default first, then a small covering design, then the points of the greatest expected
+improvement times the probability that they run at all; every third of them changes one categorical
+choice of the fastest so far. The ends of an ordinal are thought to be a little slower than its
+middle until measurements say otherwise: people list values to bracket the good ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hpcagent.protocols import SearchSpace
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
+ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
+ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
+SWITCH_EVERY = 3  # evaluations
+HOPE = 1.5  # standard deviations
+LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
+DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -35,7 +43,8 @@ class Candidate:
     """A point with what the surrogate expects of it, as natural logs of the time ratio.
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
-    all three figures while there are too few measurements for a fit.
+    all three figures while there are too few measurements for a fit. `promise` is the greatest
+    improvement of any untried point at the time, for the stop rule.
     """
 
     config: Config
@@ -43,6 +52,7 @@ class Candidate:
     spread: float | None
     improvement: float | None
     feasibility: float
+    promise: float | None = None
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
@@ -122,13 +132,13 @@ class Surrogate:
 
     def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
-        if best.improvement is None or best.improvement >= self._threshold:
+        if best.promise is None or best.promise >= self._threshold:
             return ""
         if len(state.worked) < enough or _rounds_since_best(history) < QUIET_ROUNDS:
             return ""
         return (
             f"no untried configuration is expected to gain more than"
-            f" {100 * self._threshold:.2g} % (best: {100 * best.improvement:.2g} %"
+            f" {100 * self._threshold:.2g} % (best: {100 * best.promise:.2g} %"
             f" after {len(state.worked)} measured)"
         )
 
@@ -169,6 +179,10 @@ class _State:
     @property
     def seen(self) -> list[int]:
         return [*self.worked.tolist(), *self.failed.tolist(), *self.waiting]
+
+    def likely(self, chance: Array, bound: float) -> NDArray[np.bool_]:
+        """(P,): the free points whose chance reaches the bound, or the best chance if none does."""
+        return self.free & (chance >= min(bound, float(chance[self.free].max())))
 
     def taking(self, row: int) -> _State:
         free = self.free.copy()
@@ -222,78 +236,78 @@ def _designing(state: _State, size: int) -> bool:
 def _spreading(state: _State, chance: Array, seed: int) -> int:
     from hpcagent.search.design import next_row
 
-    likely = state.free & (chance >= min(0.5, float(chance[state.free].max())))
-    return next_row(state.grid, state.seen, likely, seed)
+    return next_row(state.grid, state.seen, state.likely(chance, LIKELY), seed)
 
 
 def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
     import numpy as np
 
+    from hpcagent.search.acquisition import expected_improvement
     from hpcagent.search.gp import believe
 
     scale, shift, process = _fitted(state)
     for row in state.waiting:
         process = believe(state.grid, process, row)
     best = float(process.mean[state.worked].min())
-    free = state.free.copy()
-    for _ in range(min(k, int(free.sum()))):
+    left = min(k, int(state.free.sum()))
+    while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
-        row = int(np.argmax(np.where(free, gain, -np.inf)))
+        gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
+        among = _switched(state, process, best, chance)
+        row = int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
             spread=math.sqrt(float(process.variance[row])) * scale,
             improvement=float(gain[row]) * scale,
             feasibility=float(chance[row]),
+            promise=float(gain.max()) * scale,
         )
-        free[row] = False
-        process = believe(state.grid, process, row)
+        state = state.taking(row)
+        left -= 1
+        if left:
+            process = believe(state.grid, process, row)
+
+
+def _switched(
+    state: _State, process: Posterior, best: float, chance: Array
+) -> NDArray[np.bool_] | None:
+    """(P,): the fastest point with another value of one categorical; None where it is not due.
+
+    Every third evaluation. What a choice does on its own is confounded with all else in the design,
+    and a process fitted to few points is too sure of it: it would walk along the ordinals and leave
+    the choices as they were first seen. Only points that may be faster count.
+    """
+    import numpy as np
+
+    if len(state.seen) % SWITCH_EVERY:
+        return None
+    codes = state.grid.codes
+    fastest = state.worked[np.argmin(process.mean[state.worked])]
+    differs = codes != codes[fastest]
+    one = (differs.sum(axis=1) == 1) & differs[:, ~np.array(state.grid.ordinal)].any(axis=1)
+    hopeful = process.mean - HOPE * np.sqrt(process.variance) < best
+    found = state.free & one & hopeful & (chance >= LIKELY)
+    return np.asarray(found) if found.any() else None
 
 
 def _fitted(state: _State) -> tuple[float, float, Posterior]:
-    """(scale, shift, process): log ratio = scale * the process's value + shift."""
-    from hpcagent.search.gp import Observations, fit, posterior
+    """(scale, shift, process): log ratio = scale * the process's value + shift.
+
+    The process is that of what `ENDS` does not explain.
+    """
+    from hpcagent.search.acquisition import squeezed
+    from hpcagent.search.gp import Observations, posterior, slope
+    from hpcagent.search.likelihood import fit
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
-    seen = Observations(state.worked, (values - shift) / scale, (state.spreads / scale) ** 2)
-    theta = fit(state.grid, seen)
-    return scale, shift, posterior(state.grid, seen, theta)
-
-
-def squeezed(values: Array) -> Array:
-    """The values, those above the median drawn in: a search needs to know the fast ones well.
-
-    v -> m + s log(1 + (v - m) / s) above the median m, s the larger of the standard deviation and
-    the distance from median to minimum.
-    """
-    import numpy as np
-
-    ordered = np.sort(values)  # numpy.median would import numpy.ma, for 0.1 s
-    middle = float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    scale = max(middle - float(values.min()), float(values.std()), 1e-3)
-    above = np.maximum(values - middle, 0.0)
-    return np.asarray(np.where(values > middle, middle + scale * np.log1p(above / scale), values))
-
-
-def expected_improvement(best: float, mean: Array, spread: Array) -> Array:
-    """E[max(best - f, 0)] for f normal (Jones, Schonlau, Welch 1998, eq. 15), minimising."""
-    import numpy as np
-
-    z = (best - mean) / spread
-    density = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-    return np.asarray(np.maximum((best - mean) * _normal_cdf(z) + spread * density, 0.0))
-
-
-def _normal_cdf(z: Array) -> Array:
-    """Abramowitz and Stegun 7.1.26, absolute error below 1e-7."""
-    import numpy as np
-
-    x = np.abs(z) / math.sqrt(2.0)
-    t = 1.0 / (1.0 + 0.3275911 * x)
-    poly = t * (
-        0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
-    )
-    tail = 0.5 * poly * np.exp(-x * x)
-    return np.asarray(np.where(z >= 0, 1.0 - tail, tail))
+    y = (values - shift) / scale
+    seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
+    ends, width = state.grid.ends, math.sqrt(len(state.grid.ordinal))
+    theta = fit(state.grid, replace(seen, y=y - ENDS / width * ends[state.worked]))
+    weight = slope(state.grid, seen, theta, ends, (ENDS / width, ENDS_SPREAD / width))
+    trend = weight * ends
+    process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
+    return scale, shift, replace(process, mean=process.mean + trend)

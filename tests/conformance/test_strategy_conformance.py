@@ -16,7 +16,7 @@ from hpcagent.records import Config, Failure, Limits, Message, Param, Reply, Sto
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 
-MODULES = ("surrogate", "model", "random", "exhaustive")
+MODULES = ("surrogate", "model", "random", "exhaustive", "hillclimb")
 
 
 class FirstValues:
@@ -112,7 +112,7 @@ def test_nothing_asked_nothing_proposed_and_the_end_is_told(name: str) -> None:
     assert isinstance(found, Stop) and "2 configurations" in found.reason
 
 
-@pytest.mark.parametrize("name", ["surrogate", "random", "exhaustive"])
+@pytest.mark.parametrize("name", ["surrogate", "random", "exhaustive", "hillclimb"])
 def test_a_whole_run_visits_each_point_at_most_once(name: str) -> None:
     space = Space(
         (
