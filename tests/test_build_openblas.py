@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from lab import builds, sources
-from mainjob import make_bench
+from lab.slurm_lab import Cluster
+from mainjob import Bench, make_bench
 
 from hpcagent.apps.render import BUILD_COMMAND, driver_files
 from hpcagent.records import Compiler, Library
@@ -171,21 +172,41 @@ def test_the_command_finds_the_build_that_is_there(
     assert build["digest"] == recipe.digest
 
 
-def test_a_tune_run_takes_the_build_that_is_there(
-    recipe: Recipe, prefix: Path, tmp_path: Path
-) -> None:
-    """All build parameters are fixed: the way of such a run, without a second build."""
-    bench = make_bench(tmp_path)
+def fixed_build(recipe: Recipe, prefix: Path) -> list[str]:
+    """A search whose build parameters are all fixed: the way of such a run, without a build."""
     fixed = {**VALUES, "threading": "pthreads", "dynamic_arch": "off"}
     given = [word for name, value in fixed.items() for word in ("--set", f"{name}={value}")]
-    done = bench.tune(
-        "--build", "--source", recipe.source_path, "--sha256", recipe.source_sha256, *given,
-        "--store", str(prefix.parent), "--budget", "rounds=1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    return ["--build", "--source", recipe.source_path, "--sha256", recipe.source_sha256, *given,
+            "--store", str(prefix.parent), "--budget", "rounds=1"]  # fmt: skip
+
+
+def assert_taken(bench: Bench, recipe: Recipe, prefix: Path) -> None:
     purposes = [e["data"]["purpose"] for e in bench.events("unit_intent")]
     assert purposes[:5] == ["probe", f"variant-{recipe.digest[:12]}", "build", "feasibility",
                             "round-1"]  # fmt: skip
     steps = bench.events("unit_result")[1]["data"]["steps"]
     assert [row["status"] for row in steps[:2]] == ["failed", "skipped"]
     assert str(prefix) in (bench.run / "result" / "best.env").read_text()
+
+
+def test_a_tune_run_takes_the_build_that_is_there(
+    recipe: Recipe, prefix: Path, tmp_path: Path
+) -> None:
+    bench = make_bench(tmp_path)
+    done = bench.tune(*fixed_build(recipe, prefix))
+    assert done.returncode == 0, done.stderr
+    assert_taken(bench, recipe, prefix)
+
+
+@pytest.mark.slurm
+def test_a_tune_run_takes_the_build_through_slurm(
+    recipe: Recipe, prefix: Path, tmp_path: Path, slurm: Cluster
+) -> None:
+    quick = {"HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_GRACE_SECONDS": "3"}
+    bench = Bench(tmp_path, {**make_bench(tmp_path).env, **slurm.env, **quick})
+    where = ("--partition", "both", "--account", "proj", "--shared")
+    done = bench.tune(*fixed_build(recipe, prefix), *where)
+    assert done.returncode == 0, done.stderr
+    assert_taken(bench, recipe, prefix)
+    jobs = slurm.jobs()
+    assert {jobs[e["data"]["job_id"]] for e in bench.events("unit_submitted")} == {"COMPLETED"}

@@ -103,3 +103,24 @@ def test_a_partition_that_is_not_there_is_named(cluster_bench: Bench) -> None:
     assert done.returncode == 4
     assert "nosuch" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slurm
+@pytest.mark.toolchain
+def test_the_doctor_visits_a_compute_node(cluster_bench: Bench, slurm: Cluster) -> None:
+    where = ("--partition", "both", "--account", "proj", "--shared")
+    words = ("doctor", *where, "--run-dir", str(cluster_bench.run), "--json")
+    found = told(cluster_bench.hpcagent(*words))
+    (target,) = found["targets"]
+    assert target["node"] in ("n1", "n2")
+    assert any(row["rank"] == 1 for row in target["doctor"]["rows"])
+    ok = {check["what"] for check in target["doctor"]["agent"] if check["status"] == "ok"}
+    assert {"python3", "shared folder"} <= ok
+    assert any("submi" in check["what"] for check in target["doctor"]["agent"])
+    jobs = slurm.jobs()
+    assert {jobs[e["data"]["job_id"]] for e in cluster_bench.events("unit_submitted")} == {
+        "COMPLETED"
+    }
+    page = cluster_bench.hpcagent("report", str(cluster_bench.run)).stdout
+    assert "Take, the best first" in page
+    assert all(len(line) <= 80 for line in page.splitlines())
