@@ -239,3 +239,9 @@ def test_the_parameters_are_listed_with_their_meaning() -> None:
     assert max(map(len, result.output.splitlines())) <= 80
     said = json.loads(call("--lib", "openblas", "--parameters", "--json").output)
     assert said["name"] == "openblas"
+
+
+def test_an_unknown_library_is_told_before_a_missing_source() -> None:
+    done = CliRunner().invoke(group, ["build", "--lib", "nope"])
+    assert "nope" in str(done.exception)
+    assert "--source" not in str(done.exception)

@@ -117,6 +117,8 @@ def build(
     if parameters:
         _list_parameters(load_parameters(lib or ""), as_json)
         return 0
+    if lib is not None:
+        load_parameters(lib)  # an unknown library is told first
     if source is None:
         raise UsageError("--source is missing: name the archive (with its --sha256) or the folder")
     configured = load_settings(os.environ, Path.cwd())
