@@ -100,7 +100,12 @@ def whole_space(knobs: Knobs) -> Space:
 
 
 def without_doubles(knobs: Knobs, space: Space) -> Space:
-    """The space less the points that set exactly what an earlier one (the default first) sets."""
+    """The space less the points that set exactly what an earlier one (the default first) sets.
+
+    One that is too large to enumerate stays as it is.
+    """
+    if not space.enumerable:
+        return space
     seen = {knobs.setting(space.default): space.default.id}
     doubles = set()
     for config in space.points():
