@@ -33,8 +33,8 @@ def candidates(
 ) -> Sequence[Config]:
     """All points of the space in its order, where it can be enumerated.
 
-    Else the default, what was tried or is pending, the neighbours of the fastest `leaders`, and 4,000
-    points drawn with `seed`: a function of the arguments, so that nothing has to be remembered.
+    Else the default, what was tried or is pending, the neighbours of the fastest `leaders`, and
+    4,000 points drawn with `seed`: a function of the arguments, nothing has to be remembered.
     """
     if space.enumerable:
         return space.points()

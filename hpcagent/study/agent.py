@@ -378,12 +378,10 @@ class Agent(RunAgent):
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
-        note = self._proposer.without_model
-        if note and "model" not in self._state.decisions:
-            self._write("decision", {"what": "model", "note": note})
         device = self._proposer.device if "model_device" not in self._state.decisions else ""
-        if device:
-            self._write("decision", {"what": "model_device", "device": device})
+        for what, data in self._proposer.decisions.items():
+            if what not in self._state.decisions:
+                self._write("decision", {"what": what, **data})
         if stop is not None and not proposals:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")

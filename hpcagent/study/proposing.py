@@ -12,7 +12,9 @@ from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
-from hpcagent.search.options import Options
+from hpcagent.search.function_file import digest
+from hpcagent.search.options import FunctionCall, Options
+from hpcagent.search.stopping import target_reached
 from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from hpcagent.llm.log import Recording
 
 FALLBACK = "surrogate"
+WITH_MODEL = ("model", "guided")
+FUNCTION_LOG = "function.log"
 Record = Callable[[Mapping[str, Any]], None]
 
 
@@ -37,11 +41,9 @@ class Proposer:
         self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
-
-    @property
-    def without_model(self) -> str:
-        """Why the configured model takes no part; empty where it does, or none is configured."""
-        return self._without_model
+        self._functions: list[FunctionCall] = []
+        self._changed = ""
+        self._problems: dict[str, dict[str, Any]] = {}
 
     @property
     def device(self) -> str:
@@ -59,6 +61,10 @@ class Proposer:
         left = self._settings.challengers - len(asked)
         if left == 0:
             return asked, None
+        reached = target_reached(known.trials, self._settings.target)
+        if reached:
+            return asked, reached
+        self._look_at_function()
         answer = self._strategy_for(known).propose(
             known.space,
             known.trials,
@@ -72,6 +78,7 @@ class Proposer:
             self._write({"round": index, **call})
             record({"round": index, **_brief(call)})
         self._calls.clear()
+        self._keep_functions(index)
         if isinstance(answer, Stop):
             return asked, answer.reason
         stop = None if answer or asked else "the strategy has nothing more to propose"
@@ -92,12 +99,19 @@ class Proposer:
     def _make(self, facts: Mapping[str, str]) -> Strategy:
         name = self._settings.strategy
         model = self._recording
-        if name == "model" and model is None:
+        if name in WITH_MODEL and model is None:
             model = self._open_model()
-        if name == "model" and model is None:
+        if name in WITH_MODEL and model is None:
             name = FALLBACK
         module = plugins.load("hpcagent.search", name, "create")
-        options = Options(seed=self._settings.seed, model=model, facts=facts, verdict=self._verdict)
+        options = Options(
+            seed=self._settings.seed,
+            model=model,
+            facts=facts,
+            verdict=self._verdict,
+            function=self._settings.function,
+            told=self._functions.append,
+        )
         strategy: Strategy = module.create(options)
         return strategy
 
@@ -117,6 +131,41 @@ class Proposer:
             self._model, digest, lambda call: self._calls.append(call.as_json())
         )
         return self._recording
+
+    @property
+    def decisions(self) -> dict[str, dict[str, Any]]:
+        """What the journal should hold of the last proposal, by the name of the decision."""
+        found: dict[str, dict[str, Any]] = {}
+        if self._without_model:
+            found["model"] = {"note": self._without_model}
+        if self.device:
+            found["model_device"] = {"device": self.device}
+        if self._changed:
+            found["function"] = {"reason": self._changed}
+        return found | self._problems
+
+    def _look_at_function(self) -> None:
+        """Notes a file that is not the one that the run was opened with."""
+        path, then = self._settings.function, self._settings.function_sha256
+        now = digest(Path(path)) if path else then
+        if now != then:
+            what = f"is now {now[:12]}" if now else "cannot be read any more"
+            self._changed = f"{path}: it was {then[:12]} when the run was opened, and {what}"
+
+    def _keep_functions(self, index: int) -> None:
+        """What the user's function printed goes to a log of its own, problems to the journal."""
+        calls = list(self._functions)
+        self._functions.clear()
+        words = [f"try {c.number}: {c.problem}" for c in calls if c.problem]
+        self._problems = {f"function-{index}": {"reason": "; ".join(words)}} if words else {}
+        log = self._log.with_name(FUNCTION_LOG)
+        lines = [f"--- round {index}, try {c.number}: {c.problem or 'ok'}\n{c.log}" for c in calls]
+        if lines:
+            try:
+                with log.open("a", encoding="utf-8") as stream:
+                    stream.write("".join(f"{line.rstrip()}\n" for line in lines))
+            except OSError as error:
+                raise problem("write to", log, error) from None
 
     def _verdict(self, words: str) -> None:
         if self._recording is not None:
