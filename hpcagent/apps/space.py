@@ -132,7 +132,9 @@ def _param(dimension: Dimension, default: str, facts: Mapping[str, Any]) -> Para
         values.append(default)
     if dimension.kind == "ordinal":
         values.sort(key=float)
-    return Param(dimension.name, dimension.kind, tuple(values), default, dimension.meaning)
+    return Param(
+        dimension.name, dimension.kind, tuple(values), default, dimension.meaning, dimension.limit
+    )
 
 
 def _evaluate(text: str, facts: Mapping[str, Any]) -> Any:

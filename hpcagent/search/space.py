@@ -266,6 +266,8 @@ def _check_values(param: Param) -> None:
     where = f"space: parameter {param.name!r}"
     if param.kind not in _KINDS:
         raise UsageError(f"{where}: kind {param.kind!r} is neither ordinal nor categorical")
+    if param.limit not in ("", "upper") or (param.limit and param.kind != "ordinal"):
+        raise UsageError(f"{where}: limit {param.limit!r}: only an ordinal has one, 'upper'")
     if not param.values:
         raise UsageError(f"{where}: no values")
     twice = _repeated(param.values)

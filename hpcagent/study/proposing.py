@@ -13,6 +13,7 @@ from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
 from hpcagent.search.function_file import digest
+from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.stopping import target_reached
 from hpcagent.study.durable import problem, utc_now, utc_text
@@ -65,11 +66,17 @@ class Proposer:
         if reached:
             return asked, reached
         self._look_at_function()
+        space = bounded(known.space, known.trials)
+        waiting = (*known.pending, *(proposal.config for proposal in asked))
+        sizes = bisections(space, known.trials, waiting, (left + 1) // 2)
+        asked = (*asked, *sizes)
+        if len(sizes) == left:
+            return asked, None
         answer = self._strategy_for(known).propose(
-            known.space,
+            space,
             known.trials,
-            (*known.pending, *(proposal.config for proposal in asked)),
-            left,
+            (*waiting, *(proposal.config for proposal in sizes)),
+            left - len(sizes),
             self._settings.seed * 1_000_003 + index,
         )
         if self._recording is not None:
