@@ -204,12 +204,13 @@ class _State:
 
 
 def measured(trial: Trial) -> bool:
-    return trial.failure is None and trial.log_ratio is not None and math.isfinite(trial.log_ratio)
+    """Whether there is a figure that can be believed: no time ratio is beyond e^50."""
+    return trial.failure is None and trial.log_ratio is not None and abs(trial.log_ratio) < 50
 
 
 def _spread(trial: Trial) -> float:
     usable = trial.spread is not None and math.isfinite(trial.spread) and trial.spread > 0
-    return float(trial.spread or 0.0) if usable else 0.0
+    return min(10.0, float(trial.spread or 0.0)) if usable else 0.0
 
 
 def _rounds_since_best(history: Sequence[Trial]) -> int:
