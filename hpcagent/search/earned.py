@@ -3,7 +3,7 @@
 A fold over the history, so that it is the same after a resume. A model begins with 30 %. A round in
 which a pick of it becomes the fastest so far pays: the share triples, up to 30 % again. A round in
 which it does not, while the surrogate's picks since the last such round did, or were faster in the
-middle, lags: the share is halved. It never falls below 5 %, so that a model that gets better with
+middle, lags: a third of the share is left. It never falls below 5 %, so that a model that gets better with
 more history can show it.
 """
 
@@ -78,10 +78,11 @@ def _judged(state: Earned, picks: Sequence[Trial], since: Sequence[Trial], best:
     if _gains(picks, best):
         share, paid, lagged = min(SHARE, 3 * state.share), 1, 0
     elif _gains(since, best) or _behind(picks, since):
-        share, paid, lagged = max(FLOOR, state.share / 2), 0, 1
+        share, paid, lagged = max(FLOOR, state.share / 3), 0, 1
     else:
         share, paid, lagged = state.share, 0, 0
-    return Earned(share, state.credit, state.picks, state.paid + paid, state.lagged + lagged)
+    credit = min(0.0, state.credit) if lagged else state.credit
+    return Earned(share, credit, state.picks, state.paid + paid, state.lagged + lagged)
 
 
 def _gains(trials: Sequence[Trial], best: float) -> bool:
