@@ -22,6 +22,7 @@ from hpcagent.search.function_talk import read_analysis, request
 from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.space import Space
 from hpcagent.search.user_function import UserFunction, create
+from hpcagent.study.settings import TuneSettings
 
 SPACE = Space(
     (
@@ -30,6 +31,7 @@ SPACE = Space(
     ),
     ("core == 'auto' or threads >= 2",),
 )
+ROOT = Path(__file__).resolve().parent.parent
 QUICK = Bounds(seconds=20.0, memory_bytes=1 << 30, answer_bytes=1 << 16, log_bytes=1 << 20)
 ASKED = {"space": {"problem": ""}, "history": []}
 
@@ -281,6 +283,50 @@ def test_the_example_is_a_whole_search(tmp_path: Path) -> None:
             history.append(Trial(proposal.config, ratio, 0.01, None, turn, "user-function"))
     assert isinstance(found, Stop)
     assert min(history, key=lambda t: t.log_ratio or 0.0).config.values["threads"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--function", "gone.py"), "gone.py: cannot be read: No such file"),
+        (("--function", "bad.py"), "bad.py:1: propose must take (space, history)"),
+        (("--function", "good.py", "--strategy", "random"), "--function needs one of these"),
+        (("--strategy", "user-function"), "need --function FILE.py"),
+        (("--strategy", "guided", "--function", "good.py"), "need --model FILE"),
+        (("--target", "0.9"), "--target '0.9'"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    (tmp_path / "bad.py").write_text("def propose(space): pass")
+    (tmp_path / "good.py").write_text("def propose(space, history): pass")
+    done = hpcagent(tmp_path, "tune", "--lib", "openblas", *words)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert expected in done.stderr
+
+
+def test_the_command_repeats_itself_and_prints_an_example(tmp_path: Path) -> None:
+    shown = hpcagent(tmp_path, "tune", "--function-example")
+    assert shown.returncode == 0 and shown.stdout == EXAMPLE.read_text()
+    (tmp_path / "mine.py").write_text(shown.stdout)
+    words = ("tune", "--lib", "openblas", "--function", "mine.py", "--target", "1.25", "--dry-run")
+    assert hpcagent(tmp_path, *words).returncode == 0
+    settings = TuneSettings(
+        "openblas", 1, "local", "user-function", 3, 4, function="/x/mine.py", target=1.25
+    )
+    again = settings.command()
+    assert "--strategy" not in again
+    assert " ".join(again[-4:]) == "--function /x/mine.py --target 1.25x"
+    assert TuneSettings.from_json(settings.to_json()) == settings
+
+
+def hpcagent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCAGENT_RUNS": str(folder / "runs")}
+    return subprocess.run(
+        [sys.executable, "-m", "hpcagent", *words],
+        cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 A fold over the history, so that it is the same after a resume. A model begins with 30 %. A round in
 which a pick of it becomes the fastest so far pays: the share triples, up to 30 % again. A round in
 which it does not, while the surrogate's picks since the last such round did, or were faster in the
-middle, lags: a third of the share is left. It never falls below 5 %, so that a model that gets better with
-more history can show it.
+middle, lags: a third of the share is left. It never falls below 5 %, so that a model that gets
+better with more history can show it.
 """
 
 from __future__ import annotations

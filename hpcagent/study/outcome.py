@@ -331,8 +331,8 @@ def _function_warnings(state: TuneState) -> list[str]:
         last = str(state.decisions[failed[-1]]["reason"])
         rounds = ", ".join(what.removeprefix("function-") for what in failed)
         found.append(
-            f"the user's function gave answers that could not be used in round {rounds}, where it"
-            f" had no more of its tries the surrogate chose (last: {last[:200]}); see function.log"
+            f"the user's function had answers that could not be used in round {rounds}, last: "
+            f"{last[:200]}; where no try was left the surrogate chose; see function.log"
         )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -163,8 +164,9 @@ class Proposer:
         """What the user's function printed goes to a log of its own, problems to the journal."""
         calls = list(self._functions)
         self._functions.clear()
-        words = [f"try {c.number}: {c.problem}" for c in calls if c.problem]
-        self._problems = {f"function-{index}": {"reason": "; ".join(words)}} if words else {}
+        words = Counter(c.problem for c in calls if c.problem)
+        told = "; ".join(f"{text} ({n} tries)" if n > 1 else text for text, n in words.items())
+        self._problems = {f"function-{index}": {"reason": told}} if told else {}
         log = self._log.with_name(FUNCTION_LOG)
         lines = [f"--- round {index}, try {c.number}: {c.problem or 'ok'}\n{c.log}" for c in calls]
         if lines:
