@@ -5,9 +5,13 @@ What the diagnosis makes of it is measured by benchmarks/diagnosis_score.py --se
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
-from planted import blind_recorded, blind_successes, sets, successes
+from planted import blind_expected, blind_recorded, blind_successes, sets, successes
+
+import hpcagent.toolchain
 
 FAILURES = (*sets.BLIND, *sets.BLIND_SLURM)
 ORIGINS = ("# Recorded on the machine of the tests with ", "# Written from ")
@@ -35,3 +39,15 @@ def test_every_recorded_log_says_where_it_comes_from() -> None:
         documented = file.name.startswith("doc-")
         assert first.startswith(ORIGINS[documented]), file.name
         assert rest.strip(), file.name
+
+
+def test_every_kind_has_ids_that_exist_or_is_said_to_have_none() -> None:
+    """No kind is an id by accident, and none is left over."""
+    chosen = blind_expected.ids()
+    assert set(chosen) == {case.kind for case in FAILURES}
+    data = Path(hpcagent.toolchain.__path__[0], "failures.yaml").read_text()
+    known = set(re.findall(r"(?m)^\s*(?:- )?id: (\S+)", data))
+    named = {name for names in chosen.values() for name in names}
+    assert named - known == {blind_expected.ABSENT}
+    assert all(names for names in chosen.values())
+    assert all(len(names) == 1 for names in chosen.values() if blind_expected.ABSENT in names)
