@@ -32,6 +32,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -46,6 +47,7 @@ SCHEMA = 1
 EXIT_SPEC, EXIT_CLAIMED, EXIT_REFERENCE, EXIT_WRITE, EXIT_STUCK, EXIT_BUSY = 2, 3, 4, 5, 6, 7
 STDOUT_CAP_BYTES = 8 * 1024 * 1024
 STDERR_TAIL_BYTES = 2048
+REASONS = 5  # are told of a process
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 REAP_S = 30.0  # a process in uninterruptible sleep (a hung file system) outlives SIGKILL
 ABANDON_FLOOR_S = 1.0  # below it, start-up noise decides instead of the configuration
@@ -276,23 +278,23 @@ class Printed:
         self.readback: Dict[str, Any] = {}
         self._wrong: List[str] = []
         self._implausible: List[str] = []
-        lines = [line.rstrip("\r") for line in text.split("\n")]
-        for line in lines:
+        missing = list(check.success)
+        for line in lines_of(text):
             self._read_figure(line, check)
             self._read_residual(line, check)
             for name, pattern in check.readback.items():
                 found = pattern.match(line)
                 if found:
                     self.readback[name] = found.group(1)
-        for pattern in check.success:
-            if not any(pattern.match(line) for line in lines):
-                self._wrong.append("no line matches %s" % pattern.pattern)
+            missing = [pattern for pattern in missing if not pattern.match(line)]
+        for pattern in missing:
+            self._wrong.append("no line matches %s" % pattern.pattern)
         self._require(check)
 
     def verdict(self) -> Tuple[str, str]:
         """(status, message): a wrong result outweighs an implausible time."""
         status = "wrong" if self._wrong else "implausible" if self._implausible else "ok"
-        return status, "; ".join((self._wrong + self._implausible)[:5])
+        return status, "; ".join((self._wrong + self._implausible)[:REASONS])
 
     def _read_figure(self, line: str, check: Check) -> None:
         found = check.figure.match(line)
@@ -301,16 +303,14 @@ class Printed:
         key, figure = found.group("key"), _number(found.group("value"))
         if figure is None or not 0.0 < figure < LARGEST:
             what = "rate" if check.direction == MAX else "time"
-            self._implausible.append("not a %s: %r" % (what, line[:200]))
+            _add(self._implausible, "not a %s: %r" % (what, line[:200]))
             return
         if figure < check.minimum.get(key, 0.0):
             fastest = check.minimum[key]
-            self._implausible.append("%s: %g s is below %g s, the peak" % (key, figure, fastest))
+            _add(self._implausible, "%s: %g s is below %g s, the peak" % (key, figure, fastest))
         if figure > check.maximum.get(key, math.inf):
-            most = check.maximum[key]
-            self._implausible.append(
-                "%s: a figure of %g is above %g, the peak" % (key, figure, most)
-            )
+            above = (key, figure, check.maximum[key])
+            _add(self._implausible, "%s: a figure of %g is above %g, the peak" % above)
         self.samples.setdefault(key, []).append(figure)
 
     def _read_residual(self, line: str, check: Check) -> None:
@@ -320,7 +320,7 @@ class Printed:
         key, value = found.group("key"), _number(found.group("value"))
         previous = self.residuals.get(key, 0.0)
         if value is None or abs(value) > check.residual_max:
-            self._wrong.append("%r is above %g" % (line[:200], check.residual_max))
+            _add(self._wrong, "%r is above %g" % (line[:200], check.residual_max))
         worst = None if value is None or previous is None else max(abs(value), previous)
         self.residuals[key] = worst
 
@@ -330,6 +330,21 @@ class Printed:
                 self._wrong.append("no figure for %s" % key)
             if check.residual and key not in self.residuals:
                 self._wrong.append("no residual for %s" % key)
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines one by one: a million short ones, all at once, would take thirty times the text."""
+    begin = 0
+    while begin <= len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        yield text[begin:end].rstrip("\r")
+        begin = end + 1
+
+
+def _add(reasons: List[str], reason: str) -> None:
+    if len(reasons) < REASONS:
+        reasons.append(reason)
 
 
 def _number(word: str) -> Optional[float]:
@@ -992,8 +1007,7 @@ class Process:
         self._open = [self._out, self._err]
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
-        self._chunks: List[bytes] = []
-        self._size = 0
+        self._text = bytearray()
         self._tail = b""
         self.wall_s = 0.0
         self.maxrss_bytes = 0
@@ -1003,7 +1017,7 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        return b"".join(self._chunks).decode("utf-8", "replace")
+        return self._text.decode("utf-8", "replace")
 
     @property
     def stderr(self) -> str:
@@ -1023,7 +1037,7 @@ class Process:
         self.wall_s = time.monotonic() - self.started
         self.usage.update(reading.end())
         self._read(list(self._open), everything=True)
-        if self._size > STDOUT_CAP_BYTES and ended == "exit":
+        if len(self._text) > STDOUT_CAP_BYTES and ended == "exit":
             ended = "flood"
         self._reap()
         return ended
@@ -1036,7 +1050,7 @@ class Process:
                 return "exit"
             if reading is not None and signals.stop:
                 return "stopped"
-            if reading is not None and self._size > STDOUT_CAP_BYTES:
+            if reading is not None and len(self._text) > STDOUT_CAP_BYTES:
                 return "flood"
             left = deadline - time.monotonic()
             if left <= 0.0:
@@ -1061,9 +1075,8 @@ class Process:
         if descriptor == self._err:
             self._tail = (self._tail + piece)[-STDERR_TAIL_BYTES:]
         else:
-            self._chunks.append(piece)
-            self._size += len(piece)
-        if not piece or self._size > STDOUT_CAP_BYTES:
+            self._text += piece
+        if not piece or len(self._text) > STDOUT_CAP_BYTES:
             self._open = [other for other in self._open if other != descriptor]
             return False
         return True
