@@ -420,7 +420,7 @@ def test_much_output_on_both_streams_below_the_cap_is_fine(tmp_path: Path) -> No
 
 def test_the_worker_stays_small_whatever_is_printed(tmp_path: Path) -> None:
     flood = "yes 'a line of output' | head -c 20000000 >&2; exec yes 'time k 0.1'"
-    wrong = "yes 'residual k 99' | head -c 2000000"
+    wrong = "yes 'residual k 99' | head -c 500000"
     configs = {"a": {"BEFORE": flood}, "b": {"BEFORE": flood}, "wrong": {"BEFORE": wrong}}
     process = Unit(tmp_path, configs, "once").start()
     _, status, usage = os.wait4(process.pid, 0)

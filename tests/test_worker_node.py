@@ -6,14 +6,16 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.worker_unit import Unit, wait_for
+from lab.worker_unit import PYTHON, Unit, wait_for
 
 from hpcagent.measure import worker
+from hpcagent.toolchain import steps
 
 HANG = 'echo $$ > "$HERE/child.new"; mv "$HERE/child.new" "$HERE/child"; exec sleep 300'
 
@@ -132,6 +134,23 @@ def test_a_build_runs_beside_builds_and_not_beside_a_measurement(
     (build.path / "done.json").unlink()
     with held(places[0], fcntl.LOCK_EX):
         assert build.run()[0] == worker.EXIT_BUSY
+
+
+def test_steps_wait_for_a_measurement_and_not_for_each_other(
+    tmp_path: Path, places: list[Path]
+) -> None:
+    for module in (steps, worker):
+        source = Path(str(module.__file__))
+        (tmp_path / source.name).write_text(source.read_text())
+    row = {"id": "build", "argv": ["true"], "timeout_s": 20}
+    spec = {"schema": 1, "unit": "haabcdefghijkl", "budget_s": 0.4, "steps": [row]}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    argv = [PYTHON, "steps.py", "spec.json"]
+    for kind, code in ((fcntl.LOCK_EX, worker.EXIT_BUSY), (fcntl.LOCK_SH, 0)):
+        with held(places[0], kind):
+            ended = subprocess.run(argv, cwd=tmp_path, timeout=60, check=False)
+        assert ended.returncode == code
+        (tmp_path / "done.json").unlink()
 
 
 def test_one_place_in_common_is_enough(units: list[Unit], places: list[Path]) -> None:

@@ -943,7 +943,8 @@ class Reading:
         """The last reading, and what all of them say."""
         self.sample()
         mean = self._area / self._span if self._span > 0.0 else self._mhz
-        return {"mhz": mean, "celsius": self._meters.celsius(), "joules": self._joules}
+        mhz = None if mean is None else round(mean, 1)
+        return {"mhz": mhz, "celsius": self._meters.celsius(), "joules": self._joules}
 
 
 # --- processes -----------------------------------------------------------------------------------
