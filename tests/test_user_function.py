@@ -321,6 +321,15 @@ def test_the_command_repeats_itself_and_prints_an_example(tmp_path: Path) -> Non
     assert TuneSettings.from_json(settings.to_json()) == settings
 
 
+def test_the_configuration_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def propose(space): pass")
+    (tmp_path / "hpcagent.toml").write_text('function = "mine.py"\ntarget = "2y"\n')
+    done = hpcagent(tmp_path, "config", "check")
+    assert done.returncode == 2
+    told = " ".join(done.stdout.split())
+    assert "propose must take (space, history)" in told and "--target '2y'" in told
+
+
 def hpcagent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCAGENT_RUNS": str(folder / "runs")}
     return subprocess.run(
