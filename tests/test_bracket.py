@@ -147,6 +147,18 @@ def test_the_middle_of_what_is_left_comes_next() -> None:
     assert not bisections(bounded(SPACE, history), history, [point("800")], 2)
 
 
+def test_sizes_in_a_space_too_large_to_list_are_bounded_as_well() -> None:
+    more = tuple(Param(f"p{i}", "ordinal", tuple(map(str, range(60))), "0") for i in range(4))
+    space = Space((*SPACE.params, *more), ("p0 + p1 < p2 + 50",))
+    assert not space.enumerable
+    start = Trial(space.default, 0.0, 0.01, None, 0, "default")
+    now = bounded(space, [start])
+    drawn = now.sample(500, 1)
+    assert len(set(drawn)) == 500 and {c.values["n"] for c in drawn} == {"100", "200", "400"}
+    found = Surrogate().propose(now, [start], [], 4, 1)
+    assert not isinstance(found, Stop) and all(now.contains(p.config) for p in found)
+
+
 def test_other_failures_say_nothing_about_sizes() -> None:
     ill = Trial(point("400"), None, None, Failure("run", "illegal_instruction", ""), 1, "")
     space = bounded(SPACE, [tried("200"), tried("800", pack="on"), ill])

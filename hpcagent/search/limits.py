@@ -20,6 +20,7 @@ from hpcagent.search.bracket import Result, bracket
 NAME = "bracket"
 # Kinds of failures that a larger value does not mend.
 EXHAUSTED = ("out_of_memory", "killed", "timeout", "abandoned", "cpu_time_limit")
+_OVERSAMPLED = 4
 
 
 def limited(params: Sequence[Param]) -> tuple[Param, ...]:
@@ -72,7 +73,13 @@ class Bounded:
         return self.space.contains(config) and not self.too_large(config)
 
     def sample(self, n: int, seed: int) -> Sequence[Config]:
-        return tuple(c for c in self.space.sample(n, seed) if not self.too_large(c))
+        """Up to `n`; fewer where most of the space is too large."""
+        for drawn in (n, _OVERSAMPLED * n):
+            sample = self.space.sample(drawn, seed)
+            found = tuple(config for config in sample if not self.too_large(config))
+            if len(found) >= n // 2:
+                break
+        return found[:n]
 
     def neighbours(self, config: Config) -> Sequence[Config]:
         return tuple(c for c in self.space.neighbours(config) if not self.too_large(c))
