@@ -42,8 +42,8 @@ class Run:
     `pair` is 0 for a warm-up and 1, 2, ... for cycles, `order` the position in the cycle (-1: no
     process). `medians` maps a key to the median of its samples in seconds; `objective` is the sum
     of weight x ln(median), None unless `status` is "ok"; `steal` is the share of
-    CPU time that a hypervisor took meanwhile. A line that cannot be read is a Run of no config
-    with the status "unreadable".
+    CPU time that a hypervisor took meanwhile, `load1` the load average after it. A line that cannot
+    be read is a Run of no config with the status "unreadable".
     """
 
     config: str
@@ -61,6 +61,7 @@ class Run:
     t_utc: str = ""
     wall_s: float | None = None
     steal: float | None = None
+    load1: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -194,6 +195,7 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
         t_utc=str(data["t_utc"]),
         wall_s=_optional_float(data.get("wall_s")),
         steal=_optional_float((data.get("load") or {}).get("steal")),
+        load1=_optional_float((data.get("load") or {}).get("avg1")),
     )
 
 

@@ -13,6 +13,7 @@ be written (disk full); 6 a process survived SIGKILL; 128 + n stopped by signal 
 """
 
 import errno
+import functools
 import json
 import math
 import os
@@ -64,6 +65,7 @@ def objective(samples: Mapping[str, Sequence[float]], weights: Mapping[str, floa
     return math.fsum(weight * math.log(median(samples[key])) for key, weight in weights.items())
 
 
+@functools.lru_cache(maxsize=1024)  # every look at every challenger asks for the same few
 def t_quantile(coverage: float, degrees: int) -> float:
     """t such that |T| <= t with probability `coverage`, for Student's T (integer degrees >= 1).
 
@@ -157,7 +159,7 @@ def slower_by(
     differences that share the reference and correlate by 1/2: 4 m / (m + 3) times one's.
     """
     n = len(log_ratios)
-    looks = max(1, int(rule["max_pairs"]) - int(rule["min_pairs"]))
+    looks = max(1, int(rule["max_pairs"]) - int(rule["min_pairs"]) + 1)
     error = (1.0 - rule["confidence"]) / ((1 + len(others)) * looks)
     every = [values for values in (log_ratios, *others) if len(values) > 1]
     if n < 2:

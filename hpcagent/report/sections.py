@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.report import wording
+from hpcagent.report import noise, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -93,7 +93,8 @@ def routines(summary: RunSummary) -> Section:
 
 def variability(summary: RunSummary) -> Section:
     if not summary.cases:
-        return Section("Variability", (paragraph("No repeated measurement to take it from."),))
+        nothing = paragraph("No repeated measurement to take it from.")
+        return Section("Variability", (nothing, *noise.disturbances(summary)))
     numeric = ("CV default", f"CV {_other(summary).lower()}")
     rows: list[Line] = [
         (Code(case.key), wording.percent(case.default_cv), wording.percent(case.best_cv))
@@ -113,6 +114,7 @@ def variability(summary: RunSummary) -> Section:
             ),
             table(("Routine", *numeric), rows, numeric),
             Figure("variability", "Run-to-run variability, default against candidate."),
+            *noise.disturbances(summary),
         ),
     )
 

@@ -17,7 +17,7 @@ from hpcagent.measure.statistics import (
     pairs_needed,
 )
 from hpcagent.records import Config, Failure, Library, Machine
-from hpcagent.study import budget
+from hpcagent.study import budget, noise_notes
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
@@ -76,6 +76,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         spent=_spent(state),
         warnings=_warnings(known),
         best_build=_build(known, best),
+        disturbances=noise_notes.disturbances(state),
     )
 
 
@@ -348,4 +349,4 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
             f"{stolen} of {measured} processes: the intervals are wider for it"
         )
-    return tuple(found)
+    return (*found, *noise_notes.warnings(known))

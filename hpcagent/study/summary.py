@@ -96,6 +96,22 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
+class Disturbance:
+    """What was odd in a unit's runs (see measure/noise.py): nothing was left out for it.
+
+    `size` is a ratio of times, `pair` 0 for the whole unit, `config` empty unless one process is
+    meant, `reason` empty where nothing that was recorded explains it.
+    """
+
+    unit: str
+    what: str
+    pair: int
+    config: str
+    size: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Spent:
     units: int
     rounds: int
@@ -144,3 +160,4 @@ class RunSummary:
     spent: Spent
     warnings: tuple[str, ...]
     best_build: tuple[tuple[str, str], ...] = ()
+    disturbances: tuple[Disturbance, ...] = ()

@@ -47,13 +47,17 @@ class Timed(Protocol):
 class Effect:
     """A configuration against the baseline: ln(time ratio), its standard error, its cycles.
 
-    `degrees` are the degrees of freedom that the standard error rests on.
+    `degrees` are the degrees of freedom that the standard error rests on. `reach` is the sum of the
+    standard errors along the chain of shared cycles that joins it to the baseline, `spread` where
+    they met: the links were chosen for what had been measured of them, so their errors do not
+    cancel as independent ones do.
     """
 
     log_ratio: float
     spread: float
     pairs: int
     degrees: int = PRIOR_DEGREES
+    reach: float = math.inf
 
 
 def effects(rounds: Sequence[Iterable[Timed]], baseline: str) -> dict[str, Effect]:
@@ -80,12 +84,15 @@ def effects(rounds: Sequence[Iterable[Timed]], baseline: str) -> dict[str, Effec
     design = _Design.of(cycles, names)
     estimate, sigma = _huber(design)
     information = design.information(np.ones(len(design.values)))[1:, 1:]
-    variances = np.concatenate([[0.0], sigma**2 * np.diag(np.linalg.inv(information))])
+    covariances = np.zeros((len(names), len(names)))
+    covariances[1:, 1:] = sigma**2 * np.linalg.inv(information)
+    variances = np.diag(covariances)
+    reach = _reaches(_chains(cycles, baseline), names, covariances)
     counts = np.bincount(design.configs, minlength=len(names))
     spreads = np.maximum(np.sqrt(variances), SPREAD_FLOOR)
     degrees = design.degrees + PRIOR_DEGREES
     return {
-        name: Effect(float(estimate[i]), float(spreads[i]), int(counts[i]), degrees)
+        name: Effect(float(estimate[i]), float(spreads[i]), int(counts[i]), degrees, reach[name])
         for i, name in enumerate(names)
     }
 
@@ -110,6 +117,37 @@ def _connected(cycles: Sequence[Mapping[str, float]], baseline: str) -> list[Map
         joined += near
         left = [cycle for cycle in left if not reached & cycle.keys()]
         reached.update(name for cycle in near for name in cycle)
+
+
+def _chains(cycles: Sequence[Mapping[str, float]], baseline: str) -> dict[str, str]:
+    """Each configuration's next one on the shortest chain to the baseline, nearest ones first."""
+    met: dict[str, set[str]] = {}
+    for cycle in cycles:
+        for name in cycle:
+            met.setdefault(name, set()).update(cycle)
+    parents: dict[str, str] = {}
+    near = [baseline]
+    while near:
+        further: dict[str, str] = {}
+        for parent in near:
+            for name in sorted(met[parent] - parents.keys() - {baseline}):
+                further.setdefault(name, parent)
+        parents.update(further)
+        near = list(further)
+    return parents
+
+
+def _reaches(
+    chains: Mapping[str, str], names: Sequence[str], covariances: Array
+) -> dict[str, float]:
+    """The standard errors along each chain, summed; covariances are those with the baseline."""
+    index = {name: i for i, name in enumerate(names)}
+    found = dict.fromkeys(names, 0.0)
+    for name, parent in chains.items():
+        i, j = index[name], index[parent]
+        variance = float(covariances[i, i] + covariances[j, j] - 2.0 * covariances[i, j])
+        found[name] = found[parent] + max(math.sqrt(max(0.0, variance)), SPREAD_FLOOR)
+    return found
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def verdicts(effects: Mapping[str, Effect], baseline: str, level: float) -> dict
     check_coverage(1.0 - level)
     others = {name: effect for name, effect in effects.items() if name != baseline}
     chances = {
-        name: worker.t_tail(effect.log_ratio / effect.spread, effect.degrees)
+        name: worker.t_tail(effect.log_ratio / max(effect.spread, effect.reach), effect.degrees)
         for name, effect in others.items()
     }
     adjusted = holm(chances)
