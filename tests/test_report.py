@@ -26,6 +26,7 @@ from hpcagent.report.write import write_report
 from hpcagent.study.summary import (
     CaseSummary,
     ClaimSummary,
+    Disturbance,
     InfeasibleValue,
     ModelSummary,
     RunSummary,
@@ -137,6 +138,7 @@ def trial(number: int, speedup: float | None, **changed: str) -> TrialSummary:
         status="ok" if speedup is not None else failure.id,
         failure=failure if speedup is None else None,
         unit=f"haround{1 + (number - 1) // 4}aaaaaa",
+        verdict="faster" if speedup and speedup > 1.1 else "open",
     )
 
 
@@ -194,6 +196,12 @@ def improved() -> RunSummary:
         model=ModelSummary(True, "tiny.gguf", 6, 5, 1, 3, True, 41.2, ""),
         spent=Spent(5, 3, 28.4, 2592.0),
         warnings=("the load of the node rose to 12 in round 2",),
+        disturbances=(
+            Disturbance(
+                "haconfirmaaaaa", "drift", 0, "", 1.043, "the CPU was at 91 °C, else 80 °C"
+            ),
+            Disturbance("haround2aaaaaa", "odd process", 3, TRIALS[5].config.id, 1.52, ""),
+        ),
     )
 
 
@@ -208,6 +216,7 @@ def nothing_better() -> RunSummary:
         cases=flat,
         model=NO_MODEL,
         warnings=(),
+        disturbances=(),
     )
 
 
@@ -225,6 +234,7 @@ def failed_early() -> RunSummary:
         model=NO_MODEL,
         spent=Spent(1, 0, 0.01, 12.0),
         warnings=(),
+        disturbances=(),
     )
 
 

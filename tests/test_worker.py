@@ -251,13 +251,21 @@ def test_a_confirmation_warms_up_then_interleaves_in_an_order_drawn_for_each_cyc
     cycles = [[x["config"] for x in lines if x["pair"] == pair] for pair in range(1, 5)]
     assert [x["order"] for x in lines] == [0, 1, 2] * 5
     assert all(sorted(cycle) == ["fast", "ref", "same"] for cycle in cycles)
-    seed = json.loads((unit.folder / "spec.json").read_text())["seed"]
     ids = ["ref", "fast", "same"]
+    seed = unit.spec["seed"]
     assert cycles == [worker.cycle_order(ids, seed, pair, balanced=False) for pair in range(1, 5)]
     assert {line["status"] for line in lines} == {"ok"}
     assert unit.done()["exit"] == 0
     assert unit.done()["host"] == socket.gethostname()
     assert unit.done()["reason"] == "complete"
+
+
+def test_a_round_of_the_search_reverses_every_second_order(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {"ref": {}, "one": {"T": "0.1"}, "two": {"T": "0.1"}})
+    unit.run()
+    lines = [line for line in unit.lines() if line["pair"] > 0]
+    cycles = [[x["config"] for x in lines if x["pair"] == pair] for pair in (1, 2)]
+    assert cycles[1] == cycles[0][::-1]
 
 
 def test_a_line_holds_samples_check_and_read_back(tmp_path: Path) -> None:

@@ -22,15 +22,17 @@ def disturbances(summary: RunSummary) -> tuple[Block, ...]:
     )
     numeric = ("Cycle", "Times by")
     columns = ("What", *numeric, "Configuration", "Went with", "Unit")
-    return (paragraph(told), table(columns, [_row(one) for one in found[:_MOST]], numeric))
+    settings = {t.config.id: wording.differences(t.config, summary) for t in summary.trials}
+    rows = [_row(one, settings.get(one.config, one.config)) for one in found[:_MOST]]
+    return (paragraph(told), table(columns, rows, numeric))
 
 
-def _row(one: Disturbance) -> Line:
+def _row(one: Disturbance, settings: str) -> Line:
     return (
         one.what,
         str(one.pair or wording.NONE),
         wording.ratio(one.size),
-        Code(one.config) if one.config else wording.NONE,
+        Code(wording.shorten(settings, 100)) if one.config else wording.NONE,
         one.reason or "nothing recorded",
         Code(one.unit),
     )

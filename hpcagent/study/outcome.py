@@ -15,7 +15,9 @@ from hpcagent.measure.statistics import (
     paired_log_ratios,
     paired_log_ratios_by_key,
     pairs_needed,
+    verdicts,
 )
+from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.records import Config, Failure, Library, Machine
 from hpcagent.study import budget, noise_notes
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
@@ -220,6 +222,7 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
     reasons = {
         (index, p.config.id): p.reason for index, rows in state.proposed.items() for p in rows
     }
+    found = verdicts(known.effects, known.unpruned.default.id, VERDICT_LEVEL)
     rows = []
     for number, trial in enumerate(known.trials, start=1):
         unit = units.get(trial.round)
@@ -237,6 +240,7 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
                 status=_status(unit, trial.config, trial.failure),
                 failure=trial.failure,
                 unit=unit.name if unit else "",
+                verdict=found[trial.config.id].verdict if trial.config.id in found else "open",
             )
         )
     return tuple(rows)

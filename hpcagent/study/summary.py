@@ -68,6 +68,7 @@ class TrialSummary:
     status: str  # "ok", "dropped" or the failure's id
     failure: Failure | None
     unit: str
+    verdict: str = "open"  # "faster", "slower": than the default, in the search's own runs
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from hpcagent.measure import worker
 from hpcagent.measure.statistics.effects import Effect
 from hpcagent.measure.statistics.intervals import check_coverage
 
+# The chance of any wrong verdict among all trials of a search, as reports state it.
+VERDICT_LEVEL = 0.05
+
 
 @dataclass(frozen=True)
 class Verdict:
