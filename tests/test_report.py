@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.measure.statistics import variability
 from hpcagent.records import Cache, Compiler, Config, Cpu, Failure, Library, Machine
 from hpcagent.report import figures, html, markdown, text, wording
 from hpcagent.report.write import write_report
@@ -32,6 +33,7 @@ from hpcagent.study.summary import (
     RunSummary,
     Spent,
     TrialSummary,
+    Variation,
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "report"
@@ -196,6 +198,10 @@ def improved() -> RunSummary:
         model=ModelSummary(True, "tiny.gguf", 6, 5, 1, 3, True, 41.2, ""),
         spent=Spent(5, 3, 28.4, 2592.0),
         warnings=("the load of the node rose to 12 in round 2",),
+        variation=(
+            Variation("default", variability([0.98, 1.0, 1.01, 1.02, 1.03, 1.2], 0.95, 1)),
+            Variation("candidate", variability([1.0 + 0.001 * i for i in range(20)], 0.95, 1)),
+        ),
         disturbances=(
             Disturbance(
                 "haconfirmaaaaa", "drift", 0, "", 1.043, "the CPU was at 91 °C, else 80 °C"
@@ -217,6 +223,7 @@ def nothing_better() -> RunSummary:
         model=NO_MODEL,
         warnings=(),
         disturbances=(),
+        variation=(),
     )
 
 
@@ -235,6 +242,7 @@ def failed_early() -> RunSummary:
         spent=Spent(1, 0, 0.01, 12.0),
         warnings=(),
         disturbances=(),
+        variation=(),
     )
 
 

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from hpcagent.measure.statistics import Interval
 from hpcagent.report import wording
 from hpcagent.report.document import Block, Code, Line, paragraph, table
-from hpcagent.study.summary import Disturbance, RunSummary
+from hpcagent.study.summary import Disturbance, RunSummary, Variation
 
 _MOST = 20
+
+
+def variation(summary: RunSummary) -> tuple[Block, ...]:
+    """Coefficient of variation and quartiles of the whole workload, with their intervals."""
+    if not summary.variation:
+        return ()
+    numeric = ("CV", "Lower quartile", "Upper quartile", "Processes")
+    rows = [_variation(one) for one in summary.variation]
+    coverage = summary.variation[0].seen.cv_interval.coverage
+    told = (
+        "The whole workload: quartiles are of the times over their median. The intervals, in "
+        f"brackets, cover with {wording.coverage(coverage)}, that of the CV (a bootstrap) about so."
+    )
+    return (paragraph(told), table(("Side", *numeric), rows, numeric))
+
+
+def _variation(one: Variation) -> Line:
+    seen = one.seen
+    cv = f"{wording.percent(seen.cv)} ({_between(seen.cv_interval, wording.percent)})"
+    quartiles = (
+        f"{wording.ratio(value)} ({_between(interval, wording.ratio)})"
+        for value, interval in (
+            (seen.lower, seen.lower_interval),
+            (seen.upper, seen.upper_interval),
+        )
+    )
+    return (one.name, cv, *quartiles, str(seen.count))
+
+
+def _between(interval: Interval | None, word: Callable[[float], str]) -> str:
+    return "too few" if interval is None else f"{word(interval.low)} to {word(interval.high)}"
 
 
 def disturbances(summary: RunSummary) -> tuple[Block, ...]:

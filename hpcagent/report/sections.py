@@ -115,6 +115,7 @@ def variability(summary: RunSummary) -> Section:
             ),
             table(("Routine", *numeric), rows, numeric),
             Figure("variability", "Run-to-run variability, default against candidate."),
+            *noise.variation(summary),
             *noise.disturbances(summary),
         ),
     )

@@ -33,6 +33,7 @@ from hpcagent.study.summary import (
     TrialSummary,
 )
 from hpcagent.study.tune import judged
+from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
 STOLEN_SHARE = 0.05
@@ -79,6 +80,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         warnings=_warnings(known),
         best_build=_build(known, best),
         disturbances=noise_notes.disturbances(state),
+        variation=variation(known),
     )
 
 

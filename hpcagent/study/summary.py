@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpcagent.measure.statistics import Variability
 from hpcagent.records import Config, Failure, Library, Machine
 
 
@@ -113,6 +114,14 @@ class Disturbance:
 
 
 @dataclass(frozen=True)
+class Variation:
+    """How much the times of the `name` ("default", "candidate") vary, relative to their median."""
+
+    name: str
+    seen: Variability
+
+
+@dataclass(frozen=True)
 class Spent:
     units: int
     rounds: int
@@ -162,3 +171,4 @@ class RunSummary:
     warnings: tuple[str, ...]
     best_build: tuple[tuple[str, str], ...] = ()
     disturbances: tuple[Disturbance, ...] = ()
+    variation: tuple[Variation, ...] = ()
