@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hpcagent.measure.noise import NoiseNote, noise_notes
 from hpcagent.measure.results import Run
 from hpcagent.measure.statistics import kendall, level_shift, trend
+from hpcagent.study.noise_notes import disturbances
 
 PROCESSES = 40
 
@@ -104,6 +106,18 @@ def test_failed_runs_warm_ups_and_short_units_are_no_trouble() -> None:
     warm = [Run("a", 0, 0, "ok", objective=9.0)]
     assert noise_notes([*warm, *failed, *unit(quiet(8))]) == ()
     assert noise_notes(unit(np.zeros(PROCESSES))) == ()
+
+
+def test_a_report_has_the_confirmation_first_and_few_of_each_unit() -> None:
+    values = quiet(9)
+    values[::5] += 0.5
+    runs = unit(values)
+    confirm, first, second = (SimpleNamespace(name=name, runs=runs) for name in "abc")
+    state = SimpleNamespace(done={"confirm": confirm}.get, rounds=(first, second))
+    found = disturbances(state)  # type: ignore[arg-type]
+    assert [one.unit for one in found] == ["a"] * 5 + ["c"] * 5 + ["b"] * 5
+    assert {one.size > 1.5 for one in found} == {True}
+    assert disturbances(SimpleNamespace(done={}.get, rounds=())) == ()  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(-5.0, 5.0), max_size=40), st.integers(1, 5))

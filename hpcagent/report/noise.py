@@ -20,8 +20,8 @@ def variation(summary: RunSummary) -> tuple[Block, ...]:
     rows = [_variation(one) for one in summary.variation]
     coverage = summary.variation[0].seen.cv_interval.coverage
     told = (
-        "The whole workload: quartiles are of the times over their median. The intervals, in "
-        f"brackets, cover with {wording.coverage(coverage)}, that of the CV (a bootstrap) about so."
+        "The whole workload; quartiles are of the times over their median. The intervals "
+        f"cover with {wording.coverage(coverage)}, that of the CV (a bootstrap) about so."
     )
     return (paragraph(told), table(("Side", *numeric), rows, numeric))
 
