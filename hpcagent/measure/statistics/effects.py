@@ -50,7 +50,8 @@ class Effect:
     `degrees` are the degrees of freedom that the standard error rests on. `reach` is the sum of the
     standard errors along the chain of shared cycles that joins it to the baseline, `spread` where
     they met: the links were chosen for what had been measured of them, so their errors do not
-    cancel as independent ones do.
+    cancel as independent ones do. It takes outliers as they are: few pairs do not tell whether it
+    was chance whom they hit.
     """
 
     log_ratio: float
@@ -82,12 +83,13 @@ def effects(rounds: Sequence[Iterable[Timed]], baseline: str) -> dict[str, Effec
         alone = sum(baseline in cycle for cycle in every)
         return {baseline: Effect(0.0, SPREAD_FLOOR, alone)} if alone else {}
     design = _Design.of(cycles, names)
-    estimate, sigma = _huber(design)
+    estimate, sigma, plain = _huber(design)
     information = design.information(np.ones(len(design.values)))[1:, 1:]
     covariances = np.zeros((len(names), len(names)))
     covariances[1:, 1:] = sigma**2 * np.linalg.inv(information)
     variances = np.diag(covariances)
-    reach = _reaches(_chains(cycles, baseline), names, covariances)
+    widened = (plain / sigma) ** 2 * covariances
+    reach = _reaches(_chains(cycles, baseline), names, widened)
     counts = np.bincount(design.configs, minlength=len(names))
     spreads = np.maximum(np.sqrt(variances), SPREAD_FLOOR)
     degrees = design.degrees + PRIOR_DEGREES
@@ -208,8 +210,11 @@ class _Design:
         return effect, self.values - blocks[self.cycles] - effect[self.configs]
 
 
-def _huber(design: _Design) -> tuple[Array, float]:
-    """Huber's M-estimate of the effects and the standard deviation that their errors scale with."""
+def _huber(design: _Design) -> tuple[Array, float, float]:
+    """Huber's M-estimate of the effects and the standard deviations that their errors scale with.
+
+    The second one is that of the residuals as they are, not clipped; it is not below the first.
+    """
     import numpy as np
 
     n, degrees = len(design.values), design.degrees
@@ -226,7 +231,9 @@ def _huber(design: _Design) -> tuple[Array, float]:
     linear = float(np.mean(np.abs(residuals) < HUBER_K * scale)) or 1.0
     correction = 1.0 + (n - degrees) / n * (1.0 - linear) / linear
     seen = float(np.sum(clipped**2)) * (correction / linear) ** 2
-    return effect, math.sqrt((seen + PRIOR_DEGREES * PRIOR_SIGMA**2) / (degrees + PRIOR_DEGREES))
+    prior, total = PRIOR_DEGREES * PRIOR_SIGMA**2, degrees + PRIOR_DEGREES
+    plain = max(seen, float(np.sum(residuals**2)))
+    return effect, math.sqrt((seen + prior) / total), math.sqrt((plain + prior) / total)
 
 
 def _scale(residuals: Array, degrees: int) -> float:
