@@ -206,7 +206,9 @@ def _bound(values: Sequence[float]) -> float:
 def _stands_out(odd: Sequence[Run], processes: Sequence[_Process], size: float) -> str:
     """Figures by which these processes differ from the others in the direction of their times."""
     found = []
-    others = [one.run for one in processes if one.run not in odd]
+    configs = {run.config for run in odd}  # one thread waits less than many
+    runs = [one.run for one in processes if one.run.config in configs]
+    others = [run for run in runs if run not in odd]
     for figure in _FIGURES:
         here = [value for value in map(figure.of, odd) if value is not None]
         there = [value for value in map(figure.of, others) if value is not None]
@@ -222,33 +224,24 @@ def _stands_out(odd: Sequence[Run], processes: Sequence[_Process], size: float) 
 
 def _waiting(run: Run) -> float | None:
     """Seconds of the process's time on the clock that each of its CPU seconds took."""
-    cpu_s = _recorded("cpu_s")(run)
-    return run.wall_s / cpu_s if cpu_s and run.wall_s else None
-
-
-def _recorded(name: str) -> Callable[[Run], float | None]:
-    def of(run: Run) -> float | None:
-        value = getattr(run, name, None)
-        return None if value is None else float(value)
-
-    return of
+    return run.wall_s / run.cpu_s if run.cpu_s and run.wall_s else None
 
 
 _FIGURES = (
     _Figure(
-        _recorded("steal"), 1, 0.02,
+        lambda run: run.steal, 1, 0.02,
         lambda slow, fast: f"the hypervisor took {slow:.0%} of the CPU time, else {fast:.0%}",
     ),
     _Figure(
-        _recorded("mhz"), -1, 50.0,
+        lambda run: run.mhz, -1, 50.0,
         lambda slow, fast: f"the clock ran at {slow:.0f} MHz, else {fast:.0f} MHz",
     ),
     _Figure(
-        _recorded("celsius"), 1, 3.0,
+        lambda run: run.celsius, 1, 3.0,
         lambda slow, fast: f"the CPU was at {slow:.0f} °C, else {fast:.0f} °C",
     ),
     _Figure(
-        _recorded("load1"), 1, 0.5,
+        lambda run: run.load1, 1, 0.5,
         lambda slow, fast: f"the load average was {slow:.1f}, else {fast:.1f}",
     ),
     _Figure(
