@@ -84,7 +84,10 @@ def test_a_figure_that_differs_the_wrong_way_is_no_reason() -> None:
 
 def test_a_drift_goes_with_the_figure_that_drifts() -> None:
     rise = np.linspace(0.0, 0.2, PROCESSES)
-    runs = [replace(run, load1=2.0 + 20.0 * rise[i]) for i, run in enumerate(unit(quiet(5) + rise))]
+    runs = [
+        replace(run, load1=2.0 + 20.0 * float(rise[i]))
+        for i, run in enumerate(unit(quiet(5) + rise))
+    ]
     (note,) = noise_notes(runs)
     assert note.what == "drift"
     assert note.size == pytest.approx(0.2, abs=0.03)
