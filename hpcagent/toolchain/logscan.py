@@ -16,7 +16,9 @@ from typing import Any, BinaryIO
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
 from hpcagent.toolchain.logtext import plain_quotes
+from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
+from hpcagent.toolchain.survival import FORGIVEN, FULL, in_tracebacks, survival
 
 AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
 LONGEST = 4096  # bytes kept of one line, around what matched
@@ -26,7 +28,7 @@ _PER_SHAPE = 2
 _SHAPES = 4000
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
 _BEFORE, _AFTER = 4, 9
-_PROBE = 15  # lines below, in which a config.log tells a probe's end
+_NEAR = 40  # lines that a match sees on both sides
 # Lines that differ in these alone have one shape: numbers and addresses.
 _VARYING = b"0123456789abcdefABCDEF"
 # Small numbers tell signals and exit codes apart.
@@ -54,10 +56,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Hit:
-    """A line that signatures match: the places in the catalogue, most general ones included."""
+    """A line that signatures match: the places in the catalogue, most general ones included.
+
+    `says` is what it says at most (survival.FULL, ENDING or FORGIVEN).
+    """
 
     line: Line
     places: tuple[int, ...]
+    says: str = FULL
 
 
 @dataclass
@@ -79,7 +85,8 @@ class Scan:
     head: tuple[Line, ...]
     tail: tuple[Line, ...]
     counts: dict[int, int]  # of places in the catalogue
-    last: dict[int, int]  # the last line's number of places in the catalogue
+    firm: frozenset[int]  # places with a hit that says all that its signature does
+    last_words: frozenset[int]  # places that nothing of the program follows
 
 
 def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") -> Scan:
@@ -88,62 +95,6 @@ def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") ->
     for piece in logtext.pieces(logtext.as_stream(data), name):
         scanner.feed(piece)
     return scanner.finish()
-
-
-class Matcher:
-    """Which patterns of a catalogue a line matches, seen with the lines around it."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.places = catalogue.places
-        self.any = regexes.compiled(catalogue.alternation, "signatures")
-        self._set = regexes.any_of(
-            [f"(?m){p.pattern.match}" for p in catalogue.places],
-            {i: p.where for i, p in enumerate(catalogue.places)},
-        )
-        self._ignore = regexes.any_of(catalogue.ignore, {}) if catalogue.ignore else None
-        self._probes = regexes.any_of([f"(?m){p}" for p in catalogue.probes], {})
-        self.conditional = {
-            i for i, p in enumerate(catalogue.places) if p.pattern.near or p.pattern.not_near
-            or p.pattern.twice
-        }  # fmt: skip
-
-    def match(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> list[int]:
-        if self._ignore is not None and self._ignore.Match(text):
-            return []
-        if self._probes.Match(b"\n".join(after[:_PROBE])):
-            return []
-        return [
-            i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)
-        ]
-
-    def _holds(
-        self, index: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]
-    ) -> bool:
-        pattern = self.places[index].pattern
-        if pattern.not_ is not None and _compiled(pattern.not_).search(text):
-            return False
-        if index not in self.conditional:
-            return True
-        n = pattern.lines
-        later = () if pattern.before_only else after[:n]
-        around = b"\n".join([*before[-n:], text, *later])
-        if pattern.near is not None and not _compiled(pattern.near).search(around):
-            return False
-        if pattern.twice and text not in (*before[-2:], *after[:2]):
-            return False
-        others = b"\n".join([*before[-n:], *later])
-        return pattern.not_near is None or not _compiled(pattern.not_near).search(others)
-
-
-@cache
-def matcher(catalogue: Catalogue) -> Matcher:
-    """Made once, since the automaton learns as it is used."""
-    return Matcher(catalogue)
-
-
-@cache
-def _compiled(pattern: str) -> Any:
-    return regexes.compiled(f"(?m){pattern}", "failures.yaml")
 
 
 @cache
@@ -156,14 +107,15 @@ class _Scanner:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._matcher = matcher(catalogue)
+        self._survival = survival(catalogue)
         self._window = b""
         self._begin = 0  # where in the window the search goes on
         self._number = 1  # of the line that begins there
         self._cursor = (0, 1)  # an offset and its line's number
         self._size = 0
-        self._hits: dict[tuple[int, ...], list[Hit]] = {}
+        self._hits: dict[tuple[tuple[int, ...], str], list[Hit]] = {}
         self._counts: dict[int, int] = {}
-        self._last: dict[int, int] = {}
+        self._firm: set[int] = set()
         self._shapes: dict[bytes, General] = {}
         self._known: dict[bytes, tuple[int, ...]] = {}
         self._head: list[Line] = []
@@ -177,13 +129,13 @@ class _Scanner:
 
     def finish(self) -> Scan:
         self._work(len(self._window))
-        tail = _numbered(self._window, self._number)
+        tail = list(_numbered(self._window, self._number))
         lines = self._number - (1 if self._window.endswith(b"\n") or not self._window else 0)
         hits = sorted((h for kept in self._hits.values() for h in kept), key=_by_line)
         general = tuple(self._shapes.values())
         return Scan(
             self._size, lines, tuple(hits), general, tuple(self._head), tuple(tail),
-            self._counts, self._last,
+            self._counts, frozenset(self._firm), self._last_words([line.text for line in tail]),
         )  # fmt: skip
 
     def _work(self, end: int) -> None:
@@ -216,28 +168,49 @@ class _Scanner:
         shape = _ADDRESSES.sub(b"#", text[:300])
         known = self._known.get(shape)
         if known is not None:
-            self._count(known, begin)
+            self._count(known)
             return
         before, after = _around(flat, begin, stop)
         places = tuple(self._matcher.match(text, before, after))
-        kept = self._hits.setdefault(places, []) if places else []
+        says = self._survival.says(places, text, before, after) if places else FULL
+        kept = self._hits.setdefault((places, says), []) if places else []
+        if says == FULL:
+            self._firm.update(places)
         if places and len(kept) < _PER_KIND:
             number = self._line_number(begin)
             line = Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER]))
-            kept.append(Hit(line, places))
-        self._count(places, begin)
+            kept.append(Hit(line, places, says))
+        self._count(places)
         # What neighbours decide is looked at anew each time, until enough of it was seen.
-        enough = len(kept) >= _PER_KIND or not self._matcher.conditional.intersection(places)
+        certain = says == FULL and not self._matcher.conditional.intersection(places)
+        enough = certain or len(kept) >= _PER_KIND
         if places and enough and len(self._known) < _SHAPES:
             self._known[shape] = places
 
-    def _count(self, places: tuple[int, ...], begin: int) -> None:
-        if not places:
-            return
-        number = self._line_number(begin)
+    def _count(self, places: tuple[int, ...]) -> None:
         for place in places:
             self._counts[place] = self._counts.get(place, 0) + 1
-            self._last[place] = number
+
+    def _last_words(self, lines: list[bytes]) -> frozenset[int]:
+        """The places of the last lines, from the end up to what a program says that goes on."""
+        found: set[int] = set()
+        inside = in_tracebacks(lines)
+        for at in range(len(lines) - 1, -1, -1):
+            text = plain_quotes(lines[at])
+            places = self._last_places(lines, at, text)
+            found.update(places)
+            told = places or inside[at] or self._survival.is_trouble(text)
+            if not (told or self._survival.is_epilogue(text)):
+                break
+        return frozenset(found)
+
+    def _last_places(self, lines: list[bytes], at: int, text: bytes) -> list[int]:
+        if not self._matcher.any.search(text):
+            return []
+        before, after = lines[max(0, at - _NEAR) : at], lines[at + 1 : at + 1 + _NEAR]
+        places = self._matcher.match(text, before, after)
+        forgiven = places and self._survival.says(places, text, before, after) == FORGIVEN
+        return [] if forgiven else places
 
     def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
@@ -276,7 +249,7 @@ def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes
     after = plain_quotes(text[stop + 1 : stop + 1 + LONGEST]).split(b"\n")
     if low:
         before = before[1:]
-    return before[-40:], after[:40]
+    return before[-_NEAR:], after[:_NEAR]
 
 
 def _by_line(hit: Hit) -> int:
