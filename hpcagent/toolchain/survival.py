@@ -22,6 +22,7 @@ FULL, ENDING, FORGIVEN = "full", "ending", "forgiven"
 
 _TRACEBACK = re.compile(rb"Traceback \(most recent call last\)")
 _CHAINED = re.compile(rb"^(?:During handling of|The above exception was) ")
+_EITHER_CASE = re.compile(r"\[[A-Z]([a-z])\]")
 _NEXT = 2  # lines below in which a program says how it goes on
 _PARDON = 15  # lines below, in which make says that it ignores what failed
 # Words of trouble, which a program that went on well does not end with.
@@ -64,7 +65,7 @@ class Survival:
         """Words of forgiveness that are a signature's own forgive nothing."""
         if not self._line.Match(text):
             return FULL
-        own = self._line.Match(self._places[index].pattern.match.encode())
+        own = self._line.Match(_EITHER_CASE.sub(r"\1", self._places[index].pattern.match).encode())
         return FULL if own else FORGIVEN
 
     def _pardoned(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
