@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from planted import sets, successes  # noqa: E402
+from planted import sets  # noqa: E402
 from planted.case import Case, Made, make, succeed  # noqa: E402
 from planted.score import Scored, figures, score  # noqa: E402
 
@@ -57,7 +57,7 @@ def made_here(
 ) -> dict[str, Made]:
     from lab import slurm_lab
 
-    logs = sets.collect(plain, make, modules) | sets.collect(successes.CASES, succeed, {})
+    logs = sets.collect(plain, make, modules) | sets.collect(sets.SUCCESSES, succeed, {})
     if jobs:
         with slurm_lab.cluster() as cluster:
             logs |= sets.collect(jobs, make, cluster.env, at_once=6)
@@ -89,14 +89,14 @@ def main() -> None:
     }[asked.set]
     plain, jobs = chosen[0], chosen[1] if asked.slurm else ()
     if asked.logs:
-        logs = kept([*plain, *jobs, *successes.CASES], asked.logs)
+        logs = kept([*plain, *jobs, *sets.SUCCESSES], asked.logs)
     else:
         with ExitStack() as stack:
             logs = made_here(plain, jobs, modules_of(stack))
     if asked.keep:
         keep(logs, asked.keep)
     rows = score([*plain, *jobs], logs, asked.exit_codes)
-    quiet = score(successes.CASES, logs, asked.exit_codes)
+    quiet = score(sets.SUCCESSES, logs, asked.exit_codes)
     print(
         f"{'stage':<14}{'planted':>7}{'recall@1':>10}{'recall@3':>11}{'named':>8}{'precision':>12}"
     )
