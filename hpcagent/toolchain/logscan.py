@@ -25,9 +25,14 @@ LONGEST = 4096  # bytes kept of one line, around what matched
 HEAD, TAIL = 6, 60  # lines kept of beginning and end
 _PER_KIND = 12  # hits kept of one set of patterns, with their surroundings
 _PER_SHAPE = 2
-_SHAPES = 4000
+_HITS = 2000  # hits kept in all; the first of each signature always is
+_LOOKS = 200  # lines of one set of patterns that are seen with their surroundings
+_FRESH_PER_PIECE = 3000  # lines of unknown shape looked at in a piece: a flood has no more to say
+_SHAPES, _SHAPE = 4000, 300  # their number, and bytes at the beginning of a line that make one
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
 _BEFORE, _AFTER = 4, 9
+_SHOWN = 500  # bytes of a neighbour
+_LEFT = 100  # bytes kept before a match in the middle of a very long line
 _NEAR = 40  # lines that a match sees on both sides
 # Lines that differ in these alone have one shape: numbers and addresses.
 _VARYING = b"0123456789abcdefABCDEF"
@@ -118,14 +123,24 @@ class _Scanner:
         self._firm: set[int] = set()
         self._shapes: dict[bytes, General] = {}
         self._known: dict[bytes, tuple[int, ...]] = {}
+        self._looks: dict[tuple[int, ...], int] = {}
+        self._room = _HITS
+        self._fresh = 0
         self._head: list[Line] = []
 
     def feed(self, piece: bytes) -> None:
         self._size += len(piece)
         self._window += piece
         if len(self._window) - self._begin >= logtext.CHUNK:
-            cut = self._window.rfind(b"\n", self._begin, len(self._window) - AROUND) + 1
-            self._work(cut if cut > self._begin else len(self._window) - AROUND)
+            self._work(self._cut(len(self._window) - AROUND))
+
+    def _cut(self, end: int) -> int:
+        """Where the last line before `end` ends, else the last part of a progress bar, else it."""
+        for mark in (b"\n", b"\r"):
+            found = self._window.rfind(mark, self._begin, end) + 1
+            if found > self._begin:
+                return found
+        return end
 
     def finish(self) -> Scan:
         self._work(len(self._window))
@@ -146,7 +161,7 @@ class _Scanner:
             flat = flat.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         if len(self._head) < HEAD and self._begin == 0:
             self._head = _first_lines(flat)
-        self._cursor = (self._begin, self._number)
+        self._cursor, self._fresh = (self._begin, self._number), 0
         for begin, stop in _found(self._matcher.any, flat, self._begin, end):
             self._signature(flat, begin, stop)
         self._cursor = (self._begin, self._number)
@@ -165,27 +180,49 @@ class _Scanner:
 
     def _signature(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
-        shape = _ADDRESSES.sub(b"#", text[:300])
+        shape = _ADDRESSES.sub(b"#", text[:_SHAPE])
         known = self._known.get(shape)
         if known is not None:
             self._count(known)
             return
+        self._fresh += 1
+        if self._fresh > _FRESH_PER_PIECE:
+            return
+        possible = self._matcher.possible(text)
+        looks = self._looks.get(possible, 0 if len(self._looks) < _SHAPES else _LOOKS)
+        if not possible:
+            places, enough = possible, len(text) <= _SHAPE
+        elif looks >= _LOOKS:
+            places, enough = tuple(i for i in possible if i in self._counts), True
+            self._count(places)
+        else:
+            self._looks[possible] = looks + 1
+            places, enough = self._hit(flat, begin, stop, text, possible)
+        if enough and len(self._known) < _SHAPES:
+            self._known[shape] = places
+
+    def _hit(
+        self, flat: bytes, begin: int, stop: int, text: bytes, possible: Sequence[int]
+    ) -> tuple[tuple[int, ...], bool]:
+        """The places that match, and whether the next of this shape can be guessed.
+
+        What neighbours decide is looked at anew each time, until enough of it was seen.
+        """
         before, after = _around(flat, begin, stop)
-        places = tuple(self._matcher.match(text, before, after))
-        says = self._survival.says(places, text, before, after) if places else FULL
-        kept = self._hits.setdefault((places, says), []) if places else []
+        places = tuple(self._matcher.match(text, before, after, possible))
+        if not places:
+            return (), False
+        says = self._survival.says(places, text, before, after)
+        kept = self._hits.setdefault((places, says), [])
         if says == FULL:
             self._firm.update(places)
-        if places and len(kept) < _PER_KIND:
-            number = self._line_number(begin)
-            line = Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER]))
-            kept.append(Hit(line, places, says))
+        unseen = any(place not in self._counts for place in places)
+        if unseen or (len(kept) < _PER_KIND and self._room > 0):
+            self._room -= 1
+            kept.append(Hit(self._line(flat, begin, text, before, after), places, says))
         self._count(places)
-        # What neighbours decide is looked at anew each time, until enough of it was seen.
         certain = says == FULL and not self._matcher.conditional.intersection(places)
-        enough = certain or len(kept) >= _PER_KIND
-        if places and enough and len(self._known) < _SHAPES:
-            self._known[shape] = places
+        return places, certain or len(kept) >= _PER_KIND
 
     def _count(self, places: tuple[int, ...]) -> None:
         for place in places:
@@ -208,13 +245,13 @@ class _Scanner:
         if not self._matcher.any.search(text):
             return []
         before, after = lines[max(0, at - _NEAR) : at], lines[at + 1 : at + 1 + _NEAR]
-        places = self._matcher.match(text, before, after)
+        places = self._matcher.match(text, before, after, self._matcher.possible(text))
         forgiven = places and self._survival.says(places, text, before, after) == FORGIVEN
         return [] if forgiven else places
 
     def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
-        shape = text[:300].translate(None, _VARYING)
+        shape = text[:_SHAPE].translate(None, _VARYING)
         kept = self._shapes.get(shape)
         if kept is None:
             if len(self._shapes) >= _SHAPES:
@@ -223,24 +260,35 @@ class _Scanner:
         kept.count += 1
         if len(kept.lines) < _PER_SHAPE:
             before, after = _around(flat, begin, stop)
-            number = self._line_number(begin)
-            kept.lines.append(Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER])))
+            kept.lines.append(self._line(flat, begin, text, before, after))
+
+    def _line(
+        self, flat: bytes, begin: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]
+    ) -> Line:
+        """A line to keep: its number, and no more of it and its neighbours than is ever shown."""
+        if begin and flat[begin - 1 : begin] != b"\n":  # the middle of a very long line
+            text = text[LONGEST // 2 - _LEFT :]
+        above = tuple(line[:_SHOWN] for line in before[-_BEFORE:])
+        below = tuple(line[:_SHOWN] for line in after[:_AFTER])
+        return Line(self._line_number(begin), text, above, below)
 
 
 def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Begin and end of each line that matches, cut to LONGEST around the match."""
     while begin < end:
-        match = pattern.search(text, begin, end)
-        if match is None:
+        for match in pattern.finditer(text, begin, end):
+            at = match.start()
+            if at < begin:
+                break  # another one on that line: go on below it
+            first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
+            last = text.find(b"\n", at, at + LONGEST)
+            first = first or max(begin, at - LONGEST // 2)
+            stop = last if last >= 0 else min(len(text), at + LONGEST)
+            yield first, stop
+            line_end = last if last >= 0 else text.find(b"\n", stop)
+            begin = line_end + 1 if line_end >= 0 else end
+        else:
             return
-        at = match.start()
-        first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
-        last = text.find(b"\n", at, at + LONGEST)
-        first = first or max(begin, at - LONGEST // 2)
-        stop = last if last >= 0 else min(len(text), at + LONGEST)
-        yield first, stop
-        line_end = last if last >= 0 else text.find(b"\n", stop)
-        begin = line_end + 1 if line_end >= 0 else end
 
 
 def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes]]:

@@ -29,21 +29,29 @@ class Matcher:
             or p.pattern.twice
         }  # fmt: skip
 
-    def match(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> list[int]:
+    def possible(self, text: bytes) -> tuple[int, ...]:
+        """The places that match the line as it stands there alone."""
         if self._ignore is not None and self._ignore.Match(text):
+            return ()
+        found = self._set.Match(text) or ()
+        return tuple(i for i in sorted(found) if not self._excluded(i, text))
+
+    def match(
+        self, text: bytes, before: Sequence[bytes], after: Sequence[bytes], possible: Sequence[int]
+    ) -> list[int]:
+        """Of the places that are `possible` for the line those that its neighbours allow."""
+        if not possible or self._probes.Match(b"\n".join(after[:_PROBE])):
             return []
-        if self._probes.Match(b"\n".join(after[:_PROBE])):
-            return []
-        return [
-            i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)
-        ]
+        return [i for i in possible if self._holds(i, text, before, after)]
+
+    def _excluded(self, index: int, text: bytes) -> bool:
+        unless = self.places[index].pattern.not_
+        return unless is not None and bool(_compiled(unless).search(text))
 
     def _holds(
         self, index: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]
     ) -> bool:
         pattern = self.places[index].pattern
-        if pattern.not_ is not None and _compiled(pattern.not_).search(text):
-            return False
         if index not in self.conditional:
             return True
         n = pattern.lines
