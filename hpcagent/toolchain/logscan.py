@@ -27,7 +27,6 @@ _PER_KIND = 12  # hits kept of one set of patterns, with their surroundings
 _PER_SHAPE = 2
 _HITS = 2000  # hits kept in all; the first of each signature always is
 _LOOKS = 200  # lines of one set of patterns that are seen with their surroundings
-_FRESH_PER_PIECE = 3000  # lines of unknown shape looked at in a piece: a flood has no more to say
 _SHAPES, _SHAPE = 4000, 300  # their number, and bytes at the beginning of a line that make one
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
 _BEFORE, _AFTER = 4, 9
@@ -125,7 +124,6 @@ class _Scanner:
         self._known: dict[bytes, tuple[int, ...]] = {}
         self._looks: dict[tuple[int, ...], int] = {}
         self._room = _HITS
-        self._fresh = 0
         self._head: list[Line] = []
 
     def feed(self, piece: bytes) -> None:
@@ -161,7 +159,7 @@ class _Scanner:
             flat = flat.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         if len(self._head) < HEAD and self._begin == 0:
             self._head = _first_lines(flat)
-        self._cursor, self._fresh = (self._begin, self._number), 0
+        self._cursor = (self._begin, self._number)
         for begin, stop in _found(self._matcher.any, flat, self._begin, end):
             self._signature(flat, begin, stop)
         self._cursor = (self._begin, self._number)
@@ -184,9 +182,6 @@ class _Scanner:
         known = self._known.get(shape)
         if known is not None:
             self._count(known)
-            return
-        self._fresh += 1
-        if self._fresh > _FRESH_PER_PIECE:
             return
         possible = self._matcher.possible(text)
         looks = self._looks.get(possible, 0 if len(self._looks) < _SHAPES else _LOOKS)
