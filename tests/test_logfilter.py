@@ -107,12 +107,13 @@ def test_a_file_that_is_no_log_is_refused(data: bytes) -> None:
 
 
 FLOODS = {
-    "errors that are all different": lambda i: b"%x.c:1:1: error: unknown type name 'g%xh'\n"
-    % (i * 7919, i),
-    "messages of all kinds on a line": lambda i: b" ".join(
-        text for bit, text in enumerate(KINDS) if (i * 2654435761 >> 7) & (1 << bit)
-    )
-    + b" g%xh\n" % i,
+    "errors that are all different": lambda i: (
+        b"%x.c:1:1: error: unknown type name 'g%xh'\n" % (i * 7919, i)
+    ),
+    "messages of all kinds on a line": lambda i: (
+        b" ".join(text for bit, text in enumerate(KINDS) if (i * 2654435761 >> 7) & (1 << bit))
+        + b" g%xh\n" % i
+    ),
     "long lines": lambda i: b"g%xh cannot find -lx " % i + b"y" * 3900 + b"\n",
     "parts of a progress bar": lambda i: b"\rg%xh: cannot find -lx%d" % (i, i % 100),
 }

@@ -54,8 +54,7 @@ class Survival:
         self, places: Sequence[int], text: bytes, before: Sequence[bytes], after: Sequence[bytes]
     ) -> str:
         """What a match of these places says at most: FULL, ENDING or FORGIVEN."""
-        said = [words for words in (self._place_says(i, text) for i in places)]
-        if said and all(word == FORGIVEN for word in said):
+        if all(self._place_says(i, text) == FORGIVEN for i in places):
             return FORGIVEN
         if self._pardoned(text, before, after):
             return FORGIVEN

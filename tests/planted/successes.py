@@ -244,6 +244,7 @@ CASES = (
     ),
 )
 
+
 def recorded(log: Path) -> bytes:
     """A log that was recorded once from a real build that went well."""
     return gzip.decompress(log.read_bytes())

@@ -83,7 +83,7 @@ SIGNALS = {
 }
 TAP = {
     "t.t": "use Test::More tests => 4;\nok(1, 'lu');\n"
-    "eval { die \"Can't locate Wave.pm in \\@INC\\n\" };\ndiag(\"died: $@\");\n"
+    'eval { die "Can\'t locate Wave.pm in \\@INC\\n" };\ndiag("died: $@");\n'
     "like($@, qr/locate/, 'missing module is told');\n"
     "TODO: { local $TODO = 'not written'; ok(0, 'singular matrix'); }\n"
     "use Carp; Carp::cluck('out of memory is simulated');\nok(1, 'survives');\n"
@@ -122,7 +122,8 @@ HOMEMADE = {
     "echo using $found\necho '#include <mkl.h>' | $found -E - > /dev/null || echo 'mkl: no'\n"
     "echo '#include <cblas_of_nobody.h>' | $found -c -x c - -o t.o || echo 'cblas: no'\n"
     "git describe --tags || echo 'version: unknown'\necho CC=$found > config.mk\n",
-    "Makefile": "include config.mk\nall: t2\nt2: t.c\n\t$(CC) t.c -o t2\n\t./t2\n\t@echo built t2\n",
+    "Makefile": "include config.mk\nall: t2\nt2: t.c\n\t$(CC) t.c -o t2\n\t./t2\n"
+    "\t@echo built t2\n",
 }
 INSTEAD = {
     "Makefile": "all: app\napp: main.o fast.o\n\tcc main.o fast.o -o app\n\t@echo app is ready\n"

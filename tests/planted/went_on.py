@@ -1,7 +1,7 @@
 """More programs that met an error and went on, made after the words of survival were written.
 
-Six of the 30 that this set was chosen from were named wrongly at first; two still are, and are not
-here: a helper that is killed by SIGSEGV on purpose, and a script that prints `configure: error:`.
+Six of the 30 that this set was chosen from were named wrongly at first. One still is, and is not
+here: a helper that a script kills by SIGSEGV on purpose.
 """
 
 from __future__ import annotations
