@@ -167,6 +167,33 @@ def test_a_survived_error_does_not_stand_before_the_one_that_ended_the_program()
     assert ids(text) == ids(text, 139) == ["run.segfault"]
 
 
+def test_a_target_that_was_built_before_the_failure_makes_no_success() -> None:
+    text = (
+        "a.c:1:10: fatal error: none.h: No such file or directory\n"
+        "[ 50%] Built target b\nmake[1]: *** [Makefile:85: a] Error 2\n"
+        "make: *** [Makefile:101: all] Error 2\n"
+    )
+    assert ids(text)[:1] == ids(text + "real\t0m1.2s\n")[:1] == ["compile.missing_header"]
+    crash = "tests.sh: line 2: 3800 Segmentation fault      ./crash\n"
+    well = "100% tests passed, 0 tests failed out of 3\n\nTotal Test time (real) = 1.0 sec\n"
+    assert ids(crash)[:1] == ["run.segfault"]
+    assert ids(crash + well) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a.c:1:5: error: 'f' attribute ignored [-Werror=attributes]\ndone\n",
+         "compile.warnings_as_errors"),
+        ("a.c:1:5: error: unknown type name 'warning'; use 'int' instead\ndone\n",
+         "compile.undeclared"),
+        ("main.o: undefined reference to `warn'\ndone\n", "link.undefined"),
+    ],
+)  # fmt: skip
+def test_names_in_the_words_of_compilers_and_linkers_forgive_nothing(text: str, name: str) -> None:
+    assert ids(text) == [name]
+
+
 def test_retries_that_fail_to_the_last_are_named() -> None:
     retry = "connect to 10.0.0.1: Network is unreachable, retrying\n"
     assert ids(retry * 3 + "connected\nresult 3\n") == []

@@ -2,8 +2,9 @@
 
 The rules, in this order. Did it fail at all: the exit code where it is known, else what the log
 itself proves, unless it ends as logs end that went well. Which matches count: by `counts` of their
-signatures. Which is the root: by bands of weight (a cause before a symptom before mere
-consequences), in a band by the line, on one line by weight; `beats` says who explains whom.
+signatures, less where the program survived what they tell of (survival.py). Which is the root: by
+bands of weight (a cause before a symptom before mere consequences), in a band by the line, on one
+line by weight; `beats` says who explains whom.
 """
 
 from __future__ import annotations
@@ -113,11 +114,14 @@ def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None
 
 
 def _ends_well(found: Scan, known: Catalogue) -> bool:
-    """Whether the last line, or the last that no launcher or shell wrote, is as of a success."""
-    said = (line.text for line in reversed(found.tail))
-    last = next((text for text in said if not survival(known).is_epilogue(text)), b"")
-    texts = [line.text for line in found.tail[-1:]] + [last]
-    return any(_endings(known.endings).Match(text.strip()) for text in texts)
+    """Whether the last line, but for harmless ones of launchers and shells, is as of a success."""
+    words = survival(known)
+    for line in reversed(found.tail):
+        if _endings(known.endings).Match(line.text.strip()):
+            return True
+        if words.is_trouble(line.text) or not words.is_epilogue(line.text):
+            return False
+    return False
 
 
 @cache

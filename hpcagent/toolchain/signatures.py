@@ -90,6 +90,7 @@ class Forgiving(_Strict):
     """Words by which a program says that it goes on: see docs/diagnosis.md."""
 
     line: list[Regex] = []
+    never: list[Regex] = []
     above: list[Regex] = []
     below: list[Regex] = []
     pardon: list[Regex] = []

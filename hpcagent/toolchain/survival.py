@@ -45,6 +45,7 @@ class Survival:
         self._places = catalogue.places
         self._survivable = _any(catalogue.survivable)
         self._line = _any(catalogue.forgiven.line)
+        self._never = _any(catalogue.forgiven.never)
         self._above = _any(catalogue.forgiven.above)
         self._below = _any(catalogue.forgiven.below)
         self._pardon = _any(catalogue.forgiven.pardon)
@@ -62,7 +63,7 @@ class Survival:
 
     def _place_says(self, index: int, text: bytes) -> str:
         """Words of forgiveness that are a signature's own forgive nothing."""
-        if not self._line.Match(text):
+        if not self._line.Match(text) or self._never.Match(text):
             return FULL
         own = self._line.Match(_EITHER_CASE.sub(r"\1", self._places[index].pattern.match).encode())
         return FULL if own else FORGIVEN
