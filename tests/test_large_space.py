@@ -214,7 +214,11 @@ def make(module: object) -> Strategy:
 
 @pytest.mark.parametrize("space", [TILES, HARD], ids=["tiles", "hard"])
 @pytest.mark.parametrize("module", [surrogate, randomly, hillclimb])
-def test_a_search_of_a_large_space_never_leaves_it(module: object, space: Space) -> None:
+def test_a_search_of_a_large_space_never_leaves_it(
+    module: object, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcagent.search.unvisited.SAMPLE", 400)
+
     def time(config: Config) -> float:
         return sum(abs(int(v) - 8) for _, v in config.items if v.isdigit()) / 1000
 
