@@ -156,9 +156,10 @@ def new_run(folder: Path, mix: str, **chosen: Any) -> RunDir:
     source = folder / "mix.yaml"
     source.write_text(mix, encoding="utf-8")
     cases = tuple(asdict(case) for case in load_workload(source).cases)
-    standard = {"seed": 1, "strategy": "surrogate", "rounds": 6, "challengers": 4}
+    standard = {"scheduler": "local", "seed": 1, "strategy": "surrogate", "rounds": 6,
+                "challengers": 4}  # fmt: skip
     settings = TuneSettings(
-        app="openblas", scheduler="local", workload=cases, python=sys.executable,
+        app="openblas", workload=cases, python=sys.executable,
         cores=len(os.sched_getaffinity(0)), **{**standard, **chosen},
     )  # fmt: skip
     run = create_run("tune", __version__, folder / "runs")
