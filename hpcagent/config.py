@@ -60,6 +60,10 @@ class Settings:
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
     model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
+    objectives: Annotated[
+        tuple[str, ...], "what to make better, first things first; none: time"
+    ] = ()
+    within: Annotated[tuple[str, ...], 'what must hold meanwhile, for instance "cv<2%"'] = ()
     rounds: Annotated[int, "rounds of a search"] = 6
     challengers: Annotated[int, "candidates in each round"] = 4
     process_seconds: Annotated[float, "what one timed process should take"] = 1.5

@@ -61,6 +61,10 @@ class Run:
     t_utc: str = ""
     wall_s: float | None = None
     steal: float | None = None
+    mhz: float | None = None
+    celsius: float | None = None
+    joules: float | None = None
+    cpu_s: float | None = None
 
     @property
     def ok(self) -> bool:

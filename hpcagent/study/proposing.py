@@ -61,7 +61,7 @@ class Proposer:
             return asked, None
         answer = self._strategy_for(known).propose(
             known.space,
-            known.trials,
+            known.history(index),
             (*known.pending, *(proposal.config for proposal in asked)),
             left,
             self._settings.seed * 1_000_003 + index,
