@@ -10,9 +10,10 @@ import click
 
 from hpcagent.apps.card import Card
 from hpcagent.config import Settings, rates
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.measure import energy
 from hpcagent.measure.objectives import COST, ENERGY, TIME, Objective, parse_constraints
+from hpcagent.measure.statistics import pairs_needed
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Resources
 from hpcagent.schedulers.catalogue_charge import price
@@ -53,6 +54,12 @@ def wanted(configured: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def check(settings: TuneSettings, card: Card) -> tuple[Objective, ...]:
     """The objectives. UsageError, or EnvironmentProblem where one cannot be had on this machine."""
     found = goals_of(card, settings, None).objectives
+    least = pairs_needed(1.0 - settings.alpha / len(found))
+    if settings.confirm_pairs < least:
+        raise UsageError(
+            f"configuration: confirm_pairs is {settings.confirm_pairs}, claims for {len(found)} "
+            f"objectives need at least {least}"
+        )
     if ENERGY in metrics(settings) and settings.scheduler == "local":
         why = energy.why_not()
         if why:

@@ -73,12 +73,14 @@ def scalars(
     unit of their mean range and zero at the origin (the default), so that it can stand where a log
     ratio does. It never falls when a loss rises. `by` are the weights.
     """
-    columns = [*zip(*points, strict=True)] if points else []
+    if not points:
+        return ()
+    columns = [*zip(*points, strict=True)]
     best = [min(*column, 0.0) for column in columns]
     ranges = [max(*column, 0.0) - low for column, low in zip(columns, best, strict=True)]
     rates = [w / max(r, LEAST_RANGE) for w, r in zip(by, ranges, strict=True)]
-    unit = math.fsum(max(r, LEAST_RANGE) for r in ranges) / max(1, len(ranges))
-    origin = _distance([0.0] * len(best), best, rates)[0] if best else 0.0
+    unit = math.fsum(max(r, LEAST_RANGE) for r in ranges) / len(ranges)
+    origin = _distance([0.0] * len(best), best, rates)[0]
     found = []
     for point, errors in zip(points, spreads, strict=True):
         distance, leading = _distance(point, best, rates)

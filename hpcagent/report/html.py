@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpcagent.report import canvas, content, wording
+from hpcagent.report import canvas, content, goal_words, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -52,8 +52,14 @@ def _box(summary: RunSummary) -> dict[str, str]:
     return {
         "tone": "good" if good else "plain",
         "number": wording.ratio(claim.speedup),
-        "note": f"speed-up over the default, {note}" if good else f"not an improvement: {note}",
+        "note": f"{_noun(summary)}, {note}" if good else f"not an improvement: {note}",
     }
+
+
+def _noun(summary: RunSummary) -> str:
+    if summary.goals is not None and summary.goals.rescued:
+        return f"{goal_words.gain_noun(summary)}, within {', '.join(summary.goals.within)}"
+    return f"{goal_words.gain_noun(summary)} over the default"
 
 
 def _section(section: Section, figures: Mapping[str, str]) -> dict[str, Any]:

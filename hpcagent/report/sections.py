@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.report import wording
+from hpcagent.report import goal_words, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -28,7 +28,8 @@ def result(summary: RunSummary) -> Section:
     if wording.proven(summary):
         blocks += _how_to_set(summary)
     blocks += [paragraph("Warning: ", warning) for warning in summary.warnings]
-    blocks.append(Figure("convergence", "Speed-up over the default of each evaluation, in order."))
+    noun = goal_words.gain_noun(summary).capitalize()
+    blocks.append(Figure("convergence", f"{noun} over the default of each evaluation, in order."))
     return Section("Result", tuple(blocks))
 
 
@@ -52,7 +53,7 @@ def certainty(summary: RunSummary) -> Section:
     )
     rows: list[Line] = [
         ("Verdict", "improved" if claim.improved else "not improved"),
-        ("Speed-up (weighted geometric mean)", wording.ratio(claim.speedup)),
+        (_gain(summary), wording.ratio(claim.speedup)),
         ("Interval", wording.interval(claim.low, claim.high)),
         ("The interval covers with", wording.coverage(claim.coverage)),
         ("Fresh pairs, fixed beforehand", str(claim.pairs)),
@@ -67,6 +68,12 @@ def certainty(summary: RunSummary) -> Section:
         "How sure is it",
         (table(("Confirmation", "Value"), rows), paragraph(rule), paragraph(limits)),
     )
+
+
+def _gain(summary: RunSummary) -> str:
+    if goal_words.first_objective(summary) == goal_words.TIME:
+        return "Speed-up (weighted geometric mean)"
+    return goal_words.gain_noun(summary).capitalize()
 
 
 def routines(summary: RunSummary) -> Section:
@@ -120,10 +127,11 @@ def variability(summary: RunSummary) -> Section:
 def tried(summary: RunSummary) -> Section:
     if not summary.trials:
         return Section("What was tried", (paragraph("No configuration was measured."),))
-    numeric = ("No.", "Round", "Speed-up", "Std. error", "Pairs")
+    noun = goal_words.gain_noun(summary).capitalize()
+    numeric = ("No.", "Round", noun, "Std. error", "Pairs")
     columns = (*numeric, "Status", "Proposed by", "Settings changed", "Why", "Unit")
     note = (
-        "Speed-up over the default as estimated in the search; the standard error is that of its "
+        f"{noun} over the default as estimated in the search; the standard error is that of its "
         "logarithm. Settings not named are at their defaults. Each trial's samples are in ",
         Code("work/<unit>/result.jsonl"),
         ", the decisions in ",
@@ -135,7 +143,7 @@ def tried(summary: RunSummary) -> Section:
         (
             table(columns, [_trial(trial, summary) for trial in summary.trials], numeric),
             paragraph(*note),
-            Figure("effects", "Speed-up of the trials by value of each parameter."),
+            Figure("effects", f"{noun} of the trials by value of each parameter."),
         ),
     )
 
@@ -246,7 +254,7 @@ def _trial(trial: TrialSummary, summary: RunSummary) -> Line:
         wording.ratio(trial.speedup),
         wording.percent(trial.spread, 2),
         str(trial.pairs),
-        trial.status,
+        f"{trial.status}, breaks {', '.join(trial.broken)}" if trial.broken else trial.status,
         trial.proposed_by,
         Code(wording.shorten(wording.differences(trial.config, summary), 300)),
         wording.shorten(trial.reason, 300),

@@ -43,10 +43,10 @@ class HillClimb:
 
 
 def fastest(history: Sequence[Trial]) -> Config | None:
-    """The configuration of the least finite log ratio; None where nothing was measured."""
+    """The configuration of the least finite log ratio; None where none is eligible."""
     from hpcagent.search.surrogate import measured
 
-    good = [t for t in history if measured(t) and t.log_ratio is not None]
+    good = [t for t in history if measured(t) and t.log_ratio is not None and t.eligible]
     return min(good, key=lambda trial: trial.log_ratio or 0.0).config if good else None
 
 

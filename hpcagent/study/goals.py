@@ -277,12 +277,16 @@ def history(
     ]
     if not goals.several:
         return tuple(marked)
-    rows = [t for t in marked if t.failure is None and t.config.id in known]
-    by = pareto.weights(seed, index, len(goals.objectives))
+    nothing = (0.0,) * len(goals.objectives)
+    origin = {trials[0].config.id: Standing(nothing, nothing)}
+    rows = [(t, s) for t in marked if t.failure is None
+            and (s := known.get(t.config.id) or origin.get(t.config.id)) is not None]  # fmt: skip
     numbers = pareto.scalars(
-        [known[t.config.id].losses for t in rows], [known[t.config.id].spreads for t in rows], by
+        [standing.losses for _, standing in rows],
+        [standing.spreads for _, standing in rows],
+        pareto.weights(seed, index, len(goals.objectives)),
     )
-    found = dict(zip([t.config for t in rows], numbers, strict=True))
+    found = dict(zip([trial.config for trial, _ in rows], numbers, strict=True))
     return tuple(_with(trial, found.get(trial.config)) for trial in marked)
 
 
