@@ -86,14 +86,15 @@ def kept(goals: GoalsSummary) -> str:
 def rescued(summary: RunSummary, goals: GoalsSummary) -> str:
     """The headline of a result that is announced for the constraint it keeps to."""
     claim = summary.claim
-    broken = ", ".join(each.text for each in goals.bounds if each.default_state == "broken")
+    broken = [each.text for each in goals.bounds if each.default_state == "broken"]
+    which = "" if len(broken) == len(goals.bounds) else f" ({', '.join(broken)})"
     gain = wording.ratio(claim.speedup) if claim is not None else wording.NONE
     noun = (
         "the default's speed"
         if first_objective(summary) == TIME
         else (f"the default's {wording.visible(first_objective(summary))} (above one is better)")
     )
-    return f"It keeps to {_listed(goals)}, which the default does not ({broken}), at {gain} {noun}"
+    return f"It keeps to {_listed(goals)}, which the default does not{which}, at {gain} {noun}"
 
 
 def not_kept(goals: GoalsSummary) -> str:

@@ -247,9 +247,11 @@ def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
 
 def _or_again(summary: RunSummary) -> str:
     """Where the interval is too wide to tell, a quieter machine or more pairs may."""
-    claim = summary.claim
+    claim, goals = summary.claim, summary.goals
     if claim is None or claim.speedup <= 1.0 + claim.minimum_effect:
         return ""
+    if goals is not None and not goals.kept:
+        return ", or loosen the constraint"
     return (
         "; the candidate looks faster, but the interval is too wide to say so: tune again on a "
         "quieter machine, or with a larger confirm_pairs in hpcagent.toml"
