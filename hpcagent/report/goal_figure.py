@@ -31,8 +31,8 @@ def pareto(summary: RunSummary) -> Any:
     _steps(axes, front)
     _marks(axes, [p for p in front if not p.recommended], "front", "o", canvas.BLUE)
     _marks(axes, [p for p in points if p.recommended], "recommended", "D", canvas.ORANGE)
-    for point in front:
-        _name(axes, point)
+    for place, point in enumerate(front):
+        _name(axes, point, above=place % 2 == 0)
     first, second = (canvas.label(name, 30) for name, _, _ in goals.objectives[:2])
     axes.set_xlabel(f"gain in {first} over the default (right is better)")
     axes.set_ylabel(f"gain in {second}\n(up is better)")
@@ -40,6 +40,8 @@ def pareto(summary: RunSummary) -> Any:
         axes.ticklabel_format(axis=axis, useOffset=False, style="plain")
         axes.locator_params(axis=axis, nbins=6)
     axes.margins(0.12)
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     canvas.legend(figure, axes, 4)
     return figure
 
@@ -74,8 +76,10 @@ def _steps(axes: Any, front: Sequence[PointSummary]) -> None:
         axes.step(x, y, where="pre", color=canvas.GREEN, linewidth=1.2, zorder=1.5)
 
 
-def _name(axes: Any, point: PointSummary) -> None:
+def _name(axes: Any, point: PointSummary, above: bool) -> None:
+    """Neighbours are named on different sides, for they may lie close together."""
     axes.annotate(
-        f"#{point.evaluation}", (point.gains[0], point.gains[1]), xytext=(5, 5),
-        textcoords="offset points", fontsize=8, color=canvas.INK,
+        f"#{point.evaluation}", (point.gains[0], point.gains[1]),
+        xytext=(5, 5) if above else (5, -11), textcoords="offset points", fontsize=8,
+        color=canvas.INK,
     )  # fmt: skip

@@ -14,7 +14,7 @@ def goals(summary: RunSummary) -> tuple[Section, ...]:
         return ()
     blocks: list[Block] = [paragraph("The run was for ", goal_words.goal(found), ".")]
     if found.price:
-        blocks.append(paragraph("Of cost, ", found.price, "."))
+        blocks.append(paragraph("Price: ", found.price, "."))
     blocks += _claims(found) + _bounds(found) + _trade_off(summary, found)
     return (Section("What it was for", tuple(blocks)),)
 
@@ -67,7 +67,12 @@ def _trade_off(summary: RunSummary, found: GoalsSummary) -> list[Block]:
                 "none. Gains are estimates of the search with two standard errors on each side."
             )
         )
-        blocks.append(Figure("pareto", "The trade-off between the first two objectives."))
+        blocks.append(
+            Figure(
+                "pareto",
+                "The trade-off between the first two objectives (bars: 2 standard errors).",
+            )
+        )
     blocks.append(table((*numeric, "Standing", "Settings changed"), rows, numeric))
     if found.reason:
         blocks.append(paragraph("Recommended: ", found.reason, "."))

@@ -83,6 +83,14 @@ def kept(goals: GoalsSummary) -> str:
     return f" It keeps to {_listed(goals)}." if goals.within else ""
 
 
+def besides(goals: GoalsSummary) -> str:
+    """What the confirmation proved of the objectives behind the first, in further sentences."""
+    gains = [f"{wording.ratio(c.gain)} better in {c.name}" for c in goals.claims[1:] if c.improved]
+    losses = [f"{c.name} ({wording.ratio(c.gain)})" for c in goals.claims[1:] if c.high < 1.0]
+    text = f" Also {', '.join(gains)}." if gains else ""
+    return wording.visible(text + (f" Worse in {', '.join(losses)}." if losses else ""))
+
+
 def rescued(summary: RunSummary, goals: GoalsSummary) -> str:
     """The headline of a result that is announced for the constraint it keeps to."""
     claim = summary.claim

@@ -70,7 +70,7 @@ def _proven(summary: RunSummary, claim: ClaimSummary) -> str:
         words = f"{gains} than the default; no difference in {first} is proven"
         return f"{wording.visible(words)} ({_certainty(claim)}).{goal_words.kept(goals)}"
     words = f"{goal_words.better(summary, claim.speedup)} ({_certainty(claim)})."
-    return words + (goal_words.kept(goals) if goals is not None else "")
+    return words if goals is None else words + goal_words.besides(goals) + goal_words.kept(goals)
 
 
 def _best_candidate(summary: RunSummary) -> str:
@@ -86,6 +86,8 @@ def _best_candidate(summary: RunSummary) -> str:
             f"which does not prove an improvement of {wording.stated(claim.minimum_effect)}."
         )
     best = wording.best_trial(summary)
+    if best is None and summary.goals is not None and any(t.broken for t in summary.trials):
+        return f"{wording.visible(summary.outcome_text)}."
     if best is None:
         return "no other configuration gave a valid measurement."
     reached = f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "

@@ -1,0 +1,104 @@
+"""Goals through the command line: refused in one line, or carried through a real run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mainjob import PROJECT, Bench, make_bench
+
+from hpcagent.study.journal import read_journal
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.state import fold
+from hpcagent.study.tune import Close, Decide, next_step
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return make_bench(tmp_path_factory.mktemp("refused"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--objective", "speed"], 2, "'speed' is unknown: choose from time, throughput, cost"),
+        (["--objective", "cv", "--objective", "cv"], 2, "cv is named twice"),
+        (["--within", "cv<2"], 2, "write cv<2%, memory<500M"),
+        (["--within", "cv<2%", "--within", "cv<1%"], 2, "cv is bounded twice"),
+        (["--constraint", "cv<2%"], 2, "is said with --within"),
+        (["--objective", "time", "--objective", "memory"], 2, "confirm_pairs is 9"),
+    ],
+)
+def test_a_goal_that_cannot_be_is_refused_in_one_line(
+    refusing: Bench, words: list[str], code: int, said: str
+) -> None:
+    done = refusing.tune(*words)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
+    assert not refusing.run.exists()
+
+
+@pytest.mark.skipif(Path("/sys/class/powercap/intel-rapl:0").exists(), reason="has RAPL")
+@pytest.mark.parametrize("words", [["--objective", "energy"], ["--within", "energy<5J"]])
+def test_energy_is_refused_where_the_machine_does_not_tell_it(
+    refusing: Bench, words: list[str]
+) -> None:
+    done = refusing.tune(*words)
+    assert done.returncode == 3
+    assert "energy cannot be measured here" in done.stderr
+    assert "leave energy out" in done.stderr
+
+
+@pytest.mark.openblas
+def test_two_objectives_within_a_constraint(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    project = PROJECT.replace("confirm_pairs = 9", "confirm_pairs = 10")
+    (tmp_path / "hpcagent.toml").write_text(project + 'within = ["cv<90%"]\n')
+    words = ["--objective", "throughput", "--objective", "memory", "--budget", "rounds=1"]
+    done = bench.tune(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    goals = found["goals"]
+    assert [row[0] for row in goals["objectives"]] == ["throughput", "memory"]
+    assert goals["within"] == ["cv<90%"]
+    assert "--within cv<90%" in " ".join(found["command"])
+    assert goals["points"][0]["evaluation"] == 1
+    assert any(point["front"] for point in goals["points"])
+    assert (bench.run / "result" / "figures" / "pareto.svg").exists()
+    assert "What it was for" in (bench.run / "result" / "report.md").read_text()
+    page = bench.hpcagent("report", str(bench.run), "--width", "80").stdout
+    assert "Goal         throughput (more is better), then memory (less is better)," in page
+    assert max(map(len, page.splitlines())) <= 80
+    _follows_from_its_journal(bench)
+
+
+def _follows_from_its_journal(bench: Bench) -> None:
+    """The prefix before each decision leads to it."""
+    events = list(read_journal(bench.run / "journal.jsonl"))
+    decided = [i for i, e in enumerate(events) if e.type == "decision"]
+    for index in (*decided, len(events) - 1):
+        known = Knowledge(fold(events[:index]))
+        step = next_step(
+            known, events[index].t_utc, None, lambda unit: str(bench.run / "work" / unit.name)
+        )
+        if isinstance(step, Decide):
+            assert dict(events[index].data) == {"what": step.what, **step.data}
+        elif isinstance(step, Close):
+            assert events[index].data["text"] == step.text
+
+
+@pytest.mark.openblas
+def test_a_constraint_that_nothing_keeps_to_leaves_the_default(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    done = bench.tune("--within", "memory<1M", "--budget", "rounds=1")
+    assert done.returncode == 0, done.stderr
+    (closed,) = bench.events("run_closed")
+    assert closed["data"]["outcome"] == "nothing better"
+    said = " ".join(done.stdout.split())
+    assert "the default breaks memory<1M, and so does all that was measured." in said
+    assert not [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "confirm"]
+    other = Bench(tmp_path, bench.env)
+    refused = other.hpcagent("compare", str(bench.run), str(bench.run))
+    assert refused.returncode == 2
