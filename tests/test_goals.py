@@ -15,6 +15,7 @@ import pytest
 
 from hpcagent.apps.card import load_card
 from hpcagent.cli.runs import as_json_text
+from hpcagent.errors import UsageError
 from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Config, Param, Proposal, Resources, Trial
@@ -22,7 +23,7 @@ from hpcagent.report import figures, html, markdown, text
 from hpcagent.search.hillclimb import HillClimb
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
-from hpcagent.study import tune, units
+from hpcagent.study import compare_sides, tune, units
 from hpcagent.study.goals import front_of, goals_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
@@ -352,11 +353,29 @@ def test_the_command_repeats_the_goals() -> None:
     assert settings().plain
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [({}, {"within": ("cv<2%",)}, r"different things \(time; time within cv<2%\)"),
+     ({"objectives": ("time", "memory")}, {}, "with the same --objective and --within")],
+)  # fmt: skip
+def test_runs_for_different_things_are_not_compared(tmp_path: Path, one, other, words) -> None:
+    def source(name: str, changes: Mapping[str, Any]) -> Any:
+        found = known([], **changes)
+        return compare_sides.Source(
+            RunDir(tmp_path / name, name, "tune", T0, "1"), found.state, found, None, tmp_path
+        )
+
+    with pytest.raises(UsageError, match=words):
+        compare_sides._require_same(source("a", one), source("b", other))
+
+
 def test_a_round_does_not_judge_by_time_where_something_else_counts() -> None:
     rule = units._stop_rule(settings(objectives=("time", "memory")))
     assert rule["drop_ratio"] > 100.0
     assert rule["resolution"] == 0.0
     assert units._stop_rule(settings())["drop_ratio"] == 0.02
+    build = units.build_plan(known([]))
+    assert build.spec["check"]["direction"] == "min"
     assert units._stop_rule(settings(objectives=("throughput",))) == units._stop_rule(settings())
 
 
