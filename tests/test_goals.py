@@ -464,6 +464,8 @@ def test_a_constraint_that_is_not_shown_is_told_with_its_cure(tmp_path: Path) ->
     assert "cv<2% is not shown" in said
     assert "pairs would show it if it stays so: set confirm_pairs in hpcagent.toml" in said
     assert found.best == points()[0]
+    assert "not announced, for a constraint is not shown" in html.page(found, {})
+    assert "improved; a constraint is not shown to be met" in markdown.markdown(found, {})
 
 
 def test_another_objective_is_not_called_speed(tmp_path: Path) -> None:
@@ -472,3 +474,14 @@ def test_another_objective_is_not_called_speed(tmp_path: Path) -> None:
     assert text.headline(found).startswith("2.000x better than the default in memory (")
     assert "gain in memory over the default" in html.page(found, {})
     assert "Gain in memory" in markdown.markdown(found, {})
+
+
+def test_the_box_leads_with_what_is_proven(tmp_path: Path) -> None:
+    times = {0: (1.0, 0.01, 1e8), 1: (1.0, 0.01, 5e7)}
+    goals = {"objectives": ("time", "memory")}
+    found = summary(tmp_path, noisy(times, 8), noisy(times, PAIRS), **goals)
+    page = html.page(found, {})
+    assert "2.000x" in page
+    assert "gain in memory over the default" in page
+    said = text.headline(found)
+    assert said.startswith("2.000x better in memory than the default; no difference in time is")

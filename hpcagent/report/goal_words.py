@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 
 from hpcagent.report import wording
-from hpcagent.study.summary import BoundSummary, GoalClaim, GoalsSummary, PointSummary, RunSummary
+from hpcagent.study.summary import (
+    BoundSummary,
+    ClaimSummary,
+    GoalClaim,
+    GoalsSummary,
+    PointSummary,
+    RunSummary,
+)
 
 TIME = "time"
 
@@ -76,6 +83,25 @@ def _needed(each: BoundSummary) -> str:
 
 def _figure(each: BoundSummary, value: float) -> str:
     return amount(each.metric, {"time": "s", "energy": "J"}.get(each.metric, ""), value)
+
+
+def verdict_on(summary: RunSummary, claim: ClaimSummary) -> str:
+    """What the confirmation says of the first objective, and of the constraints beside it."""
+    goals = summary.goals
+    words = "improved" if claim.improved else "not improved"
+    if goals is None:
+        return words
+    if goals.rescued:
+        return f"{words}, but it keeps to what the default breaks"
+    return words if goals.kept else f"{words}; a constraint is not shown to be met"
+
+
+def leading(summary: RunSummary, claim: ClaimSummary) -> GoalClaim | None:
+    """The claim that a proven result leads with, where that is not the first objective's."""
+    goals = summary.goals
+    if goals is None or goals.rescued or claim.improved:
+        return None
+    return next((each for each in goals.claims if each.improved), None)
 
 
 def kept(goals: GoalsSummary) -> str:

@@ -52,7 +52,7 @@ def certainty(summary: RunSummary) -> Section:
         f"{wording.stated(claim.alpha)}."
     )
     rows: list[Line] = [
-        ("Verdict", "improved" if claim.improved else "not improved"),
+        ("Verdict", goal_words.verdict_on(summary, claim)),
         (_gain(summary), wording.ratio(claim.speedup)),
         ("Interval", wording.interval(claim.low, claim.high)),
         ("The interval covers with", wording.coverage(claim.coverage)),
