@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from mainjob import PROJECT, Bench, make_bench
 
 from hpcagent.cli.main import main
 from hpcagent.measure import energy
+from hpcagent.study import units
 from hpcagent.study.journal import read_journal
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import fold
@@ -119,3 +124,51 @@ def test_a_constraint_that_nothing_keeps_to_leaves_the_default(tmp_path: Path) -
     said = " ".join(done.stdout.split())
     assert "the default breaks memory<1M, and so does all that was measured." in said
     assert not [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "confirm"]
+
+
+@pytest.fixture
+def meter(tmp_path: Path) -> Iterator[Path]:
+    """A root with a RAPL package that uses 50 W, whoever runs."""
+    zone = tmp_path / "root/sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    counter, done = zone / "energy_uj", threading.Event()
+    counter.write_text("1\n")
+
+    def count() -> None:
+        while not done.wait(0.002):
+            fresh = zone / "fresh"
+            fresh.write_text(f"{round(50e6 * time.monotonic())}\n")
+            fresh.replace(counter)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    yield tmp_path / "root"
+    done.set()
+    thread.join()
+
+
+@pytest.mark.openblas
+def test_energy_is_tuned_for_where_it_can_be_read(
+    tmp_path: Path, meter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both the first look and the workers on the node read below another root."""
+    bench = make_bench(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, value in bench.env.items():
+        monkeypatch.setenv(name, value)
+    read = units._source
+    root = f'ROOT = "{meter}"'
+    monkeypatch.setattr(units, "_source", lambda path: read(path).replace('ROOT = "/"', root))
+    monkeypatch.setattr(energy, "why_not", partial(energy.why_not, str(meter)))
+    with pytest.raises(SystemExit) as ended:
+        main(bench.tune_words("--objective", "energy", "--budget", "rounds=1"))
+    assert ended.value.code == 0
+    assert bench.outcome() in ("improved", "nothing better")
+    measured = [run for e in bench.events("unit_result") for run in e["data"]["runs"]
+                if e["data"]["unit"] and run["pair"] > 0 and run["status"] == "ok"]  # fmt: skip
+    assert len(measured) > 20
+    watts = [run["joules"] / run["wall_s"] for run in measured]
+    assert statistics.median(watts) == pytest.approx(50.0, rel=0.3)
+    assert "energy (less is better)" in (bench.run / "result" / "report.md").read_text()

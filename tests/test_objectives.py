@@ -166,12 +166,14 @@ def test_objectives_are_known_and_named_once(names: list[str]) -> None:
 
 
 def test_a_host_without_rapl_says_so(tmp_path) -> None:
-    assert "no RAPL" in energy.why_not(tmp_path / "powercap")
-    zone = tmp_path / "powercap" / "intel-rapl:0"
+    assert "RAPL" in energy.why_not(str(tmp_path))
+    zone = tmp_path / "sys/class/powercap/intel-rapl:0"
     zone.mkdir(parents=True)
-    assert "no RAPL" in energy.why_not(tmp_path / "powercap")
+    assert "RAPL" in energy.why_not(str(tmp_path))
+    (zone / "name").write_text("package-0\n")
     (zone / "energy_uj").write_text("12345\n")
-    assert energy.why_not(tmp_path / "powercap") == ""
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    assert energy.why_not(str(tmp_path)) == ""
 
 
 # --- scatter --------------------------------------------------------------------------------------
