@@ -28,6 +28,13 @@ def gain_noun(summary: RunSummary) -> str:
     return "speed-up" if name == TIME else f"gain in {wording.visible(name)}"
 
 
+def verdict(summary: RunSummary, word: str) -> str:
+    """ "faster" and "slower" in the words of this run's first objective."""
+    if first_objective(summary) == TIME:
+        return word
+    return {"faster": "better", "slower": "worse"}.get(word, word)
+
+
 def better(summary: RunSummary, gain: float) -> str:
     """ "1.17x faster than the default", "1.17x better than the default in memory"."""
     name = first_objective(summary)

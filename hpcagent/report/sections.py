@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hpcagent.report import goal_words, wording
+from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
+from hpcagent.report import goal_words, noise, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -100,7 +101,8 @@ def routines(summary: RunSummary) -> Section:
 
 def variability(summary: RunSummary) -> Section:
     if not summary.cases:
-        return Section("Variability", (paragraph("No repeated measurement to take it from."),))
+        nothing = paragraph("No repeated measurement to take it from.")
+        return Section("Variability", (nothing, *noise.disturbances(summary)))
     numeric = ("CV default", f"CV {_other(summary).lower()}")
     rows: list[Line] = [
         (Code(case.key), wording.percent(case.default_cv), wording.percent(case.best_cv))
@@ -120,6 +122,8 @@ def variability(summary: RunSummary) -> Section:
             ),
             table(("Routine", *numeric), rows, numeric),
             Figure("variability", "Run-to-run variability, default against candidate."),
+            *noise.variation(summary),
+            *noise.disturbances(summary),
         ),
     )
 
@@ -128,11 +132,14 @@ def tried(summary: RunSummary) -> Section:
     if not summary.trials:
         return Section("What was tried", (paragraph("No configuration was measured."),))
     noun = goal_words.gain_noun(summary).capitalize()
+    better, worse = goal_words.verdict(summary, "faster"), goal_words.verdict(summary, "slower")
     numeric = ("No.", "Round", noun, "Std. error", "Pairs")
-    columns = (*numeric, "Status", "Proposed by", "Settings changed", "Why", "Unit")
+    columns = (*numeric, "Verdict", "Status", "Proposed by", "Settings changed", "Why", "Unit")
     note = (
         f"{noun} over the default as estimated in the search; the standard error is that of its "
-        "logarithm. Settings not named are at their defaults. Each trial's samples are in ",
+        f"logarithm. Verdict: {better} or {worse} than the default by the search's own runs, at a "
+        f"level of {wording.stated(VERDICT_LEVEL)} for all trials together; it is no claim. "
+        "Settings not named are at their defaults. Each trial's samples are in ",
         Code("work/<unit>/result.jsonl"),
         ", the decisions in ",
         Code("journal.jsonl"),
@@ -254,9 +261,16 @@ def _trial(trial: TrialSummary, summary: RunSummary) -> Line:
         wording.ratio(trial.speedup),
         wording.percent(trial.spread, 2),
         str(trial.pairs),
+        _verdict(trial, summary),
         f"{trial.status}, breaks {', '.join(trial.broken)}" if trial.broken else trial.status,
         trial.proposed_by,
         Code(wording.shorten(wording.differences(trial.config, summary), 300)),
         wording.shorten(trial.reason, 300),
         Code(trial.unit),
     )
+
+
+def _verdict(trial: TrialSummary, summary: RunSummary) -> str:
+    if trial.evaluation == 1 or trial.speedup is None:
+        return wording.NONE
+    return goal_words.verdict(summary, trial.verdict)

@@ -176,7 +176,9 @@ def _effects_of_cv(rounds: Rounds, default: str) -> dict[str, Effect]:
         mine = scatter_of(rounds, config)
         if mine is not None and mine.cv > 0.0:
             error = math.hypot(mine.log_error(), reference.log_error())
-            found[config] = Effect(math.log(mine.cv / reference.cv), error, mine.degrees + 1)
+            found[config] = Effect(
+                math.log(mine.cv / reference.cv), error, mine.degrees + 1, degrees=mine.degrees
+            )
     return found | {default: Effect(0.0, 0.0, reference.degrees + 1)}
 
 

@@ -309,8 +309,12 @@ class Knowledge:
 
     @cached_property
     def best(self) -> Trial:
-        """The trial that leads, or the default. It only steers the search; a claim needs the
-        confirmation."""
+        """The trial that leads, or the default.
+
+        This only steers the search: among equals it names another than the default in nearly nine
+        searches of ten (docs/benchmarks.md). `verdicts` of the report hold an error rate, and a
+        claim needs the confirmation.
+        """
         return leader(self.goals, self.trials, self.standings)
 
 

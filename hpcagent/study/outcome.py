@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpcagent.apps.space import Setting
 from hpcagent.llm.log import FAILED
 from hpcagent.records import Config, Library, Machine
-from hpcagent.study import budget
+from hpcagent.study import budget, noise_notes
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
 from hpcagent.study.outcome_goals import goals_summary
@@ -17,6 +17,7 @@ from hpcagent.study.summary import (
     RunSummary,
     Spent,
 )
+from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
 STOLEN_SHARE = 0.05
@@ -63,6 +64,8 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         warnings=_warnings(known),
         best_build=_build(known, best),
         goals=goals_summary(known, best) if best is not None else None,
+        disturbances=noise_notes.disturbances(state),
+        variation=variation(known),
     )
 
 
@@ -190,4 +193,4 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
             f"{stolen} of {measured} processes: the intervals are wider for it"
         )
-    return tuple(found)
+    return (*found, *noise_notes.warnings(known))

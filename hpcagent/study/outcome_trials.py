@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from hpcagent.measure.statistics import verdicts
+from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.records import Config, Failure
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.outcome_confirm import winner_of
@@ -17,6 +19,7 @@ def trials_of(known: Knowledge) -> tuple[TrialSummary, ...]:
     reasons = {
         (index, p.config.id): p.reason for index, rows in state.proposed.items() for p in rows
     }
+    found = verdicts(known.effects, known.unpruned.default.id, VERDICT_LEVEL)
     rows = []
     for number, trial in enumerate(known.trials, start=1):
         unit = units.get(trial.round)
@@ -35,6 +38,7 @@ def trials_of(known: Knowledge) -> tuple[TrialSummary, ...]:
                 status=_status(unit, trial.config, trial.failure),
                 failure=trial.failure,
                 unit=unit.name if unit else "",
+                verdict=found[trial.config.id].verdict if trial.config.id in found else "open",
                 broken=standing.broken if standing is not None else (),
             )
         )

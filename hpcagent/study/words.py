@@ -72,7 +72,8 @@ def _gain(claim: Claim) -> str:
 
 
 def _interval(claim: Claim) -> str:
-    return f"{claim.coverage * 100:.2f} % interval {claim.low:.4f} to {claim.high:.4f}"
+    words = f"{claim.coverage * 100:.2f} % interval {claim.low:.4f} to {claim.high:.4f}"
+    return f"{words}; {claim.note}" if claim.note else words
 
 
 def bound_words(bound: Bound) -> str:
