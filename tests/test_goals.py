@@ -27,6 +27,7 @@ from hpcagent.study import compare_sides, tune, units
 from hpcagent.study.goals import front_of, goals_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
+from hpcagent.study.round_rule import stop_rule
 from hpcagent.study.rundir import RunDir, unit_name
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit
@@ -370,13 +371,13 @@ def test_runs_for_different_things_are_not_compared(tmp_path: Path, one, other, 
 
 
 def test_a_round_does_not_judge_by_time_where_something_else_counts() -> None:
-    rule = units._stop_rule(settings(objectives=("time", "memory")))
+    rule = stop_rule(settings(objectives=("time", "memory")))
     assert rule["drop_ratio"] > 100.0
     assert rule["resolution"] == 0.0
-    assert units._stop_rule(settings())["drop_ratio"] == 0.02
+    assert stop_rule(settings())["drop_ratio"] == 0.02
     build = units.build_plan(known([]))
     assert build.spec["check"]["direction"] == "min"
-    assert units._stop_rule(settings(objectives=("throughput",))) == units._stop_rule(settings())
+    assert stop_rule(settings(objectives=("throughput",))) == stop_rule(settings())
 
 
 def test_energy_that_the_node_does_not_tell_ends_the_run_before_the_search() -> None:

@@ -25,6 +25,7 @@ from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.building import driver_purpose, variant_purpose
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.round_rule import HANG_FACTOR, stop_rule
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.verdict import confirm_pairs
 from hpcagent.toolchain import recipe, steps
@@ -35,10 +36,7 @@ BUILD_WALLTIME_S = 900
 VARIANT_CORE_S = 4 * 3600
 VARIANT_FLOOR_S = 1800
 LOOK_S = 240
-# What a process may take beyond its expected time before it counts as hung.
-HANG_FACTOR = 10
 HANG_FLOOR_S = 60
-NEVER = 1e9  # as a log ratio
 
 
 @dataclass(frozen=True)
@@ -271,25 +269,7 @@ def _spec(
         "weights": weights,
         "budget_s": 0,
         "seed": settings.seed,
-        "stop_rule": _stop_rule(settings),
-    }
-
-
-def _stop_rule(settings: TuneSettings) -> dict[str, float]:
-    """When a round is done with a challenger.
-
-    The rule looks at times. Where something else counts as well, a slower one is not out and a
-    well-known time is not enough; it may take as long as a process may.
-    """
-    plain = settings.speed_alone
-    return {
-        "min_pairs": 3,
-        "max_pairs": settings.max_pairs,
-        "pairs": settings.confirm_pairs,
-        "drop_ratio": 0.02 if plain else NEVER,
-        "abandon_multiple": 4.0 if plain else float(HANG_FACTOR),
-        "confidence": 0.95,
-        "resolution": 0.005 if plain else 0.0,
+        "stop_rule": stop_rule(settings),
     }
 
 
