@@ -273,15 +273,11 @@ def history(
     breaks a constraint keeps its number, which is true, and is marked: it teaches the search where
     it is fast and where it is not allowed.
     """
-    marked = [
-        replace(t, eligible=t.config.id not in known or not known[t.config.id].broken)
-        for t in trials
-    ]
     if not goals.several:
-        return tuple(marked)
+        return tuple(trials)
     nothing = (0.0,) * len(goals.objectives)
     origin = {trials[0].config.id: Standing(nothing, nothing)}
-    rows = [(t, s) for t in marked if t.failure is None
+    rows = [(t, s) for t in trials if t.failure is None
             and (s := known.get(t.config.id) or origin.get(t.config.id)) is not None]  # fmt: skip
     numbers = pareto.scalars(
         [standing.losses for _, standing in rows],
@@ -289,7 +285,7 @@ def history(
         pareto.weights(seed, index, len(goals.objectives)),
     )
     found = dict(zip([trial.config for trial, _ in rows], numbers, strict=True))
-    return tuple(_with(trial, found.get(trial.config)) for trial in marked)
+    return tuple(_with(trial, found.get(trial.config)) for trial in trials)
 
 
 def _with(trial: Trial, number: pareto.Scalar | None) -> Trial:

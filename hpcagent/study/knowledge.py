@@ -251,7 +251,9 @@ class Knowledge:
     def trials(self) -> tuple[Trial, ...]:
         """What is known of each configuration; the default comes first."""
         default = self.unpruned.default
-        found = [Trial(default, 0.0, 0.0, None, 0, "default")]
+        own = self.standings.get(default.id)
+        allowed = own is None or not own.broken
+        found = [Trial(default, 0.0, 0.0, None, 0, "default", allowed)]
         seen = {default.id}
         failures = first_failures(self.state.units)
         for unit in self.state.rounds:
@@ -297,7 +299,10 @@ class Knowledge:
             failure = self._unmeasured(config)
         if failure is not None or effect is None:
             return Trial(config, None, None, failure, index, proposal.proposed_by)
-        return Trial(config, effect.log_ratio, effect.spread, None, index, proposal.proposed_by)
+        standing = self.standings.get(config.id)
+        eligible = standing is None or not standing.broken
+        by = proposal.proposed_by
+        return Trial(config, effect.log_ratio, effect.spread, None, index, by, eligible)
 
     def _unmeasured(self, config: Config) -> Failure:
         measured = any(t.config == config.id and t.ok and t.pair > 0

@@ -10,6 +10,9 @@ from hpcagent.errors import RunFailed
 from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
 
+# Strategies that are the default, or follow from --model and --function.
+_IMPLIED = ("surrogate", "model", "guided", "user-function")
+
 
 @dataclass(frozen=True)
 class TuneSettings:
@@ -24,7 +27,8 @@ class TuneSettings:
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
     fresh pairs behind a claim. `objectives` are names of measure/objectives.py, the first of which
     decides; `within` constraints as they are written; `charge` is objectives.Charge as JSON (None:
-    core-hours).
+    core-hours). The search ends early when a configuration is `target` times as fast as the default
+    (0: no target). `function` is a user's own file, with its digest when the run was opened.
     """
 
     app: str
@@ -57,6 +61,9 @@ class TuneSettings:
     max_wait_s: float = 0.0
     approve_core_hours: float = 0.0
     build: Mapping[str, Any] | None = None
+    target: float = 0.0
+    function: str = ""
+    function_sha256: str = ""
     objectives: tuple[str, ...] = (TIME,)
     within: tuple[str, ...] = ()
     charge: Mapping[str, Any] | None = None
@@ -84,10 +91,12 @@ class TuneSettings:
             words += ["--budget", f"wall={self.wall_s:g}s"]
         named = {
             "--scheduler": self.scheduler if self.scheduler != "local" else "",
-            "--strategy": self.strategy if self.strategy not in ("surrogate", "model") else "",
+            "--strategy": "" if self.strategy in _IMPLIED else self.strategy,
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
+            "--function": self.function,
+            "--target": f"{self.target:g}x" if self.target else "",
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
         words += self._goal_words() + self._build_words()
