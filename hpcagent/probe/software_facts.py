@@ -84,6 +84,7 @@ def parse_module_system(raw: Mapping[str, Any], missing: dict[str, str]) -> Modu
         init=str(raw.get("init") or ""),
         available=names,
         hidden={name: ways[0] for name, ways in hidden.items()},
+        ways=hidden,
         why_not=problem,
         defaults=tuple(dict.fromkeys(terse.defaults + listed.defaults)),
         refused=tuple(dict.fromkeys(terse.refused + listed.refused)),
@@ -116,6 +117,7 @@ def _effects(raw: RawFacts, missing: dict[str, str]) -> tuple[ModuleEffect, ...]
                 unsets=as_texts(change.get("unset")),
                 loaded=as_texts(record.get("loaded")),
                 problem=problem,
+                holds=_lists(record.get("holds")),
             )
         )
     return tuple(found)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hpcagent.records import Failure
 from hpcagent.toolchain.diagnosis import Found, diagnose
+from hpcagent.toolchain.signatures import catalogue
 from hpcagent.toolchain.recipe import ABSENT, THERE
 from hpcagent.toolchain.stepruns import StepRun
 
@@ -18,6 +20,8 @@ _STAGES = (
     ("publish", "environment"),
 )
 
+# steps.py hands on what the system says.
+_NO_COMMAND = re.compile(r"No such file or directory: b?'[^'/]+'")
 # Below this the words of the log are a guess, and the exit code is told instead.
 _SURE = 0.5
 
@@ -55,6 +59,12 @@ def build_end(steps: tuple[StepRun, ...]) -> BuildEnd:
 
 def _cause(bad: StepRun) -> Found | None:
     """What the step's output says of it, where that is more than its exit code."""
+    if bad.status == "unstartable" and _NO_COMMAND.search(bad.message):
+        known = catalogue().failures["environment.command_not_found"]
+        return Found(
+            known.id, known.stage, known.kind, 0.9, 1, bad.message, known.meaning, known.cure,
+            known.repair,
+        )  # fmt: skip
     code = bad.exit if bad.signal is None else 128 + bad.signal
     causes = diagnose(bad.output.encode("utf-8"), code or 1).causes
     return causes[0] if causes and causes[0].line and causes[0].confidence >= _SURE else None

@@ -59,7 +59,8 @@ class Recipe:
     `files` are those of the unit's folder; `build` the steps between unpacking and publishing,
     in whose words `{prefix}`, `{staged}` (below the unit's folder) and `{jobs}` stand for what
     `unit` is told;
-    `texts` go into the prefix; `required` must be there when it is published.
+    `texts` go into the prefix; `required` must be there when it is published; `purge`: the modules
+    that a job inherits are unloaded before `modules` are loaded.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Recipe:
     required: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    purge: bool = False
 
     @property
     def digest(self) -> str:
@@ -218,6 +220,7 @@ def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]
         "env": {name: _filled(value, words) for name, value in step.env},
         "unset": [] if plain else list(recipe.unset),
         "modules": [] if plain else list(recipe.modules),
+        "purge": recipe.purge and not plain,
         "needs": list(step.needs),
         "makes": list(step.makes),
         "timeout_s": step.timeout_s,
