@@ -27,8 +27,8 @@ WALLTIME_S = 4 * 3600
 _PACKAGES = (
     "adios", "arpack", "binutils", "boost", "cmake", "eigen", "elpa", "fftw", "gmp", "gsl", "hdf",
     "hypre", "libxc", "make", "metis", "mumps", "netcdf", "netcdf-c", "netcdf-fortran", "ninja",
-    "parmetis", "petsc", "pnetcdf", "scalapack", "scotch", "slepc", "suitesparse", "superlu", "szip",
-    "trilinos", "zlib",
+    "parmetis", "petsc", "pnetcdf", "scalapack", "scotch", "slepc", "suitesparse", "superlu",
+    "szip", "trilinos", "zlib",
 )  # fmt: skip
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from hpcagent.toolchain.mending_modules import mended_modules
+from hpcagent.toolchain.mending_modules import mended_modules, missing_word
 from hpcagent.toolchain.mending_program import changes_of
 from hpcagent.toolchain.mending_scene import Scene
 from hpcagent.toolchain.repairs import Repair
 
 _LEVELS = ("O3", "O2", "O1", "O0")
 _LEAST_OF_LIBRARY = "O1"
+_HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"mpi.h": ("mpi", "wrapper"), "mpif.h": ("mpi", "wrapper"), "cblas.h": ("integers", "lp64")}
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ def mended(setting: Setting, repair: Repair, scene: Scene) -> Setting | str:
     if repair.change == "resource":
         return _resource(setting, repair)
     if repair.change == "module":
-        return _modules(setting, repair, scene)
+        known = _own_header(setting, repair, scene)
+        return known or _modules(setting, repair, scene)
     if repair.name == "optimisation" and repair.action == "next":
         return _less_optimised(setting)
     if not setting.program:
@@ -85,6 +90,15 @@ def _resource(setting: Setting, repair: Repair) -> Setting | str:
     if setting.memory_bytes is None:
         return "the job asks for no memory of its own: say how much with --mem"
     return replace(setting, memory_bytes=setting.memory_bytes * factor)
+
+
+def _own_header(setting: Setting, repair: Repair, scene: Scene) -> Setting | None:
+    """A header of MPI or BLAS comes with what the description says of these."""
+    header = missing_word("header", scene.quote) if repair.name == "header" else ""
+    field, value = _HEADERS.get(header, ("", ""))
+    if not field or setting.program.get(field) != "none":
+        return None
+    return replace(setting, program={**setting.program, field: value})
 
 
 def _modules(setting: Setting, repair: Repair, scene: Scene) -> Setting | str:

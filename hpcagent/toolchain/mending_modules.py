@@ -29,7 +29,7 @@ _RUNTIME = (r"/?([A-Za-z0-9_+-]+\.so[.0-9]*): version .",)
 _MODULE = r"[\"'`]([A-Za-z0-9_.+@/-]+)[\"'`]"
 # The names behind these words, on the same line or the next ones, have to be loaded first.
 _FIRST = re.compile(
-    r"(?:without these module\(s\) loaded|must be loaded first|needs? to be loaded|must be loaded"
+    r"(?:without\s+these\s+module\(s\)\s+loaded|must be loaded first|needs? to be loaded|must be loaded"
     r"|requires? one of|[Rr]equirement)[:,]?\s*(?P<names>[^\n]*(?:\n(?!\s*\n)[^\n]+){0,4})"
 )
 
@@ -64,14 +64,15 @@ def mended_modules(named: tuple[str, ...], repair: Repair, scene: Scene) -> Load
 
 
 def _found(repair: Repair, scene: Scene) -> Load | str:
-    sort, word = repair.name, repair.value or _word(repair.name, scene.quote)
+    sort, word = repair.name, repair.value or missing_word(repair.name, scene.quote)
     if not word:
         return f"the log does not name the {sort}"
     names = (f"lib{word}.so", f"lib{word}.a") if sort == "library" else (word.split("/")[0],)
     return provider(scene.software, sort, names, scene.modules)
 
 
-def _word(sort: str, quote: str) -> str:
+def missing_word(sort: str, quote: str) -> str:
+    """What a line says is missing: a command, a header, a library by its name or its file's."""
     patterns = {"command": _COMMAND, "header": _HEADER, "library": _LIBRARY, "runtime": _RUNTIME}
     for pattern in patterns.get(sort, ()):
         match = re.search(pattern, quote.strip())

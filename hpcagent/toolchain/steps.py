@@ -40,7 +40,7 @@ WITH_MODULES = """init=$1 first=$2; shift 2
 if [ "$first" = purge ]; then module purge || exit 96; fi
 while [ "$1" != -- ]; do
   module load "$1" || exit 96
-  case ":${LOADEDMODULES-}:" in *:"$1":* | *:"$1"/*) ;; *) exit 96 ;; esac
+  case ":${LOADEDMODULES-}:" in *:"$1":* | *:"$1"[/.]*) ;; *) exit 96 ;; esac
   shift
 done
 shift
