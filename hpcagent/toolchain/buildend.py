@@ -74,8 +74,9 @@ def _cause(bad: StepRun) -> Found | None:
     """What the step's output says of it, where that is more than its exit code."""
     if bad.status == "unstartable" and _NO_COMMAND.search(bad.message):
         return _known("environment.command_not_found", bad.message)
-    if bad.step == "check" and bad.status == "signal" and bad.signal in _SIGNALS:
-        return _known(_SIGNALS[bad.signal], f"the check was ended by signal {bad.signal}")
+    proven = _SIGNALS.get(bad.signal or 0)
+    if bad.step == "check" and bad.status == "signal" and proven:
+        return _known(proven, f"signal {bad.signal}")
     code = bad.exit if bad.signal is None else 128 + bad.signal
     causes = diagnose(bad.output.encode("utf-8"), code or 1).causes
     return causes[0] if causes and causes[0].line and causes[0].confidence >= _SURE else None

@@ -29,8 +29,9 @@ _RUNTIME = (r"/?([A-Za-z0-9_+-]+\.so[.0-9]*): version .",)
 _MODULE = r"[\"'`]([A-Za-z0-9_.+@/-]+)[\"'`]"
 # The names behind these words, on the same line or the next ones, have to be loaded first.
 _FIRST = re.compile(
-    r"(?:without\s+these\s+module\(s\)\s+loaded|must be loaded first|needs? to be loaded|must be loaded"
-    r"|requires? one of|[Rr]equirement)[:,]?\s*(?P<names>[^\n]*(?:\n(?!\s*\n)[^\n]+){0,4})"
+    r"(?:without\s+these\s+module\(s\)\s+loaded|must be loaded first|needs? to be loaded"
+    r"|must be loaded|requires? one of|[Rr]equirement)[:,]?\s*"
+    r"(?P<names>[^\n]*(?:\n(?!\s*\n)[^\n]+){0,4})"
 )
 
 

@@ -102,8 +102,8 @@ SOURCES = {
     "void dgemm_64_(void) {}\nvoid cblas_dgemm64_(void) {}\n",
     "old/o.c": "void old(void) {}\n",
     "old/o.map": "GLIBCXX_3.4 { global: old; };\nCXXABI_1.3 { } GLIBCXX_3.4;\n",
-    "glibc/c.c": "int __libc_start_main(void) { return 0; }\nint __cxa_finalize(void) { return 0; }\n"
-    "int printf(const char *f, ...) { return !f; }\n",
+    "glibc/c.c": "int __libc_start_main(void) { return 0; }\n"
+    "int __cxa_finalize(void) { return 0; }\nint printf(const char *f, ...) { return !f; }\n",
     "glibc/dl.c": "void *dlopen(void) { return 0; }\n",
     "glibc/p.c": "int pthread_create(void) { return 0; }\nint pthread_join(void) { return 0; }\n",
 }
@@ -130,6 +130,14 @@ g++ -c plus.cpp; ar rc libplus.a plus.o
 """
 
 
+# What CMake 2.8 says.
+OLD_CMAKE = """#!/bin/sh
+echo 'CMake Error at CMakeLists.txt:2 (cmake_minimum_required):' >&2
+echo '  CMake 3.13 or higher is required.  You are running version 2.8.12.2' >&2
+exit 1
+"""
+
+
 @dataclass(frozen=True)
 class Node:
     """`env` is what its jobs see, `facts` what a probe collected, `software` the folder of it."""
@@ -137,6 +145,10 @@ class Node:
     env: Mapping[str, str]
     facts: Mapping[str, Any]
     software: Path
+
+    def words(self, text: str) -> str:
+        """With the folder of the software and PATH put in."""
+        return text.replace("@SW@", str(self.software)).replace("@PATH@", self.env["PATH"])
 
     def compiler(self, weak: str, name: str = "gcc") -> str:
         return str(self.software / weak / "bin" / name)
@@ -180,6 +192,7 @@ def _build(software: Path) -> None:
     )
     (software / "gcc/lib64/libstdc++.so.6").symlink_to(found.stdout.strip())
     _link(software / "cmake/bin/cmake", shutil.which("cmake"))
+    _script(software / "oldcmake/cmake", OLD_CMAKE)
 
 
 def _script(path: Path, text: str) -> None:

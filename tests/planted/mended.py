@@ -24,7 +24,7 @@ BIG_STACK = (
     "    return 0;\n}\n"
 )
 HELD = (
-    "#include <new>\n#include <cstdlib>\n#include <cstdio>\n#include <sys/resource.h>\nint main()\n{\n"
+    "#include <cstdlib>\n#include <cstdio>\n#include <sys/resource.h>\nint main()\n{\n"
     '    const char *said = getenv("SLURM_MEM_PER_NODE");\n'
     "    rlim_t most = (rlim_t)atol(said) << 20;\n    rlimit limit = {most, most};\n"
     "    setrlimit(RLIMIT_AS, &limit);\n    volatile char *all = new char[300 << 20];\n"
@@ -63,6 +63,10 @@ def called(prototype: str, call: str) -> dict[str, str]:
 
 MENDED = {
     "cmake": Mended({"a.c": MAIN}, ("environment.command_not_found",), {"build_system": "cmake"}),
+    "old cmake": Mended(
+        {"a.c": MAIN}, ("configure.cmake_version",), {"build_system": "cmake"},
+        env={"PATH": "@SW@/oldcmake:@PATH@"},
+    ),
     "header": Mended({"a.c": '#include <fftw3.h>\n' + MAIN}, ("compile.missing_header",)),
     "fftw": Mended(
         called("void fftw_execute(void *)", "(fftw_execute(0), 0)"),
@@ -77,7 +81,7 @@ MENDED = {
         ("link.missing_library", "load.missing_library"), {"libraries": ["gsl"], "check": CHECK},
     ),
     "zlib": Mended(
-        called("unsigned long crc32(unsigned long, const char *, unsigned)", 'crc32(0, "", 0) != 0'),
+        called("unsigned long crc32(long, const char *, unsigned)", 'crc32(0, "", 0) != 0'),
         ("link.zlib",),
     ),
     "order": Mended(
@@ -111,7 +115,8 @@ MENDED = {
     "argument mismatch": Mended(MISMATCH, ("compile.argument_mismatch",)),
     "long line": Mended(compiling.LONG, ("compile.line_too_long",)),
     "old standard": Mended(
-        {"o.cpp": compiling.OPTIONAL["o.cpp"] + MAIN}, ("compile.language_standard",), {"standards": {"c++": "c++11"}}
+        {"o.cpp": compiling.OPTIONAL["o.cpp"] + MAIN}, ("compile.language_standard",),
+        {"standards": {"c++": "c++11"}},
     ),
     "crash": Mended({"a.c": MAIN}, ("compile.internal_error",), weak="crashing"),
     "unknown CPU": Mended(
@@ -169,9 +174,9 @@ MENDED = {
         {"mpi": "wrapper", "check": {"ranks": 5}}, env=mpi_runs.RANKS, mpi="openmpi",
     ),
     "binding": Mended(
-        {"a.c": RANKS.replace("@N@", "5")}, ("mpi.binding",),
-        {"mpi": "wrapper", "check": {"ranks": 5, "oversubscribe": "yes"}},
-        env={**mpi_runs.RANKS, "OMPI_MCA_hwloc_base_binding_policy": "core"}, mpi="openmpi",
+        {"a.c": RANKS.replace("@N@", "2")}, ("mpi.binding",),
+        {"mpi": "wrapper", "check": {"ranks": 2}},
+        env={**mpi_runs.RANKS, "OMPI_MCA_rmaps_base_mapping_policy": "slot:PE=999"}, mpi="openmpi",
     ),
     "C++ runtime of the node": Mended(
         {"a.cpp": "#include <vector>\nint main(int n, char **)\n"
