@@ -26,6 +26,8 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
     missing: dict[str, str] = {}
     environment = {str(k): str(v) for k, v in facts.section("environment").items()}
     libraries = RawFacts(facts.section("libraries"))
+    if facts.data.get("problem"):
+        missing["software"] = str(facts.data["problem"])
     if libraries.data.get("problem"):
         missing["libraries"] = str(libraries.data["problem"])
     effects = _effects(RawFacts(facts.section("modules")), missing)

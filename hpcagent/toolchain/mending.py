@@ -19,7 +19,7 @@ from hpcagent.toolchain.repairs import Repair
 _LEVELS = ("O3", "O2", "O1", "O0")
 _LEAST_OF_LIBRARY = "O1"
 _HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"mpi.h": ("mpi", "wrapper"), "mpif.h": ("mpi", "wrapper"), "cblas.h": ("integers", "lp64")}
+    {"mpi": ("mpi", "wrapper"), "mpif": ("mpi", "wrapper"), "cblas": ("integers", "lp64")}
 )
 
 
@@ -95,7 +95,7 @@ def _resource(setting: Setting, repair: Repair) -> Setting | str:
 def _own_header(setting: Setting, repair: Repair, scene: Scene) -> Setting | None:
     """A header of MPI or BLAS comes with what the description says of these."""
     header = missing_word("header", scene.quote) if repair.name == "header" else ""
-    field, value = _HEADERS.get(header, ("", ""))
+    field, value = _HEADERS.get(header.removesuffix(".h"), ("", ""))
     if not field or setting.program.get(field) != "none":
         return None
     return replace(setting, program={**setting.program, field: value})

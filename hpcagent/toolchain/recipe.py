@@ -214,13 +214,13 @@ def source_of(module: Any) -> str:
 def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:
     """As steps.py reads it; what only moves files needs no modules and no clean environment."""
     plain = step.id in (ABSENT, UNPACK)
-    return {
+    purge = {"purge": True} if recipe.purge and not plain else {}
+    return purge | {
         "id": step.id,
         "argv": [_filled(word, words) for word in step.argv],
         "env": {name: _filled(value, words) for name, value in step.env},
         "unset": [] if plain else list(recipe.unset),
         "modules": [] if plain else list(recipe.modules),
-        "purge": recipe.purge and not plain,
         "needs": list(step.needs),
         "makes": list(step.makes),
         "timeout_s": step.timeout_s,
