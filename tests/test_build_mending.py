@@ -19,7 +19,7 @@ from planted.mended import CHECK, HELD, MAIN, MENDED, called
 from hpcagent.probe import modules
 from hpcagent.toolchain.signatures import catalogue
 
-# What has a test of its own: below, and of jobs in test_slurm_mending.py.
+# What has a test of its own: below, in test_slurm_mending.py and in faults/test_faults_time.py.
 OTHERS = {"environment.module_conflict", "scheduler.time_limit", "scheduler.out_of_memory"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hpcagent.errors import RunFailed
@@ -19,6 +19,7 @@ from hpcagent.study.task_plan import Target, Task
 from hpcagent.study.units import Plan
 from hpcagent.toolchain.agentchecks import AgentAsks, Site
 from hpcagent.toolchain.cellspec import DoctorPlan, doctor_plan
+from hpcagent.toolchain.choose import Preference
 from hpcagent.toolchain.ranking import judge
 from hpcagent.toolchain.verdict import DoctorResult
 
@@ -31,7 +32,7 @@ class Visit:
 
     `all_` tries the full product; `folder` is where runs are kept; `login` are the raw facts of the
     machine where users build, None where jobs run on that one; the rest is what it was told of
-    queues and accounts.
+    queues and accounts. `preferred` are the fields of what the configuration takes first.
     """
 
     all_: bool
@@ -41,6 +42,7 @@ class Visit:
     queues: tuple[Mapping[str, Any], ...] = ()
     accounts: tuple[str, ...] = ()
     accounts_missing: str = ""
+    preferred: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -114,7 +116,8 @@ def diagnosed(task: Task, state: TuneState, target: Target) -> DoctorResult | No
 
 def _plan(visit: Visit, state: TuneState, target: Target, probe: Unit) -> DoctorPlan:
     software, machine = _facts(probe)
-    return doctor_plan(software, machine, all_=visit.all_, asks=_asks(visit, state, target, None))
+    asks, prefer = _asks(visit, state, target, None), Preference(**visit.preferred)
+    return doctor_plan(software, machine, all_=visit.all_, asks=asks, prefer=prefer)
 
 
 def _facts(probe: Unit) -> tuple[Software, Machine]:

@@ -15,6 +15,7 @@ from hpcagent.errors import UsageError
 from hpcagent.probe.software import BlasFound, CompilerFound, Software
 from hpcagent.records import Machine
 from hpcagent.toolchain.agentchecks import AgentAsks, agent_files, agent_steps
+from hpcagent.toolchain.choose import NOTHING_PREFERRED, Preference
 from hpcagent.toolchain.flags import openmp_flags
 from hpcagent.toolchain.linkline import blas_line, wrapper_environment
 from hpcagent.toolchain.matrix import Cell, Matrix, build_matrix
@@ -89,11 +90,12 @@ def doctor_plan(
     all_: bool = False,
     asks: AgentAsks | None = None,
     treatment: Treatment | None = None,
+    prefer: Preference = NOTHING_PREFERRED,
 ) -> DoctorPlan:
     """The plan for one node, and with `asks` for what an agent needs there; the same facts give the
     same plan."""
     treatment = treatment or Treatment()
-    matrix = build_matrix(software, all_=all_)
+    matrix = build_matrix(software, all_=all_, prefer=prefer)
     draft = _Steps(machine, treatment)
     draft.folders(matrix.cells)
     steps = {cell.id: draft.add(cell) for cell in matrix.cells}

@@ -22,6 +22,7 @@ from hpcagent.toolchain.candidates import (
     candidates,
     why_not_with,
 )
+from hpcagent.toolchain.choose import NOTHING_PREFERRED, Preference
 from hpcagent.toolchain.labels import blas_label, is_same_compiler, mpi_label
 
 _Combination = tuple[Toolset, MpiFound | None, BlasFound | None]
@@ -91,9 +92,11 @@ class Matrix:
         return next(cell for cell in self.cells if cell.id == id_)
 
 
-def build_matrix(software: Software, *, all_: bool = False) -> Matrix:
-    """The rows and cells that are tried, in a fixed order."""
-    chosen = candidates(software, all_)
+def build_matrix(
+    software: Software, *, all_: bool = False, prefer: Preference = NOTHING_PREFERRED
+) -> Matrix:
+    """The rows and cells that are tried, in a fixed order; what is preferred comes first."""
+    chosen = candidates(software, all_, prefer)
     combinations = _product(software, chosen) if all_ else _one_at_a_time(software, chosen)
     draft = _Draft(software, all_)
     for combination in combinations:
