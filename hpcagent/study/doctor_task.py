@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hpcagent.errors import RunFailed
+from hpcagent.probe.launchers import parse_mpi_list
 from hpcagent.probe.machine import parse_machine
+from hpcagent.probe.rawfacts import RawFacts, as_mapping
 from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Machine, Queue
@@ -24,6 +26,8 @@ from hpcagent.toolchain.ranking import judge
 from hpcagent.toolchain.verdict import DoctorResult
 
 _MARGIN_S = 60
+_NO_MPI = ("none", "openmpi", "cray_shasta")
+_MOST_TYPES = 4
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,20 @@ def diagnosed(task: Task, state: TuneState, target: Target) -> DoctorResult | No
 def _plan(visit: Visit, state: TuneState, target: Target, probe: Unit) -> DoctorPlan:
     software, machine = _facts(probe)
     asks, prefer = _asks(visit, state, target, None), Preference(**visit.preferred)
-    return doctor_plan(software, machine, all_=visit.all_, asks=asks, prefer=prefer)
+    types = srun_types(probe.facts or {}) if state.settings.scheduler == "slurm" else ()
+    return doctor_plan(
+        software, machine, all_=visit.all_, asks=asks, prefer=prefer, srun_types=types
+    )
+
+
+def srun_types(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `srun --mpi=list` told on the node, without what starts no MPI of today."""
+    node = RawFacts(RawFacts(RawFacts(raw).section("parts")).section("node"))
+    record = as_mapping(node.section("commands").get("srun_mpi"))
+    out, err = (str(record.get(name) or "") for name in ("stdout", "stderr"))
+    listed = parse_mpi_list(out, err)
+    names = listed.types if listed is not None else ()
+    return tuple(name for name in names if name not in _NO_MPI)[:_MOST_TYPES]
 
 
 def _facts(probe: Unit) -> tuple[Software, Machine]:
