@@ -17,7 +17,7 @@ Run = Callable[..., Dict[str, Any]]
 
 MAX_SPIDER = 256 << 20
 MAX_FOLDERS = 12
-MAX_HELD = 1000
+MAX_HELD = 2000
 # What is looked for in the folders of a variable: commands, libraries, headers (and their folders).
 _LIBRARY = re.compile(r"^lib.*\.(so(\.[0-9.]+)?|a)$")
 _HEADER = re.compile(r"\.(h|hh|hpp|hxx|inc|mod|fh|f03|h90)$|^[^.]+$")
@@ -214,17 +214,19 @@ def _load(
 
 
 def holdings(record: Dict[str, Any]) -> Dict[str, List[str]]:
-    """The files in the folders that a load added: folder -> names.
+    """The files in the folders that a load added: folder -> names, at most MAX_HELD of them.
 
     Commands in those of PATH, libraries and headers in those of compilers, linkers and loaders.
     """
     found = {}  # type: Dict[str, List[str]]
+    room = MAX_HELD
     added = record["change"]["added"] if record["change"] else {}
     for variable, wanted in HELD:
         for folder in added.get(variable, [])[:MAX_FOLDERS]:
             names = found.setdefault(folder, [])
-            names += [x for x in _names(folder) if wanted.search(x) and x not in names]
-            del names[MAX_HELD:]
+            more = [x for x in _names(folder) if wanted.search(x) and x not in names][:room]
+            names += more
+            room -= len(more)
     return {folder: names for folder, names in found.items() if names}
 
 
