@@ -15,9 +15,11 @@ from hpcagent.measure.statistics import (
     paired_log_ratios,
     paired_log_ratios_by_key,
     pairs_needed,
+    verdicts,
 )
+from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.records import Config, Failure, Library, Machine
-from hpcagent.study import budget
+from hpcagent.study import budget, noise_notes
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
@@ -31,6 +33,7 @@ from hpcagent.study.summary import (
     TrialSummary,
 )
 from hpcagent.study.tune import judged
+from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
 STOLEN_SHARE = 0.05
@@ -76,6 +79,8 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         spent=_spent(state),
         warnings=_warnings(known),
         best_build=_build(known, best),
+        disturbances=noise_notes.disturbances(state),
+        variation=variation(known),
     )
 
 
@@ -219,6 +224,7 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
     reasons = {
         (index, p.config.id): p.reason for index, rows in state.proposed.items() for p in rows
     }
+    found = verdicts(known.effects, known.unpruned.default.id, VERDICT_LEVEL)
     rows = []
     for number, trial in enumerate(known.trials, start=1):
         unit = units.get(trial.round)
@@ -236,6 +242,7 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
                 status=_status(unit, trial.config, trial.failure),
                 failure=trial.failure,
                 unit=unit.name if unit else "",
+                verdict=found[trial.config.id].verdict if trial.config.id in found else "open",
             )
         )
     return tuple(rows)
@@ -348,4 +355,4 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
             f"{stolen} of {measured} processes: the intervals are wider for it"
         )
-    return tuple(found)
+    return (*found, *noise_notes.warnings(known))

@@ -269,6 +269,7 @@ def _outcome(known: Knowledge, unit: Unit, winner: Config) -> Close:
     if result is None:
         return Close("failed", f"the confirmation has too few valid pairs [{unit.name}]", 7)
     interval = f"{result.coverage * 100:.2f} % interval {result.low:.4f} to {result.high:.4f}"
+    interval += f"; {result.note}" if result.note else ""
     if result.improved:
         return Close("improved", f"{result.speedup:.4f} times the default's speed, {interval}", 0)
     return Close("nothing better", f"best candidate {result.speedup:.4f}, {interval}", 0)
