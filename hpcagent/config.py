@@ -62,6 +62,8 @@ class Settings:
     blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
     model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
+    function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
+    target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
     rounds: Annotated[int, "rounds of a search"] = 6
     challengers: Annotated[int, "candidates in each round"] = 4

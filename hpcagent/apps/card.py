@@ -34,7 +34,8 @@ class Dimension(_Strict):
     `values` is an expression that gives a list, or `by` names a fact whose value picks one of
     `choices`. A value other than the default sets `env`, puts `argv` before the command, or
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
-    `with_builds` false: left at its default where builds are searched as well.
+    `with_builds` false: left at its default where builds are searched as well. `limit: upper`: a
+    size; larger values of it need more memory and time.
     """
 
     name: Name
@@ -50,11 +51,14 @@ class Dimension(_Strict):
     binding: bool = False
     probe: str | None = None
     with_builds: bool = True
+    limit: Literal["", "upper"] = ""
 
     @model_validator(mode="after")
     def _one_source_of_values(self) -> Dimension:
         if (self.values is None) == (self.by is None or self.choices is None):
             raise ValueError("give either 'values', or 'by' with 'choices'")
+        if self.limit and self.kind != "ordinal":
+            raise ValueError("only an ordinal has a limit")
         if not (self.env or self.argv or self.binding):
             raise ValueError("nothing sets this parameter: give 'env', 'argv' or 'binding'")
         return self

@@ -19,6 +19,7 @@ from hpcagent.measure.statistics import (
 )
 from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.records import Config, Failure, Library, Machine
+from hpcagent.search.earned import earned
 from hpcagent.study import budget, noise_notes
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.rundir import RunDir
@@ -287,10 +288,12 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
     valid = sum(1 for call in calls if call.get("verdict") == "accepted")
     measured = 0
     bests = False
+    share = ""
     if state.done("feasibility") is not None and known.library is not None:
         picks = [trial for trial in known.trials if trial.proposed_by == "model"]
         measured = len(picks)
         bests = any(trial.config == best for trial in picks)
+        share = earned(known.trials).words()
     return ModelSummary(
         used=bool(state.settings.model),
         name=state.settings.model,
@@ -301,6 +304,7 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
         best_is_models=bests,
         seconds=sum(float(call.get("seconds") or 0.0) for call in calls),
         note=_model_note(state),
+        earned=share,
     )
 
 
@@ -324,9 +328,25 @@ def _spent(state: TuneState) -> Spent:
     )
 
 
+def _function_warnings(state: TuneState) -> list[str]:
+    """What became of the user's own function, where that is worth telling."""
+    found = []
+    if "function" in state.decisions:
+        found.append(f"the function's file changed: {state.decisions['function']['reason']}")
+    failed = [what for what in state.decisions if what.startswith("function-")]
+    if failed:
+        last = str(state.decisions[failed[-1]]["reason"])
+        rounds = ", ".join(what.removeprefix("function-") for what in failed)
+        found.append(
+            f"the user's function had answers that could not be used in round {rounds}, last: "
+            f"{last[:200]}; where no try was left the surrogate chose; see function.log"
+        )
+    return found
+
+
 def _warnings(known: Knowledge) -> tuple[str, ...]:
     state = known.state
-    found = []
+    found = _function_warnings(state)
     if state.facts is not None and known.library is not None:
         if known.library.source == "embedded":
             found.append(

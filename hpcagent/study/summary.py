@@ -95,6 +95,7 @@ class ModelSummary:
     best_is_models: bool
     seconds: float
     note: str
+    earned: str = ""  # how its picks did, and what share of the evaluations that left it
 
 
 @dataclass(frozen=True)

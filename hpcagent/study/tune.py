@@ -200,7 +200,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Wait()
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
     confirm = units.confirmation_plan(known, known.best.config, folder)
-    likely = tuple(known.space.points()[: settings.challengers])
+    likely = known.space.first(settings.challengers)
     size = units.round_plan(known, index, likely, folder)
     problem = budget.refused(state, size.need + confirm.need, now_utc)
     if problem is not None:
