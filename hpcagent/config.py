@@ -57,6 +57,9 @@ class Settings:
     max_wait_hours: Annotated[
         float, "a job that has not started by then is taken back; 0: never"
     ] = 336.0
+    compiler: Annotated[str, "compiler of builds: a family (gcc, intel ...) or a path"] = ""
+    mpi: Annotated[str, "MPI of programs: a family (openmpi, mpich ...) or a wrapper's path"] = ""
+    blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
     model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
@@ -105,6 +108,7 @@ _SECTIONS: Mapping[str, str] = MappingProxyType(
         "runs": "Where runs and jobs go",
         "partition": "What every job asks for",
         "ahead": "Jobs and waiting",
+        "compiler": "The toolchain that builds take and the doctor tries first",
         "strategy": "The search",
         "core_hours": "Budgets",
         "max_core_hours": "Only in the configuration of the site",

@@ -31,6 +31,8 @@ from hpcagent.study.verdict import confirm_pairs
 from hpcagent.toolchain import recipe, steps
 
 PROBE_WALLTIME_S = 600
+# Beyond it nothing more is asked: what the node said until then is kept.
+PROBE_BUDGET_S = 540
 BUILD_WALLTIME_S = 900
 # OpenBLAS for many processors takes two hours of one core, and a quarter of an hour of many.
 VARIANT_CORE_S = 4 * 3600
@@ -64,6 +66,7 @@ def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
         "prefix": settings.prefix or None,
         "extra_libraries": [embedded] if embedded else [],
         "timeout_s": 20,
+        "budget_s": PROBE_BUDGET_S,
     }
     if settings.build is not None:
         spec |= {"parts": ["software"], "measure": False, "look_s": LOOK_S}
