@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,7 @@ def report_live(
             "judged": {name: (e.log_ratio, e.spread) for name, e in truth.items()}}  # fmt: skip
 
 
-def _strategy(runs: Sequence[Live], share: Any) -> list[tuple[object, ...]]:
+def _strategy(runs: Sequence[Live], share: Callable[[Config], float]) -> list[tuple[object, ...]]:
     """Medians over the runs; a run that ended early stays as it was."""
     rows: list[tuple[object, ...]] = []
     for at in range(max(len(run.after) for run in runs)):
