@@ -48,6 +48,7 @@ def main() -> None:
         ("scheduler", str, "local", "local or slurm"),
         ("passes", int, 3, "times that each point gets its pairs"),
         ("seeds", int, 3, "live runs of each strategy"),
+        ("first", int, 1, "seed of the first one"),
         ("rounds", int, 6, "rounds of a run"),
         ("replays", int, 60, "replays of each strategy"),
     )
@@ -62,7 +63,7 @@ def main() -> None:
         loads.append(os.getloadavg())
         live = [
             _live(here, folder, strategy, seed, wanted["rounds"])
-            for seed in range(1, wanted["seeds"] + 1)
+            for seed in range(wanted["first"], wanted["first"] + wanted["seeds"])
             for strategy in STRATEGIES
         ]
         loads.append(os.getloadavg())
@@ -201,7 +202,7 @@ def _judge(
 
     default = known.unpruned.default
     finalists = {name: surface.configs[name] for name in surface.ranked[:BEST]}
-    finalists |= {x.returned.id: x.returned for run in live for x in run.after}
+    finalists |= {config.id: config for run in live for config in run.configs}
     finalists.pop(default.id, None)
     times, pairs = JUDGED
     groups = _groups(list(finalists.values()), times)

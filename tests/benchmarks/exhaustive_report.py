@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hpcagent.study.knowledge import Knowledge
 
 COST = ("points", "processes", "core-h", "wall s")
+RUNS = ("live", "seed", "rounds", *COST, "speed-up", "share of the best", "returned")
+SIDES = ("search", "runs", "rounds", *COST, "share, median", "lowest", "highest")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Live:
     whole: Bill
     outcome: str
 
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        return tuple(after.returned for after in self.after)
+
 
 def report_table(known: Knowledge, surface: Surface) -> dict[str, Any]:
     effects, ranked = surface.effects, surface.ranked
@@ -102,20 +108,27 @@ def report_live(
             gained = math.exp(-truth[after.returned.id].log_ratio)
             chosen = (gained, share(after.returned), str(after.returned))
             rows.append((run.strategy, run.seed, at + 1, *after.cost, *chosen))
-    table(("live", "seed", "rounds", *COST, "speed-up", "share of the best", "returned"), rows)
-    winner = surface.configs[surface.ranked[0]]
-    whole = (surface.bill.core_s / 3600, surface.bill.wall_s)
-    points = len(surface.effects) - 1
-    sides: list[tuple[object, ...]] = [
-        ("exhaustive", "", "", points, surface.processes, *whole, share(winner), "", "")
-    ]
+    table(RUNS, rows)
+    sides = [_exhaustive(surface, share)]
     for strategy in sorted({run.strategy for run in live}, reverse=True):
         sides += _strategy([run for run in live if run.strategy == strategy], share)
-    table(("search", "runs", "rounds", *COST, "share, median", "lowest", "highest"), sides)
+    table(SIDES, sides)
     _overheads(live)
-    return {"live": rows, "best": (best.log_ratio, best.spread), "sides": sides,
-            "winner_share": share(winner), "runs": [_run(run) for run in live],
-            "judged": {name: (e.log_ratio, e.spread) for name, e in truth.items()}}  # fmt: skip
+    judged = {config.id: str(config) for run in live for config in run.configs}
+    judged |= {name: str(config) for name, config in surface.configs.items()}
+    return {
+        "live": [dict(zip(RUNS, row, strict=True)) for row in rows],
+        "sides": [dict(zip(SIDES, row, strict=True)) for row in sides],
+        "runs": [_run(run) for run in live],
+        "judged": {judged[name]: (e.log_ratio, e.spread) for name, e in truth.items()},
+    }
+
+
+def _exhaustive(surface: Surface, share: Callable[[Config], float]) -> tuple[object, ...]:
+    """What whoever had measured the whole table would take: its first."""
+    points, bill = len(surface.effects) - 1, surface.bill
+    cost = (points, surface.processes, bill.core_s / 3600, bill.wall_s)
+    return ("exhaustive", "", "", *cost, share(surface.configs[surface.ranked[0]]), "", "")
 
 
 def _strategy(runs: Sequence[Live], share: Callable[[Config], float]) -> list[tuple[object, ...]]:
