@@ -72,12 +72,15 @@ def place(scheduler: str) -> Iterator[Place]:
     sys.path.insert(0, str(ROOT / "tests"))
     from lab import slurm_lab
 
+    from hpcagent.measure.worker import PLACES_VARIABLE
+
     if missing := slurm_lab.absent():
         raise SystemExit(f"--scheduler slurm: {missing} is not installed")
     with slurm_lab.cluster() as cluster:
         for name in [k for k in os.environ if k.startswith(("SLURM_", "SBATCH_"))]:
             del os.environ[name]
-        os.environ.update(cluster.env)
+        # Its nodes are nodes of their own: no unit waits for another hpcagent on this machine.
+        os.environ.update({**cluster.env, PLACES_VARIABLE: str(cluster.folder)})
         tell(f"a private Slurm runs in {cluster.folder}")
         yield OnSlurm(cluster)
 
