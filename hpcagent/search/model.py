@@ -44,7 +44,7 @@ class ModelStrategy:
     def __init__(self, model: LanguageModel, options: Options) -> None:
         self._model = model
         self._options = options
-        self._surrogate = Surrogate()
+        self._surrogate = Surrogate(prior=options.prior)
 
     def propose(
         self,

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hpcagent.protocols import LanguageModel
+from hpcagent.search.prior import Prior
 
 
 @dataclass(frozen=True)
 class Options:
-    """Only the strategy `model` reads more than `seed`.
+    """Only the strategies `surrogate` and `model` read more than `seed`.
 
-    `facts` are lines for its prompt (what -> value: the machine, the library, the workload);
+    `prior` is what is known before anything is measured. `facts` are lines for its prompt (what -> value: the machine, the library, the workload);
     `verdict` is told, once after each call of the model, what became of the answer.
     """
 
@@ -25,3 +26,4 @@ class Options:
     facts: Mapping[str, str] = field(default_factory=dict)
     verdict: Callable[[str], None] | None = None
     timeout_s: float = 300.0
+    prior: Prior | None = None

@@ -17,12 +17,13 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.options import Options
+from hpcagent.search.prior import Belief, Prior
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hpcagent.search.gp import Posterior
+    from hpcagent.search.gp import Posterior, Trends
 
     Array = NDArray[np.float64]
 
@@ -31,10 +32,15 @@ THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
 ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
 ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
+EARLIER_SPREAD = float(__import__("os").environ.get("ES","0.5"))  # how uncertain the weight of an earlier run is; its mean is the trust in it
 SWITCH_EVERY = 3  # evaluations
 HOPE = 1.5  # standard deviations
 LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
+import os
+MODE_TRUST = 0.3
+MODE_QUANT = float(os.environ.get("MQ", "0.3"))
+MODE_SIZE = int(os.environ.get("MS", "4"))
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -70,7 +76,7 @@ class Candidate:
 
 
 def create(options: Options) -> Surrogate:
-    return Surrogate()
+    return Surrogate(prior=options.prior)
 
 
 class Surrogate:
@@ -79,9 +85,10 @@ class Surrogate:
     One enumerated grid is kept, so that repeated calls with the same space object are cheap.
     """
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
+    def __init__(self, threshold: float = THRESHOLD, prior: Prior | None = None) -> None:
         self._threshold = threshold
-        self._grid: tuple[SearchSpace, Grid] | None = None
+        self._prior = prior or Prior()
+        self._grid: tuple[SearchSpace, Grid, Belief] | None = None
 
     def propose(
         self,
@@ -94,7 +101,7 @@ class Surrogate:
         """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
         if k < 1:
             return ()
-        state = _State.of(self._enumerated(space), history, pending)
+        state = _State.of(*self._enumerated(space), history, pending)
         if not state.free.any():
             return Stop(f"all {len(state.grid.points)} configurations were tried")
         proposals = []
@@ -122,13 +129,14 @@ class Surrogate:
 
         Fewer than `k` where fewer are left.
         """
-        state = _State.of(self._enumerated(space), history, pending)
+        state = _State.of(*self._enumerated(space), history, pending)
         return tuple(_candidates(state, k, seed))
 
-    def _enumerated(self, space: SearchSpace) -> Grid:
+    def _enumerated(self, space: SearchSpace) -> tuple[Grid, Belief]:
         if self._grid is None or self._grid[0] is not space:
-            self._grid = (space, Grid.of(space.params, space.points()))
-        return self._grid[1]
+            grid = Grid.of(space.params, space.points())
+            self._grid = (space, grid, self._prior.over(grid))
+        return self._grid[1:]
 
     def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
@@ -148,6 +156,7 @@ class _State:
     """History and pending as rows of the grid. `values` and `spreads` belong to `worked`."""
 
     grid: Grid
+    belief: Belief
     worked: NDArray[np.intp]
     values: Array
     spreads: Array
@@ -156,7 +165,9 @@ class _State:
     free: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, grid: Grid, history: Sequence[Trial], pending: Sequence[Config]) -> _State:
+    def of(
+        cls, grid: Grid, belief: Belief, history: Sequence[Trial], pending: Sequence[Config]
+    ) -> _State:
         import numpy as np
 
         latest = {trial.config: trial for trial in history if trial.config in grid.index}
@@ -168,6 +179,7 @@ class _State:
         free[sorted(waiting)] = False
         return cls(
             grid=grid,
+            belief=belief,
             worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
             values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
@@ -187,15 +199,7 @@ class _State:
     def taking(self, row: int) -> _State:
         free = self.free.copy()
         free[row] = False
-        return _State(
-            self.grid,
-            self.worked,
-            self.values,
-            self.spreads,
-            self.failed,
-            (*self.waiting, row),
-            free,
-        )
+        return replace(self, waiting=(*self.waiting, row), free=free)
 
 
 def measured(trial: Trial) -> bool:
@@ -218,7 +222,10 @@ def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
     from hpcagent.search.feasibility import probability
 
     chance = probability(state.grid, state.worked, state.failed)
+    chance = chance * state.belief.chance(state.worked, state.failed)
     size = design_size(state.grid)
+    if _heeded(state):
+        size = min(size, MODE_SIZE)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
         row = _spreading(state, chance, seed)
@@ -233,10 +240,30 @@ def _designing(state: _State, size: int) -> bool:
     return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
 
 
+def _heeded(state: _State) -> bool:
+    """Whether the design follows earlier runs: as long as they told faster from slower."""
+    import numpy as np
+
+    if state.belief.trust < MODE_TRUST:
+        return False
+    said = state.belief.mean[state.worked]
+    return bool((said - said.mean()) @ state.values >= 0.0) if len(said) > 1 else True
+
+
 def _spreading(state: _State, chance: Array, seed: int) -> int:
+    """The next point of the design: the best by earlier runs first, then the widest spread."""
+    import numpy as np
+
     from hpcagent.search.design import next_row
 
-    return next_row(state.grid, state.seen, state.likely(chance, LIKELY), seed)
+    usable = state.likely(chance, LIKELY)
+    if _heeded(state):
+        mean = state.belief.mean
+        if len(state.seen) % 2:
+            return int(np.argmin(np.where(usable, mean, np.inf)))
+        ordered = np.sort(mean[usable])
+        usable = usable & (mean <= ordered[int(MODE_QUANT * (len(ordered) - 1))])
+    return next_row(state.grid, state.seen, usable, seed)
 
 
 def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
@@ -297,7 +324,7 @@ def _fitted(state: _State) -> tuple[float, float, Posterior]:
     The process is that of what `ENDS` does not explain.
     """
     from hpcagent.search.acquisition import squeezed
-    from hpcagent.search.gp import Observations, posterior, slope
+    from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
 
     values = squeezed(state.values)
@@ -305,9 +332,43 @@ def _fitted(state: _State) -> tuple[float, float, Posterior]:
     scale = max(float(values.std()), 1e-4)
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
-    ends, width = state.grid.ends, math.sqrt(len(state.grid.ordinal))
-    theta = fit(state.grid, replace(seen, y=y - ENDS / width * ends[state.worked]))
-    weight = slope(state.grid, seen, theta, ends, (ENDS / width, ENDS_SPREAD / width))
-    trend = weight * ends
+    ends, earlier = _ends(state.grid), _earlier(state, scale)
+    both = _joined(ends, earlier)
+    rest = y - (both.means @ both.columns)[state.worked]
+    theta = fit(state.grid, replace(seen, y=rest), earlier.shared(state.worked))
+    trend = slopes(state.grid, seen, theta, both) @ both.columns
     process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
     return scale, shift, replace(process, mean=process.mean + trend)
+
+
+def _ends(grid: Grid) -> Trends:
+    import numpy as np
+
+    from hpcagent.search.gp import Trends
+
+    width = math.sqrt(len(grid.ordinal))
+    return Trends(grid.ends[None], np.array([ENDS / width]), np.array([ENDS_SPREAD / width]))
+
+
+def _earlier(state: _State, scale: float) -> Trends:
+    """What earlier runs say, in the unit of y and from the middle of what was measured now."""
+    import numpy as np
+
+    from hpcagent.search.gp import Trends
+
+    columns = state.belief.trends / scale
+    columns = columns - columns[:, state.worked].mean(axis=1, keepdims=True)
+    weights = state.belief.weights
+    return Trends(columns, weights, np.full(len(weights), EARLIER_SPREAD))
+
+
+def _joined(one: Trends, other: Trends) -> Trends:
+    import numpy as np
+
+    from hpcagent.search.gp import Trends
+
+    return Trends(
+        np.vstack([one.columns, other.columns]),
+        np.concatenate([one.means, other.means]),
+        np.concatenate([one.spreads, other.spreads]),
+    )
