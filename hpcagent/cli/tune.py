@@ -31,6 +31,7 @@ from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import gguf
+from hpcagent.study.history import store_folder
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
 from hpcagent.study.settings import TuneSettings
@@ -113,6 +114,11 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
     metavar="DIR",
     help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
+@click.option(
+    "--no-history",
+    is_flag=True,
+    help="Begin without what earlier runs found, and keep nothing of this one.",
+)
 @job_options
 @click.option(
     "--no-wait",
@@ -126,7 +132,7 @@ def tune(
     budget: tuple[str, ...], challengers: int | None, seed: int, scheduler: str | None,
     run_dir: Path | None, building: bool, source: Path | None, sha256: str,
     given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
-    store: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
+    store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -146,7 +152,17 @@ def tune(
     load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
-        configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
+        configured,
+        lib,
+        prefix,
+        workload,
+        model,
+        strategy,
+        budget,
+        challengers,
+        seed,
+        scheduler,
+        no_history,
     )
     if building:
         if dry_run or prefix:
@@ -173,7 +189,7 @@ def tune(
 def _settings(
     configured: Settings, lib: str, prefix: str | None, workload: Path | None, model: str | None,
     strategy: str | None, budget: tuple[str, ...], challengers: int | None, seed: int,
-    scheduler: str | None,
+    scheduler: str | None, no_history: bool,
 ) -> TuneSettings:  # fmt: skip
     prefix = configured.openblas_prefix if prefix is None else prefix
     model = configured.model if model is None else model
@@ -213,7 +229,20 @@ def _settings(
         lost_s=configured.lost_seconds,
         approve_core_hours=configured.approve_core_hours,
         max_wait_s=max_wait_s(configured, words.get("max_wait")),
+        history=_history(configured, no_history),
+        site_history=_site_history(configured, no_history),
     )
+
+
+def _history(configured: Settings, switched_off: bool) -> str:
+    folder = None if switched_off else store_folder(configured.history, os.environ)
+    return "" if folder is None else clean(folder, "history")
+
+
+def _site_history(configured: Settings, switched_off: bool) -> str:
+    if switched_off or not configured.site_history:
+        return ""
+    return clean(Path(configured.site_history).absolute(), "site_history")
 
 
 def _at_least(key: str, value: float, least: float) -> float:

@@ -11,11 +11,11 @@ that failed then are doubtful, never excluded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Config, Param, Trial
-from hpcagent.search.encoding import Grid
+from hpcagent.search.encoding import Grid, ends
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,19 @@ class Prior:
     earlier: tuple[Earlier, ...] = ()
     hints: Mapping[str, str] | None = None
 
+    def shaped(self, grid: Grid) -> Grid:
+        """The grid with the hints in its `ends`: what is thought to be slow before all evidence.
+
+        A hint takes the place of the middle of an ordinal; of a categorical parameter the other
+        values are slow. A hint that is no value of a categorical parameter says nothing.
+        """
+        slow = grid.ends.copy()
+        for d, param in enumerate(grid.params):
+            hint = (self.hints or {}).get(param.name)
+            if hint is not None:
+                slow += _hinted(grid, d, hint) - _unhinted(grid, d)
+        return replace(grid, ends=slow)
+
     def over(self, grid: Grid) -> Belief:
         """What it says of every point of a grid."""
         import numpy as np
@@ -64,6 +77,27 @@ class Prior:
             doubt=doubt,
             trust=max((run.trust for run, _ in told), default=0.0),
         )
+
+
+def _hinted(grid: Grid, d: int, hint: str) -> Array:
+    """(P,): 0 at the hint, 1 at another value, or at the farther end of an ordinal."""
+    import numpy as np
+
+    param, codes = grid.params[d], grid.codes[:, d]
+    if param.kind == "categorical":
+        if hint not in param.values:
+            return np.zeros(len(codes))
+        return np.asarray(codes != param.values.index(hint), dtype=np.float64)
+    numbers = _numbers((*param.values, hint))
+    if numbers is None or len(param.values) < 2:
+        return _unhinted(grid, d)
+    nearest = min(range(len(param.values)), key=lambda i: abs(numbers[i] - numbers[-1]))
+    last = len(param.values) - 1
+    return np.asarray(((codes - nearest) / max(nearest, last - nearest)) ** 2.0)
+
+
+def _unhinted(grid: Grid, d: int) -> Array:
+    return ends([grid.params[d]], grid.codes[:, [d]])
 
 
 @dataclass(frozen=True)
@@ -142,12 +176,12 @@ class _Shared:
         if now.kind == "categorical":
             values = tuple(dict.fromkeys([*now.values, *then.values]))
             return cls(_merged(now, values), now.values, {v: v for v in then.values})
-        numbers = _numbers(now.values), _numbers(then.values)
-        if numbers[0] is not None and numbers[1] is not None and _overlap(*numbers):
-            texts = dict(zip(numbers[1], then.values, strict=True))
-            texts |= dict(zip(numbers[0], now.values, strict=True))
+        these, those = _numbers(now.values), _numbers(then.values)
+        if these and those and _overlap(these, those):
+            texts = dict(zip(those, then.values, strict=True))
+            texts |= dict(zip(these, now.values, strict=True))
             values = tuple(texts[number] for number in sorted(texts))
-            renamed = {v: texts[n] for v, n in zip(then.values, numbers[1], strict=True)}
+            renamed = {v: texts[n] for v, n in zip(then.values, those, strict=True)}
             return cls(_merged(now, values), now.values, renamed)
         last = len(now.values) - 1, max(1, len(then.values) - 1)
         nearest = {v: now.values[round(i * last[0] / last[1])] for i, v in enumerate(then.values)}

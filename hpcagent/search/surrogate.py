@@ -32,12 +32,15 @@ THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
 ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
 ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
-EARLIER_SPREAD = float(__import__("os").environ.get("ES","0.5"))  # how uncertain the weight of an earlier run is; its mean is the trust in it
+EARLIER_SPREAD = float(
+    __import__("os").environ.get("ES", "0.5")
+)  # how uncertain the weight of an earlier run is; its mean is the trust in it
 SWITCH_EVERY = 3  # evaluations
 HOPE = 1.5  # standard deviations
 LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
 import os
+
 MODE_TRUST = 0.3
 MODE_QUANT = float(os.environ.get("MQ", "0.3"))
 MODE_SIZE = int(os.environ.get("MS", "4"))
@@ -134,7 +137,7 @@ class Surrogate:
 
     def _enumerated(self, space: SearchSpace) -> tuple[Grid, Belief]:
         if self._grid is None or self._grid[0] is not space:
-            grid = Grid.of(space.params, space.points())
+            grid = self._prior.shaped(Grid.of(space.params, space.points()))
             self._grid = (space, grid, self._prior.over(grid))
         return self._grid[1:]
 
@@ -242,8 +245,6 @@ def _designing(state: _State, size: int) -> bool:
 
 def _heeded(state: _State) -> bool:
     """Whether the design follows earlier runs: as long as they told faster from slower."""
-    import numpy as np
-
     if state.belief.trust < MODE_TRUST:
         return False
     said = state.belief.mean[state.worked]

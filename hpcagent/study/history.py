@@ -130,7 +130,7 @@ def _passed_over(folder: Path, damaged: int, newer: int) -> Iterator[str]:
 
 
 def _names_a_run(path: Path) -> bool:
-    return path.name.endswith(_SUFFIX) and bool(_RUN.match(path.name[: -len(_SUFFIX)]))
+    return path.name.endswith(_SUFFIX) and bool(_RUN.fullmatch(path.name[: -len(_SUFFIX)]))
 
 
 def add(folder: Path, record: Record) -> bool:
@@ -142,7 +142,7 @@ def add(folder: Path, record: Record) -> bool:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         old = path.read_bytes() if path.exists() else b""
-        if old.endswith(line) and old[: -len(line)].endswith((b"\n", b"")):
+        if old == line or old.endswith(b"\n" + line):
             return False
         if len(old) + len(line) > _MOST_BYTES:
             write_atomic(path, line)
@@ -181,7 +181,7 @@ def tidy(folder: Path, most: int = MOST_RUNS) -> None:
 
 def forget(folder: Path, run: str) -> None:
     """Remove a run; UsageError where it is not there, or only merged with others."""
-    if not _RUN.match(run):
+    if not _RUN.fullmatch(run):
         raise UsageError(f"{run!r} is no id of a run; see: hpcagent history list")
     if (folder / f"{run}{_SUFFIX}").exists():
         _remove(folder, [run])

@@ -35,7 +35,7 @@ def merged(records: Sequence[Record]) -> Record:
     Space, version and outcome are the newest one's; what does not fit its space is left out.
     """
     newest = max(records, key=lambda r: (r.t_utc, r.run))
-    runs = sorted({run for record in records for run in (record.folded or [record.run])})
+    runs = sorted({run for record in records for run in (record.run, *record.folded)})
     known = {row.name: set(row.values) for row in newest.space}
     found: dict[str, list[Tried]] = {}
     for record in sorted(records, key=lambda r: (r.t_utc, r.run)):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MOST_TRIALS = 400
-RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z"
+RUN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 # What says nothing of a configuration: it was not run, or the cluster was at fault.
 _NO_VERDICT = ("not_measured", "clearly_slower")
 _NOT_ITS_FAULT = ("scheduler", "environment")
@@ -84,7 +84,7 @@ class Work(_Row):
 
 
 class Dimension(_Row):
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,79}\Z")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,79}$")]
     kind: Literal["ordinal", "categorical"]
     values: Annotated[list[Text], Field(min_length=1, max_length=1000)]
     default: Text
@@ -186,7 +186,9 @@ def place_of(machine: Machine) -> Place:
         sockets=machine.sockets,
         numa_nodes=machine.numa_nodes,
         caches=[(c.level, c.kind, c.size_bytes // 1024, c.instances) for c in machine.caches],
-        memory_gib=None if memory is None else 1 << max(0, math.ceil(memory / 2**30) - 1).bit_length(),
+        memory_gib=None
+        if memory is None
+        else 1 << max(0, math.ceil(memory / 2**30) - 1).bit_length(),
     )
 
 
@@ -207,7 +209,7 @@ def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
     if not state.rounds or known.library is None:
         return None
     return Record(
-        schema=SCHEMA,
+        schema=1,
         run=run_id,
         t_utc=state.created_utc,
         hpcagent=state.version,

@@ -76,6 +76,14 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         spent=_spent(state),
         warnings=_warnings(known),
         best_build=_build(known, best),
+        history=_history(state),
+    )
+
+
+def _history(state: TuneState) -> str:
+    taken = str(state.decisions.get("history", {}).get("reason", ""))
+    return "; ".join(
+        words for words in (taken, str((state.closed or {}).get("history", ""))) if words
     )
 
 

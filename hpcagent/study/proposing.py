@@ -13,7 +13,9 @@ from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
 from hpcagent.search.options import Options
+from hpcagent.search.prior import Prior
 from hpcagent.study.durable import problem, utc_now, utc_text
+from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 
@@ -86,10 +88,11 @@ class Proposer:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
-            self._strategy, self._facts = self._make(facts), facts
+            prior = Prior(earlier_in(known.state.decisions), known.knobs.hints)
+            self._strategy, self._facts = self._make(facts, prior), facts
         return self._strategy
 
-    def _make(self, facts: Mapping[str, str]) -> Strategy:
+    def _make(self, facts: Mapping[str, str], prior: Prior) -> Strategy:
         name = self._settings.strategy
         model = self._recording
         if name == "model" and model is None:
@@ -97,7 +100,9 @@ class Proposer:
         if name == "model" and model is None:
             name = FALLBACK
         module = plugins.load("hpcagent.search", name, "create")
-        options = Options(seed=self._settings.seed, model=model, facts=facts, verdict=self._verdict)
+        options = Options(
+            seed=self._settings.seed, model=model, facts=facts, verdict=self._verdict, prior=prior
+        )
         strategy: Strategy = module.create(options)
         return strategy
 
