@@ -81,11 +81,11 @@ class Grid:
             ordinal=ordinal,
             combination=combination,
             combinations=int(combination.max()) + 1,
-            ends=ends(params, table),
+            ends=_ends(params, table),
         )
 
 
-def ends(params: Sequence[Param], table: NDArray[np.intp]) -> NDArray[np.float64]:
+def _ends(params: Sequence[Param], table: NDArray[np.intp]) -> NDArray[np.float64]:
     """(points,): see `Grid.ends`."""
     import numpy as np
 

@@ -17,8 +17,9 @@ from hpcagent.search.prior import Prior
 class Options:
     """Only the strategies `surrogate` and `model` read more than `seed`.
 
-    `prior` is what is known before anything is measured. `facts` are lines for its prompt (what -> value: the machine, the library, the workload);
-    `verdict` is told, once after each call of the model, what became of the answer.
+    `prior` is what is known before anything is measured. `facts` are lines for the model's prompt
+    (what -> value: the machine, the library, the workload); `verdict` is told, once after each call
+    of the model, what became of the answer.
     """
 
     seed: int = 0

@@ -11,11 +11,11 @@ that failed then are doubtful, never excluded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Config, Param, Trial
-from hpcagent.search.encoding import Grid, ends
+from hpcagent.search.encoding import Grid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,18 +47,14 @@ class Prior:
     earlier: tuple[Earlier, ...] = ()
     hints: Mapping[str, str] | None = None
 
-    def shaped(self, grid: Grid) -> Grid:
-        """The grid with the hints in its `ends`: what is thought to be slow before all evidence.
+    def off_hints(self, grid: Grid) -> Array | None:
+        """(P,): how far a point is off the hints, each parameter 0 to 1; None without any hint.
 
-        A hint takes the place of the middle of an ordinal; of a categorical parameter the other
-        values are slow. A hint that is no value of a categorical parameter says nothing.
+        A hint that is no value of a categorical parameter says nothing.
         """
-        slow = grid.ends.copy()
-        for d, param in enumerate(grid.params):
-            hint = (self.hints or {}).get(param.name)
-            if hint is not None:
-                slow += _hinted(grid, d, hint) - _unhinted(grid, d)
-        return replace(grid, ends=slow)
+        told = [(d, (self.hints or {}).get(p.name)) for d, p in enumerate(grid.params)]
+        found = [_off(grid, d, hint) for d, hint in told if hint is not None]
+        return sum(found[1:], found[0]) if found else None
 
     def over(self, grid: Grid) -> Belief:
         """What it says of every point of a grid."""
@@ -75,11 +71,12 @@ class Prior:
             trends=np.array([then.trend for _, then in told]).reshape(len(told), len(grid.points)),
             weights=np.array([run.trust**2 / total for run, _ in told]),
             doubt=doubt,
+            off_hints=self.off_hints(grid),
             trust=max((run.trust for run, _ in told), default=0.0),
         )
 
 
-def _hinted(grid: Grid, d: int, hint: str) -> Array:
+def _off(grid: Grid, d: int, hint: str) -> Array:
     """(P,): 0 at the hint, 1 at another value, or at the farther end of an ordinal."""
     import numpy as np
 
@@ -90,14 +87,10 @@ def _hinted(grid: Grid, d: int, hint: str) -> Array:
         return np.asarray(codes != param.values.index(hint), dtype=np.float64)
     numbers = _numbers((*param.values, hint))
     if numbers is None or len(param.values) < 2:
-        return _unhinted(grid, d)
+        return np.zeros(len(codes))
     nearest = min(range(len(param.values)), key=lambda i: abs(numbers[i] - numbers[-1]))
     last = len(param.values) - 1
     return np.asarray(((codes - nearest) / max(nearest, last - nearest)) ** 2.0)
-
-
-def _unhinted(grid: Grid, d: int) -> Array:
-    return ends([grid.params[d]], grid.codes[:, [d]])
 
 
 @dataclass(frozen=True)
@@ -113,6 +106,7 @@ class Belief:
     weights: Array
     doubt: Array
     trust: float
+    off_hints: Array | None = None
 
     @property
     def mean(self) -> Array:

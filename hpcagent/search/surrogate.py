@@ -3,7 +3,8 @@
 The default first, then a small covering design, then the points of the greatest expected
 improvement times the probability that they run at all; every third of them changes one categorical
 choice of the fastest so far. The ends of an ordinal are thought to be a little slower than its
-middle until measurements say otherwise: people list values to bracket the good ones.
+middle until measurements say otherwise: people list values to bracket the good ones. What is known
+beforehand (prior.py) leads the design, and counts from then on as far as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -23,27 +24,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hpcagent.search.gp import Posterior, Trends
+    from hpcagent.search.gp import Posterior
 
     Array = NDArray[np.float64]
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
-ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
-EARLIER_SPREAD = float(
-    __import__("os").environ.get("ES", "0.5")
-)  # how uncertain the weight of an earlier run is; its mean is the trust in it
 SWITCH_EVERY = 3  # evaluations
 HOPE = 1.5  # standard deviations
 LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
-import os
-
-MODE_TRUST = 0.3
-MODE_QUANT = float(os.environ.get("MQ", "0.3"))
-MODE_SIZE = int(os.environ.get("MS", "4"))
+HEEDED = 0.3  # trust above which the design follows earlier runs,
+HEEDED_DESIGN = 4  # evaluations, the default included, of which every second one
+HEEDED_SHARE = 0.3  # is the fastest in their view, and the others lie in this share of the space
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -137,7 +131,7 @@ class Surrogate:
 
     def _enumerated(self, space: SearchSpace) -> tuple[Grid, Belief]:
         if self._grid is None or self._grid[0] is not space:
-            grid = self._prior.shaped(Grid.of(space.params, space.points()))
+            grid = Grid.of(space.params, space.points())
             self._grid = (space, grid, self._prior.over(grid))
         return self._grid[1:]
 
@@ -228,7 +222,7 @@ def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
     chance = chance * state.belief.chance(state.worked, state.failed)
     size = design_size(state.grid)
     if _heeded(state):
-        size = min(size, MODE_SIZE)
+        size = min(size, HEEDED_DESIGN)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
         row = _spreading(state, chance, seed)
@@ -245,26 +239,38 @@ def _designing(state: _State, size: int) -> bool:
 
 def _heeded(state: _State) -> bool:
     """Whether the design follows earlier runs: as long as they told faster from slower."""
-    if state.belief.trust < MODE_TRUST:
+    if state.belief.trust < HEEDED:
         return False
     said = state.belief.mean[state.worked]
-    return bool((said - said.mean()) @ state.values >= 0.0) if len(said) > 1 else True
+    return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
 
 
 def _spreading(state: _State, chance: Array, seed: int) -> int:
-    """The next point of the design: the best by earlier runs first, then the widest spread."""
+    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
     import numpy as np
 
     from hpcagent.search.design import next_row
 
     usable = state.likely(chance, LIKELY)
+    off = state.belief.off_hints
+    if off is not None and len(state.seen) == 1:
+        return _nearest(state, usable, off)
     if _heeded(state):
         mean = state.belief.mean
         if len(state.seen) % 2:
             return int(np.argmin(np.where(usable, mean, np.inf)))
         ordered = np.sort(mean[usable])
-        usable = usable & (mean <= ordered[int(MODE_QUANT * (len(ordered) - 1))])
+        usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
     return next_row(state.grid, state.seen, usable, seed)
+
+
+def _nearest(state: _State, usable: NDArray[np.bool_], off: Array) -> int:
+    """The usable point that is least off the hints, and else most like the one seen."""
+    import numpy as np
+
+    others = (state.grid.codes != state.grid.codes[state.seen[0]]).sum(axis=1)
+    order = np.lexsort((others, np.where(usable, off, np.inf)))
+    return int(order[0])
 
 
 def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
@@ -322,54 +328,22 @@ def _switched(
 def _fitted(state: _State) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
-    The process is that of what `ENDS` does not explain.
+    The process is that of what the trends do not explain.
     """
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
+    from hpcagent.search.trends import earlier, general, joined
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
-    ends, earlier = _ends(state.grid), _earlier(state, scale)
-    both = _joined(ends, earlier)
-    rest = y - (both.means @ both.columns)[state.worked]
-    theta = fit(state.grid, replace(seen, y=rest), earlier.shared(state.worked))
-    trend = slopes(state.grid, seen, theta, both) @ both.columns
+    then = earlier(state.belief, state.worked, scale)
+    trends = joined(general(state.grid, state.belief), then)
+    rest = y - (trends.means @ trends.columns)[state.worked]
+    theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
+    trend = slopes(state.grid, seen, theta, trends) @ trends.columns
     process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
     return scale, shift, replace(process, mean=process.mean + trend)
-
-
-def _ends(grid: Grid) -> Trends:
-    import numpy as np
-
-    from hpcagent.search.gp import Trends
-
-    width = math.sqrt(len(grid.ordinal))
-    return Trends(grid.ends[None], np.array([ENDS / width]), np.array([ENDS_SPREAD / width]))
-
-
-def _earlier(state: _State, scale: float) -> Trends:
-    """What earlier runs say, in the unit of y and from the middle of what was measured now."""
-    import numpy as np
-
-    from hpcagent.search.gp import Trends
-
-    columns = state.belief.trends / scale
-    columns = columns - columns[:, state.worked].mean(axis=1, keepdims=True)
-    weights = state.belief.weights
-    return Trends(columns, weights, np.full(len(weights), EARLIER_SPREAD))
-
-
-def _joined(one: Trends, other: Trends) -> Trends:
-    import numpy as np
-
-    from hpcagent.search.gp import Trends
-
-    return Trends(
-        np.vstack([one.columns, other.columns]),
-        np.concatenate([one.means, other.means]),
-        np.concatenate([one.spreads, other.spreads]),
-    )

@@ -31,8 +31,12 @@ def related(surfaces: Sequence[Surface], surface: Surface) -> tuple[Surface, ...
     return tuple(sorted(found, key=lambda s: s.name))[:MOST]
 
 
-def priors(surfaces: Sequence[Surface], good: int, misleading: int) -> PriorOf:
-    """By surface and seed: so many relatives that tell the truth, so many that are wrong."""
+@cache
+def priors(surfaces: tuple[Surface, ...], good: int, misleading: int) -> PriorOf:
+    """By surface and seed: so many relatives that tell the truth, so many that are wrong.
+
+    Cached, for the searches of relatives are most of the work; surfaces are told apart by identity.
+    """
     known = {surface.name: surface for surface in surfaces}
 
     @cache

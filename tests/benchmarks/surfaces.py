@@ -31,10 +31,10 @@ class BadSurface(Exception):
     """One line: file, line, what is wrong."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
-    """`family` is that of the surfaces of other sizes. `samples` maps a configuration to its repeats, as times (for "max": their inverses); empty
-    where it failed. `default` is None where the space has none."""
+    """`samples` maps a configuration to its repeats, as times (for "max": their inverses); empty
+    where it failed. `default` is None where the space has none, `family` that of other sizes."""
 
     name: str
     params: tuple[Param, ...]

@@ -5,10 +5,10 @@
 writes them in the format that search.py reads. Each kind is drawn anew for an instance, so that
 no search can be fitted to one of them: a bowl in the logarithms of the values with interactions;
 optima at the ends of all ranges; a ridge along a product of tile sizes; a GPU-like space with
-restrictions, steps of occupancy and failures; a needle that only one combination of switches opens;
-a rugged bowl; a plateau with one choice that dominates; threads and core types as of a BLAS; many
-switches. With --family N each comes with N relatives, as if of other sizes: everything that is drawn
-for it is drawn near what was drawn for the first, so that optimum and noise shift.
+restrictions, steps of occupancy and failures; a needle that one combination of switches opens; a
+rugged bowl; a plateau with one choice that dominates; threads and core types as of a BLAS; many
+switches. With --family N each comes with N relatives, as if of other sizes: what is drawn for them
+is near what was drawn for the first, so that the optimum shifts; the noise is another.
 """
 
 from __future__ import annotations
@@ -270,8 +270,11 @@ def write(
         {"name": n, "kind": "categorical" if isinstance(v[0], str) else "ordinal", "values": v}
         for n, v in made.space.items()
     ]
-    head = {"name": name, "family": family, "source": "synthetic.py", "objective": {"unit": "s", "direction": "min"},
-            "params": params, "default": default, "points": len(rows)}  # fmt: skip
+    head = {
+        "name": name, "family": family, "source": "synthetic.py",
+        "objective": {"unit": "s", "direction": "min"},
+        "params": params, "default": default, "points": len(rows),
+    }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
