@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from lab.slurm_fixtures import slurm, slurm_cluster  # noqa: F401 (fixtures of the whole run)
+
+from hpcagent.measure.worker import PLACES_VARIABLE
 
 REAL = ("openblas", "llama", "strace", "lmod", "slurm", "wheel", "toolchain")
 skipped_real = pytest.StashKey[Counter[str]]()
@@ -15,6 +18,14 @@ skipped_real = pytest.StashKey[Counter[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[skipped_real] = Counter()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def node_of_its_own() -> Iterator[None]:
+    """Other test runs on this machine are not waited for; units of this one wait for each other."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PLACES_VARIABLE, folder)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

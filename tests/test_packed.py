@@ -40,6 +40,11 @@ runs = st.builds(
     t_utc=words,
     wall_s=st.none() | times,
     steal=st.none() | times,
+    mhz=st.none() | times,
+    celsius=st.none() | times,
+    joules=st.none() | times,
+    cpu_s=st.none() | times,
+    note=words,
 )
 
 

@@ -152,6 +152,67 @@ def test_any_text_is_read_without_an_exception(text: str) -> None:
     assert parse_done(text) is None
 
 
+def test_meters_and_a_step_of_the_clock_are_carried() -> None:
+    meters = {
+        "mhz": 2100.5,
+        "celsius": None,
+        "joules": 0.25,
+        "cpu_s": 1.25,
+        "voluntary_switches": 3,
+    }
+    (run,) = parse_results(line({"meters": meters, "clock_step_s": -3600.04}), WEIGHTS)
+    assert (run.mhz, run.celsius, run.joules, run.cpu_s) == (2100.5, None, 0.25, 1.25)
+    assert run.note == "the clock was set by -3600.0 s meanwhile"
+    assert run.ok
+
+
+def test_a_line_of_an_older_worker_has_no_meters() -> None:
+    for text in (line(), line({"meters": None}), line({"meters": {}})):
+        (run,) = parse_results(text, WEIGHTS)
+        assert (run.mhz, run.celsius, run.joules, run.cpu_s, run.note) == (None,) * 4 + ("",)
+
+
+def test_runs_need_not_be_in_the_order_of_their_stamps() -> None:
+    stamps = ["2024-05-01T10:00:00.000Z", "2024-05-01T09:00:00.000Z"]
+    runs = parse_results("".join(line({"t_utc": stamp}) for stamp in stamps), WEIGHTS)
+    assert [run.t_utc for run in runs] == stamps
+
+
+def test_of_rates_the_larger_one_has_the_lower_objective() -> None:
+    texts = (line(), line({"samples": {"a": [0.4], "b": [0.6]}}))
+    slow, fast = (parse_results(text, WEIGHTS, "max")[0] for text in texts)
+    assert slow.objective is not None
+    assert fast.objective is not None
+    assert fast.objective < slow.objective
+    assert slow.objective == -(parse_results(line(), WEIGHTS)[0].objective or 0.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.0, -1.0, 1e308])
+def test_what_is_no_rate_is_said_to_be_none(value: float) -> None:
+    (run,) = parse_results(line({"samples": {"a": [value, value], "b": [0.2]}}), WEIGHTS, "max")
+    assert run.status == "implausible"
+    assert "not a rate" in run.message
+
+
+def test_done_says_what_was_absent_odd_and_waited_for() -> None:
+    told = {
+        "elapsed_s": 12.5,
+        "waited_s": 3.25,
+        "waited_for": "unit x",
+        "meters": {"joules": "no readable RAPL: none"},
+        "notes": ["k: odd"],
+        "unlocked": "/tmp/hpcagent-1: Permission denied",
+    }
+    whole = {"exit": 0, "finished_utc": "t", "host": "h", "boot_id": "b"}
+    done = parse_done(json.dumps({**whole, **told}))
+    assert done is not None
+    assert (done.elapsed_s, done.waited_s, done.waited_for) == (12.5, 3.25, "unit x")
+    assert done.meters == {"joules": "no readable RAPL: none"}
+    assert done.notes[0] == "k: odd"
+    assert "other units of this user may have run" in done.notes[1]
+    assert "Permission denied" in done.notes[1]
+
+
 def test_done() -> None:
     data = {"exit": 143, "finished_utc": "t", "host": "h", "boot_id": "b", "reason": "budget"}
     assert parse_done(json.dumps(data)) == Done(143, "t", "h", "b", "budget")

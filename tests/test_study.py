@@ -385,6 +385,13 @@ def test_a_failed_job_of_another_host_may_have_left_a_marker_that_is_seen_late(r
     assert late.failure is not None
     assert late.failure.id == "run.worker"
     assert (late.node, late.ran_s) == ("n7", 50.0)
+    busy = {**done, "exit": 7, "elapsed_s": 49.5}
+    (run.make_unit(out.name) / "done.json").write_text(json.dumps(busy))
+    late = look(run, said, recorded, 89).collected
+    assert late is not None
+    assert late.failure is not None
+    assert late.failure.id == "scheduler.node_in_use"
+    assert late.ran_s == 49.5, "by a clock that nobody sets"
 
 
 def test_one_query_for_all_and_none_before_its_time(run) -> None:

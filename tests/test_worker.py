@@ -1,153 +1,30 @@
-"""The in-job worker on real small programs: what it measures, drops, survives and refuses.
-
-HPCAGENT_TEST_PYTHON names another interpreter to run the worker with (python3.6, say).
-"""
+"""The in-job worker on real small programs: what it measures, drops, survives and refuses."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import json
 import math
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lab.worker_unit import PYTHON, RULE, SOURCE, Unit, gone, wait_for
 
 from hpcagent.measure import worker
 
-SOURCE = Path(worker.__file__)
-PYTHON = os.environ.get("HPCAGENT_TEST_PYTHON", sys.executable)
 FIXTURES = Path(__file__).parent / "fixtures" / "worker"
-
-# A stand-in for a benchmark: what it does is told by its environment; $1 is the seed of the inputs.
-DRIVER = """#!/bin/sh
-echo "$CONFIG $1" >> "$HERE/starts"
-eval "$BEFORE"
-echo "library /lib/libexample.so"
-echo "core ${CORE-unset}"
-echo "threads_busy 2"
-grep Cpus_allowed_list /proc/self/status
-echo "time k ${T-0.1}"
-echo "time k ${T-0.1}"
-echo "residual k ${R-1.5}"
-echo "${LAST-done}"
-"""
-
-RULE = {
-    "min_pairs": 3,
-    "max_pairs": 6,
-    "pairs": 4,
-    "drop_ratio": 0.02,
-    "abandon_multiple": 4.0,
-    "confidence": 0.95,
-    "resolution": 0.005,
-}
-
-
-class Unit:
-    """A unit directory with the worker beside its spec."""
-
-    def __init__(self, path: Path, configs: dict[str, dict[str, str]], mode: str = "paired"):
-        self.path = path
-        driver = path / "driver.sh"
-        driver.write_text(DRIVER)
-        driver.chmod(0o755)
-        (path / "worker.py").write_text(SOURCE.read_text())
-        ids = list(configs)
-        self.spec: dict[str, Any] = {
-            "schema": 1,
-            "unit": "haabcdefghijkl",
-            "mode": mode,
-            "reference": ids[0],
-            "configs": [
-                {
-                    "id": name,
-                    "argv": [],
-                    "env": {"CONFIG": name, "HERE": str(path), **env},
-                    "binding": None,
-                }
-                for name, env in configs.items()
-            ],
-            "unset": [],
-            "command": [str(driver), "{seed}"],
-            "timeout_s": 60,
-            "check": {
-                "figure": r"^time (?P<key>\S+) (?P<value>\S+)$",
-                "residual": {"pattern": r"^residual (?P<key>\S+) (?P<value>\S+)$", "max": 30.0},
-                "minimum": {"k": 1e-3},
-                "keys": ["k"],
-                "success": ["^done$"],
-                "readback": {
-                    "library": "^library (.+)$",
-                    "core": "^core (.+)$",
-                    "threads_busy": r"^threads_busy (\d+)$",
-                    "affinity": r"^Cpus_allowed_list:\s*(.+)$",
-                },
-            },
-            "weights": {"k": 1.0},
-            "budget_s": 300,
-            "seed": 7,
-            # The small programs here must not be abandoned on a busy machine.
-            "stop_rule": {**RULE, "abandon_multiple": 2000.0},
-        }
-
-    def config(self, name: str) -> dict[str, Any]:
-        return next(c for c in self.spec["configs"] if c["id"] == name)
-
-    def start(self) -> subprocess.Popen[str]:
-        (self.path / "spec.json").write_text(json.dumps(self.spec))
-        return subprocess.Popen(
-            [PYTHON, str(self.path / "worker.py"), str(self.path / "spec.json")],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "STRANGER": "from outside"},
-        )
-
-    def run(self) -> tuple[int, str]:
-        process = self.start()
-        _, stderr = process.communicate(timeout=120)
-        assert "Traceback" not in stderr
-        return process.returncode, stderr
-
-    def lines(self) -> list[dict[str, Any]]:
-        text = (self.path / "result.jsonl").read_text()
-        assert text.endswith("\n")
-        return [json.loads(line) for line in text.splitlines()]
-
-    def of(self, name: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if line["config"] == name]
-
-    def done(self) -> dict[str, Any]:
-        return json.loads((self.path / "done.json").read_text())
-
-    def outcome(self, name: str) -> tuple[str, str]:
-        """Status and message of the only run of a configuration that is out after one."""
-        self.run()
-        (line,) = self.of(name)
-        return line["status"], line["check"]["message"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
-
-
-def gone(pid_file: Path) -> bool:
-    return worker.start_ticks(int(pid_file.read_text())) is None
-
 
 # --- the rule ------------------------------------------------------------------------------------
 
@@ -259,6 +136,15 @@ def test_a_line_holds_samples_check_and_read_back(tmp_path: Path) -> None:
     assert line["readback"]["maxrss_bytes"] > 100_000
     assert (line["exit"], line["signal"], line["order"]) == (0, None, 0)
     assert set(line["load"]) == {"avg1", "steal"}
+    assert set(line["meters"]) == {
+        "mhz",
+        "celsius",
+        "joules",
+        "cpu_s",
+        "voluntary_switches",
+        "involuntary_switches",
+    }
+    assert 0.0 < line["meters"]["cpu_s"] < 60.0
     assert line["t_utc"].endswith("Z")
 
 
@@ -365,6 +251,33 @@ def test_a_cycle_that_would_not_fit_into_the_budget_is_not_begun(tmp_path: Path)
     assert unit.done()["reason"] == "budget"
 
 
+def test_a_first_process_longer_than_the_budget_is_kept_and_the_last(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {"ref": {"BEFORE": "sleep 0.6"}, "a": {}})
+    unit.spec["budget_s"] = 0.5
+    assert unit.run()[0] == 0
+    assert [(x["config"], x["pair"], x["status"]) for x in unit.lines()] == [("ref", 0, "ok")]
+    assert unit.done()["reason"] == "budget"
+
+
+def test_a_process_that_outlasts_the_budget_still_ends_at_its_own_limit(tmp_path: Path) -> None:
+    """The job's wall time is the budget and one such limit."""
+    unit = Unit(tmp_path, {"ref": {"BEFORE": "sleep 300"}, "a": {}})
+    unit.spec.update(budget_s=0.3, timeout_s=0.6)
+    assert unit.run()[0] == 0
+    assert [(x["config"], x["status"]) for x in unit.lines()] == [("ref", "timeout")]
+    assert unit.done()["reason"] == "budget"
+
+
+def test_pairs_go_on_while_the_interval_straddles_and_stop_once_it_is_narrow(
+    tmp_path: Path,
+) -> None:
+    noisy = {"BEFORE": "T=0.05$(( $1 % 10 ))"}
+    unit = Unit(tmp_path, {"ref": {}, "narrow": {"T": "0.0999"}, "wide": noisy})
+    unit.run()
+    assert max(line["pair"] for line in unit.of("narrow")) == RULE["min_pairs"]
+    assert max(line["pair"] for line in unit.of("wide")) == RULE["max_pairs"]
+
+
 def test_a_spent_budget_starts_nothing(tmp_path: Path) -> None:
     unit = Unit(tmp_path, {"ref": {}, "a": {}})
     unit.spec["budget_s"] = 0
@@ -428,6 +341,61 @@ def test_a_bad_run_is_a_record_with_its_evidence(
     assert bad_lines["good"]["status"] == "ok"
 
 
+RATES: dict[str, tuple[str, str, str]] = {
+    "good": ("0.0001", "ok", ""),
+    "above the peak": ("51", "implausible", "k: a figure of 51 is above 50, the peak"),
+    "nan": ("nan", "implausible", "not a rate: 'time k nan'"),
+    "zero": ("0", "implausible", "not a rate: 'time k 0'"),
+    "endless": ("1e999", "implausible", "not a rate: 'time k 1e999'"),
+    "overflowing": ("1.7e308", "implausible", "not a rate: 'time k 1.7e308'"),
+}
+
+
+def test_rates_are_bounded_from_above_and_called_figures(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {name: {"T": figure} for name, (figure, _, _) in RATES.items()}, "once")
+    unit.spec["check"].update(direction="max", maximum={"k": 50.0})  # `minimum` is for times only
+    assert unit.run()[0] == 0
+    for name, (_, status, words) in RATES.items():
+        (line,) = unit.of(name)
+        assert line["status"] == status
+        assert words in line["check"]["message"]
+        assert "seconds" not in line["check"]["message"]
+
+
+def test_of_rates_the_smaller_one_is_dropped(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {"ref": {}, "half": {"T": "0.05"}, "twice": {"T": "0.2"}})
+    unit.spec["check"]["direction"] = "max"
+    unit.run()
+    assert [line["status"] for line in unit.of("half")] == ["ok"] * 4 + ["dropped"]
+    assert [line["status"] for line in unit.of("twice")] == ["ok"] * 4
+
+
+@given(
+    st.lists(st.floats(1e-300, 1e299), min_size=1, max_size=9),
+    st.lists(st.floats(1e-300, 1e299), min_size=1, max_size=9),
+)
+def test_the_objective_is_lower_for_what_is_better(one: list[float], other: list[float]) -> None:
+    weights = {"k": 1.0}
+    a, b = {"k": one}, {"k": other}
+    if worker.median(one) <= worker.median(other):
+        assert worker.objective(a, weights) <= worker.objective(b, weights)
+        assert worker.objective(a, weights, "max") >= worker.objective(b, weights, "max")
+    assert worker.objective(a, weights, "max") == -worker.objective(a, weights)
+
+
+def test_one_and_the_same_figure_of_all_processes_is_noted_and_no_failure(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {"ref": {}, "a": {}})
+    unit.run()
+    assert {line["status"] for line in unit.lines()} == {"ok"}
+    assert unit.done()["notes"] == ["k: all 8 processes gave exactly the figure 0.1"]
+
+
+def test_figures_that_differ_between_processes_are_not_noted(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {"ref": {}, "a": {"T": "0.11"}})
+    unit.run()
+    assert "notes" not in unit.done()
+
+
 @pytest.mark.parametrize("name", ["residual", "above the peak", "exit", "SIGILL"])
 def test_a_bad_challenger_is_out_and_the_others_go_on(tmp_path: Path, name: str) -> None:
     unit = Unit(tmp_path, {"ref": {}, "bad": BAD[name][0], "good": {}})
@@ -448,6 +416,21 @@ def test_much_output_on_both_streams_below_the_cap_is_fine(tmp_path: Path) -> No
     unit = Unit(tmp_path, {"ref": {"BEFORE": chatter}}, "once")
     unit.run()
     assert unit.lines()[0]["status"] == "ok"
+
+
+def test_the_worker_stays_small_whatever_is_printed(tmp_path: Path) -> None:
+    flood = "yes 'a line of output' | head -c 20000000 >&2; exec yes 'time k 0.1'"
+    wrong = "yes 'residual k 99' | head -c 500000"
+    configs = {"a": {"BEFORE": flood}, "b": {"BEFORE": flood}, "wrong": {"BEFORE": wrong}}
+    process = Unit(tmp_path, configs, "once").start()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.WEXITSTATUS(status)
+    with process:
+        assert process.returncode == 0
+    lines = parsed(tmp_path / "result.jsonl")
+    assert ["too much output" in x["check"]["message"] for x in lines] == [True, True, False]
+    assert lines[-1]["status"] == "wrong"
+    assert usage.ru_maxrss * 1024 < 8 * worker.STDOUT_CAP_BYTES
 
 
 @pytest.mark.parametrize("how", ["", "trap '' TERM;"])
@@ -531,6 +514,41 @@ def test_after_kill_9_the_next_worker_goes_on(tmp_path: Path, started: int) -> N
     both = {x["pair"] for x in unit.of("ref")} & {x["pair"] for x in unit.of("a")} - {0}
     assert len(both) == RULE["pairs"]
     assert (tmp_path / "claim.1").is_dir()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_any_instants_it_loses_and_repeats_nothing(tmp_path: Path, seed: int) -> None:
+    """Python's start takes some 50 ms, a process 10, the whole unit some 250."""
+    draw = random.Random(seed)
+    unit = Unit(tmp_path, {"ref": {}, "a": {}, "b": {}}, "fixed")
+    kept: list[str] = []
+    for _ in range(4):
+        process = unit.start()
+        time.sleep(draw.uniform(0.0, 0.3))
+        process.kill()
+        process.communicate()
+        log = tmp_path / "result.jsonl"
+        now = log.read_text().splitlines() if log.exists() else []
+        assert now[: len(kept)] == kept
+        kept = now
+    if not (tmp_path / "claim" / "owner.json").exists():  # killed between the two
+        shutil.rmtree(tmp_path / "claim", ignore_errors=True)
+    unit.run()
+    assert unit.done()["exit"] == 0
+    whole = [x for x in parsed(tmp_path / "result.jsonl") if x["pair"] > 0]
+    runs = [(x["config"], x["pair"]) for x in whole]
+    assert len(runs) == len(set(runs))
+    cycles = {pair for name, pair in runs if {("ref", pair), ("a", pair), ("b", pair)} <= set(runs)}
+    assert len(cycles) == RULE["pairs"]
+
+
+def parsed(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole: a write may be cut by a kill."""
+    found = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def test_a_killed_worker_leaves_no_process_that_disturbs_the_next(tmp_path: Path) -> None:
@@ -700,6 +718,7 @@ def test_a_full_disk_ends_with_one_line(tmp_path: Path) -> None:
         ({"weights": {"other": 1.0}}, "weights"),
         ({"stop_rule": {}}, "min_pairs"),
         ({"check": {"figure": "("}}, "unterminated"),
+        ({"check": {"direction": "up"}, "weights": {}}, "direction 'up'"),
     ],
 )
 def test_a_bad_spec_is_refused_before_anything_is_touched(

@@ -18,6 +18,8 @@ _SHELL_SIGNAL_BASE = 128  # a shell reports a command killed by signal n as 128 
 # What reading a file may raise that a job, or somebody, has spoilt.
 _SPOILT = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
+_UNLOCKED = "other units of this user may have run on the node"
+
 _BY_SIGNAL = {
     int(signal.SIGILL): "illegal_instruction",
     int(signal.SIGSEGV): "segmentation_fault",
@@ -40,10 +42,15 @@ class Run:
     """One process as the worker saw it.
 
     `pair` is 0 for a warm-up and 1, 2, ... for cycles, `order` the position in the cycle (-1: no
-    process). `medians` maps a key to the median of its samples in seconds; `objective` is the sum
-    of weight x ln(median), None unless `status` is "ok"; `steal` is the share of
-    CPU time that a hypervisor took meanwhile. A line that cannot be read is a Run of no config
-    with the status "unreadable".
+    process). `medians` maps a key to the median of its figures, in seconds unless they are rates;
+    `objective` is worker.objective of them (lower is better), None unless `status` is "ok";
+    `steal` is the share of CPU time that a hypervisor took meanwhile. A line that cannot be read
+    is a Run of no config with the status "unreadable".
+
+    `mhz` is the mean frequency of its CPUs, `celsius` the hottest package at its end, `joules` the
+    energy of all packages of the node (whoever used it), `cpu_s` user and system time; None where
+    it could not be had. `maxrss_bytes` and `cpu_s` are wait4(2)'s: of the process and of those
+    descendants that were waited for. `note` says what was odd without being a failure.
     """
 
     config: str
@@ -61,6 +68,11 @@ class Run:
     t_utc: str = ""
     wall_s: float | None = None
     steal: float | None = None
+    mhz: float | None = None
+    celsius: float | None = None
+    joules: float | None = None
+    cpu_s: float | None = None
+    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -71,7 +83,10 @@ class Run:
 class Done:
     """The worker's own end: its exit code (see worker.py), when, where and why.
 
-    `node` is the batch system's name of the host, `claimed_utc` when the work began.
+    `node` is the batch system's name of the host, `claimed_utc` when the work began, `elapsed_s`
+    how long it lasted by a clock that nobody sets. `waited_s` it waited for the node, which
+    `waited_for` had. `meters` maps each meter that could not be had to the reason; `notes` is what
+    was odd.
     """
 
     exit: int
@@ -81,18 +96,29 @@ class Done:
     reason: str = ""
     node: str = ""
     claimed_utc: str = ""
+    elapsed_s: float | None = None
+    waited_s: float = 0.0
+    waited_for: str = ""
+    meters: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def parse_results(text: str, weights: Mapping[str, float]) -> tuple[Run, ...]:
+def parse_results(
+    text: str, weights: Mapping[str, float], direction: str = worker.MIN
+) -> tuple[Run, ...]:
     """All runs in the order they ended; a torn last line (a killed worker) is no run.
 
-    `weights` maps each key to its weight in the objective. An "ok" line is not trusted: one whose
-    keys are not all there, or with a sample that is not a finite positive time, is no longer ok.
+    `weights` maps each key to its weight in the objective, `direction` is that of the figures. An
+    "ok" line is not trusted: one whose keys are not all there, or with a figure that is not finite
+    and positive, is no longer ok. Nothing here relies on the order of the time stamps: a clock may
+    be set while the worker runs.
     """
     *lines, last = text.split("\n")
     if _whole(last):
         lines.append(last)
-    runs = [_parse_line(line, number, weights) for number, line in enumerate(lines, start=1)]
+    runs = [
+        _parse_line(line, number, weights, direction) for number, line in enumerate(lines, start=1)
+    ]
     return tuple(run for run in runs if run is not None)
 
 
@@ -108,9 +134,19 @@ def parse_done(text: str) -> Done | None:
             reason=str(data.get("reason", "")),
             node=str(data.get("node", "")),
             claimed_utc=str(data.get("claimed_utc", "")),
+            elapsed_s=_optional_float(data.get("elapsed_s")),
+            waited_s=_optional_float(data.get("waited_s")) or 0.0,
+            waited_for=str(data.get("waited_for", "")),
+            meters={str(k): str(v) for k, v in (data.get("meters") or {}).items()},
+            notes=_notes(data),
         )
     except _SPOILT:
         return None
+
+
+def _notes(data: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = tuple(str(note) for note in data.get("notes") or ())
+    return (*notes, f"{_UNLOCKED}: {data['unlocked']}") if data.get("unlocked") else notes
 
 
 def failure_of(run: Run) -> Failure | None:
@@ -159,22 +195,22 @@ def _whole(line: str) -> bool:
         return False
 
 
-def _parse_line(line: str, number: int, weights: Mapping[str, float]) -> Run | None:
+def _parse_line(line: str, number: int, weights: Mapping[str, float], direction: str) -> Run | None:
     if not line.strip():
         return None
     try:
-        return _run(json.loads(line), weights)
+        return _run(json.loads(line), weights, direction)
     except _SPOILT as error:
         message = f"result.jsonl, line {number} cannot be read ({error}): {line[:200]}"
         return Run("", -1, -1, "unreadable", message=message)
 
 
-def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
-    check = data["check"]
+def _run(data: Mapping[str, Any], weights: Mapping[str, float], direction: str) -> Run:
+    check, meters = data["check"], data.get("meters") or {}
     samples = {str(k): tuple(float(s) for s in v) for k, v in data["samples"].items()}
     status, message = str(data["status"]), str(check.get("message") or "")
     if status == "ok":
-        status, message = _distrust(samples, weights, message)
+        status, message = _distrust(samples, weights, direction, message)
     ok = status == "ok"
     readback = {str(k): str(v) for k, v in data["readback"].items() if k != "maxrss_bytes"}
     residuals = [_optional_float(r) for r in check.get("residuals", {}).values()]
@@ -184,7 +220,7 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
         order=int(data["order"]),
         status=status,
         medians={key: worker.median(s) for key, s in samples.items()} if ok else {},
-        objective=worker.objective(samples, weights) if ok and weights else None,
+        objective=worker.objective(samples, weights, direction) if ok and weights else None,
         readback=readback,
         exit=_optional_int(data["exit"]),
         signal=_optional_int(data["signal"]),
@@ -194,19 +230,32 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float]) -> Run:
         t_utc=str(data["t_utc"]),
         wall_s=_optional_float(data.get("wall_s")),
         steal=_optional_float((data.get("load") or {}).get("steal")),
+        mhz=_optional_float(meters.get("mhz")),
+        celsius=_optional_float(meters.get("celsius")),
+        joules=_optional_float(meters.get("joules")),
+        cpu_s=_optional_float(meters.get("cpu_s")),
+        note=_note(_optional_float(data.get("clock_step_s"))),
     )
 
 
+def _note(clock_step_s: float | None) -> str:
+    return "" if not clock_step_s else f"the clock was set by {clock_step_s:+.1f} s meanwhile"
+
+
 def _distrust(
-    samples: Mapping[str, tuple[float, ...]], weights: Mapping[str, float], message: str
+    samples: Mapping[str, tuple[float, ...]],
+    weights: Mapping[str, float],
+    direction: str,
+    message: str,
 ) -> tuple[str, str]:
+    what = "a rate" if direction == worker.MAX else "a time in seconds"
     for key in weights:
         if not samples.get(key):
             return "wrong", f"no figure for {key}"
     for key, values in samples.items():
         for value in values:
-            if not (math.isfinite(value) and value > 0.0):
-                return "implausible", f"{key}: {value} is not a time in seconds"
+            if not 0.0 < value < worker.LARGEST:
+                return "implausible", f"{key}: {value} is not {what}"
         if not values:
             return "wrong", f"no figure for {key}"
     return "ok", message

@@ -5,14 +5,17 @@ Usage: python3 worker.py SPEC.json
 
 One file, standard library only, python3 >= 3.6, so that a compute node needs nothing else. Beside
 the spec it makes claim/ (who cannot make it leaves), appends result.jsonl (one line a process,
-fsynced) and renames done.json into place at the end.
+fsynced) and renames done.json into place at the end. While it measures, nothing else of this user's
+builds or measures on the node (see NodeLock).
 
 Exit codes: 0 done, or somebody else has the claim; 2 bad spec; 3 the claim is held by a worker
 whose end cannot be verified from here; 4 the reference failed twice in a row; 5 a file could not
-be written (disk full); 6 a process survived SIGKILL; 128 + n stopped by signal n.
+be written (disk full); 6 a process survived SIGKILL; 7 the node stayed in use by another unit;
+128 + n stopped by signal n.
 """
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -21,6 +24,7 @@ import re
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -28,23 +32,31 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Iterator,
     List,
     Mapping,
     NamedTuple,
     Optional,
     Pattern,
     Sequence,
+    Set,
     Tuple,
 )
 
 SCHEMA = 1
-EXIT_SPEC, EXIT_CLAIMED, EXIT_REFERENCE, EXIT_WRITE, EXIT_STUCK = 2, 3, 4, 5, 6
+EXIT_SPEC, EXIT_CLAIMED, EXIT_REFERENCE, EXIT_WRITE, EXIT_STUCK, EXIT_BUSY = 2, 3, 4, 5, 6, 7
 STDOUT_CAP_BYTES = 8 * 1024 * 1024
 STDERR_TAIL_BYTES = 2048
+REASONS = 5  # are told of a process
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 REAP_S = 30.0  # a process in uninterruptible sleep (a hung file system) outlives SIGKILL
 ABANDON_FLOOR_S = 1.0  # below it, start-up noise decides instead of the configuration
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+CLOCK_STEP_S = 1.0  # what the wall clock may lose or gain against the monotonic one unmentioned
+CONSTANT_FROM = 4  # processes that give one and the same figure before it is worth a note
+LARGEST = 1e300  # the mean of two figures must not overflow
+WAIT_SHARE = 0.5  # of the budget: what may be spent on waiting for the node
+MIN, MAX = "min", "max"
 FLOOD = "too much output"
 UNSTARTABLE = "cannot start"
 
@@ -59,9 +71,17 @@ def median(values: Sequence[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2.0
 
 
-def objective(samples: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> float:
-    """Sum of weight x ln(median seconds) over the keys: the log of a weighted geometric mean."""
-    return math.fsum(weight * math.log(median(samples[key])) for key, weight in weights.items())
+def objective(
+    samples: Mapping[str, Sequence[float]], weights: Mapping[str, float], direction: str = MIN
+) -> float:
+    """Sum of weight x ln(median) over the keys: the log of a weighted geometric mean.
+
+    Lower is better: figures with the direction "max" (rates) count with the opposite sign.
+    """
+    sign = -1.0 if direction == MAX else 1.0
+    return math.fsum(
+        sign * weight * math.log(median(samples[key])) for key, weight in weights.items()
+    )
 
 
 def t_quantile(coverage: float, degrees: int) -> float:
@@ -187,9 +207,19 @@ class Check:
             re.compile(residual["pattern"]) if residual else None
         )
         self.residual_max = float(residual["max"]) if residual else math.inf
-        self.minimum = {key: float(s) for key, s in data.get("minimum", {}).items()}
+        self.direction: str = data.get("direction") or MIN
+        if self.direction not in (MIN, MAX):
+            raise ValueError("check.direction %r is not min or max" % (self.direction,))
+        self.minimum = _bounds(data, "minimum", self.direction == MIN)
+        self.maximum = _bounds(data, "maximum", self.direction == MAX)
         self.success: List[Pattern[str]] = [re.compile(p) for p in data.get("success", ())]
         self.readback = {name: re.compile(p) for name, p in data.get("readback", {}).items()}
+
+
+def _bounds(data: Mapping[str, Any], name: str, applies: bool) -> Dict[str, float]:
+    """The figure of each key beyond which it is implausible, where the direction has such ones."""
+    bounds = {key: float(value) for key, value in (data.get(name) or {}).items()}
+    return bounds if applies else {}
 
 
 class Spec:
@@ -248,36 +278,40 @@ class Printed:
         self.readback: Dict[str, Any] = {}
         self._wrong: List[str] = []
         self._implausible: List[str] = []
-        lines = [line.rstrip("\r") for line in text.split("\n")]
-        for line in lines:
+        missing = list(check.success)
+        for line in lines_of(text):
             self._read_figure(line, check)
             self._read_residual(line, check)
             for name, pattern in check.readback.items():
                 found = pattern.match(line)
                 if found:
                     self.readback[name] = found.group(1)
-        for pattern in check.success:
-            if not any(pattern.match(line) for line in lines):
-                self._wrong.append("no line matches %s" % pattern.pattern)
+            missing = [pattern for pattern in missing if not pattern.match(line)]
+        for pattern in missing:
+            self._wrong.append("no line matches %s" % pattern.pattern)
         self._require(check)
 
     def verdict(self) -> Tuple[str, str]:
         """(status, message): a wrong result outweighs an implausible time."""
         status = "wrong" if self._wrong else "implausible" if self._implausible else "ok"
-        return status, "; ".join((self._wrong + self._implausible)[:5])
+        return status, "; ".join((self._wrong + self._implausible)[:REASONS])
 
     def _read_figure(self, line: str, check: Check) -> None:
         found = check.figure.match(line)
         if not found or found.group("key") not in check.keys:
             return
-        key, seconds = found.group("key"), _number(found.group("value"))
-        if seconds is None or seconds <= 0.0:
-            self._implausible.append("not a time: %r" % line[:200])
+        key, figure = found.group("key"), _number(found.group("value"))
+        if figure is None or not 0.0 < figure < LARGEST:
+            what = "rate" if check.direction == MAX else "time"
+            _add(self._implausible, "not a %s: %r" % (what, line[:200]))
             return
-        if seconds < check.minimum.get(key, 0.0):
+        if figure < check.minimum.get(key, 0.0):
             fastest = check.minimum[key]
-            self._implausible.append("%s: %g s is below %g s, the peak" % (key, seconds, fastest))
-        self.samples.setdefault(key, []).append(seconds)
+            _add(self._implausible, "%s: %g s is below %g s, the peak" % (key, figure, fastest))
+        if figure > check.maximum.get(key, math.inf):
+            above = (key, figure, check.maximum[key])
+            _add(self._implausible, "%s: a figure of %g is above %g, the peak" % above)
+        self.samples.setdefault(key, []).append(figure)
 
     def _read_residual(self, line: str, check: Check) -> None:
         found = check.residual.match(line) if check.residual else None
@@ -286,7 +320,7 @@ class Printed:
         key, value = found.group("key"), _number(found.group("value"))
         previous = self.residuals.get(key, 0.0)
         if value is None or abs(value) > check.residual_max:
-            self._wrong.append("%r is above %g" % (line[:200], check.residual_max))
+            _add(self._wrong, "%r is above %g" % (line[:200], check.residual_max))
         worst = None if value is None or previous is None else max(abs(value), previous)
         self.residuals[key] = worst
 
@@ -296,6 +330,21 @@ class Printed:
                 self._wrong.append("no figure for %s" % key)
             if check.residual and key not in self.residuals:
                 self._wrong.append("no residual for %s" % key)
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines one by one: a million short ones, all at once, would take thirty times the text."""
+    begin = 0
+    while begin <= len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        yield text[begin:end].rstrip("\r")
+        begin = end + 1
+
+
+def _add(reasons: List[str], reason: str) -> None:
+    if len(reasons) < REASONS:
+        reasons.append(reason)
 
 
 def _number(word: str) -> Optional[float]:
@@ -381,6 +430,20 @@ def utc() -> str:
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     return "%s.%03dZ" % (stamp, int(now * 1000) % 1000)
+
+
+def clocks() -> Tuple[float, float]:
+    """Seconds of the wall clock, which may be set, and of the one that only goes on."""
+    return time.time(), time.monotonic()
+
+
+def clock_step(before: Tuple[float, float], after: Tuple[float, float]) -> Optional[float]:
+    """Seconds by which the wall clock was set meanwhile (or the node slept); None below a second.
+
+    All durations here are of the monotonic clock; only stamps (`t_utc`) suffer.
+    """
+    step_s = (after[0] - before[0]) - (after[1] - before[1])
+    return round(step_s, 3) if abs(step_s) > CLOCK_STEP_S else None
 
 
 def read_text(path: str) -> str:
@@ -529,7 +592,7 @@ def _read_owner(path: str) -> Dict[str, Any]:
     return {}
 
 
-# --- processes -----------------------------------------------------------------------------------
+# --- signals -------------------------------------------------------------------------------------
 
 
 class Signals:
@@ -554,6 +617,337 @@ class Signals:
         if self._read in ready:
             os.read(self._read, 4096)
         return [descriptor for descriptor in ready if descriptor != self._read]
+
+
+# --- the node to itself --------------------------------------------------------------------------
+
+# Fixed, not told by the environment: a job and a login differ in TMPDIR and XDG_RUNTIME_DIR.
+PLACES = ("/run/user/%d", "/dev/shm", "/tmp")
+PLACES_VARIABLE = "HPCAGENT_NODE_LOCK"  # other folders, separated by colons
+
+
+def lock_places() -> List[str]:
+    """The folders, one in each place, whose lock is the node's."""
+    uid = os.geteuid()
+    named = [place for place in os.environ.get(PLACES_VARIABLE, "").split(":") if place]
+    places = named or [place % uid if "%d" in place else place for place in PLACES]
+    return [os.path.join(place, "hpcagent-%d" % uid) for place in places]
+
+
+class NodeLock:
+    """The node to itself (a unit that measures), or beside others that do not (a build).
+
+    flock(2) on a folder of this user's in every usable place: the kernel lets go when the process
+    ends, however it ends. Some batch systems give a job a /tmp of its own; two units exclude each
+    other where they see one place in common. Nobody waits while holding anything, so nothing here
+    can block for ever; `wait_s` bounds the wait.
+    """
+
+    def __init__(self, shared: bool, wait_s: float, unit: str) -> None:
+        self.waited_s = 0.0
+        self.waited_for = ""
+        self.problem = ""
+        self._unit = unit
+        self._shared = shared
+        self._wait_s = wait_s
+        self._held: Dict[str, int] = {}
+
+    def take(self, signals: Signals) -> None:
+        """Return with the node, or raise End with the code EXIT_BUSY or of a stop signal."""
+        began = time.monotonic()
+        while not self._try(lock_places()):
+            self.waited_s = time.monotonic() - began
+            left_s = self._wait_s - self.waited_s
+            if left_s <= 0.0:
+                line = "the node was in use by %s for all of %.0f s; the rest would not suffice"
+                raise End(EXIT_BUSY, line % (self.waited_for, self.waited_s))
+            signals.wait((), min(left_s, 5.0, max(0.1, self.waited_s / 4.0)))
+            if signals.stop:
+                raise End(128 + int(signals.stop), "stopped by signal %d" % signals.stop)
+            self.waited_s = time.monotonic() - began
+
+    def told(self) -> Dict[str, Any]:
+        """For done.json: how long it waited, for whom, and why there was no lock."""
+        record: Dict[str, Any] = {"waited_s": round(self.waited_s, 3)}
+        if self.waited_for:
+            record["waited_for"] = self.waited_for
+        if self.problem:
+            record["unlocked"] = self.problem
+        return record
+
+    def _try(self, folders: Sequence[str]) -> bool:
+        """Lock every folder that can be; False, and nothing is held, where one is taken."""
+        problems = []
+        for folder in folders:
+            try:
+                self._lock(folder)
+            except BlockingIOError:
+                self.waited_for = _holder(folder)
+                self._let_go()
+                return False
+            except OSError as error:
+                problems.append("%s: %s" % (folder, error.strerror or error))
+        self.problem = "" if self._held else "; ".join(problems)
+        for folder in self._held:
+            _name_holder(folder, self._unit)
+        return True
+
+    def _lock(self, folder: str) -> None:
+        descriptor = open_private(folder)
+        try:
+            kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            mine, there = os.fstat(descriptor), os.lstat(folder)
+            if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+                # Somebody cleaned up between opening and locking.
+                raise BlockingIOError(errno.EAGAIN, "replaced meanwhile")
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._held[folder] = descriptor
+
+    def _let_go(self) -> None:
+        while self._held:
+            os.close(self._held.popitem()[1])
+
+
+def open_private(folder: str) -> int:
+    """A descriptor of a folder that only this user can enter; it is made. OSError if it is not so.
+
+    In a place that everybody may write to, somebody else may have put a link or a folder there.
+    """
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        os.close(descriptor)
+        raise OSError(errno.EPERM, "belongs to or is open to others")
+    return descriptor
+
+
+def _name_holder(folder: str, unit: str) -> None:
+    """Say who has the node, for the one who waits; of several that share it, the last."""
+    who = {"pid": os.getpid(), "unit": unit, "job": job_id(), "since_utc": utc()}
+    try:
+        with open(os.path.join(folder, "holder.json"), "w", encoding="utf-8") as stream:
+            json.dump(who, stream)
+    except OSError:
+        pass  # a full disk: the lock holds all the same
+
+
+def _holder(folder: str) -> str:
+    try:
+        who = json.loads(read_text(os.path.join(folder, "holder.json")))
+        job = " in job %s" % who["job"] if who["job"] else ""
+        return "%s (process %d%s)" % (who["unit"], who["pid"], job)
+    except (ValueError, TypeError, KeyError):
+        return "another unit"
+
+
+# --- meters --------------------------------------------------------------------------------------
+
+ROOT = "/"
+SAMPLED_CPUS = 8
+FIRST_SAMPLE_S = 0.25
+SAMPLE_GAP_S = 60.0  # the 32 bits of a package's energy counter last minutes (Intel SDM, 14.10)
+SAMPLE_COST = 1e-3  # of the time: what reading the frequency during a process may take
+THERMOMETERS = ("coretemp", "k10temp", "zenpower")
+COLDEST, HOTTEST = -40.0, 150.0  # degrees Celsius; beyond, a sensor is not connected
+
+
+def read_integer(path: str) -> Optional[int]:
+    """The number in a file of sysfs; None where it cannot be read."""
+    try:
+        return int(read_or_raise(path))
+    except (OSError, ValueError):
+        return None
+
+
+def read_or_raise(path: str) -> bytes:
+    """The text of a small file, without the cost of a stream. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+
+
+def entries(folder: str, pattern: str) -> List[str]:
+    """The paths in a folder whose whole names match, in order; none where there is no folder."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if re.match(pattern + r"\Z", name))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names]
+
+
+class Meters:
+    """Frequency, temperature and energy as the kernel shows them below `root`.
+
+    Sources: Linux Documentation/admin-guide/pm/cpufreq.rst (scaling_cur_freq, kHz), proc(5)
+    (cpuinfo, MHz), hwmon/sysfs-interface.rst and thermal/sysfs-api.rst (millidegrees), and
+    power/powercap/powercap.rst (energy_uj and max_energy_range_uj, microjoules).
+    Temperature and energy are of the whole node, whoever else uses it. `absent` gives for each
+    meter that cannot be had the reason.
+    """
+
+    def __init__(self, root: str = ROOT) -> None:
+        self._root = root
+        self._thermometers = self._find_thermometers()
+        self._packages: List[Tuple[str, int]] = []
+        self.absent: Dict[str, str] = {}
+        reason = self._find_packages()
+        if reason:
+            self.absent["joules"] = "no readable RAPL: " + reason
+        if self.celsius() is None:
+            self.absent["celsius"] = "no thermal zone or hwmon of a CPU package can be read"
+        if self.mhz(sorted(os.sched_getaffinity(0))[:1]) is None:
+            self.absent["mhz"] = "neither cpufreq nor /proc/cpuinfo tells a frequency"
+
+    def mhz(self, cpus: Sequence[int]) -> Optional[float]:
+        """The mean of the present frequencies of these CPUs, as far as they are told."""
+        folder = os.path.join(self._root, "sys/devices/system/cpu")
+        read = [read_integer("%s/cpu%d/cpufreq/scaling_cur_freq" % (folder, cpu)) for cpu in cpus]
+        found = [khz / 1000.0 for khz in read if khz]
+        if not found:
+            found = self._cpuinfo_mhz(set(cpus))
+        return math.fsum(found) / len(found) if found else None
+
+    def _cpuinfo_mhz(self, cpus: Set[int]) -> List[float]:
+        found, cpu = [], -1
+        for line in read_text(os.path.join(self._root, "proc/cpuinfo")).split("\n"):
+            name, _, value = line.partition(":")
+            if name.startswith("processor") and value.strip().isdigit():
+                cpu = int(value)
+            elif name.startswith("cpu MHz") and cpu in cpus:
+                mhz = _number(value)
+                if mhz is not None and mhz > 0.0:
+                    found.append(mhz)
+        return found
+
+    def celsius(self) -> Optional[float]:
+        """The temperature of the hottest package."""
+        read = [read_integer(path) for path in self._thermometers]
+        found = [value / 1000.0 for value in read if value is not None]
+        return max((value for value in found if COLDEST < value < HOTTEST), default=None)
+
+    def _find_thermometers(self) -> List[str]:
+        zones = entries(os.path.join(self._root, "sys/class/thermal"), r"thermal_zone\d+")
+        types = {zone: read_text(os.path.join(zone, "type")).strip() for zone in zones}
+        packages = [zone for zone in zones if types[zone] == "x86_pkg_temp"]
+        if packages:
+            return [os.path.join(zone, "temp") for zone in packages]
+        chips = entries(os.path.join(self._root, "sys/class/hwmon"), r"hwmon\d+")
+        names = {chip: read_text(os.path.join(chip, "name")).strip() for chip in chips}
+        found = [_package_input(chip) for chip in chips if names[chip] in THERMOMETERS]
+        others = [os.path.join(zone, "temp") for zone in zones if "cpu" in types[zone].lower()]
+        return [path for path in found if path] or others
+
+    def energy(self) -> List[Optional[int]]:
+        """The energy counter of each package in microjoules."""
+        return [read_integer(path) for path, _ in self._packages]
+
+    def joules(
+        self, before: Sequence[Optional[int]], after: Sequence[Optional[int]]
+    ) -> Optional[float]:
+        """What all packages used between two readings; None where one of them is missing."""
+        total = 0
+        for index, (_, most) in enumerate(self._packages):
+            first, last = before[index], after[index]
+            if first is None or last is None or (last < first and not most):
+                return None
+            total += last - first if last >= first else last + most - first
+        return total / 1e6 if self._packages else None
+
+    def _find_packages(self) -> str:
+        """Note the packages; why there are none, or why they are not used.
+
+        Beside packages there are parts of them (intel-rapl:0:0) and the whole board (psys).
+        """
+        folder = os.path.join(self._root, "sys/class/powercap")
+        domains = entries(folder, r"intel-rapl:\d+")
+        found = [
+            d for d in domains if read_text(os.path.join(d, "name")).strip().startswith("package")
+        ]
+        if not found:
+            return "no package in %s" % folder
+        packages = []
+        for domain in found:
+            path = os.path.join(domain, "energy_uj")
+            try:
+                int(read_or_raise(path))
+            except (OSError, ValueError) as error:
+                return "%s: %s" % (path, getattr(error, "strerror", None) or error)
+            packages.append((path, read_integer(os.path.join(domain, "max_energy_range_uj")) or 0))
+        self._packages = packages
+        return ""
+
+
+def _package_input(chip: str) -> str:
+    """The input of the package's sensor among those of a chip, "" where it has none.
+
+    Tctl of some processors carries an offset for the fan, Tdie none
+    (Linux Documentation/hwmon/k10temp.rst).
+    """
+    inputs = entries(chip, r"temp\d+_input")
+    labels = {read_text(path[: -len("input")] + "label").strip(): path for path in inputs}
+    for wanted in ("Package", "Physical", "Tdie", "Tctl"):
+        for label in sorted(labels):
+            if label.startswith(wanted):
+                return labels[label]
+    return inputs[0] if inputs else ""
+
+
+class Reading:
+    """The meters while one process runs.
+
+    Reading a frequency may interrupt the CPU that it is of. So there are few readings: when the
+    process has started and ended, and between at intervals that double, that last a thousand times
+    as long as a reading takes, and that exceed a minute only for that reason.
+    """
+
+    def __init__(self, meters: Meters, cpus: Sequence[int]) -> None:
+        step = max(1, -(-len(cpus) // SAMPLED_CPUS))
+        self._meters = meters
+        self._cpus = sorted(cpus)[::step]
+        self._began = self._last = time.monotonic()
+        self._due = math.inf
+        self._mhz: Optional[float] = None
+        self._area = self._span = 0.0
+        self._energy = meters.energy()
+        self._joules: Optional[float] = 0.0
+
+    def left_s(self) -> float:
+        """Seconds until the next reading is due."""
+        return max(0.0, self._due - time.monotonic())
+
+    def sample(self) -> None:
+        """Take the frequency and the energy in, and say when to do so again."""
+        before = time.monotonic()
+        energy = self._meters.energy()
+        mhz = self._meters.mhz(self._cpus) if "mhz" not in self._meters.absent else None
+        now = time.monotonic()
+        used = self._meters.joules(self._energy, energy)
+        self._joules = None if used is None or self._joules is None else self._joules + used
+        if mhz is not None and self._mhz is not None:  # the trapezoidal rule
+            self._area += (now - self._last) * (mhz + self._mhz) / 2.0
+            self._span += now - self._last
+        self._energy, self._last, self._mhz = energy, now, mhz if mhz is not None else self._mhz
+        gap_s = min(SAMPLE_GAP_S, max(FIRST_SAMPLE_S, now - self._began))
+        self._due = now + max(gap_s, (now - before) / SAMPLE_COST)
+
+    def end(self) -> Dict[str, Optional[float]]:
+        """The last reading, and what all of them say."""
+        self.sample()
+        mean = self._area / self._span if self._span > 0.0 else self._mhz
+        mhz = None if mean is None else round(mean, 1)
+        return {"mhz": mhz, "celsius": self._meters.celsius(), "joules": self._joules}
+
+
+# --- processes -----------------------------------------------------------------------------------
 
 
 def death_signal() -> Optional[Callable[..., Any]]:
@@ -585,7 +979,12 @@ def preparation(binding: Optional[Sequence[int]]) -> Callable[[], None]:
 
 
 class Process:
-    """A child that leads a process group of its own; its output is kept within bounds."""
+    """A child that leads a process group of its own; its output is kept within bounds.
+
+    Peak memory and CPU time are those of wait4(2): of the child and of those descendants that
+    were waited for, so not of what it left behind. Peak memory is that of the largest process,
+    not a sum, and at least the size of this one, from which the child was forked.
+    """
 
     def __init__(self, config: Config, command: Sequence[str], unset: Sequence[str]) -> None:
         environment = dict(os.environb)
@@ -609,52 +1008,58 @@ class Process:
         self._open = [self._out, self._err]
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
-        self._chunks: List[bytes] = []
-        self._size = 0
+        self._text = bytearray()
         self._tail = b""
         self.wall_s = 0.0
         self.maxrss_bytes = 0
+        self.usage: Dict[str, Optional[float]] = {}
         self.exit: Optional[int] = None
         self.signal: Optional[int] = None
 
     @property
     def stdout(self) -> str:
-        return b"".join(self._chunks).decode("utf-8", "replace")
+        return self._text.decode("utf-8", "replace")
 
     @property
     def stderr(self) -> str:
         return self._tail.decode("utf-8", "replace").strip()
 
-    def run(self, signals: Signals, timeout_s: float) -> str:
+    def run(self, signals: Signals, timeout_s: float, reading: Reading) -> str:
         """Wait for the end and reap: "exit", "timeout", "flood" or "stopped"."""
-        ended = self._wait(signals, timeout_s, interruptible=True)
+        reading.sample()
+        ended = self._wait(signals, timeout_s, reading)
         if ended != "exit":
             self._signal_group(signal.SIGTERM)
-            self._wait(signals, GRACE_S, interruptible=False)
+            self._wait(signals, GRACE_S)
         # The leader is not reaped yet, so the group is still ours: what it left behind goes too.
         self._signal_group(signal.SIGKILL)
-        if self._wait(signals, REAP_S, interruptible=False) != "exit":
+        if self._wait(signals, REAP_S) != "exit":
             raise End(EXIT_STUCK, "process %d survives SIGKILL" % self._child.pid)
         self.wall_s = time.monotonic() - self.started
+        self.usage.update(reading.end())
         self._read(list(self._open), everything=True)
-        if self._size > STDOUT_CAP_BYTES and ended == "exit":
+        if len(self._text) > STDOUT_CAP_BYTES and ended == "exit":
             ended = "flood"
         self._reap()
         return ended
 
-    def _wait(self, signals: Signals, seconds: float, interruptible: bool) -> str:
+    def _wait(self, signals: Signals, seconds: float, reading: Optional[Reading] = None) -> str:
+        """Until the child's end, or the time is over; with a reading, a stop or a flood ends it."""
         deadline = time.monotonic() + seconds
         while True:
             if os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 return "exit"
-            if interruptible and signals.stop:
+            if reading is not None and signals.stop:
                 return "stopped"
-            if interruptible and self._size > STDOUT_CAP_BYTES:
+            if reading is not None and len(self._text) > STDOUT_CAP_BYTES:
                 return "flood"
             left = deadline - time.monotonic()
             if left <= 0.0:
                 return "timeout"
-            self._read(signals.wait(self._open, left))
+            if reading is not None and reading.left_s() <= 0.0:
+                reading.sample()
+            due = math.inf if reading is None else reading.left_s()
+            self._read(signals.wait(self._open, min(left, due)))
 
     def _read(self, ready: Sequence[int], everything: bool = False) -> None:
         for descriptor in ready:
@@ -671,9 +1076,8 @@ class Process:
         if descriptor == self._err:
             self._tail = (self._tail + piece)[-STDERR_TAIL_BYTES:]
         else:
-            self._chunks.append(piece)
-            self._size += len(piece)
-        if not piece or self._size > STDOUT_CAP_BYTES:
+            self._text += piece
+        if not piece or len(self._text) > STDOUT_CAP_BYTES:
             self._open = [other for other in self._open if other != descriptor]
             return False
         return True
@@ -691,6 +1095,11 @@ class Process:
             if stream is not None:
                 stream.close()
         self.maxrss_bytes = usage.ru_maxrss * 1024
+        self.usage.update(
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            voluntary_switches=usage.ru_nvcsw,
+            involuntary_switches=usage.ru_nivcsw,
+        )
         if os.WIFSIGNALED(status):
             self.signal = os.WTERMSIG(status)
         else:
@@ -719,13 +1128,19 @@ def load_since(before: Optional[Tuple[int, int]]) -> Dict[str, Optional[float]]:
 
 
 class Round:
-    """The measurements of one unit. Its state is a fold over the lines of result.jsonl."""
+    """The measurements of one unit. Its state is a fold over the lines of result.jsonl.
 
-    def __init__(self, spec: Spec, log: Log, signals: Signals) -> None:
+    `began` is the monotonic time that the budget counts from.
+    """
+
+    def __init__(self, spec: Spec, log: Log, signals: Signals, began: float) -> None:
         self._spec = spec
         self._log = log
         self._signals = signals
-        self._began = time.monotonic()
+        self._began = began
+        self._meters = Meters(ROOT)
+        self._clocks = clocks()
+        self._constant: Dict[str, Tuple[Set[float], int]] = {}
         self._objectives: Dict[int, Dict[str, float]] = {}
         self._walls: Dict[str, List[float]] = {name: [] for name in spec.configs}
         self._out: Dict[str, str] = {}
@@ -755,6 +1170,15 @@ class Round:
             self._last = pair
             for order, name in enumerate(members):
                 self._measure(name, pair, order)
+
+    def notes(self) -> Dict[str, Any]:
+        """For done.json: which meters are absent and why, and what is odd about the figures."""
+        notes = [
+            "%s: all %d processes gave exactly the figure %r" % (key, processes, min(figures))
+            for key, (figures, processes) in sorted(self._constant.items())
+            if len(figures) == 1 and processes >= CONSTANT_FROM
+        ]
+        return {"meters": self._meters.absent, **({"notes": notes} if notes else {})}
 
     def _run_once(self) -> str:
         seen = {line.get("config") for line in self._log.earlier}
@@ -819,16 +1243,21 @@ class Round:
         limit_s, over = self._limit(config.id)
         self._stop_if_asked(0.0)
         ticks, t_utc = cpu_ticks(), utc()
+        reading = Reading(self._meters, config.binding or sorted(os.sched_getaffinity(0)))
         try:
             process = Process(config, command, self._spec.unset)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             check = {"passed": False, "residuals": {}, "message": _why_not(config, command, error)}
             return dict(_line(config.id, pair, order, "failed", check), t_utc=t_utc, seed=seed)
-        ended = process.run(self._signals, limit_s)
+        ended = process.run(self._signals, limit_s, reading)
         # A batch system signals the whole job: the child's end may be seen before our own signal.
         self._stop_if_asked(GRACE_S if process.signal in (*STOP_SIGNALS, signal.SIGKILL) else 0.0)
         line = judge(config.id, process, ended, over, self._spec.check)
         line.update(pair=pair, order=order, t_utc=t_utc, seed=seed, load=load_since(ticks))
+        before, self._clocks = self._clocks, clocks()
+        step_s = clock_step(before, self._clocks)
+        if step_s is not None:
+            line["clock_step_s"] = step_s
         return line
 
     def _limit(self, name: str) -> Tuple[float, str]:
@@ -862,8 +1291,13 @@ class Round:
                 self._out[name] = str(status)
             return
         self._walls[name].append(float(line["wall_s"]))
+        for key, figures in line["samples"].items():
+            seen, processes = self._constant.get(key, (set(), 0))
+            # Two are as good as many to tell that they differ.
+            kept = set(sorted(seen | set(figures))[:2])
+            self._constant[key] = kept, processes + 1
         if pair > 0:
-            value = objective(line["samples"], self._spec.weights)
+            value = objective(line["samples"], self._spec.weights, self._spec.check.direction)
             self._objectives.setdefault(pair, {})[name] = value
 
     def _ratios(self, name: str) -> List[float]:
@@ -937,35 +1371,54 @@ def judge(name: str, process: Process, ended: str, over: str, check: Check) -> D
         exit=process.exit,
         signal=process.signal,
         wall_s=process.wall_s,
+        meters=process.usage,
     )
     return line
 
 
 def work(path: str) -> int:
     """Do the unit whose spec is at `path`; the exit code. Raises End."""
+    began = time.monotonic()
     spec = read_spec(path)
     directory = os.path.dirname(os.path.abspath(path))
-    return under_claim(directory, lambda log, signals: Round(spec, log, signals).run(), "worker")
+    builds = not spec.weights  # compiles something: two of them do not disturb each other
+    node = NodeLock(builds, WAIT_SHARE * spec.budget_s, directory)
+
+    def measure(log: Log, signals: Signals, told: Dict[str, Any]) -> str:
+        work = Round(spec, log, signals, began)
+        try:
+            return work.run()
+        finally:
+            told.update(work.notes())
+
+    return under_claim(directory, measure, "worker", node)
 
 
-def under_claim(directory: str, do: Callable[[Log, Signals], str], name: str) -> int:
-    """Let `do` work with the unit's claim held and write done.json at its end; the exit code.
+def under_claim(
+    directory: str, do: Callable[[Log, Signals, Dict[str, Any]], str], name: str, node: NodeLock
+) -> int:
+    """Let `do` work with the unit's claim and the node held; write done.json; the exit code.
 
-    `do` gives one line for done.json. Raises End where there is nothing to say in it.
+    `do` gives one line for done.json, and adds what else that is to hold. Raises End where there
+    is nothing to say in it.
     """
+    began = time.monotonic()
     done = os.path.join(directory, "done.json")
     signals = Signals()
     claim = None if os.path.exists(done) else Claim(directory)
     if claim is None or os.path.exists(done):
         raise End(0, "%s exists; nothing to do" % done, done=False)
+    told: Dict[str, Any] = {}
     try:
-        code, reason = 0, do(Log(directory, claim), signals)
+        node.take(signals)
+        code, reason = 0, do(Log(directory, claim), signals, told)
     except End as end:
         if not end.done:
             raise
         code, reason = end.code, str(end)
     claim.check()
-    value = {"exit": code, "finished_utc": utc(), "reason": reason}
+    value = {"exit": code, "finished_utc": utc(), "reason": reason, **node.told(), **told}
+    value["elapsed_s"] = round(time.monotonic() - began, 3)
     value.update((key, claim.owner[key]) for key in ("host", "boot_id", "node", "claimed_utc"))
     write_json(done, value)
     sys.stderr.write("%s: %s\n" % (name, reason))

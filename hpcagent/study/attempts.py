@@ -17,7 +17,8 @@ MAX_MISHAPS = 4
 _FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "environment"})
 _FINAL = frozenset({"scheduler.never_started"})
 _MISHAPS = frozenset(
-    f"scheduler.{kind}" for kind in ("node_fail", "boot_fail", "preempted", "stopped", "lost")
+    f"scheduler.{kind}"
+    for kind in ("node_fail", "boot_fail", "preempted", "stopped", "lost", "node_in_use")
 )
 
 # What a repair of a resource changes in a request.

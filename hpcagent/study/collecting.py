@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.measure.results import Done, Run, failure_of, parse_done, parse_results
+from hpcagent.measure.worker import EXIT_BUSY, MIN
 from hpcagent.records import Failure, JobState
 from hpcagent.study.durable import parse_object, parse_utc
 from hpcagent.study.state import Unit
@@ -94,7 +95,7 @@ def collect(folder: Path, unit: Unit, done: Done) -> Collected:
         steps = parse_steps(_read(folder / "result.jsonl") or "")
         early = _ended_early(folder, done)
         return Collected(JobState.COMPLETED, early, (), None, done.node, *told, steps)
-    runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
+    runs = _runs(folder, unit)
     failure_or_none = _unit_failure(folder, unit, runs, done)
     return Collected(JobState.COMPLETED, failure_or_none, runs, None, done.node, *told)
 
@@ -113,10 +114,15 @@ def collect_failed(
     if "steps" in unit.spec:
         steps = parse_steps(_read(folder / "result.jsonl") or "")
     elif not unit.purpose.startswith("probe"):
-        runs = parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"])
+        runs = _runs(folder, unit)
     queued_s = _seconds(unit.submitted_utc, str(owner.get("claimed_utc") or ""))
     node = str(owner.get("node") or "")
     return Collected(state, failure, runs, None, node, queued_s, None, steps)
+
+
+def _runs(folder: Path, unit: Unit) -> tuple[Run, ...]:
+    direction = unit.spec.get("check", {}).get("direction", MIN)
+    return parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"], direction)
 
 
 def _never_began(
@@ -144,9 +150,10 @@ def _never_began(
 
 
 def _told(unit: Unit, done: Done) -> tuple[float | None, float | None]:
+    ran_s = done.elapsed_s  # older workers told the two stamps only
     return (
         _seconds(unit.submitted_utc, done.claimed_utc),
-        _seconds(done.claimed_utc, done.finished_utc),
+        _seconds(done.claimed_utc, done.finished_utc) if ran_s is None else ran_s,
     )
 
 
@@ -195,6 +202,8 @@ def _ended_early(folder: Path, done: Done) -> Failure | None:
     if done.exit == 0:
         return None
     words = f"exit code {done.exit} {done.reason}; {_tail(folder)}"
+    if done.exit == EXIT_BUSY:
+        return Failure("scheduler", "node_in_use", words)
     return Failure(
         *(("scheduler", "stopped") if done.exit > _STOPPED else ("run", "worker")), words
     )

@@ -8,8 +8,10 @@ when all that it `needs` went well, at most `jobs` of them at a time, appends a 
 result.jsonl and renames done.json into place at the end. A step's output is in logs/<id>.log. A job
 that runs again goes on: what went well is not done twice.
 
+It waits, for at most half of its time, until no other unit of this user's measures on the node.
+
 Exit codes: 0 done, whatever became of the steps, or somebody else has the claim; 2 bad spec; 3, 5,
-6 and 128 + n as worker.py.
+6, 7 and 128 + n as worker.py.
 """
 
 import collections
@@ -303,7 +305,7 @@ class Work:
     """All steps of one unit, in their order, as far as what they need allows."""
 
     def __init__(
-        self, spec: Spec, log: worker.Log, signals: worker.Signals, directory: str
+        self, spec: Spec, log: worker.Log, signals: worker.Signals, directory: str, deadline: float
     ) -> None:
         self._spec = spec
         self._log = log
@@ -313,7 +315,7 @@ class Work:
         self._status = {step.id: "ok" for step in spec.steps if step.id in good}
         self._waiting = [step for step in spec.steps if step.id not in good]
         self._running: List[Running] = []
-        self._deadline = time.monotonic() + spec.budget_s
+        self._deadline = deadline
 
     def run(self) -> str:
         while self._waiting or self._running:
@@ -383,8 +385,13 @@ def work(path: str) -> int:
     """Do the unit whose spec is at `path`; the exit code. Raises worker.End."""
     spec = read_spec(path)
     directory = os.path.dirname(os.path.abspath(path))
+    deadline = time.monotonic() + spec.budget_s
+    node = worker.NodeLock(True, worker.WAIT_SHARE * spec.budget_s, directory)
     return worker.under_claim(
-        directory, lambda log, signals: Work(spec, log, signals, directory).run(), "steps"
+        directory,
+        lambda log, signals, told: Work(spec, log, signals, directory, deadline).run(),
+        "steps",
+        node,
     )
 
 

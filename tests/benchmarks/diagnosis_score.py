@@ -1,7 +1,7 @@
 """Recall and precision of the diagnosis on planted failures, by stage.
 
-    python tests/benchmarks/diagnosis_score.py [--set first|others|all] [--slurm] [--exit-codes]
-        [--keep FOLDER | --logs FOLDER] [--misses]
+    python tests/benchmarks/diagnosis_score.py [--set first|others|all|blind] [--slurm]
+        [--exit-codes] [--keep FOLDER | --logs FOLDER] [--misses]
 
 Makes every failure with the real tools (a minute or two; root, see tests/test_planted.py), or with
 --logs takes the logs that --keep left in a folder. Precision counts successful logs as well.
@@ -20,14 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from planted import sets, successes  # noqa: E402
+from planted import blind_successes, sets, successes  # noqa: E402
 from planted.case import Case, Made, make, succeed  # noqa: E402
 from planted.score import Scored, figures, score  # noqa: E402
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--set", choices=("first", "others", "all"), default="all")
+    parser.add_argument("--set", choices=("first", "others", "all", "blind"), default="all")
     parser.add_argument("--slurm", action="store_true", help="failures of jobs as well")
     parser.add_argument("--exit-codes", action="store_true", help="tell the diagnosis exit codes")
     parser.add_argument("--keep", type=Path, help="leave the logs in this folder")
@@ -53,11 +53,11 @@ def keep(logs: Mapping[str, Made], folder: Path) -> None:
 
 
 def made_here(
-    plain: Sequence[Case], jobs: Sequence[Case], modules: Mapping[str, str]
+    plain: Sequence[Case], jobs: Sequence[Case], quiet: Sequence[Case], modules: Mapping[str, str]
 ) -> dict[str, Made]:
     from lab import slurm_lab
 
-    logs = sets.collect(plain, make, modules) | sets.collect(successes.CASES, succeed, {})
+    logs = sets.collect(plain, make, modules) | sets.collect(quiet, succeed, {})
     if jobs:
         with slurm_lab.cluster() as cluster:
             logs |= sets.collect(jobs, make, cluster.env, at_once=6)
@@ -86,17 +86,19 @@ def main() -> None:
         "first": (sets.FIRST, sets.FIRST_SLURM),
         "others": (sets.OTHERS, sets.OTHERS_SLURM),
         "all": (sets.FIRST + sets.OTHERS, sets.FIRST_SLURM + sets.OTHERS_SLURM),
+        "blind": (sets.BLIND, sets.BLIND_SLURM),
     }[asked.set]
+    well = blind_successes.CASES if asked.set == "blind" else successes.CASES
     plain, jobs = chosen[0], chosen[1] if asked.slurm else ()
     if asked.logs:
-        logs = kept([*plain, *jobs, *successes.CASES], asked.logs)
+        logs = kept([*plain, *jobs, *well], asked.logs)
     else:
         with ExitStack() as stack:
-            logs = made_here(plain, jobs, modules_of(stack))
+            logs = made_here(plain, jobs, well, modules_of(stack))
     if asked.keep:
         keep(logs, asked.keep)
     rows = score([*plain, *jobs], logs, asked.exit_codes)
-    quiet = score(successes.CASES, logs, asked.exit_codes)
+    quiet = score(well, logs, asked.exit_codes)
     print(
         f"{'stage':<14}{'planted':>7}{'recall@1':>10}{'recall@3':>11}{'named':>8}{'precision':>12}"
     )

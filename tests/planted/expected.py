@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from planted import blind_expected
+
 OTHER: Mapping[str, tuple[str, ...]] = {
     "compile.unknown-standard": ("compile.unknown_option", "compile.language_standard"),
     "link.undefined_symbol": ("link.undefined",),
@@ -38,4 +40,6 @@ OTHER: Mapping[str, tuple[str, ...]] = {
 
 def right(kind: str) -> frozenset[str]:
     """The ids that name a planted failure; none for what went well."""
-    return frozenset(OTHER.get(kind, (kind,))) if kind else frozenset()
+    if not kind:
+        return frozenset()
+    return frozenset(blind_expected.ids().get(kind) or OTHER.get(kind, (kind,)))

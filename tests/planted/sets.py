@@ -1,5 +1,6 @@
 """All planted failures. The first set was there when the signatures were written, the others were
-made afterwards, with other tools, and seen by nobody who wrote them."""
+made afterwards, with other tools, and seen by nobody who wrote them. The blind set was made last
+without a look at the signatures; each of its logs was there before its ids were chosen."""
 
 from __future__ import annotations
 
@@ -9,6 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from planted import (
+    blind_buried,
+    blind_compile,
+    blind_configure,
+    blind_errors,
+    blind_fortran,
+    blind_limits,
+    blind_link,
+    blind_load,
+    blind_mpi,
+    blind_numbers,
+    blind_objects,
+    blind_recorded,
+    blind_run,
+    blind_site,
+    blind_slurm,
     compiling,
     configuring,
     linking,
@@ -40,6 +56,23 @@ OTHERS = (*others_build.CASES, *others_run.CASES, *others_mpi.CASES, *others_bur
 FIRST_SLURM = slurm_jobs.CASES
 OTHERS_SLURM = others_slurm.CASES
 SLOW_SLURM = others_slurm.SLOW
+BLIND = (
+    *blind_configure.CASES,
+    *blind_compile.CASES,
+    *blind_fortran.CASES,
+    *blind_link.CASES,
+    *blind_objects.CASES,
+    *blind_load.CASES,
+    *blind_run.CASES,
+    *blind_limits.CASES,
+    *blind_errors.CASES,
+    *blind_mpi.CASES,
+    *blind_numbers.CASES,
+    *blind_site.CASES,
+    *blind_buried.CASES,
+    *blind_recorded.CASES,
+)
+BLIND_SLURM = blind_slurm.CASES
 
 Maker = Callable[[Case, Path, Mapping[str, str] | None], Made]
 

@@ -1,0 +1,18 @@
+"""Which ids of failures.yaml name the failures of the held-out set, from blind_ids.txt."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+TABLE = Path(__file__).with_name("blind_ids.txt")
+# No id means what is wrong. The word is no id either, so that the failure counts as missed.
+ABSENT = "absent"
+
+
+@cache
+def ids() -> dict[str, tuple[str, ...]]:
+    """The ids by kind; a comment begins with '#'."""
+    rows = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    parts = [row.partition(" = ") for row in rows]
+    return {kind: tuple(words.split()) for kind, _, words in parts}
