@@ -126,6 +126,7 @@ class Param:
     """A dimension: values are strings; those of an ordinal are in ascending order.
 
     `default` is what the library does when the parameter is left alone; it is one of `values`.
+    `limit` "upper": where a value runs out of memory or time, larger ones do so as well.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Param:
     values: tuple[str, ...]
     default: str
     meaning: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

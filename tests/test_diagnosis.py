@@ -101,6 +101,116 @@ def test_the_same_words_of_every_rank_mean_a_foreign_launcher() -> None:
     assert ids("Hello from rank 0 of 1\nsum 3\nall is well\ntime 4 s\n") == []
 
 
+TRACEBACK = (
+    "Traceback (most recent call last):\n"
+    '  File "w.py", line 3, in <module>\n    import mkl_of_the_site\n'
+    "ModuleNotFoundError: No module named 'mkl_of_the_site'\n"
+)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "",
+        "srun: error: n1: task 0: Exited with exit code 1\ndone\n",
+        "make: *** [Makefile:2: all] Error 1\nnext step\nresult 3\n",
+        "\n=== epilogue ===\nJob 17 ended at Mon Jan  5 10:00:00 2026\nreal\t0m1.2s\n",
+        "--- job statistics ---\nElapsed time: 00:00:12\nMemory Utilized: 1.2 GB\n",
+        "cannot go on without it, giving up\n",
+    ],
+)
+def test_an_exception_is_named_where_it_ended_the_program(after: str) -> None:
+    assert ids("step 1\nstep 2\n" + TRACEBACK + after)[:1] == ["environment.python_module"]
+    ranks = "".join(f"[1,{n}]<stderr>:{line}\n" for n in (0, 1) for line in TRACEBACK.splitlines())
+    if not after:
+        assert ids(ranks) != []
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "falling back to the slow path\n",
+        "step 3\n",
+        "done, residual 1e-15\nreal\t0m1.2s\n",
+        "WARNING: continuing without MKL\n[n1:123] 3 more processes have sent help message x\n",
+    ],
+)
+def test_an_exception_that_the_program_survived_is_not_named(after: str) -> None:
+    assert ids("step 1\n" + TRACEBACK + after) == []
+    assert ids("step 1\n" + TRACEBACK + after, 1)[:1] == ["environment.python_module"]
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        ("a.c:1:10: fatal error: none.h: No such file or directory\n", "compile.missing_header"),
+        ("a.c:(.text+0x9): undefined reference to `dgemm_'\n", "link.blas"),
+        ("./a: error while loading shared libraries: libq.so: cannot open shared object file: No"
+         " such file or directory\n", "load.missing_library"),
+        ("Segmentation fault (core dumped)\n", "run.segfault"),
+        ("Fortran runtime error: End of file\n", "run.end_of_file"),
+    ],
+)  # fmt: skip
+def test_what_no_program_survives_is_named_whatever_a_script_prints_after_it(
+    error: str, name: str
+) -> None:
+    assert ids(f"step 1\n{error}all done\nnext step\nresult 3\n")[:1] == [name]
+
+
+def test_a_survived_error_does_not_stand_before_the_one_that_ended_the_program() -> None:
+    text = (
+        "curl: (6) Could not resolve host: mirror.invalid, trying the next one\nfetched\n"
+        "WARNING: libcuda.so.1: cannot open shared object file: No such file or directory\n"
+        + "step\n" * 50
+        + "Segmentation fault (core dumped)\n"
+    )
+    assert ids(text) == ids(text, 139) == ["run.segfault"]
+
+
+def test_a_target_that_was_built_before_the_failure_makes_no_success() -> None:
+    text = (
+        "a.c:1:10: fatal error: none.h: No such file or directory\n"
+        "[ 50%] Built target b\nmake[1]: *** [Makefile:85: a] Error 2\n"
+        "make: *** [Makefile:101: all] Error 2\n"
+    )
+    assert ids(text)[:1] == ids(text + "real\t0m1.2s\n")[:1] == ["compile.missing_header"]
+    crash = "tests.sh: line 2: 3800 Segmentation fault      ./crash\n"
+    well = "100% tests passed, 0 tests failed out of 3\n\nTotal Test time (real) = 1.0 sec\n"
+    assert ids(crash)[:1] == ["run.segfault"]
+    assert ids(crash + well) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a.c:1:5: error: 'f' attribute ignored [-Werror=attributes]\ndone\n",
+         "compile.warnings_as_errors"),
+        ("a.c:1:5: error: unknown type name 'warning'; use 'int' instead\ndone\n",
+         "compile.undeclared"),
+        ("main.o: undefined reference to `warn'\ndone\n", "link.undefined"),
+    ],
+)  # fmt: skip
+def test_names_in_the_words_of_compilers_and_linkers_forgive_nothing(text: str, name: str) -> None:
+    assert ids(text) == [name]
+
+
+def test_retries_that_fail_to_the_last_are_named() -> None:
+    retry = "connect to 10.0.0.1: Network is unreachable, retrying\n"
+    assert ids(retry * 3 + "connected\nresult 3\n") == []
+    lost = retry * 300 + "connect to 10.0.0.1: Network is unreachable, giving up\n"
+    assert ids(lost) == ["environment.network"]
+
+
+def test_a_failure_that_make_ignores_is_not_named_with_all_that_led_to_it() -> None:
+    text = (
+        "cc -c -o p.o p.c\np.c:1:10: fatal error: papi.h: No such file or directory\n"
+        "    1 | #include <papi.h>\n      |          ^~~~~~~~\ncompilation terminated.\n"
+        "make: [Makefile:2: p.o] Error 1 (ignored)\ncc -o app app.o\n"
+    )
+    assert ids(text) == []
+    assert ids(text.replace("make: [", "make: *** [").replace(" (ignored)", "")) != []
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"\n\n", b"\0" * 5000, b"\xff\xfe", b"\x1f\x8b broken", b"x" * 3_000_000]
 )

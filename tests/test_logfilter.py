@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcagent.errors import UsageError
-from hpcagent.toolchain.diagnosis import diagnose
+from hpcagent.toolchain import logscan, logtext
+from hpcagent.toolchain.diagnosis import Diagnosis, diagnose
 from hpcagent.toolchain.logfilter import filter_log, tokens_of
 
 ERROR = b"/usr/bin/ld: cannot find -lscalapack: No such file or directory\n"
@@ -103,6 +104,81 @@ def test_very_long_lines_are_searched_and_cut() -> None:
 def test_a_file_that_is_no_log_is_refused(data: bytes) -> None:
     with pytest.raises(UsageError, match="is no log but"):
         diagnose(data)
+
+
+FLOODS = {
+    "errors that are all different": lambda i: (
+        b"%x.c:1:1: error: unknown type name 'g%xh'\n" % (i * 7919, i)
+    ),
+    "messages of all kinds on a line": lambda i: (
+        b" ".join(text for bit, text in enumerate(KINDS) if (i * 2654435761 >> 7) & (1 << bit))
+        + b" g%xh\n" % i
+    ),
+    "long lines": lambda i: b"g%xh cannot find -lx " % i + b"y" * 3900 + b"\n",
+    "parts of a progress bar": lambda i: b"\rg%xh: cannot find -lx%d" % (i, i % 100),
+}
+KINDS = (
+    b"Segmentation fault", b"No space left on device", b"cannot find -lfoo", b"Killed",
+    b"std::bad_alloc", b"Too many open files", b"Permission denied", b"recompile with -fPIC",
+    b"multiple definition of `x'", b"DUE TO TIME LIMIT", b"Illegal instruction", b"MPI_ERR_RANK",
+)  # fmt: skip
+
+
+def kept(found: Diagnosis) -> int:
+    """Bytes of all lines that a scan keeps."""
+    general = [line for one in found.scan.general for line in one.lines]
+    lines = [hit.line for hit in found.scan.hits] + general
+    return sum(len(text) for line in lines for text in (line.text, *line.before, *line.after))
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_what_is_kept_of_a_flood_is_bounded(name: str) -> None:
+    block = b"".join(map(FLOODS[name], range(2000)))
+    flood = (block.replace(b"g", b"g%d" % n) for n in range(4))
+    found = diagnose(Stream(flood))  # type: ignore[arg-type]
+    assert found.causes
+    assert kept(found) < 30_000_000
+    assert len(found.scan.hits) < 3000
+
+
+def test_what_is_looked_at_of_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line of unknown shape costs a look at its surroundings; that must not grow for ever."""
+    looks: list[int] = []
+    real = logscan._around
+    monkeypatch.setattr(logscan, "_around", lambda *at: looks.append(1) or real(*at))
+
+    def looked(lines: int) -> int:
+        looks.clear()
+        diagnose(b"".join(b"%x.o: undefined reference to `g%xh'\n" % (i, i) for i in range(lines)))
+        return len(looks)
+
+    assert looked(20_000) <= looked(10_000) + 10
+
+
+def test_a_cause_after_a_flood_of_others_is_found() -> None:
+    flood = b"".join(b"g%xh: undefined reference to `g%xh'\n" % (i, i) for i in range(30_000))
+    found = diagnose(flood + b"ld: final link failed: No space left on device\n")
+    assert found.causes[0].id == "environment.no_space"
+    assert found.causes[0].line == 30_001
+
+
+def test_an_escape_sequence_that_two_pieces_share_is_taken_out() -> None:
+    coloured = b"/usr/bin/ld: \x1b[01;31m\x1b[Kcannot\x1b[m\x1b[K find -lscalapack: No such file\n"
+    for at in range(12, 40, 3):
+        ahead = noise(20_000)[: logtext.CHUNK - at]
+        data = ahead[: ahead.rfind(b"\n") + 1].rjust(logtext.CHUNK - at, b"\n") + coloured
+        assert diagnose(data).causes[0].quote.startswith("/usr/bin/ld: cannot find -lscalapack")
+
+
+def test_a_log_without_a_line_break_is_searched_to_its_end() -> None:
+    bars = b"\r".join(b"%d files" % i for i in range(300_000))
+    found = diagnose(bars + b"\rcp: error writing 'x': No space left on device\r" + bars)
+    assert [c.id for c in found.causes] == ["environment.no_space"]
+
+
+def test_the_quote_of_a_very_long_line_shows_what_matched() -> None:
+    found = diagnose(b"x" * 2_000_000 + b" cannot find -lfoo " + b"y" * 2_000_000 + b"\n")
+    assert "cannot find -lfoo" in found.causes[0].quote
 
 
 def test_noise_is_folded_and_the_error_kept_with_its_context() -> None:

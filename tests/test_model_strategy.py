@@ -14,7 +14,8 @@ from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording
 from hpcagent.records import Config, Failure, Limits, Message, Param, Proposal, Reply, Stop, Trial
-from hpcagent.search.model import create, slots_of_model
+from hpcagent.search.earned import slots
+from hpcagent.search.model import create
 from hpcagent.search.options import Options
 from hpcagent.search.question import Question
 from hpcagent.search.space import Space
@@ -80,15 +81,15 @@ def test_the_first_evaluation_is_the_default_whatever_the_model_wants() -> None:
     assert not model.asked
 
 
-@pytest.mark.parametrize(("k", "slots"), [(2, 1), (3, 1), (4, 1), (7, 2), (10, 3)])
-def test_the_share_of_a_round(k: int, slots: int) -> None:
-    assert slots_of_model([], [], k) == slots
+@pytest.mark.parametrize(("k", "count"), [(1, 0), (2, 0), (3, 0), (4, 1), (7, 2), (10, 3)])
+def test_the_share_of_a_round(k: int, count: int) -> None:
+    assert slots([], [], k) == count
 
 
 def test_the_share_of_rounds_of_one_is_bounded_too() -> None:
     past: list[Trial] = []
     for number in range(20):
-        mine = slots_of_model(past, [], 1)
+        mine = slots(past, [], 1)
         by = "model" if mine else "surrogate"
         past.append(Trial(config("1", str(number)), 0.0, None, None, number, by))
     assert sum(trial.proposed_by == "model" for trial in past) == 6

@@ -20,17 +20,20 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.measure.statistics import variability
 from hpcagent.records import Cache, Compiler, Config, Cpu, Failure, Library, Machine
 from hpcagent.report import figures, html, markdown, text, wording
 from hpcagent.report.write import write_report
 from hpcagent.study.summary import (
     CaseSummary,
     ClaimSummary,
+    Disturbance,
     InfeasibleValue,
     ModelSummary,
     RunSummary,
     Spent,
     TrialSummary,
+    Variation,
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "report"
@@ -137,6 +140,7 @@ def trial(number: int, speedup: float | None, **changed: str) -> TrialSummary:
         status="ok" if speedup is not None else failure.id,
         failure=failure if speedup is None else None,
         unit=f"haround{1 + (number - 1) // 4}aaaaaa",
+        verdict="faster" if speedup and speedup > 1.1 else "open",
     )
 
 
@@ -194,6 +198,16 @@ def improved() -> RunSummary:
         model=ModelSummary(True, "tiny.gguf", 6, 5, 1, 3, True, 41.2, ""),
         spent=Spent(5, 3, 28.4, 2592.0),
         warnings=("the load of the node rose to 12 in round 2",),
+        variation=(
+            Variation("default", variability([0.98, 1.0, 1.01, 1.02, 1.03, 1.2], 0.95, 1)),
+            Variation("candidate", variability([1.0 + 0.001 * i for i in range(20)], 0.95, 1)),
+        ),
+        disturbances=(
+            Disturbance(
+                "haconfirmaaaaa", "drift", 0, "", 1.043, "the CPU was at 91 °C, else 80 °C"
+            ),
+            Disturbance("haround2aaaaaa", "odd process", 3, TRIALS[5].config.id, 1.52, ""),
+        ),
     )
 
 
@@ -208,6 +222,8 @@ def nothing_better() -> RunSummary:
         cases=flat,
         model=NO_MODEL,
         warnings=(),
+        disturbances=(),
+        variation=(),
     )
 
 
@@ -225,6 +241,8 @@ def failed_early() -> RunSummary:
         model=NO_MODEL,
         spent=Spent(1, 0, 0.01, 12.0),
         warnings=(),
+        disturbances=(),
+        variation=(),
     )
 
 
@@ -481,6 +499,14 @@ def test_terminal_says_what_the_model_did_and_what_was_spent() -> None:
     assert "tiny.gguf: 6 calls (5 valid, 1 invalid), 3 picks measured" in shown
     assert "3 rounds, 5 jobs, 28.4 core-hours, 43 min 12 s" in shown
     assert "none was used; the search ran without it" in text.terminal(nothing_better(), 80)
+
+
+def test_it_says_what_the_model_earned() -> None:
+    earned = "its picks paid in 1 and lagged in 2 rounds, which leaves it 10 % of the evaluations"
+    summary = replace(improved(), model=replace(improved().model, earned=earned))
+    shown = "the best configuration is its pick; its picks paid in 1 and lagged in 2 rounds"
+    assert shown in " ".join(text.terminal(summary, 80).split())
+    assert f"{earned}." in markdown.markdown(summary, {})
 
 
 def test_terminal_names_the_next_step() -> None:

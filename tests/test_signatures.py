@@ -68,6 +68,14 @@ def test_every_candidate_is_found_by_the_short_patterns() -> None:
                 assert finder.search(typographic), line
 
 
+def test_a_mistake_in_the_words_of_survival_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "failures.yaml"
+    for words in ("survivable: ['a(b']", "epilogue: ['a(b']", "forgiven: {line: ['a(b']}"):
+        file.write_text(f"schema: 1\n{words}\nfailures:\n- {{id: run.x, {GOOD}}}\n")
+        with pytest.raises(UsageError, match=r"failures\.yaml:2.*not a pattern"):
+            load_catalogue(file)
+
+
 ATOMS = st.sampled_from(
     ["a", "error: ", r"\[", "[^ ]+", ".*", "[a|)]", "(?:cannot|can not) open", "x{2}", "(?:f|g.*)?"]
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from chance import fewest, most
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,91 +17,10 @@ from hpcagent.measure.results import Run
 
 PAIRS = 20
 REPLICATES = 2000
-# A test of N replicates fails by chance with this probability.
-CHANCE = 1e-6
 
 values_of = st.lists(
     st.floats(-3.0, 3.0, allow_nan=False).map(lambda x: round(x, 6)), min_size=6, max_size=40
 )
-
-
-def binomial_cdf(k: int, n: int, p: float) -> float:
-    logs = (
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1)
-        + i * math.log(p) + (n - i) * math.log1p(-p)
-        for i in range(k + 1)
-    )  # fmt: skip
-    return math.fsum(math.exp(value) for value in logs)
-
-
-def fewest(n: int, p: float) -> int:
-    """Fewer successes than this have a probability below CHANCE if each has at least p."""
-    k = int(n * p)
-    while binomial_cdf(k - 1, n, p) > CHANCE:
-        k -= 1
-    return k
-
-
-def most(n: int, p: float) -> int:
-    """More successes than this have a probability below CHANCE if each has at most p."""
-    return n - fewest(n, 1.0 - p)
-
-
-def interleaved(noise: np.ndarray, replicate: int) -> list[float]:
-    """Log ratios of two equal configurations whose runs met `noise` (slots) in worker order."""
-    ratios = []
-    for pair in range(1, PAIRS + 1):
-        order = worker.cycle_order(["a", "b"], replicate, pair)
-        slot = {name: noise[2 * (pair - 1) + i] for i, name in enumerate(order)}
-        ratios.append(float(slot["a"] - slot["b"]))
-    return ratios
-
-
-def normal(random: np.random.Generator) -> np.ndarray:
-    return random.normal(0, 0.02, 2 * PAIRS)
-
-
-def student(random: np.random.Generator) -> np.ndarray:
-    return 0.02 * random.standard_t(3, 2 * PAIRS)
-
-
-def lognormal(random: np.random.Generator) -> np.ndarray:
-    return 0.05 * random.lognormal(0, 1, 2 * PAIRS)
-
-
-def two_modes(random: np.random.Generator) -> np.ndarray:
-    return random.normal(0, 0.005, 2 * PAIRS) + 0.1 * (random.random(2 * PAIRS) < 0.4)
-
-
-def bursts(random: np.random.Generator) -> np.ndarray:
-    noise = random.normal(0, 0.01, 2 * PAIRS)
-    for start in random.integers(0, 2 * PAIRS, 3):
-        noise[start : start + 5] += 0.5
-    return noise
-
-
-def drift(random: np.random.Generator) -> np.ndarray:
-    trend = np.linspace(0, 0.3, 2 * PAIRS) * random.choice([-1, 1])
-    return trend + random.normal(0, 0.01, 2 * PAIRS)
-
-
-SHAPES = [normal, student, lognormal, two_modes, bursts, drift]
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-def test_a_claim_covers_the_truth_and_errs_no_more_often_than_alpha(
-    shape: Callable[[np.random.Generator], np.ndarray],
-) -> None:
-    random = np.random.default_rng(SHAPES.index(shape))
-    alpha = 0.05
-    covered = false_claims = 0
-    for replicate in range(REPLICATES):
-        claim = statistics.claim(interleaved(shape(random), replicate), alpha, 0.0)
-        covered += claim.low <= 1.0 <= claim.high
-        false_claims += claim.improved
-        assert claim.coverage >= 1 - alpha
-    assert covered >= fewest(REPLICATES, 1 - alpha)
-    assert false_claims <= most(REPLICATES, alpha / 2)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +90,18 @@ def test_swapping_the_sides_mirrors_the_interval(values: list[float]) -> None:
 
 
 @given(values_of, st.randoms(use_true_random=False))
-def test_the_order_of_the_pairs_does_not_matter(values: list[float], random: object) -> None:
+def test_the_order_of_the_pairs_only_widens_the_interval(
+    values: list[float], random: object
+) -> None:
     shuffled = list(values)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert statistics.claim(shuffled, 0.1, 0.01) == statistics.claim(values, 0.1, 0.01)
+    one, two = statistics.claim(shuffled, 0.1, 0.01), statistics.claim(values, 0.1, 0.01)
+    assert one.speedup == two.speedup
+    if one.note == two.note == "":
+        assert one == two
+    elif two.note == "":
+        assert one.low <= two.low
+        assert one.high >= two.high
 
 
 @given(values_of, st.floats(0.1, 10.0), st.floats(-1.0, 1.0))
@@ -193,9 +121,10 @@ def test_coverage_is_as_asked_and_holds_the_median(values: list[float], coverage
 
 
 def test_only_an_interval_above_the_minimum_effect_is_an_improvement() -> None:
-    ratios = [-math.log(1.015) + 0.0001 * i for i in range(-10, 11)]
+    ratios = [-math.log(1.015) + 0.0001 * (8 * i % 21 - 10) for i in range(21)]
     claim = statistics.claim(ratios, 0.005, 0.01)
     assert claim.improved
+    assert claim.note == ""
     assert claim.speedup == pytest.approx(1.015)
     assert claim.low < claim.speedup < claim.high
     assert not statistics.claim(ratios, 0.005, 0.02).improved

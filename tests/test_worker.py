@@ -95,16 +95,28 @@ def test_the_second_cycle_of_two_has_the_reversed_order(seed: int, half: int) ->
     assert worker.cycle_order(list(reversed(ids)), seed, 2 * half) == first[::-1]
 
 
-def test_every_place_in_the_order_is_equally_likely() -> None:
-    first = [worker.cycle_order(["a", "b", "c"], seed, 1)[0] for seed in range(3000)]
+@pytest.mark.parametrize("balanced", [True, False])
+def test_every_place_in_the_order_is_equally_likely(balanced: bool) -> None:
+    first = [worker.cycle_order(["a", "b", "c"], seed, 1, balanced)[0] for seed in range(3000)]
     for name in "abc":  # 1000 expected, standard deviation 26
         assert abs(first.count(name) - 1000) < 6 * 26
+
+
+def test_the_orders_of_a_confirmation_do_not_follow_from_one_another() -> None:
+    orders = [
+        [worker.cycle_order(["a", "b"], seed, pair, balanced=False)[0] for pair in (1, 2, 3)]
+        for seed in range(3000)
+    ]
+    for one, two in ((0, 1), (0, 2), (1, 2)):  # 1500 expected, standard deviation 27
+        assert abs(sum(order[one] == order[two] for order in orders) - 1500) < 6 * 27
 
 
 # --- what is measured ----------------------------------------------------------------------------
 
 
-def test_a_round_warms_up_then_interleaves_in_balanced_order(tmp_path: Path) -> None:
+def test_a_confirmation_warms_up_then_interleaves_in_an_order_drawn_for_each_cycle(
+    tmp_path: Path,
+) -> None:
     unit = Unit(tmp_path, {"ref": {}, "fast": {"T": "0.05"}, "same": {"T": "0.1"}}, "fixed")
     assert unit.run()[0] == 0
     lines = unit.lines()
@@ -116,12 +128,21 @@ def test_a_round_warms_up_then_interleaves_in_balanced_order(tmp_path: Path) -> 
     cycles = [[x["config"] for x in lines if x["pair"] == pair] for pair in range(1, 5)]
     assert [x["order"] for x in lines] == [0, 1, 2] * 5
     assert all(sorted(cycle) == ["fast", "ref", "same"] for cycle in cycles)
-    assert cycles[1] == cycles[0][::-1]
-    assert cycles[3] == cycles[2][::-1]
+    ids = ["ref", "fast", "same"]
+    seed = unit.spec["seed"]
+    assert cycles == [worker.cycle_order(ids, seed, pair, balanced=False) for pair in range(1, 5)]
     assert {line["status"] for line in lines} == {"ok"}
     assert unit.done()["exit"] == 0
     assert unit.done()["host"] == socket.gethostname()
     assert unit.done()["reason"] == "complete"
+
+
+def test_a_round_of_the_search_reverses_every_second_order(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, {"ref": {}, "one": {"T": "0.1"}, "two": {"T": "0.1"}})
+    unit.run()
+    lines = [line for line in unit.lines() if line["pair"] > 0]
+    cycles = [[x["config"] for x in lines if x["pair"] == pair] for pair in (1, 2)]
+    assert cycles[1] == cycles[0][::-1]
 
 
 def test_a_line_holds_samples_check_and_read_back(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ class Dimension(_Strict):
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
     `hint` is an expression for the value that knowledge of the hardware makes likely; the search
     gives it a small advantage until measurements say otherwise.
-    `with_builds` false: left at its default where builds are searched as well.
+    `with_builds` false: left at its default where builds are searched as well. `limit: upper`: a
+    size; larger values of it need more memory and time.
     """
 
     name: Name
@@ -53,11 +54,14 @@ class Dimension(_Strict):
     probe: str | None = None
     with_builds: bool = True
     hint: str | None = None
+    limit: Literal["", "upper"] = ""
 
     @model_validator(mode="after")
     def _one_source_of_values(self) -> Dimension:
         if (self.values is None) == (self.by is None or self.choices is None):
             raise ValueError("give either 'values', or 'by' with 'choices'")
+        if self.limit and self.kind != "ordinal":
+            raise ValueError("only an ordinal has a limit")
         if not (self.env or self.argv or self.binding):
             raise ValueError("nothing sets this parameter: give 'env', 'argv' or 'binding'")
         return self

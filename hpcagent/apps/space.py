@@ -111,7 +111,12 @@ def whole_space(knobs: Knobs) -> Space:
 
 
 def without_doubles(knobs: Knobs, space: Space) -> Space:
-    """The space less the points that set exactly what an earlier one (the default first) sets."""
+    """The space less the points that set exactly what an earlier one (the default first) sets.
+
+    One that is too large to enumerate stays as it is.
+    """
+    if not space.enumerable:
+        return space
     seen = {knobs.setting(space.default): space.default.id}
     doubles = set()
     for config in space.points():
@@ -138,7 +143,9 @@ def _param(dimension: Dimension, default: str, facts: Mapping[str, Any]) -> Para
         values.append(default)
     if dimension.kind == "ordinal":
         values.sort(key=float)
-    return Param(dimension.name, dimension.kind, tuple(values), default, dimension.meaning)
+    return Param(
+        dimension.name, dimension.kind, tuple(values), default, dimension.meaning, dimension.limit
+    )
 
 
 def _evaluate(text: str, facts: Mapping[str, Any]) -> Any:

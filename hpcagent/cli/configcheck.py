@@ -18,6 +18,8 @@ from hpcagent.llm import gguf
 from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Queue, Refused, Resources
+from hpcagent.search.function_file import ENTRIES, read_function
+from hpcagent.search.stopping import read_target
 from hpcagent.study.durable import problem
 from hpcagent.study.rundir import runs_root
 from hpcagent.templates import clean
@@ -58,6 +60,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _guarded("runs", lambda: _runs(settings.runs, name))
     if settings.model:
         yield _guarded("model", lambda: _model(settings.model))
+    if settings.function:
+        yield _guarded("function", lambda: _function(settings.function, bool(settings.model)))
+    if settings.target:
+        yield _guarded("target", lambda: _target(settings.target))
 
 
 def exit_code(found: Iterable[Finding]) -> int:
@@ -179,6 +185,16 @@ def _model(configured: str) -> Finding:
     path = Path(clean(configured, "model")).absolute()
     gguf.read(path)
     return Finding(OK, "model", f"{path} can be read")
+
+
+def _function(configured: str, with_model: bool) -> Finding:
+    entry = ENTRIES["guided" if with_model else "user-function"]
+    file = read_function(configured, entry)
+    return Finding(OK, "function", f"{file.path} defines {entry}(space, history)")
+
+
+def _target(configured: str) -> Finding:
+    return Finding(OK, "target", f"the search may stop at {read_target(configured):g}x")
 
 
 def _of_one_host(path: Path, name: str) -> str:

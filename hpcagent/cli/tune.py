@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,6 +32,8 @@ from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import gguf
+from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
+from hpcagent.search.stopping import read_target
 from hpcagent.study.history import store_folder
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
@@ -41,6 +44,12 @@ MIN_PAIRS = 3
 # The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
 MIN_CONFIRM_PAIRS = 9
 _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
+
+
+def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        context.exit(0)
 
 
 @click.command()
@@ -54,6 +63,15 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
 )  # fmt: skip
 @click.option("--model", metavar="FILE", help="A GGUF model that takes part in the proposals.")
 @click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
+@click.option(
+    "--function", metavar="FILE.py", help="Your own search: a file that defines "
+    "propose(space, history); with --model analyse(space, history).",
+)  # fmt: skip
+@click.option(
+    "--function-example", is_flag=True, is_eager=True, expose_value=False, callback=_show_example,
+    help="Print a complete FILE.py to start from.",
+)  # fmt: skip
+@click.option("--target", metavar="1.2x", help="Speed-up at which the search may stop early.")
 @click.option(
     "--budget", multiple=True, metavar="KEY=VALUE",
     help="rounds=N, core-hours=X or wall=30m; may be repeated. Core-hours are reserved before "
@@ -129,9 +147,9 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
 @json_option
 def tune(
     lib: str, prefix: str | None, workload: Path | None, model: str | None, strategy: str | None,
-    budget: tuple[str, ...], challengers: int | None, seed: int, scheduler: str | None,
-    run_dir: Path | None, building: bool, source: Path | None, sha256: str,
-    given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
+    function: str | None, target: str | None, budget: tuple[str, ...], challengers: int | None,
+    seed: int, scheduler: str | None, run_dir: Path | None, building: bool, source: Path | None,
+    sha256: str, given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
     store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
@@ -146,24 +164,21 @@ def tune(
       hpcagent tune --lib openblas --openblas-prefix /opt/openblas
       hpcagent tune --lib openblas --workload mine.yaml
       hpcagent tune --lib openblas --model tuner.gguf
+      hpcagent tune --lib openblas --function mine.py --target 1.2x
       hpcagent tune --lib openblas --partition compute --account proj1
       hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
     load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
-        configured,
-        lib,
-        prefix,
-        workload,
-        model,
-        strategy,
-        budget,
-        challengers,
-        seed,
-        scheduler,
-        no_history,
+        configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
     )
+    settings = replace(
+        settings,
+        history=_history(configured, no_history),
+        site_history=_site_history(configured, no_history),
+    )
+    settings = replace(settings, **_searching(configured, settings, strategy, function, target))
     if building:
         if dry_run or prefix:
             other = "--dry-run" if dry_run else "--openblas-prefix"
@@ -189,7 +204,7 @@ def tune(
 def _settings(
     configured: Settings, lib: str, prefix: str | None, workload: Path | None, model: str | None,
     strategy: str | None, budget: tuple[str, ...], challengers: int | None, seed: int,
-    scheduler: str | None, no_history: bool,
+    scheduler: str | None,
 ) -> TuneSettings:  # fmt: skip
     prefix = configured.openblas_prefix if prefix is None else prefix
     model = configured.model if model is None else model
@@ -204,7 +219,7 @@ def _settings(
         app=lib,
         seed=seed,
         scheduler=scheduler,
-        strategy=_strategy(strategy or ("model" if model else configured.strategy), model),
+        strategy=strategy or configured.strategy,
         rounds=rounds,
         challengers=challengers or configured.challengers,
         core_hours=core_hours,
@@ -229,8 +244,6 @@ def _settings(
         lost_s=configured.lost_seconds,
         approve_core_hours=configured.approve_core_hours,
         max_wait_s=max_wait_s(configured, words.get("max_wait")),
-        history=_history(configured, no_history),
-        site_history=_site_history(configured, no_history),
     )
 
 
@@ -263,12 +276,39 @@ def _require_build_tools() -> None:
         )
 
 
-def _strategy(name: str, model: str) -> str:
+def _searching(
+    configured: Settings, settings: TuneSettings, strategy: str | None, function: str | None,
+    target: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The strategy and what belongs to it: a model, a function, a target."""
+    function = configured.function if function is None else function
+    target = configured.target if target is None else target
+    name = _strategy(strategy or "", configured.strategy, bool(settings.model), bool(function))
+    found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
+    if function:
+        file = read_function(function, ENTRIES[name])
+        found |= {"function": str(file.path), "function_sha256": file.sha256}
+    return found
+
+
+def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
+    """The strategy that was asked for, or follows from what was given; UsageError if not."""
+    implied = {
+        (True, True): "guided", (True, False): "model", (False, True): "user-function",
+    }.get((model, function), "")  # fmt: skip
+    name = asked or implied or configured
     choices = plugins.names("hpcagent.search", "create")
     if name not in choices:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
-    if (name == "model") != bool(model):
-        raise UsageError("--strategy model needs --model FILE, and --model needs no other strategy")
+    if (name in ("model", "guided")) != model:
+        raise UsageError(
+            "--strategy model and guided need --model FILE, and --model needs one of these"
+        )
+    if (name in ENTRIES) != function:
+        raise UsageError(
+            "--strategy user-function and guided need --function FILE.py,"
+            " and --function needs one of these"
+        )
     return name
 
 

@@ -110,6 +110,7 @@ def _rest(run: Run, seen: dict[tuple[tuple[str, str], ...], Mapping[str, str]]) 
         run.t_utc,
         run.wall_s,
         run.steal,
+        run.load1,
         run.mhz,
         run.celsius,
         run.joules,

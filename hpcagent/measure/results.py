@@ -44,8 +44,8 @@ class Run:
     `pair` is 0 for a warm-up and 1, 2, ... for cycles, `order` the position in the cycle (-1: no
     process). `medians` maps a key to the median of its figures, in seconds unless they are rates;
     `objective` is worker.objective of them (lower is better), None unless `status` is "ok";
-    `steal` is the share of CPU time that a hypervisor took meanwhile. A line that cannot be read
-    is a Run of no config with the status "unreadable".
+    `steal` is the share of CPU time that a hypervisor took meanwhile, `load1` the load average
+    after it. A line that cannot be read is a Run of no config with the status "unreadable".
 
     `mhz` is the mean frequency of its CPUs, `celsius` the hottest package at its end, `joules` the
     energy of all packages of the node (whoever used it), `cpu_s` user and system time; None where
@@ -68,6 +68,7 @@ class Run:
     t_utc: str = ""
     wall_s: float | None = None
     steal: float | None = None
+    load1: float | None = None
     mhz: float | None = None
     celsius: float | None = None
     joules: float | None = None
@@ -230,6 +231,7 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float], direction: str) 
         t_utc=str(data["t_utc"]),
         wall_s=_optional_float(data.get("wall_s")),
         steal=_optional_float((data.get("load") or {}).get("steal")),
+        load1=_optional_float((data.get("load") or {}).get("avg1")),
         mhz=_optional_float(meters.get("mhz")),
         celsius=_optional_float(meters.get("celsius")),
         joules=_optional_float(meters.get("joules")),

@@ -16,6 +16,7 @@ be written (disk full); 6 a process survived SIGKILL; 7 the node stayed in use b
 
 import errno
 import fcntl
+import functools
 import json
 import math
 import os
@@ -84,6 +85,7 @@ def objective(
     )
 
 
+@functools.lru_cache(maxsize=1024)  # every look at every challenger asks for the same few
 def t_quantile(coverage: float, degrees: int) -> float:
     """t such that |T| <= t with probability `coverage`, for Student's T (integer degrees >= 1).
 
@@ -111,42 +113,82 @@ def _t_probability(angle: float, degrees: int) -> float:
     return 2.0 / math.pi * (angle + sine * total) if odd else sine * total
 
 
+def t_tail(t: float, degrees: int) -> float:
+    """The probability that |T| exceeds |t|, for Student's T (integer degrees >= 1)."""
+    return 1.0 - _t_probability(math.atan(abs(t) / math.sqrt(degrees)), degrees)
+
+
 def t_interval(values: Sequence[float], coverage: float) -> Tuple[float, float]:
     """Student's t interval (low, high) for the mean; unbounded for fewer than two values."""
     n = len(values)
     if n < 2:
         return -math.inf, math.inf
     mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    half = t_quantile(coverage, n - 1) * math.sqrt(variance / n)
+    half = t_quantile(coverage, n - 1) * math.sqrt(variance(values) / n)
     return mean - half, mean + half
 
 
-def decide(log_ratios: Sequence[float], rule: Mapping[str, Any]) -> str:
+def variance(values: Sequence[float]) -> float:
+    """The sample variance of two values or more."""
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def decide(
+    log_ratios: Sequence[float], rule: Mapping[str, Any], others: Sequence[Sequence[float]] = ()
+) -> str:
     """What to do with a challenger: "continue", "drop" or "settled".
 
-    `log_ratios` are ln(time challenger / time reference), one a pair. With at least
-    rule["min_pairs"] of them and the t interval of their mean at rule["confidence"]:
+    `log_ratios` are ln(time challenger / time reference), one a pair; `others` are those of the
+    round's other challengers, dropped ones too. From rule["min_pairs"] of them on:
 
-    * drop: its lower end is above rule["drop_ratio"]. Clearly slower; its pairs go to others.
-    * settled: its half-width is at most rule["resolution"], or there are rule["max_pairs"].
+    * settled: there are rule["max_pairs"], or the t interval of the mean at rule["confidence"]
+      has a half-width of at most rule["resolution"].
+    * drop: `slower_by` is above rule["drop_ratio"]. Clearly slower; its pairs go to others.
     * continue: anything else.
 
-    "Clearly faster" does not settle. Where the reference is poor, many challengers are clearly
-    faster after three pairs, and what a tuner needs next is their order; the pairs that tell
-    them apart cost little, for the bad ones are gone by then. The interval is looked at after
-    every pair, so its error rate is above 1 - confidence: the rule spends a budget, it proves
-    nothing. A claim rests on fresh pairs, fixed in number.
+    With a probability of rule["confidence"] or more a round drops none of its challengers that are
+    slower by rule["drop_ratio"] at most, however often it looked. "Clearly faster" does not
+    settle. Where the reference is poor, many challengers are clearly faster after three pairs,
+    and what a tuner needs next is their order; the pairs that tell them apart cost little, for
+    the bad ones are gone by then. What is fastest here is an estimate and no claim: that rests on
+    fresh pairs, fixed in number.
     """
     n = len(log_ratios)
     if n < rule["min_pairs"]:
         return "continue"
     low, high = t_interval(log_ratios, rule["confidence"])
-    if low > rule["drop_ratio"]:
-        return "drop"
-    if (high - low) / 2.0 <= rule["resolution"] or n >= rule["max_pairs"]:
+    if n >= rule["max_pairs"]:
         return "settled"
-    return "continue"
+    if slower_by(log_ratios, rule, others) > rule["drop_ratio"]:
+        return "drop"
+    return "settled" if (high - low) / 2.0 <= rule["resolution"] else "continue"
+
+
+def slower_by(
+    log_ratios: Sequence[float], rule: Mapping[str, Any], others: Sequence[Sequence[float]] = ()
+) -> float:
+    """The ln ratio that a challenger exceeds, for all looks and all challengers of a round at once.
+
+    One-sided lower bound by Student's t. The round's chance of an error, 1 - rule["confidence"], is
+    divided by the number of its challengers and of the looks at each (Bonferroni: valid for looks
+    that depend on one another). Three pairs of one challenger say next to nothing of the noise, and
+    where it has two modes they are often alike by chance; so the variance is never taken below
+    the median of the variances of all challengers. It rests on more degrees of freedom, by
+    F. E. Satterthwaite (Biometrics Bulletin 2 (1946) 110-114) those of m equal estimates from
+    differences that share the reference and correlate by 1/2: 4 m / (m + 3) times one's.
+    """
+    n = len(log_ratios)
+    looks = max(1, int(rule["max_pairs"]) - int(rule["min_pairs"]) + 1)
+    error = (1.0 - rule["confidence"]) / ((1 + len(others)) * looks)
+    every = [values for values in (log_ratios, *others) if len(values) > 1]
+    if n < 2:
+        return -math.inf
+    spread = max(variance(log_ratios), median([variance(values) for values in every]))
+    pairs = median([len(values) for values in every])
+    degrees = int(4.0 * len(every) / (len(every) + 3.0) * (min(n, pairs) - 1.0))
+    half = t_quantile(1.0 - 2.0 * error, max(n - 1, degrees)) * math.sqrt(spread / n)
+    return math.fsum(log_ratios) / n - half
 
 
 def abandon_after(reference_walls_s: Sequence[float], rule: Mapping[str, Any]) -> float:
@@ -156,14 +198,21 @@ def abandon_after(reference_walls_s: Sequence[float], rule: Mapping[str, Any]) -
     return max(ABANDON_FLOOR_S, float(rule["abandon_multiple"]) * median(reference_walls_s))
 
 
-def cycle_order(ids: Sequence[str], seed: int, pair: int) -> List[str]:
+def cycle_order(ids: Sequence[str], seed: int, pair: int, balanced: bool = True) -> List[str]:
     """The order of cycle `pair` (1, 2, ...): random in odd cycles, the reverse in the next.
 
-    The two cycles together cancel a linear drift of the machine. An order depends on (seed,
-    pair) alone, so a worker that takes over goes on with it; leaving out configurations that
-    ended keeps a random order random.
+    The two cycles together cancel a linear drift of the machine. Not `balanced`: random in every
+    cycle, whatever the others' order was. Then the sign of each pair's ln ratio is a fair coin of
+    its own where two configurations are equal, and the sign test behind a claim exact for noise of
+    any shape (R. A. Fisher, The Design of Experiments, 1935); a reversed order follows from
+    the one before, and noise that swings in step with it was seen to multiply false claims by
+    four. An order depends on (seed, pair) alone, so a worker that takes over goes on with it;
+    leaving out configurations that ended keeps a random order random.
     """
     order = sorted(ids)
+    if not balanced:
+        random.Random("draw %d %d" % (seed, pair)).shuffle(order)
+        return order
     random.Random("order %d %d" % (seed, (pair + 1) // 2)).shuffle(order)
     return order if pair % 2 else order[::-1]
 
@@ -1162,7 +1211,8 @@ class Round:
             if not active and not self._reference_alone():
                 return "complete"
             pair = self._last + 1
-            names = cycle_order(list(self._spec.configs), self._spec.seed, pair)
+            balanced = self._spec.mode != "fixed"
+            names = cycle_order(list(self._spec.configs), self._spec.seed, pair, balanced)
             members = [name for name in names if name in active or name == self._spec.reference]
             expected = sum(self._expected_wall(name) for name in members)
             if self._elapsed() + expected > self._spec.budget_s:
@@ -1201,7 +1251,7 @@ class Round:
             if self._spec.mode == "fixed":
                 verdict = "continue" if len(ratios) < self._spec.rule["pairs"] else "settled"
             else:
-                verdict = decide(ratios, self._spec.rule)
+                verdict = decide(ratios, self._spec.rule, self._others(name))
             if verdict == "continue":
                 active.append(name)
             elif verdict == "drop":
@@ -1214,10 +1264,11 @@ class Round:
         return not self._spec.challengers and len(self._objectives) < wanted
 
     def _drop(self, name: str, ratios: Sequence[float]) -> None:
-        low, high = t_interval(ratios, self._spec.rule["confidence"])
-        message = "slower than the reference: ln ratio %.4f to %.4f after %d pairs" % (
+        low = slower_by(ratios, self._spec.rule, self._others(name))
+        middle = math.fsum(ratios) / len(ratios)
+        message = "slower than the reference: ln ratio %.4f, at least %.4f, after %d pairs" % (
+            middle,
             low,
-            high,
             len(ratios),
         )
         check = {"passed": True, "residuals": {}, "message": message}
@@ -1304,6 +1355,9 @@ class Round:
         reference = self._spec.reference
         cycles = [self._objectives[pair] for pair in sorted(self._objectives)]
         return [c[name] - c[reference] for c in cycles if name in c and reference in c]
+
+    def _others(self, name: str) -> List[List[float]]:
+        return [self._ratios(other) for other in self._spec.challengers if other != name]
 
     def _expected_wall(self, name: str) -> float:
         """The longest so far; the first, a cold start, only where there is no other."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hpcagent.report import wording
+from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
+from hpcagent.report import noise, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -93,7 +94,8 @@ def routines(summary: RunSummary) -> Section:
 
 def variability(summary: RunSummary) -> Section:
     if not summary.cases:
-        return Section("Variability", (paragraph("No repeated measurement to take it from."),))
+        nothing = paragraph("No repeated measurement to take it from.")
+        return Section("Variability", (nothing, *noise.disturbances(summary)))
     numeric = ("CV default", f"CV {_other(summary).lower()}")
     rows: list[Line] = [
         (Code(case.key), wording.percent(case.default_cv), wording.percent(case.best_cv))
@@ -113,6 +115,8 @@ def variability(summary: RunSummary) -> Section:
             ),
             table(("Routine", *numeric), rows, numeric),
             Figure("variability", "Run-to-run variability, default against candidate."),
+            *noise.variation(summary),
+            *noise.disturbances(summary),
         ),
     )
 
@@ -121,10 +125,12 @@ def tried(summary: RunSummary) -> Section:
     if not summary.trials:
         return Section("What was tried", (paragraph("No configuration was measured."),))
     numeric = ("No.", "Round", "Speed-up", "Std. error", "Pairs")
-    columns = (*numeric, "Status", "Proposed by", "Settings changed", "Why", "Unit")
+    columns = (*numeric, "Verdict", "Status", "Proposed by", "Settings changed", "Why", "Unit")
     note = (
         "Speed-up over the default as estimated in the search; the standard error is that of its "
-        "logarithm. Settings not named are at their defaults. Each trial's samples are in ",
+        "logarithm. Verdict: faster or slower than the default by the search's own runs, at a "
+        f"level of {wording.stated(VERDICT_LEVEL)} for all trials together; it is no claim. "
+        "Settings not named are at their defaults. Each trial's samples are in ",
         Code("work/<unit>/result.jsonl"),
         ", the decisions in ",
         Code("journal.jsonl"),
@@ -246,6 +252,7 @@ def _trial(trial: TrialSummary, summary: RunSummary) -> Line:
         wording.ratio(trial.speedup),
         wording.percent(trial.spread, 2),
         str(trial.pairs),
+        trial.verdict if trial.evaluation > 1 and trial.speedup is not None else wording.NONE,
         trial.status,
         trial.proposed_by,
         Code(wording.shorten(wording.differences(trial.config, summary), 300)),

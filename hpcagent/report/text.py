@@ -252,7 +252,7 @@ def model_words(summary: RunSummary) -> str:
         f"{wording.plural(model.picks_measured, 'pick')} measured, "
         f"{wording.seconds(model.seconds)}; the best configuration {owner} its pick"
     )
-    return words + note
+    return words + (f"; {model.earned}" if model.earned else "") + note
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:

@@ -14,12 +14,23 @@ from hpcagent.search.prior import Prior
 
 
 @dataclass(frozen=True)
-class Options:
-    """Only the strategies `surrogate` and `model` read more than `seed`.
+class FunctionCall:
+    """One call of a user's function: which try, what was wrong if anything, what it printed."""
 
-    `prior` is what is known before anything is measured. `facts` are lines for the model's prompt
-    (what -> value: the machine, the library, the workload); `verdict` is told, once after each call
-    of the model, what became of the answer.
+    number: int
+    seconds: float
+    problem: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a strategy takes of this is its own affair; most need none.
+
+    `facts` are lines for a prompt (what -> value: the machine, the library, the workload);
+    `verdict` is told, once after each call of the model, what became of the answer. `function` is
+    the path of the user's own file, `told` hears of every call of it. `prior` is what is known
+    before anything is measured.
     """
 
     seed: int = 0
@@ -28,3 +39,5 @@ class Options:
     verdict: Callable[[str], None] | None = None
     timeout_s: float = 300.0
     prior: Prior | None = None
+    function: str = ""
+    told: Callable[[FunctionCall], None] | None = None

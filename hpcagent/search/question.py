@@ -20,13 +20,14 @@ _PROMPTS = Path(__file__).resolve().parent.parent / "llm" / "prompts"
 
 @dataclass(frozen=True)
 class Question:
-    """One slot to fill. `taken` are the configurations that may not be chosen."""
+    """One slot to fill; `waiting` may not be chosen. `analysis` are lines of a user's function."""
 
     space: SearchSpace
     facts: Mapping[str, str]
     history: tuple[Trial, ...]
     waiting: tuple[Config, ...]
     menu: tuple[Candidate, ...]
+    analysis: str = ""
 
     def messages(self, short: bool = False) -> tuple[Message, ...]:
         """System: what never changes in a run. User: the history in order, then the menu.
@@ -44,6 +45,7 @@ class Question:
             _PROMPTS / "optimise_menu.j2",
             {
                 "waiting": [str(config) for config in self.waiting],
+                "analysis": self.analysis.splitlines(),
                 "menu": [_offer(candidate) for candidate in self.menu],
             },
         )

@@ -19,6 +19,7 @@ from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
+from hpcagent.search.unvisited import candidates, none_left
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,9 +99,9 @@ class Surrogate:
         """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
         if k < 1:
             return ()
-        state = _State.of(*self._enumerated(space), history, pending)
+        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
         if not state.free.any():
-            return Stop(f"all {len(state.grid.points)} configurations were tried")
+            return Stop(none_left(space))
         proposals = []
         row = state.grid.index[space.default]
         if state.free[row]:
@@ -126,10 +127,15 @@ class Surrogate:
 
         Fewer than `k` where fewer are left.
         """
-        state = _State.of(*self._enumerated(space), history, pending)
+        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
         return tuple(_candidates(state, k, seed))
 
-    def _enumerated(self, space: SearchSpace) -> tuple[Grid, Belief]:
+    def _enumerated(
+        self, space: SearchSpace, history: Sequence[Trial], pending: Sequence[Config], seed: int
+    ) -> tuple[Grid, Belief]:
+        if not space.enumerable:
+            drawn = Grid.of(space.params, candidates(space, history, pending, seed))
+            return drawn, self._prior.over(drawn)
         if self._grid is None or self._grid[0] is not space:
             grid = Grid.of(space.params, space.points())
             self._grid = (space, grid, self._prior.over(grid))
@@ -200,12 +206,13 @@ class _State:
 
 
 def measured(trial: Trial) -> bool:
-    return trial.failure is None and trial.log_ratio is not None and math.isfinite(trial.log_ratio)
+    """Whether there is a figure that can be believed: no time ratio is beyond e^50."""
+    return trial.failure is None and trial.log_ratio is not None and abs(trial.log_ratio) < 50
 
 
 def _spread(trial: Trial) -> float:
     usable = trial.spread is not None and math.isfinite(trial.spread) and trial.spread > 0
-    return float(trial.spread or 0.0) if usable else 0.0
+    return min(10.0, float(trial.spread or 0.0)) if usable else 0.0
 
 
 def _rounds_since_best(history: Sequence[Trial]) -> int:

@@ -397,22 +397,31 @@ class Agent(RunAgent):
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
-        note = self._proposer.without_model
-        if note and "model" not in self._state.decisions:
-            self._write("decision", {"what": "model", "note": note})
-        device = self._proposer.device if "model_device" not in self._state.decisions else ""
-        if device:
-            self._write("decision", {"what": "model_device", "device": device})
+        told = ""
+        for what, data in self._proposer.decisions.items():
+            if what not in self._state.decisions:
+                self._write("decision", {"what": what, **data})
+                told += f"; {_told(what, data)}" if _told(what, data) else ""
         if stop is not None and not proposals:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")
         rows = [proposal_to(proposal) for proposal in proposals]
         self._write("proposed", {"round": index, "proposals": rows})
-        where = f"; the model is on the {device}" if device else ""
-        return Turn(f"round {index}: {len(rows)} configurations proposed{where}")
+        return Turn(f"round {index}: {len(rows)} configurations proposed{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
         self._write("llm_call", call)
+
+
+def _told(what: str, data: Mapping[str, Any]) -> str:
+    """A decision about who proposes, in words for a log line."""
+    if what == "model_device":
+        return f"the model is on the {data['device']}"
+    if what == "function":
+        return f"the function's file changed: {data['reason']}"
+    if what.startswith("function-"):
+        return f"the user's function: {data['reason']}"
+    return ""
 
 
 def _tries(unit: Unit) -> int:

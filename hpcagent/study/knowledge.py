@@ -34,6 +34,7 @@ from hpcagent.study.state import TuneState, Unit
 # (docs/benchmarks.md); ln 2.5 is three times that.
 CLEARLY_SLOWER = 2.5
 MAX_REPEATS = 2000
+USABLE_MEMORY = 0.8  # share of a node's memory that a workload may need
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,9 @@ class Knowledge:
     def best(self) -> Trial:
         """The fastest trial so far that is faster by more than its standard error, or the default.
 
-        This only steers the search; a claim needs the confirmation.
+        This only steers the search: among equals it names another than the default in nearly nine
+        searches of ten (docs/benchmarks.md). `verdicts` of the report hold an error rate, and a
+        claim needs the confirmation.
         """
         default = self.trials[0]
         better = [
@@ -375,9 +378,11 @@ def memory_problem(workload: Workload, machine: Machine) -> str | None:
     """Why the workload does not fit into the node's memory, if so."""
     memory = machine.memory_available_bytes
     largest = max(workload.cases, key=lambda case: case.memory_bytes)
-    if memory is None or largest.memory_bytes <= memory * 0.8:
+    if memory is None or largest.memory_bytes <= memory * USABLE_MEMORY:
         return None
+    fits = largest.fitting(memory * USABLE_MEMORY)
+    advice = "choose a smaller shape" if fits is None else f"{fits.key} would fit"
     return (
         f"{workload.source}: {largest.key} needs {largest.memory_bytes / 2**30:.1f} GiB, "
-        f"{machine.host} has {memory / 2**30:.1f} GiB: choose a smaller shape"
+        f"{machine.host} has {memory / 2**30:.1f} GiB: {advice}"
     )

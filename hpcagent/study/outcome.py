@@ -15,9 +15,12 @@ from hpcagent.measure.statistics import (
     paired_log_ratios,
     paired_log_ratios_by_key,
     pairs_needed,
+    verdicts,
 )
+from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.records import Config, Failure, Library, Machine
-from hpcagent.study import budget
+from hpcagent.search.earned import earned
+from hpcagent.study import budget, noise_notes
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
@@ -31,6 +34,7 @@ from hpcagent.study.summary import (
     TrialSummary,
 )
 from hpcagent.study.tune import judged
+from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
 STOLEN_SHARE = 0.05
@@ -76,15 +80,16 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         spent=_spent(state),
         warnings=_warnings(known),
         best_build=_build(known, best),
+        disturbances=noise_notes.disturbances(state),
+        variation=variation(known),
         history=_history(state),
     )
 
 
 def _history(state: TuneState) -> str:
     taken = str(state.decisions.get("history", {}).get("reason", ""))
-    return "; ".join(
-        words for words in (taken, str((state.closed or {}).get("history", ""))) if words
-    )
+    kept = str((state.closed or {}).get("history", ""))
+    return "; ".join(words for words in (taken, kept) if words)
 
 
 def phase(state: TuneState) -> str:
@@ -227,6 +232,7 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
     reasons = {
         (index, p.config.id): p.reason for index, rows in state.proposed.items() for p in rows
     }
+    found = verdicts(known.effects, known.unpruned.default.id, VERDICT_LEVEL)
     rows = []
     for number, trial in enumerate(known.trials, start=1):
         unit = units.get(trial.round)
@@ -244,6 +250,7 @@ def _trials(known: Knowledge) -> tuple[TrialSummary, ...]:
                 status=_status(unit, trial.config, trial.failure),
                 failure=trial.failure,
                 unit=unit.name if unit else "",
+                verdict=found[trial.config.id].verdict if trial.config.id in found else "open",
             )
         )
     return tuple(rows)
@@ -288,10 +295,12 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
     valid = sum(1 for call in calls if call.get("verdict") == "accepted")
     measured = 0
     bests = False
+    share = ""
     if state.done("feasibility") is not None and known.library is not None:
         picks = [trial for trial in known.trials if trial.proposed_by == "model"]
         measured = len(picks)
         bests = any(trial.config == best for trial in picks)
+        share = earned(known.trials).words()
     return ModelSummary(
         used=bool(state.settings.model),
         name=state.settings.model,
@@ -302,6 +311,7 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
         best_is_models=bests,
         seconds=sum(float(call.get("seconds") or 0.0) for call in calls),
         note=_model_note(state),
+        earned=share,
     )
 
 
@@ -325,9 +335,25 @@ def _spent(state: TuneState) -> Spent:
     )
 
 
+def _function_warnings(state: TuneState) -> list[str]:
+    """What became of the user's own function, where that is worth telling."""
+    found = []
+    if "function" in state.decisions:
+        found.append(f"the function's file changed: {state.decisions['function']['reason']}")
+    failed = [what for what in state.decisions if what.startswith("function-")]
+    if failed:
+        last = str(state.decisions[failed[-1]]["reason"])
+        rounds = ", ".join(what.removeprefix("function-") for what in failed)
+        found.append(
+            f"the user's function had answers that could not be used in round {rounds}, last: "
+            f"{last[:200]}; where no try was left the surrogate chose; see function.log"
+        )
+    return found
+
+
 def _warnings(known: Knowledge) -> tuple[str, ...]:
     state = known.state
-    found = []
+    found = _function_warnings(state)
     if state.facts is not None and known.library is not None:
         if known.library.source == "embedded":
             found.append(
@@ -356,4 +382,4 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
             f"{stolen} of {measured} processes: the intervals are wider for it"
         )
-    return tuple(found)
+    return (*found, *noise_notes.warnings(known))

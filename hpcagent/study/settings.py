@@ -9,6 +9,9 @@ from typing import Any
 from hpcagent.errors import RunFailed
 from hpcagent.records import Resources
 
+# Strategies that are the default, or follow from --model and --function.
+_IMPLIED = ("surrogate", "model", "guided", "user-function")
+
 
 @dataclass(frozen=True)
 class TuneSettings:
@@ -23,7 +26,9 @@ class TuneSettings:
     `history` is the folder of earlier runs, to which this one is added, and `site_history` one that
     is only read (empty: none).
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
-    fresh pairs behind a claim.
+    fresh pairs behind a claim. The search ends early when a configuration is `target` times as fast
+    as the default (0: no target). `function` is a user's own file, with its digest when the run
+    was opened.
     """
 
     app: str
@@ -58,6 +63,9 @@ class TuneSettings:
     build: Mapping[str, Any] | None = None
     history: str = ""
     site_history: str = ""
+    target: float = 0.0
+    function: str = ""
+    function_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,10 +80,12 @@ class TuneSettings:
             words += ["--budget", f"wall={self.wall_s:g}s"]
         named = {
             "--scheduler": self.scheduler if self.scheduler != "local" else "",
-            "--strategy": self.strategy if self.strategy not in ("surrogate", "model") else "",
+            "--strategy": "" if self.strategy in _IMPLIED else self.strategy,
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
+            "--function": self.function,
+            "--target": f"{self.target:g}x" if self.target else "",
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
         words += self._build_words()

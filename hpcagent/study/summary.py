@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpcagent.measure.statistics import Variability
 from hpcagent.records import Config, Failure, Library, Machine
 
 
@@ -68,6 +69,7 @@ class TrialSummary:
     status: str  # "ok", "dropped" or the failure's id
     failure: Failure | None
     unit: str
+    verdict: str = "open"  # "faster", "slower": than the default, in the search's own runs
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,31 @@ class ModelSummary:
     best_is_models: bool
     seconds: float
     note: str
+    earned: str = ""  # how its picks did, and what share of the evaluations that left it
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What was odd in a unit's runs (see measure/noise.py): nothing was left out for it.
+
+    `size` is a ratio of times, `pair` 0 for the whole unit, `config` empty unless one process is
+    meant, `reason` empty where nothing that was recorded explains it.
+    """
+
+    unit: str
+    what: str
+    pair: int
+    config: str
+    size: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How much the times of the `name` ("default", "candidate") vary, relative to their median."""
+
+    name: str
+    seen: Variability
 
 
 @dataclass(frozen=True)
@@ -146,3 +173,5 @@ class RunSummary:
     warnings: tuple[str, ...]
     best_build: tuple[tuple[str, str], ...] = ()
     history: str = ""
+    disturbances: tuple[Disturbance, ...] = ()
+    variation: tuple[Variation, ...] = ()

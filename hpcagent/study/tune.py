@@ -206,7 +206,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Wait()
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
     confirm = units.confirmation_plan(known, known.best.config, folder)
-    likely = tuple(known.space.points()[: settings.challengers])
+    likely = known.space.first(settings.challengers)
     size = units.round_plan(known, index, likely, folder)
     problem = budget.refused(state, size.need + confirm.need, now_utc)
     if problem is not None:
@@ -277,6 +277,7 @@ def _outcome(known: Knowledge, unit: Unit, winner: Config) -> Close:
     if result is None:
         return Close("failed", f"the confirmation has too few valid pairs [{unit.name}]", 7)
     interval = f"{result.coverage * 100:.2f} % interval {result.low:.4f} to {result.high:.4f}"
+    interval += f"; {result.note}" if result.note else ""
     if result.improved:
         return Close("improved", f"{result.speedup:.4f} times the default's speed, {interval}", 0)
     return Close("nothing better", f"best candidate {result.speedup:.4f}, {interval}", 0)

@@ -2,8 +2,9 @@
 
 The rules, in this order. Did it fail at all: the exit code where it is known, else what the log
 itself proves, unless it ends as logs end that went well. Which matches count: by `counts` of their
-signatures. Which is the root: by bands of weight (a cause before a symptom before mere
-consequences), in a band by the line, on one line by weight; `beats` says who explains whom.
+signatures, less where the program survived what they tell of (survival.py). Which is the root: by
+bands of weight (a cause before a symptom before mere consequences), in a band by the line, on one
+line by weight; `beats` says who explains whom.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from functools import cache
 from typing import Any, BinaryIO
 
 from hpcagent import regexes
-from hpcagent.toolchain.logscan import Line, Scan, scan
+from hpcagent.toolchain.logscan import Hit, Line, Scan, scan
 from hpcagent.toolchain.logtext import text_of
 from hpcagent.toolchain.repairs import Repair
 from hpcagent.toolchain.signatures import Catalogue, Failing, catalogue
+from hpcagent.toolchain.survival import FORGIVEN, survival
 
 _BAND = 10
 _EXIT_WEIGHT = 20  # an exit code says less than any words, and more than a mere consequence
-_ENDING_LINES = 12  # `counts: ending`: so near the end words count in a log that proves nothing
+_SYMPTOM = 30  # the least weight of what is more than a consequence
 _QUOTE = 300
 MAX_CAUSES = 8
 _UNKNOWN = "run.exit_nonzero"
@@ -105,14 +107,21 @@ def judge(found: Scan, exit_code: int | None, known: Catalogue) -> Diagnosis:
 def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None:
     if exit_code is not None:
         return exit_code != 0
-    if any(_ends_well(line.text, known) for line in found.tail[-1:]):
+    if _ends_well(found, known):
         return False
-    proven = any(known.places[i].counts == "proof" for i in found.counts)
+    proven = any(known.places[i].counts == "proof" for i in found.firm)
     return True if proven else None
 
 
-def _ends_well(text: bytes, known: Catalogue) -> bool:
-    return bool(_endings(known.endings).Match(text.strip()))
+def _ends_well(found: Scan, known: Catalogue) -> bool:
+    """Whether the last line, but for harmless ones of launchers and shells, is as of a success."""
+    words = survival(known)
+    for line in reversed(found.tail):
+        if _endings(known.endings).Match(line.text.strip()):
+            return True
+        if words.is_trouble(line.text) or not words.is_epilogue(line.text):
+            return False
+    return False
 
 
 @cache
@@ -123,9 +132,8 @@ def _endings(patterns: tuple[str, ...]) -> Any:
 def _counted(found: Scan, failed: bool | None, known: Catalogue) -> list[_Seen]:
     """The hits that count, one for each kind; on one line only the most specific kinds."""
     by_kind: dict[str, _Seen] = {}
-    end = found.lines - _ENDING_LINES
-    for hit in found.hits:
-        places = [i for i in hit.places if _counts(found, i, failed, end, known)]
+    for hit in _unforgiven(found.hits, known):
+        places = [i for i in hit.places if _counts(found, hit, i, failed, known)]
         top = max((known.places[i].failing.weight for i in places), default=0)
         for index in places:
             failing = known.places[index].failing
@@ -135,10 +143,17 @@ def _counted(found: Scan, failed: bool | None, known: Catalogue) -> list[_Seen]:
     return list(by_kind.values())
 
 
-def _counts(found: Scan, index: int, failed: bool | None, end: int, known: Catalogue) -> bool:
+def _unforgiven(hits: Sequence[Hit], known: Catalogue) -> Sequence[Hit]:
+    """Without what the program says that it survived, where there is more than consequences."""
+    others = [hit for hit in hits if hit.says != FORGIVEN]
+    weights = (known.places[i].failing.weight for hit in others for i in hit.places)
+    return others if max(weights, default=0) >= _SYMPTOM else hits
+
+
+def _counts(found: Scan, hit: Hit, index: int, failed: bool | None, known: Catalogue) -> bool:
     counts = known.places[index].counts
-    if counts == "ending" and failed is None:
-        return found.last.get(index, 0) > end
+    if counts in ("proof", "ending") and failed is None:
+        return index in found.last_words and hit.says != FORGIVEN
     return counts == "silent" or failed is True
 
 

@@ -16,17 +16,23 @@ from typing import Any, BinaryIO
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
 from hpcagent.toolchain.logtext import plain_quotes
+from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
+from hpcagent.toolchain.survival import FORGIVEN, FULL, in_tracebacks, survival
 
 AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
 LONGEST = 4096  # bytes kept of one line, around what matched
 HEAD, TAIL = 6, 60  # lines kept of beginning and end
 _PER_KIND = 12  # hits kept of one set of patterns, with their surroundings
 _PER_SHAPE = 2
-_SHAPES = 4000
+_HITS = 2000  # hits kept in all; the first of each signature always is
+_LOOKS = 200  # lines of one set of patterns that are seen with their surroundings
+_SHAPES, _SHAPE = 4000, 300  # their number, and bytes at the beginning of a line that make one
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
 _BEFORE, _AFTER = 4, 9
-_PROBE = 15  # lines below, in which a config.log tells a probe's end
+_SHOWN = 500  # bytes of a neighbour
+_LEFT = 100  # bytes kept before a match in the middle of a very long line
+_NEAR = 40  # lines that a match sees on both sides
 # Lines that differ in these alone have one shape: numbers and addresses.
 _VARYING = b"0123456789abcdefABCDEF"
 # Small numbers tell signals and exit codes apart.
@@ -54,10 +60,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Hit:
-    """A line that signatures match: the places in the catalogue, most general ones included."""
+    """A line that signatures match: the places in the catalogue, most general ones included.
+
+    `says` is what it says at most (survival.FULL, ENDING or FORGIVEN).
+    """
 
     line: Line
     places: tuple[int, ...]
+    says: str = FULL
 
 
 @dataclass
@@ -79,7 +89,8 @@ class Scan:
     head: tuple[Line, ...]
     tail: tuple[Line, ...]
     counts: dict[int, int]  # of places in the catalogue
-    last: dict[int, int]  # the last line's number of places in the catalogue
+    firm: frozenset[int]  # places with a hit that says all that its signature does
+    last_words: frozenset[int]  # places that nothing of the program follows
 
 
 def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") -> Scan:
@@ -88,62 +99,6 @@ def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") ->
     for piece in logtext.pieces(logtext.as_stream(data), name):
         scanner.feed(piece)
     return scanner.finish()
-
-
-class Matcher:
-    """Which patterns of a catalogue a line matches, seen with the lines around it."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.places = catalogue.places
-        self.any = regexes.compiled(catalogue.alternation, "signatures")
-        self._set = regexes.any_of(
-            [f"(?m){p.pattern.match}" for p in catalogue.places],
-            {i: p.where for i, p in enumerate(catalogue.places)},
-        )
-        self._ignore = regexes.any_of(catalogue.ignore, {}) if catalogue.ignore else None
-        self._probes = regexes.any_of([f"(?m){p}" for p in catalogue.probes], {})
-        self.conditional = {
-            i for i, p in enumerate(catalogue.places) if p.pattern.near or p.pattern.not_near
-            or p.pattern.twice
-        }  # fmt: skip
-
-    def match(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> list[int]:
-        if self._ignore is not None and self._ignore.Match(text):
-            return []
-        if self._probes.Match(b"\n".join(after[:_PROBE])):
-            return []
-        return [
-            i for i in sorted(self._set.Match(text) or ()) if self._holds(i, text, before, after)
-        ]
-
-    def _holds(
-        self, index: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]
-    ) -> bool:
-        pattern = self.places[index].pattern
-        if pattern.not_ is not None and _compiled(pattern.not_).search(text):
-            return False
-        if index not in self.conditional:
-            return True
-        n = pattern.lines
-        later = () if pattern.before_only else after[:n]
-        around = b"\n".join([*before[-n:], text, *later])
-        if pattern.near is not None and not _compiled(pattern.near).search(around):
-            return False
-        if pattern.twice and text not in (*before[-2:], *after[:2]):
-            return False
-        others = b"\n".join([*before[-n:], *later])
-        return pattern.not_near is None or not _compiled(pattern.not_near).search(others)
-
-
-@cache
-def matcher(catalogue: Catalogue) -> Matcher:
-    """Made once, since the automaton learns as it is used."""
-    return Matcher(catalogue)
-
-
-@cache
-def _compiled(pattern: str) -> Any:
-    return regexes.compiled(f"(?m){pattern}", "failures.yaml")
 
 
 @cache
@@ -156,34 +111,44 @@ class _Scanner:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._matcher = matcher(catalogue)
+        self._survival = survival(catalogue)
         self._window = b""
         self._begin = 0  # where in the window the search goes on
         self._number = 1  # of the line that begins there
         self._cursor = (0, 1)  # an offset and its line's number
         self._size = 0
-        self._hits: dict[tuple[int, ...], list[Hit]] = {}
+        self._hits: dict[tuple[tuple[int, ...], str], list[Hit]] = {}
         self._counts: dict[int, int] = {}
-        self._last: dict[int, int] = {}
+        self._firm: set[int] = set()
         self._shapes: dict[bytes, General] = {}
         self._known: dict[bytes, tuple[int, ...]] = {}
+        self._looks: dict[tuple[int, ...], int] = {}
+        self._room = _HITS
         self._head: list[Line] = []
 
     def feed(self, piece: bytes) -> None:
         self._size += len(piece)
         self._window += piece
         if len(self._window) - self._begin >= logtext.CHUNK:
-            cut = self._window.rfind(b"\n", self._begin, len(self._window) - AROUND) + 1
-            self._work(cut if cut > self._begin else len(self._window) - AROUND)
+            self._work(self._cut(len(self._window) - AROUND))
+
+    def _cut(self, end: int) -> int:
+        """Where the last line before `end` ends, else the last part of a progress bar, else it."""
+        for mark in (b"\n", b"\r"):
+            found = self._window.rfind(mark, self._begin, end) + 1
+            if found > self._begin:
+                return found
+        return end
 
     def finish(self) -> Scan:
         self._work(len(self._window))
-        tail = _numbered(self._window, self._number)
+        tail = list(_numbered(self._window, self._number))
         lines = self._number - (1 if self._window.endswith(b"\n") or not self._window else 0)
         hits = sorted((h for kept in self._hits.values() for h in kept), key=_by_line)
         general = tuple(self._shapes.values())
         return Scan(
             self._size, lines, tuple(hits), general, tuple(self._head), tuple(tail),
-            self._counts, self._last,
+            self._counts, frozenset(self._firm), self._last_words([line.text for line in tail]),
         )  # fmt: skip
 
     def _work(self, end: int) -> None:
@@ -213,35 +178,75 @@ class _Scanner:
 
     def _signature(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
-        shape = _ADDRESSES.sub(b"#", text[:300])
+        shape = _ADDRESSES.sub(b"#", text[:_SHAPE])
         known = self._known.get(shape)
         if known is not None:
-            self._count(known, begin)
+            self._count(known)
             return
-        before, after = _around(flat, begin, stop)
-        places = tuple(self._matcher.match(text, before, after))
-        kept = self._hits.setdefault(places, []) if places else []
-        if places and len(kept) < _PER_KIND:
-            number = self._line_number(begin)
-            line = Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER]))
-            kept.append(Hit(line, places))
-        self._count(places, begin)
-        # What neighbours decide is looked at anew each time, until enough of it was seen.
-        enough = len(kept) >= _PER_KIND or not self._matcher.conditional.intersection(places)
-        if places and enough and len(self._known) < _SHAPES:
+        possible = self._matcher.possible(text)
+        looks = self._looks.get(possible, 0 if len(self._looks) < _SHAPES else _LOOKS)
+        if not possible:
+            places, enough = possible, len(text) <= _SHAPE
+        elif looks >= _LOOKS:
+            places, enough = tuple(i for i in possible if i in self._counts), True
+            self._count(places)
+        else:
+            self._looks[possible] = looks + 1
+            places, enough = self._hit(flat, begin, stop, text, possible)
+        if enough and len(self._known) < _SHAPES:
             self._known[shape] = places
 
-    def _count(self, places: tuple[int, ...], begin: int) -> None:
+    def _hit(
+        self, flat: bytes, begin: int, stop: int, text: bytes, possible: Sequence[int]
+    ) -> tuple[tuple[int, ...], bool]:
+        """The places that match, and whether the next of this shape can be guessed.
+
+        What neighbours decide is looked at anew each time, until enough of it was seen.
+        """
+        before, after = _around(flat, begin, stop)
+        places = tuple(self._matcher.match(text, before, after, possible))
         if not places:
-            return
-        number = self._line_number(begin)
+            return (), False
+        says = self._survival.says(places, text, before, after)
+        kept = self._hits.setdefault((places, says), [])
+        if says == FULL:
+            self._firm.update(places)
+        unseen = any(place not in self._counts for place in places)
+        if unseen or (len(kept) < _PER_KIND and self._room > 0):
+            self._room -= 1
+            kept.append(Hit(self._line(flat, begin, text, before, after), places, says))
+        self._count(places)
+        certain = says == FULL and not self._matcher.conditional.intersection(places)
+        return places, certain or len(kept) >= _PER_KIND
+
+    def _count(self, places: tuple[int, ...]) -> None:
         for place in places:
             self._counts[place] = self._counts.get(place, 0) + 1
-            self._last[place] = number
+
+    def _last_words(self, lines: list[bytes]) -> frozenset[int]:
+        """The places of the last lines, from the end up to what a program says that goes on."""
+        found: set[int] = set()
+        inside = in_tracebacks(lines)
+        for at in range(len(lines) - 1, -1, -1):
+            text = plain_quotes(lines[at])
+            places = self._last_places(lines, at, text)
+            found.update(places)
+            told = places or inside[at] or self._survival.is_trouble(text)
+            if not (told or self._survival.is_epilogue(text)):
+                break
+        return frozenset(found)
+
+    def _last_places(self, lines: list[bytes], at: int, text: bytes) -> list[int]:
+        if not self._matcher.any.search(text):
+            return []
+        before, after = lines[max(0, at - _NEAR) : at], lines[at + 1 : at + 1 + _NEAR]
+        places = self._matcher.match(text, before, after, self._matcher.possible(text))
+        forgiven = places and self._survival.says(places, text, before, after) == FORGIVEN
+        return [] if forgiven else places
 
     def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
-        shape = text[:300].translate(None, _VARYING)
+        shape = text[:_SHAPE].translate(None, _VARYING)
         kept = self._shapes.get(shape)
         if kept is None:
             if len(self._shapes) >= _SHAPES:
@@ -250,24 +255,35 @@ class _Scanner:
         kept.count += 1
         if len(kept.lines) < _PER_SHAPE:
             before, after = _around(flat, begin, stop)
-            number = self._line_number(begin)
-            kept.lines.append(Line(number, text, tuple(before[-_BEFORE:]), tuple(after[:_AFTER])))
+            kept.lines.append(self._line(flat, begin, text, before, after))
+
+    def _line(
+        self, flat: bytes, begin: int, text: bytes, before: Sequence[bytes], after: Sequence[bytes]
+    ) -> Line:
+        """A line to keep: its number, and no more of it and its neighbours than is ever shown."""
+        if begin and flat[begin - 1 : begin] != b"\n":  # the middle of a very long line
+            text = text[LONGEST // 2 - _LEFT :]
+        above = tuple(line[:_SHOWN] for line in before[-_BEFORE:])
+        below = tuple(line[:_SHOWN] for line in after[:_AFTER])
+        return Line(self._line_number(begin), text, above, below)
 
 
 def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Begin and end of each line that matches, cut to LONGEST around the match."""
     while begin < end:
-        match = pattern.search(text, begin, end)
-        if match is None:
+        for match in pattern.finditer(text, begin, end):
+            at = match.start()
+            if at < begin:
+                break  # another one on that line: go on below it
+            first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
+            last = text.find(b"\n", at, at + LONGEST)
+            first = first or max(begin, at - LONGEST // 2)
+            stop = last if last >= 0 else min(len(text), at + LONGEST)
+            yield first, stop
+            line_end = last if last >= 0 else text.find(b"\n", stop)
+            begin = line_end + 1 if line_end >= 0 else end
+        else:
             return
-        at = match.start()
-        first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
-        last = text.find(b"\n", at, at + LONGEST)
-        first = first or max(begin, at - LONGEST // 2)
-        stop = last if last >= 0 else min(len(text), at + LONGEST)
-        yield first, stop
-        line_end = last if last >= 0 else text.find(b"\n", stop)
-        begin = line_end + 1 if line_end >= 0 else end
 
 
 def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes]]:
@@ -276,7 +292,7 @@ def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes
     after = plain_quotes(text[stop + 1 : stop + 1 + LONGEST]).split(b"\n")
     if low:
         before = before[1:]
-    return before[-40:], after[:40]
+    return before[-_NEAR:], after[:_NEAR]
 
 
 def _by_line(hit: Hit) -> int:

@@ -32,6 +32,7 @@ _BINARY = {
 _ESCAPES = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]|[^\n]\x08"
 )
+_LONGEST_ESCAPE = 40
 _UTF16_SAMPLE = 4096
 
 
@@ -49,8 +50,11 @@ def pieces(stream: BinaryIO, name: str = "the log") -> Iterator[bytes]:
     for magic, what in _BINARY.items():
         if first.startswith(magic):
             raise UsageError(f"{name} is no log but {what}")
+    rest = b""
     for piece in _decoded(first, raw):
-        yield _clean(piece)
+        whole, rest = _split_escape(rest + piece)
+        yield _clean(whole)
+    yield _clean(rest)
 
 
 def _read(stream: BinaryIO) -> Iterator[bytes]:
@@ -100,6 +104,14 @@ def _utf16(sample: bytes) -> str | None:
     if len(head) < 16 or max(even, odd) < len(head) * 0.4 or min(even, odd) > len(head) * 0.05:
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _split_escape(piece: bytes) -> tuple[bytes, bytes]:
+    """A piece up to an escape sequence that goes on in the next one, and that beginning."""
+    at = piece.rfind(b"\x1b", max(0, len(piece) - _LONGEST_ESCAPE))
+    if at < 0 or _ESCAPES.match(piece, at):
+        return piece, b""
+    return piece[:at], piece[at:]
 
 
 def _clean(piece: bytes) -> bytes:

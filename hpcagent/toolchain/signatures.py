@@ -86,12 +86,25 @@ class Failing(_Strict):
         return self.id.partition(".")[2]
 
 
+class Forgiving(_Strict):
+    """Words by which a program says that it goes on: see docs/diagnosis.md."""
+
+    line: list[Regex] = []
+    never: list[Regex] = []
+    above: list[Regex] = []
+    below: list[Regex] = []
+    pardon: list[Regex] = []
+
+
 class _File(_Strict):
     schema_: Literal[1] = Field(alias="schema")
     terms: dict[str, Regex] = {}
     ignore: list[Regex] = []
     endings: list[Regex] = []
     probes: list[Regex] = []
+    survivable: list[Regex] = []
+    forgiven: Forgiving = Forgiving()
+    epilogue: list[Regex] = []
     failures: list[Failing]
 
 
@@ -117,6 +130,9 @@ class Catalogue:
     ignore: tuple[str, ...]
     endings: tuple[str, ...]
     probes: tuple[str, ...]
+    survivable: tuple[str, ...]
+    forgiven: Forgiving
+    epilogue: tuple[str, ...]
 
     def get(self, name: str) -> Failing | None:
         """The entry of an id, or of another name it goes by."""
@@ -157,7 +173,10 @@ def load_catalogue(path: Path) -> Catalogue:
         failures[entry.id] = entry
     _check_names(document, file, failures)
     places = tuple(_places(document, file))
-    found = Catalogue(failures, places, tuple(file.ignore), tuple(file.endings), tuple(file.probes))
+    found = Catalogue(
+        failures, places, tuple(file.ignore), tuple(file.endings), tuple(file.probes),
+        tuple(file.survivable), file.forgiven, tuple(file.epilogue),
+    )  # fmt: skip
     _check_patterns(document, found)
     return found
 
@@ -181,9 +200,12 @@ def _check_patterns(document: Document, found: Catalogue) -> None:
         for text in (place.pattern.not_, place.pattern.near, place.pattern.not_near):
             if text is not None:
                 regexes.compiled(text, place.where)
-    for name in ("ignore", "endings", "probes"):
+    for name in ("ignore", "endings", "probes", "survivable", "epilogue"):
         for index, text in enumerate(getattr(found, name)):
             regexes.compiled(text, document.where(name, index))
+    for name in Forgiving.model_fields:
+        for index, text in enumerate(getattr(found.forgiven, name)):
+            regexes.compiled(text, document.where("forgiven", name, index))
 
 
 def _places(document: Document, file: _File) -> list[Place]:

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from planted import blind_successes, sets, successes  # noqa: E402
+from planted import blind_successes, sets  # noqa: E402
 from planted.case import Case, Made, make, succeed  # noqa: E402
 from planted.score import Scored, figures, score  # noqa: E402
 
@@ -88,7 +88,7 @@ def main() -> None:
         "all": (sets.FIRST + sets.OTHERS, sets.FIRST_SLURM + sets.OTHERS_SLURM),
         "blind": (sets.BLIND, sets.BLIND_SLURM),
     }[asked.set]
-    well = blind_successes.CASES if asked.set == "blind" else successes.CASES
+    well = blind_successes.CASES if asked.set == "blind" else sets.SUCCESSES
     plain, jobs = chosen[0], chosen[1] if asked.slurm else ()
     if asked.logs:
         logs = kept([*plain, *jobs, *well], asked.logs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -76,6 +77,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def binomial_interval(count: int, trials: int, coverage: float = 0.95) -> tuple[float, float]:
+    """The rates that `count` of `trials` agree with (C. J. Clopper & E. S. Pearson, 1934)."""
+    tail = (1.0 - coverage) / 2.0
+
+    def at_most(most: int, rate: float) -> float:
+        terms = (
+            math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(most + 1)
+        )
+        return math.fsum(terms)
+
+    def where(falls_to: float, most: int) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2.0
+            low, high = (middle, high) if at_most(most, middle) > falls_to else (low, middle)
+        return low
+
+    low = where(1.0 - tail, count - 1) if count else 0.0
+    return low, where(tail, count) if count < trials else 1.0
 
 
 def finish(chosen: Options, figures: Mapping[str, Any]) -> None:

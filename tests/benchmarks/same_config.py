@@ -2,18 +2,33 @@
 
 Every round is one confirmation: the real worker, the real driver, the fixed number of pairs that a
 claim rests on; the second configuration is the default under another id. After every fourth round
-as many processes run in sequential blocks, all of one configuration and then all of the other.
+as many processes run in sequential blocks, all of one configuration and then all of the other
+(`--blocks 0`: none).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import TINY, Options, finish, measure, new_run, options, prepared, scratch, table, tell
+from harness import (
+    TINY,
+    Options,
+    binomial_interval,
+    finish,
+    measure,
+    new_run,
+    options,
+    prepared,
+    scratch,
+    table,
+    tell,
+)
 
 if TYPE_CHECKING:
     from hpcagent.measure.results import Run
@@ -27,20 +42,29 @@ def main() -> None:
     chosen = options(
         __doc__,
         ("rounds", int, 200, "interleaved rounds"),
+        ("minutes", float, 0.0, "stop after so long; 0: after all rounds"),
+        ("blocks", int, 1, "sequential blocks as well"),
         ("threads", int, 0, "threads of both; 0: as many as the library takes"),
     )
     rounds = 8 if chosen.quick else chosen.extra["rounds"]
     interleaved: list[tuple[float, ...]] = []
     blocks: list[tuple[float, ...]] = []
+    end = time.monotonic() + 60.0 * (chosen.extra["minutes"] or math.inf)
+    loads = []
     with scratch() as folder:
         known, driver = prepared(new_run(folder, TINY, repeat_s=0.005))
         for index in range(rounds):
+            if time.monotonic() > end:
+                break
+            loads.append(os.getloadavg()[0])
             spec = _spec(known, driver, index, chosen.extra["threads"])
             interleaved.append(_interleaved(folder / f"i{index}", known, spec))
-            if index % EVERY == EVERY - 1:
+            if chosen.extra["blocks"] and index % EVERY == EVERY - 1:
                 blocks.append(_sequential(folder / f"s{index}", known, spec))
             if index % 10 == 9:
                 tell(f"{index + 1} of {rounds} rounds")
+    middle = statistics.median(loads)
+    print(f"load average {min(loads):.1f} to {max(loads):.1f}, median {middle:.1f}\n")
     _report(chosen, known, interleaved, blocks)
 
 
@@ -95,19 +119,24 @@ def _report(
         forward = sum(c.improved for c in claims)
         reverse = sum(c.improved for c in back)
         false_claims[str(effect)] = [forward, reverse]
-        bound = _bound(count, alpha)
-        rows.append((f"{effect:g}", count, forward, reverse, alpha * count, bound))
+        low, high = binomial_interval(forward + reverse, 2 * count)
+        both = f"{100 * low:.2f} to {100 * high:.2f} %"
+        rows.append((f"{effect:g}", count, forward, reverse, alpha / 2 * count, both))
     outside = sum(not c.low <= 1.0 <= c.high for c in claims)
     table(("minimum effect", "rounds", "false claims", "with the two exchanged",
-           "alpha x rounds", "95 % bound"), rows)  # fmt: skip
+           "promised of each", "rate of both, 95 %"), rows)  # fmt: skip
     widths = [math.log(c.high / c.low) for c in claims]
-    print(f"intervals that miss 1: {outside} of {count}, coverage {claims[0].coverage:.4f}, "
-          f"median width {statistics.median(widths):.4f}\n")  # fmt: skip
+    low, high = binomial_interval(outside, count)
+    widened = sum(c.note != "" for c in claims)
+    print(f"intervals that miss 1: {outside} of {count} "
+          f"(95 %: {100 * low:.2f} to {100 * high:.2f} %), "
+          f"promised at most {100 * alpha:g} %; widened, as pairs were alike: {widened}; "
+          f"median width in ln {statistics.median(widths):.4f}\n")  # fmt: skip
     spreads = {"interleaved": interleaved, "sequential blocks": blocks}
     table(
         ("order", "rounds", "sd of a pair's log ratio", "robust sd", "sd of a round's median",
          "largest median"),
-        [(name, len(found), *_spread(found)) for name, found in spreads.items()],
+        [(name, len(found), *_spread(found)) for name, found in spreads.items() if len(found) > 1],
     )  # fmt: skip
     figures = {"false_claims": false_claims, "missed": outside, "interleaved": interleaved,
                "blocks": blocks, "process_s": known.process_s}  # fmt: skip
@@ -120,15 +149,6 @@ def _spread(rounds: Sequence[Sequence[float]]) -> tuple[float, float, float, flo
     robust = 1.4826 * statistics.median(abs(ratio - middle) for ratio in ratios)
     medians = [statistics.median(found) for found in rounds]
     return statistics.stdev(ratios), robust, statistics.stdev(medians), max(map(abs, medians))
-
-
-def _bound(trials: int, chance: float) -> int:
-    """The smallest count that a binomial variable stays at or under with 95 % probability."""
-    total, count = 0.0, -1
-    while total < 0.95:
-        count += 1
-        total += math.comb(trials, count) * chance**count * (1 - chance) ** (trials - count)
-    return count
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ def reference_execution(scene: Scene, unit: str, pair: int) -> int:
     """
     spec = json.loads((scene.folder(unit) / "spec.json").read_text())
     ids = [config["id"] for config in spec["configs"]]
-    before = len(ids) * pair
-    return before + worker.cycle_order(ids, spec["seed"], pair).index(spec["reference"]) + 1
+    order = worker.cycle_order(ids, spec["seed"], pair, balanced=spec["mode"] != "fixed")
+    return len(ids) * pair + order.index(spec["reference"]) + 1
 
 
 def in_the_midst(scene: Scene) -> Unit:

@@ -38,7 +38,10 @@ from planted import (
     others_slurm,
     running,
     slurm_jobs,
+    successes,
     surroundings,
+    survived,
+    went_on,
 )
 from planted.case import Case, Made
 
@@ -56,6 +59,7 @@ OTHERS = (*others_build.CASES, *others_run.CASES, *others_mpi.CASES, *others_bur
 FIRST_SLURM = slurm_jobs.CASES
 OTHERS_SLURM = others_slurm.CASES
 SLOW_SLURM = others_slurm.SLOW
+SUCCESSES = (*successes.CASES, *survived.CASES, *went_on.CASES)
 BLIND = (
     *blind_configure.CASES,
     *blind_compile.CASES,

@@ -244,9 +244,6 @@ CASES = (
     ),
 )
 
-# A traceback that was caught and printed looks like one that was not; the exit code tells.
-BY_EXIT_CODE_ONLY = frozenset({"python-fallback"})
-
 
 def recorded(log: Path) -> bytes:
     """A log that was recorded once from a real build that went well."""

@@ -1,0 +1,49 @@
+"""What disturbed the measurements of a run, for its report."""
+
+from __future__ import annotations
+
+import math
+
+from hpcagent.measure.noise import noise_notes
+from hpcagent.records import Config
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.summary import Disturbance
+from hpcagent.study.tune import judged
+
+# A long run has thousands of rounds; the confirmation and the latest of them tell enough.
+_LATEST_ROUNDS = 20
+_PER_UNIT = 5
+_OVER_TIME = ("drift", "jump")
+
+
+def disturbances(state: TuneState) -> tuple[Disturbance, ...]:
+    """Those of the confirmation, then those of the latest rounds, the latest first."""
+    confirm = state.done("confirm")
+    units = [*([confirm] if confirm is not None else []), *reversed(state.rounds[-_LATEST_ROUNDS:])]
+    return tuple(one for unit in units for one in _of(unit)[:_PER_UNIT])
+
+
+def warnings(known: Knowledge) -> tuple[str, ...]:
+    """What in the confirmation bears on the claim."""
+    confirm = known.state.done("confirm")
+    values = known.state.decisions.get("winner", {}).get("config")
+    if confirm is None or not values:
+        return ()
+    result = judged(known, confirm, Config.of(values))
+    found = [result.note] if result is not None and result.note else []
+    for one in _of(confirm):
+        if one.what in _OVER_TIME:
+            why = one.reason or "nothing that was recorded explains it"
+            found.append(
+                f"the node changed during the confirmation ({one.what}: times by "
+                f"{one.size:.3f}; {why}); both sides met it, and the interval allows for it"
+            )
+    return tuple(found)
+
+
+def _of(unit: Unit) -> list[Disturbance]:
+    return [
+        Disturbance(unit.name, n.what, n.pair, n.config, math.exp(n.size), n.reason)
+        for n in noise_notes(tuple(unit.runs))
+    ]
