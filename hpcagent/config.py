@@ -65,6 +65,8 @@ class Settings:
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
     target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
+    history: Annotated[str, "folder of earlier runs; empty: in the user's data; off: none"] = ""
+    site_history: Annotated[str, "a folder of earlier runs that is only read"] = ""
     rounds: Annotated[int, "rounds of a search"] = 6
     challengers: Annotated[int, "candidates in each round"] = 4
     process_seconds: Annotated[float, "what one timed process should take"] = 1.5

@@ -15,7 +15,7 @@ from hpcagent.search.acquisition import expected_improvement, squeezed
 from hpcagent.search.design import design_size, next_row
 from hpcagent.search.encoding import Grid
 from hpcagent.search.feasibility import probability
-from hpcagent.search.gp import Observations, Theta, believe, posterior, slope
+from hpcagent.search.gp import Observations, Theta, Trends, believe, posterior, slopes
 from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
@@ -118,8 +118,10 @@ def test_the_weight_of_a_trend_is_measured_where_the_prior_is_vague(grid: Grid) 
     theta = Theta(np.zeros(3), -4.0, -8.0, 0.0)
     rows = np.array(ROWS, dtype=np.intp)
     seen = Observations(rows, -0.7 * grid.ends[rows], np.zeros(len(rows)))
-    assert slope(grid, seen, theta, grid.ends, (0.5, 10.0)) == pytest.approx(-0.7, abs=0.01)
-    assert slope(grid, seen, theta, grid.ends, (0.5, 1e-4)) == pytest.approx(0.5, abs=0.01)
+    for spread, expected in ((10.0, -0.7), (1e-4, 0.5)):
+        trends = Trends(grid.ends[None], np.array([0.5]), np.array([spread]))
+        found = slopes(grid, seen, theta, trends)
+        assert found == pytest.approx([expected], abs=0.01)
 
 
 @pytest.mark.parametrize("best", ["0", "7"])

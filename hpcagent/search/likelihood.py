@@ -24,9 +24,12 @@ FIRST_STEPS = 4  # from every start; only the best of them goes on
 MORE_STEPS = 20
 
 
-def fit(grid: Grid, seen: Observations) -> Theta:
-    """The best hyperparameters for the observations; deterministic."""
-    loss = Likelihood(grid, seen).loss
+def fit(grid: Grid, seen: Observations, known: Array | None = None) -> Theta:
+    """The best hyperparameters for the observations; deterministic.
+
+    `known` (n, n) is a covariance that is there besides.
+    """
+    loss = Likelihood(grid, seen, known).loss
     tried = []
     for shift, noise in STARTS:
         start = prior_mean(grid)
@@ -54,9 +57,10 @@ def prior_mean(grid: Grid) -> Array:
 class Likelihood:
     """How well hyperparameters explain the observations, n of them, with D parameters."""
 
-    def __init__(self, grid: Grid, seen: Observations) -> None:
+    def __init__(self, grid: Grid, seen: Observations, known: Array | None = None) -> None:
         import numpy as np
 
+        self._known = 0.0 if known is None else known
         self._pairs = np.triu_indices(len(seen.rows), 1)
         left, right = (grid.codes[seen.rows[side]] for side in self._pairs)
         gaps = [np.abs(v[left[:, d]] - v[right[:, d]]) for d, v in enumerate(grid.coordinates)]
@@ -84,6 +88,7 @@ class Likelihood:
         gram = np.diag(signal + noise + JITTER + self._noise)
         gram[self._pairs] = kernel
         gram.T[self._pairs] = kernel
+        gram += self._known
         try:
             lower = np.linalg.cholesky(gram)
         except np.linalg.LinAlgError:

@@ -3,7 +3,8 @@
 The default first, then a small covering design, then the points of the greatest expected
 improvement times the probability that they run at all; every third of them changes one categorical
 choice of the fastest so far. The ends of an ordinal are thought to be a little slower than its
-middle until measurements say otherwise: people list values to bracket the good ones.
+middle until measurements say otherwise: people list values to bracket the good ones. What is known
+beforehand (prior.py) leads the design, and counts from then on as far as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.options import Options
+from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
 
 if TYPE_CHECKING:
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
-ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
 SWITCH_EVERY = 3  # evaluations
 HOPE = 1.5  # standard deviations
 LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
+HEEDED = 0.3  # trust above which the design follows earlier runs,
+HEEDED_DESIGN = 4  # evaluations, the default included, of which every second one
+HEEDED_SHARE = 0.3  # is the fastest in their view, and the others lie in this share of the space
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -71,7 +74,7 @@ class Candidate:
 
 
 def create(options: Options) -> Surrogate:
-    return Surrogate()
+    return Surrogate(prior=options.prior)
 
 
 class Surrogate:
@@ -80,9 +83,10 @@ class Surrogate:
     One enumerated grid is kept, so that repeated calls with the same space object are cheap.
     """
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
+    def __init__(self, threshold: float = THRESHOLD, prior: Prior | None = None) -> None:
         self._threshold = threshold
-        self._grid: tuple[SearchSpace, Grid] | None = None
+        self._prior = prior or Prior()
+        self._grid: tuple[SearchSpace, Grid, Belief] | None = None
 
     def propose(
         self,
@@ -95,7 +99,7 @@ class Surrogate:
         """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
         if k < 1:
             return ()
-        state = _State.of(self._grid_of(space, history, pending, seed), history, pending)
+        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
         if not state.free.any():
             return Stop(none_left(space))
         proposals = []
@@ -123,17 +127,19 @@ class Surrogate:
 
         Fewer than `k` where fewer are left.
         """
-        state = _State.of(self._grid_of(space, history, pending, seed), history, pending)
+        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
         return tuple(_candidates(state, k, seed))
 
-    def _grid_of(
+    def _enumerated(
         self, space: SearchSpace, history: Sequence[Trial], pending: Sequence[Config], seed: int
-    ) -> Grid:
+    ) -> tuple[Grid, Belief]:
         if not space.enumerable:
-            return Grid.of(space.params, candidates(space, history, pending, seed))
+            drawn = Grid.of(space.params, candidates(space, history, pending, seed))
+            return drawn, self._prior.over(drawn)
         if self._grid is None or self._grid[0] is not space:
-            self._grid = (space, Grid.of(space.params, space.points()))
-        return self._grid[1]
+            grid = Grid.of(space.params, space.points())
+            self._grid = (space, grid, self._prior.over(grid))
+        return self._grid[1:]
 
     def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
@@ -153,6 +159,7 @@ class _State:
     """History and pending as rows of the grid. `values` and `spreads` belong to `worked`."""
 
     grid: Grid
+    belief: Belief
     worked: NDArray[np.intp]
     values: Array
     spreads: Array
@@ -161,7 +168,9 @@ class _State:
     free: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, grid: Grid, history: Sequence[Trial], pending: Sequence[Config]) -> _State:
+    def of(
+        cls, grid: Grid, belief: Belief, history: Sequence[Trial], pending: Sequence[Config]
+    ) -> _State:
         import numpy as np
 
         latest = {trial.config: trial for trial in history if trial.config in grid.index}
@@ -173,6 +182,7 @@ class _State:
         free[sorted(waiting)] = False
         return cls(
             grid=grid,
+            belief=belief,
             worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
             values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
@@ -192,15 +202,7 @@ class _State:
     def taking(self, row: int) -> _State:
         free = self.free.copy()
         free[row] = False
-        return _State(
-            self.grid,
-            self.worked,
-            self.values,
-            self.spreads,
-            self.failed,
-            (*self.waiting, row),
-            free,
-        )
+        return replace(self, waiting=(*self.waiting, row), free=free)
 
 
 def measured(trial: Trial) -> bool:
@@ -224,7 +226,10 @@ def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
     from hpcagent.search.feasibility import probability
 
     chance = probability(state.grid, state.worked, state.failed)
+    chance = chance * state.belief.chance(state.worked, state.failed)
     size = design_size(state.grid)
+    if _heeded(state):
+        size = min(size, HEEDED_DESIGN)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
         row = _spreading(state, chance, seed)
@@ -239,10 +244,40 @@ def _designing(state: _State, size: int) -> bool:
     return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
 
 
+def _heeded(state: _State) -> bool:
+    """Whether the design follows earlier runs: as long as they told faster from slower."""
+    if state.belief.trust < HEEDED:
+        return False
+    said = state.belief.mean[state.worked]
+    return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
+
+
 def _spreading(state: _State, chance: Array, seed: int) -> int:
+    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
+    import numpy as np
+
     from hpcagent.search.design import next_row
 
-    return next_row(state.grid, state.seen, state.likely(chance, LIKELY), seed)
+    usable = state.likely(chance, LIKELY)
+    off = state.belief.off_hints
+    if off is not None and len(state.seen) == 1:
+        return _nearest(state, usable, off)
+    if _heeded(state):
+        mean = state.belief.mean
+        if len(state.seen) % 2:
+            return int(np.argmin(np.where(usable, mean, np.inf)))
+        ordered = np.sort(mean[usable])
+        usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
+    return next_row(state.grid, state.seen, usable, seed)
+
+
+def _nearest(state: _State, usable: NDArray[np.bool_], off: Array) -> int:
+    """The usable point that is least off the hints, and else most like the one seen."""
+    import numpy as np
+
+    others = (state.grid.codes != state.grid.codes[state.seen[0]]).sum(axis=1)
+    order = np.lexsort((others, np.where(usable, off, np.inf)))
+    return int(order[0])
 
 
 def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
@@ -300,20 +335,22 @@ def _switched(
 def _fitted(state: _State) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
-    The process is that of what `ENDS` does not explain.
+    The process is that of what the trends do not explain.
     """
     from hpcagent.search.acquisition import squeezed
-    from hpcagent.search.gp import Observations, posterior, slope
+    from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
+    from hpcagent.search.trends import earlier, general, joined
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
-    ends, width = state.grid.ends, math.sqrt(len(state.grid.ordinal))
-    theta = fit(state.grid, replace(seen, y=y - ENDS / width * ends[state.worked]))
-    weight = slope(state.grid, seen, theta, ends, (ENDS / width, ENDS_SPREAD / width))
-    trend = weight * ends
+    then = earlier(state.belief, state.worked, scale)
+    trends = joined(general(state.grid, state.belief), then)
+    rest = y - (trends.means @ trends.columns)[state.worked]
+    theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
+    trend = slopes(state.grid, seen, theta, trends) @ trends.columns
     process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
     return scale, shift, replace(process, mean=process.mean + trend)

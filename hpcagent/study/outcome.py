@@ -82,7 +82,14 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         best_build=_build(known, best),
         disturbances=noise_notes.disturbances(state),
         variation=variation(known),
+        history=_history(state),
     )
+
+
+def _history(state: TuneState) -> str:
+    taken = str(state.decisions.get("history", {}).get("reason", ""))
+    kept = str((state.closed or {}).get("history", ""))
+    return "; ".join(words for words in (taken, kept) if words)
 
 
 def phase(state: TuneState) -> str:

@@ -12,6 +12,7 @@ from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
 from hpcagent.records import Config
 from hpcagent.study import budget, units
 from hpcagent.study.attempts import given_up, mended
+from hpcagent.study.history_recall import DECISION
 from hpcagent.study.knowledge import Knowledge, failure_in, memory_problem
 from hpcagent.study.state import TuneState, Unit, round_purpose
 
@@ -29,6 +30,11 @@ class Propose:
 @dataclass(frozen=True)
 class Wait:
     """Nothing more can be done before one of the open units has ended."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Take from the history what the search begins with."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Close:
     exit_code: int
 
 
-Step = Submit | Propose | Wait | InstallEmbedded | Decide | Close
+Step = Submit | Propose | Recall | Wait | InstallEmbedded | Decide | Close
 FolderOf = Callable[[Unit], str]
 
 
@@ -208,6 +214,8 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Close("failed", f"the budget is too small for one round: {problem}", 5)
         return _end(problem)
     if index not in state.proposed:
+        if index == 1 and settings.history and DECISION not in state.decisions:
+            return Recall()
         return Propose(index)
     challengers = tuple(p.config for p in state.proposed[index])
     if known.variants is not None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from earlier import PriorOf
 from surfaces import Replay, Replayed, Surface
 
 from hpcagent.records import Config, Stop
@@ -36,11 +37,12 @@ class Outcome:
 Competitor = Callable[[Surface, int, int], Outcome]
 
 
-def own(strategy: str, batch: int) -> Competitor:
+def own(strategy: str, batch: int, prior_of: PriorOf | None = None) -> Competitor:
     """A strategy of hpcagent, `batch` proposals at a time, each of which counts."""
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
-        made = importlib.import_module(f"hpcagent.search.{strategy}").create(Options(seed=seed))
+        options = Options(seed=seed, prior=prior_of(surface, seed) if prior_of else None)
+        made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
         space = Replayed(surface, surface.first(seed))
         replay, seconds = Replay(surface, seed), []
         replay.evaluate(space.first)

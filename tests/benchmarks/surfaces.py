@@ -1,7 +1,7 @@
 """Recorded tuning surfaces: every configuration of a space with its raw repeats, to be replayed.
 
-The format is that of a folder of NAME.json and NAME.csv.gz: parameters, default, objective; a row a
-configuration with `status` and `samples`. What has no row is outside the space.
+The format is that of a folder of NAME.json and NAME.csv.gz: parameters, default, objective, perhaps
+family; a row a configuration with `status` and `samples`. What has no row is outside the space.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 import math
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ from typing import Any
 
 from hpcagent.records import Config, Failure, Param, Trial
 
+# How a name ends that tells the size, where no family is named: dgemm_512, dgemm_64x64x1024.
+_SIZE = re.compile(r"_\d+(x\d+)*\Z")
 FAILED = Failure("run", "recorded", "it failed when the surface was recorded")
 
 
@@ -28,15 +31,16 @@ class BadSurface(Exception):
     """One line: file, line, what is wrong."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """`samples` maps a configuration to its repeats, as times (for "max": their inverses); empty
-    where it failed. `default` is None where the space has none."""
+    where it failed. `default` is None where the space has none, `family` that of other sizes."""
 
     name: str
     params: tuple[Param, ...]
     samples: Mapping[Config, tuple[float, ...]]
     default: Config | None
+    family: str = ""
 
     @cached_property
     def truth(self) -> dict[Config, float]:
@@ -164,6 +168,7 @@ def _surface(path: Path) -> Surface:
         inverse = head["objective"]["direction"] == "max"
         default = head.get("default")
         name = str(head["name"])
+        family = str(head.get("family") or _SIZE.sub("", name))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BadSurface(f"{path}: {error!r}") from None
     samples = _samples(path.with_suffix(".csv.gz"), params, inverse)
@@ -172,7 +177,7 @@ def _surface(path: Path) -> Surface:
         chosen = Config.of({key: str(value) for key, value in default.items()})
         if not samples.get(chosen):
             raise BadSurface(f"{path}: the default {chosen} has no row that works")
-    return Surface(name, params, samples, chosen)
+    return Surface(name, params, samples, chosen, family)
 
 
 def _samples(path: Path, params: Sequence[Param], inverse: bool) -> dict[Config, tuple[float, ...]]:
