@@ -1,9 +1,7 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
 The default first, then a small covering design, then the points of the greatest expected
-improvement times the probability that they run at all; every third of them changes one categorical
-choice of the fastest so far. The ends of an ordinal are thought to be a little slower than its
-middle until measurements say otherwise: people list values to bracket the good ones. What is known
+improvement times the probability that they run at all. What is known
 beforehand (prior.py) leads the design, and counts from then on as far as measurements bear it out.
 """
 
@@ -31,10 +29,8 @@ if TYPE_CHECKING:
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
-QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-SWITCH_EVERY = 3  # evaluations
-HOPE = 1.5  # standard deviations
-LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
+QUIET_ROUNDS = 2  # rounds in a row that brought no better one, and after which none promised more
+LIKELY = 0.5  # chance to run at all, for a point of the design
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
 HEEDED = 0.3  # trust above which the design follows earlier runs,
 HEEDED_DESIGN = 4  # evaluations, the default included, of which every second one
@@ -47,8 +43,7 @@ class Candidate:
     """A point with what the surrogate expects of it, as natural logs of the time ratio.
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
-    all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule.
+    all three figures while there are too few measurements for a fit.
     """
 
     config: Config
@@ -56,7 +51,6 @@ class Candidate:
     spread: float | None
     improvement: float | None
     feasibility: float
-    promise: float | None = None
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
@@ -143,15 +137,28 @@ class Surrogate:
 
     def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
-        if best.promise is None or best.promise >= self._threshold:
+        if best.improvement is None or best.improvement >= self._threshold:
             return ""
         if len(state.worked) < enough or _rounds_since_best(history) < QUIET_ROUNDS:
             return ""
+        if not self._was_quiet(state, history):
+            return ""
         return (
-            f"no untried configuration is expected to gain more than"
-            f" {100 * self._threshold:.2g} % (best: {100 * best.promise:.2g} %"
+            f"for {QUIET_ROUNDS} rounds no untried configuration has been expected to gain more"
+            f" than {100 * self._threshold:.2g} % (best: {100 * best.improvement:.2g} %"
             f" after {len(state.worked)} measured)"
         )
+
+    def _was_quiet(self, state: _State, history: Sequence[Trial]) -> bool:
+        """Whether nothing promised more before the last round either, and so on."""
+        last = max(trial.round for trial in history)
+        for end in range(last, last - QUIET_ROUNDS + 1, -1):
+            before = [trial for trial in history if trial.round < end]
+            then = _State.of(state.grid, state.belief, before, ())
+            found = next(_candidates(then, 1, end), None)
+            if found is None or found.improvement is None or found.improvement >= self._threshold:
+                return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -294,42 +301,18 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
-        among = _switched(state, process, best, chance)
-        row = int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
+        row = int(np.argmax(gain))
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
             spread=math.sqrt(float(process.variance[row])) * scale,
             improvement=float(gain[row]) * scale,
             feasibility=float(chance[row]),
-            promise=float(gain.max()) * scale,
         )
         state = state.taking(row)
         left -= 1
         if left:
             process = believe(state.grid, process, row)
-
-
-def _switched(
-    state: _State, process: Posterior, best: float, chance: Array
-) -> NDArray[np.bool_] | None:
-    """(P,): the fastest point with another value of one categorical; None where it is not due.
-
-    Every third evaluation. What a choice does on its own is confounded with all else in the design,
-    and a process fitted to few points is too sure of it: it would walk along the ordinals and leave
-    the choices as they were first seen. Only points that may be faster count.
-    """
-    import numpy as np
-
-    if len(state.seen) % SWITCH_EVERY:
-        return None
-    codes = state.grid.codes
-    fastest = state.worked[np.argmin(process.mean[state.worked])]
-    differs = codes != codes[fastest]
-    one = (differs.sum(axis=1) == 1) & differs[:, ~np.array(state.grid.ordinal)].any(axis=1)
-    hopeful = process.mean - HOPE * np.sqrt(process.variance) < best
-    found = state.free & one & hopeful & (chance >= LIKELY)
-    return np.asarray(found) if found.any() else None
 
 
 def _fitted(state: _State) -> tuple[float, float, Posterior]:
@@ -340,7 +323,7 @@ def _fitted(state: _State) -> tuple[float, float, Posterior]:
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
-    from hpcagent.search.trends import earlier, general, joined
+    from hpcagent.search.trends import earlier, hinted, joined
 
     values = squeezed(state.values)
     shift = float(values.mean())
@@ -348,7 +331,7 @@ def _fitted(state: _State) -> tuple[float, float, Posterior]:
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
     then = earlier(state.belief, state.worked, scale)
-    trends = joined(general(state.grid, state.belief), then)
+    trends = joined(hinted(state.grid, state.belief), then)
     rest = y - (trends.means @ trends.columns)[state.worked]
     theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
     trend = slopes(state.grid, seen, theta, trends) @ trends.columns

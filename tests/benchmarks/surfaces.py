@@ -13,7 +13,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,18 @@ class Surface:
         """The best time over this configuration's; 0 for none or one that fails."""
         return self.best / self.truth[config] if config in self.truth else 0.0
 
+    def neighbours(self, config: Config) -> Iterator[Config]:
+        """What differs in one parameter, by a step where it is ordinal."""
+        values = config.values
+        for param in self.params:
+            place = param.values.index(values[param.name])
+            categorical = param.kind == "categorical"
+            for other in range(len(param.values)) if categorical else (place - 1, place + 1):
+                if other != place and 0 <= other < len(param.values):
+                    moved = Config.of({**values, param.name: param.values[other]})
+                    if moved in self.samples:
+                        yield moved
+
     def first(self, seed: int) -> Config:
         """Evaluation 1 of everybody: the default, else the same working point for a seed."""
         if self.default is not None:
@@ -91,8 +103,25 @@ class Replayed:
     def _points(self) -> tuple[Config, ...]:
         return tuple(self.surface.samples)
 
+    @property
+    def combinations(self) -> int:
+        return math.prod(len(param.values) for param in self.params)
+
+    @property
+    def enumerable(self) -> bool:
+        return True
+
     def points(self) -> Sequence[Config]:
         return self._points
+
+    def contains(self, config: Config) -> bool:
+        return config in self.surface.samples
+
+    def sample(self, n: int, seed: int) -> Sequence[Config]:
+        return random.Random(seed).sample(self._points, min(n, len(self._points)))
+
+    def neighbours(self, config: Config) -> Sequence[Config]:
+        return tuple(self.surface.neighbours(config))
 
     def validate(self, values: Mapping[str, str]) -> Config | Failure:
         config = Config.of(values)
