@@ -67,6 +67,10 @@ class Settings:
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
     history: Annotated[str, "folder of earlier runs; empty: in the user's data; off: none"] = ""
     site_history: Annotated[str, "a folder of earlier runs that is only read"] = ""
+    objectives: Annotated[
+        tuple[str, ...], "what to make better, first things first; none: time"
+    ] = ()
+    within: Annotated[tuple[str, ...], 'what must hold meanwhile, for instance "cv<2%"'] = ()
     rounds: Annotated[int, "rounds of a search"] = 6
     challengers: Annotated[int, "candidates in each round"] = 4
     process_seconds: Annotated[float, "what one timed process should take"] = 1.5

@@ -204,9 +204,12 @@ def tuned_of(name: str, library: Library) -> Tuned:
 
 
 def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
-    """What is worth keeping of a run; None before its first round has been measured."""
+    """What is worth keeping of a run; None before its first round has been measured.
+
+    Neither is a run kept that was for something else than speed: its ratios are not those of times.
+    """
     state = known.state
-    if not state.rounds or known.library is None:
+    if not state.rounds or known.library is None or not state.settings.speed_alone:
         return None
     return Record(
         schema=1,
