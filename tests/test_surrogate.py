@@ -299,7 +299,7 @@ def some_history(count: int, turn: int = 0) -> list[Trial]:
 def test_the_reason_gives_the_figures() -> None:
     found = Surrogate().propose(SPACE, some_history(10), [], 1, 0)
     assert not isinstance(found, Stop)
-    pattern = r"EI [\d.e-]+ %, predicted [\d.]+ % \+- [\d.]+ % (faster|slower) than the default"
+    pattern = r"EI [\d.e-]+ %, predicted [\d.]+ % \+- [\d.]+ % (better|worse) than the default"
     assert re.fullmatch(pattern, found[0].reason)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcagent.errors import UsageError
+from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
 from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, load_yaml
 
@@ -89,10 +90,20 @@ class Command(_Strict):
 
 
 class FigureOfMerit(_Strict):
+    """A figure that the application prints; the first of a card is the one that is measured."""
+
     name: Label
     regex: str
     unit: str
     direction: Literal["min", "max"]
+
+    @model_validator(mode="after")
+    def _means_what_it_says(self) -> FigureOfMerit:
+        if self.name in (THROUGHPUT, COST, ENERGY, MEMORY, CV):
+            raise ValueError(f"{self.name} is an objective of every run: take another name")
+        if self.name == TIME and (self.unit, self.direction) != ("s", "min"):
+            raise ValueError("a figure called time is in s, and less of it is better")
+        return self
 
 
 class Residual(_Strict):

@@ -27,6 +27,7 @@ from hpcagent.cli.asks import (
 )
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.goals import charge, check, goal_options, wanted
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
@@ -137,6 +138,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     is_flag=True,
     help="Begin without what earlier runs found, and keep nothing of this one.",
 )
+@goal_options
 @job_options
 @click.option(
     "--no-wait",
@@ -163,12 +165,14 @@ def tune(
       hpcagent tune --lib openblas --budget rounds=3 --budget wall=10m
       hpcagent tune --lib openblas --openblas-prefix /opt/openblas
       hpcagent tune --lib openblas --workload mine.yaml
+      hpcagent tune --lib openblas --within "cv<2%"
+      hpcagent tune --lib openblas --objective time --objective memory
       hpcagent tune --lib openblas --model tuner.gguf
       hpcagent tune --lib openblas --function mine.py --target 1.2x
       hpcagent tune --lib openblas --partition compute --account proj1
       hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
-    load_card(lib)
+    card = load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
         configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
@@ -179,6 +183,7 @@ def tune(
         site_history=_site_history(configured, no_history),
     )
     settings = replace(settings, **_searching(configured, settings, strategy, function, target))
+    check(settings, card)
     if building:
         if dry_run or prefix:
             other = "--dry-run" if dry_run else "--openblas-prefix"
@@ -212,6 +217,9 @@ def _settings(
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
     rounds, core_hours, wall_s = _budget(configured, budget)
+    objectives, within = wanted(configured)
+    machine = make_scheduler(scheduler)
+    cores = node_cores(scheduler, machine, asks, words.get("cores"))
     cases = None
     if workload is not None:
         cases = tuple(asdict(case) for case in load_workload(workload).cases)
@@ -234,7 +242,7 @@ def _settings(
         max_pairs=int(_at_least("max_pairs", configured.max_pairs, MIN_PAIRS)),
         confirm_pairs=int(_at_least("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS)),
         minimum_effect=configured.minimum_effect,
-        cores=node_cores(scheduler, make_scheduler(scheduler), asks, words.get("cores")),
+        cores=cores,
         asks=asks,
         ahead=int(words.get("ahead") or _at_least("ahead", configured.ahead, 1)),
         pack=int(words.get("pack") or _at_least("pack", configured.pack, 1)),
@@ -244,6 +252,9 @@ def _settings(
         lost_s=configured.lost_seconds,
         approve_core_hours=configured.approve_core_hours,
         max_wait_s=max_wait_s(configured, words.get("max_wait")),
+        objectives=objectives,
+        within=within,
+        charge=charge(objectives, machine, asks, cores, configured),
     )
 
 

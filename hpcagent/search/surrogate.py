@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hpcagent.search.gp import Posterior
 
     Array = NDArray[np.float64]
+    Wide = NDArray[np.float32]
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
@@ -62,7 +63,7 @@ class Candidate:
         if self.mean is None or self.spread is None or self.improvement is None:
             return "early coverage of the space"
         speed = math.expm1(-self.mean)
-        words = "faster" if speed >= 0 else "slower"
+        words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
         text = (
             f"EI {100 * self.improvement:.2g} %, predicted {100 * abs(speed):.1f} %"
@@ -156,13 +157,20 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class _State:
-    """History and pending as rows of the grid. `values` and `spreads` belong to `worked`."""
+    """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`.
+
+    What is not allowed (it breaks a constraint of the run) has a true value, so it teaches where
+    the fast points are; but it is no best so far, and counts as failed where the chance of a point
+    to be of use is estimated (constrained expected improvement: M. Schonlau, W. J. Welch, D. R.
+    Jones, IMS Lecture Notes 34 (1998) 11-25).
+    """
 
     grid: Grid
     belief: Belief
     worked: NDArray[np.intp]
     values: Array
     spreads: Array
+    allowed: NDArray[np.bool_]
     failed: NDArray[np.intp]
     waiting: tuple[int, ...]
     free: NDArray[np.bool_]
@@ -186,6 +194,7 @@ class _State:
             worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
             values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
+            allowed=np.array([trial.eligible for trial in good], dtype=np.bool_),
             failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
             waiting=tuple(sorted(waiting)),
             free=free,
@@ -198,6 +207,27 @@ class _State:
     def likely(self, chance: Array, bound: float) -> NDArray[np.bool_]:
         """(P,): the free points whose chance reaches the bound, or the best chance if none does."""
         return self.free & (chance >= min(bound, float(chance[self.free].max())))
+
+    def chance(self) -> Array:
+        """(P,): the chance of each point to run and to break no constraint."""
+        import numpy as np
+
+        from hpcagent.search.feasibility import probability
+
+        useless = np.concatenate([self.failed, self.worked[~self.allowed]])
+        return probability(self.grid, self.worked[self.allowed], useless)
+
+    def fastest(self, mean: Array | Wide) -> tuple[int, float]:
+        """The row and the mean of the best allowed point; of the worst, where none is allowed:
+        then whatever is allowed is better."""
+        import numpy as np
+
+        rows = self.worked[self.allowed]
+        if len(rows):
+            row = int(rows[np.argmin(mean[rows])])
+        else:
+            row = int(self.worked[np.argmax(mean[self.worked])])
+        return row, float(mean[row])
 
     def taking(self, row: int) -> _State:
         free = self.free.copy()
@@ -216,16 +246,19 @@ def _spread(trial: Trial) -> float:
 
 
 def _rounds_since_best(history: Sequence[Trial]) -> int:
-    ratios = [(t.log_ratio, t.round) for t in history if measured(t) and t.log_ratio is not None]
+    ratios = [
+        (t.log_ratio, t.round)
+        for t in history
+        if measured(t) and t.log_ratio is not None and t.eligible
+    ]
     last = max(trial.round for trial in history)
-    return last - min(ratios)[1]
+    return last - min(ratios)[1] if ratios else 0
 
 
 def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
     from hpcagent.search.design import design_size
-    from hpcagent.search.feasibility import probability
 
-    chance = probability(state.grid, state.worked, state.failed)
+    chance = state.chance()
     chance = chance * state.belief.chance(state.worked, state.failed)
     size = design_size(state.grid)
     if _heeded(state):
@@ -289,7 +322,7 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
     scale, shift, process = _fitted(state)
     for row in state.waiting:
         process = believe(state.grid, process, row)
-    best = float(process.mean[state.worked].min())
+    _, best = state.fastest(process.mean)
     left = min(k, int(state.free.sum()))
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
@@ -324,7 +357,7 @@ def _switched(
     if len(state.seen) % SWITCH_EVERY:
         return None
     codes = state.grid.codes
-    fastest = state.worked[np.argmin(process.mean[state.worked])]
+    fastest, _ = state.fastest(process.mean)
     differs = codes != codes[fastest]
     one = (differs.sum(axis=1) == 1) & differs[:, ~np.array(state.grid.ordinal)].any(axis=1)
     hopeful = process.mean - HOPE * np.sqrt(process.variance) < best

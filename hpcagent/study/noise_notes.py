@@ -9,7 +9,7 @@ from hpcagent.records import Config
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.summary import Disturbance
-from hpcagent.study.tune import judged
+from hpcagent.study.verdict import judged
 
 # A long run has thousands of rounds; the confirmation and the latest of them tell enough.
 _LATEST_ROUNDS = 20
@@ -31,7 +31,7 @@ def warnings(known: Knowledge) -> tuple[str, ...]:
     if confirm is None or not values:
         return ()
     result = judged(known, confirm, Config.of(values))
-    found = [result.note] if result is not None and result.note else []
+    found = [result.claim.note] if result is not None and result.claim.note else []
     for one in _of(confirm):
         if one.what in _OVER_TIME:
             why = one.reason or "nothing that was recorded explains it"

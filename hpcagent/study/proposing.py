@@ -77,7 +77,7 @@ class Proposer:
             return asked, None
         answer = self._strategy_for(known).propose(
             space,
-            known.trials,
+            known.history(index),
             (*waiting, *(proposal.config for proposal in sizes)),
             left - len(sizes),
             self._settings.seed * 1_000_003 + index,
@@ -217,13 +217,28 @@ def prompt_facts(known: Knowledge) -> dict[str, str]:
         str(a["text"]) for a in known.state.advice if a.get("type") == "advise" and a.get("text")
     ]
     advice = {"advice of the user": "; ".join(texts)} if texts else {}
-    return advice | {
-        "processor": machine.cpu_model,
-        "microarchitecture": machine.microarchitecture,
-        "usable cores": str(machine.usable_cores),
-        "hardware threads per core": str(machine.threads_per_core),
-        "NUMA nodes": str(machine.numa_nodes),
-        "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
-        "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
-        "workload": ", ".join(known.workload.weights),
-    }
+    return (
+        advice
+        | _goal_facts(known.state.settings)
+        | {
+            "processor": machine.cpu_model,
+            "microarchitecture": machine.microarchitecture,
+            "usable cores": str(machine.usable_cores),
+            "hardware threads per core": str(machine.threads_per_core),
+            "NUMA nodes": str(machine.numa_nodes),
+            "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
+            "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
+            "workload": ", ".join(known.workload.weights),
+        }
+    )
+
+
+def _goal_facts(settings: TuneSettings) -> dict[str, str]:
+    """What the ratios of a prompt are of, where that is not time alone."""
+    if settings.plain:
+        return {}
+    wanted = " and ".join(settings.objectives)
+    facts = {"what the ratios are of": f"{wanted}, each so that less is better"}
+    if settings.within:
+        facts["constraints"] = ", ".join(settings.within)
+    return facts
