@@ -251,6 +251,7 @@ def test_trust_falls_with_distance() -> None:
     assert found[0] == 1.0
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
+    assert trust(present(), record(objective="energy")) == 0.0
     assert trust(present(), record(machine={"architecture": "aarch64"})) == 0.0
 
 

@@ -80,4 +80,5 @@ def _narrow(record: Record) -> str:
 
 def _wide(record: Record) -> str:
     names = [(row.name, row.kind) for row in record.space]
-    return f"{record.machine} {record.library.name} {record.library.threading} {names}"
+    library = f"{record.library.name} {record.library.threading}"
+    return f"{record.machine} {library} {record.objective} {names}"

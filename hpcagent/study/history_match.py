@@ -36,9 +36,13 @@ class Present:
     machine: Place
     library: Tuned
     workload: tuple[Case, ...]
+    objective: str = "time"
 
 
 def trust(present: Present, record: Record) -> float:
+    """Nothing where another objective was searched for: its ratios are of something else."""
+    if present.objective != record.objective:
+        return 0.0
     works = [row.case for row in record.workload]
     return (
         _machines(present.machine, record.machine)

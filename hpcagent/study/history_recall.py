@@ -37,6 +37,7 @@ def recalled(run_id: str, known: Knowledge) -> dict[str, Any]:
         place_of(known.machine),
         tuned_of(settings.app, known.needed_library()),
         known.workload.cases,
+        settings.objectives[0],
     )
     rows = [_row(run) for run in matching(present, others) if _common(known, run)]
     while rows and len(json_bytes({"runs": rows})) > MOST_BYTES:

@@ -106,7 +106,10 @@ class Tried(_Row):
 
 
 class Record(_Row):
-    """One run; `outcome` is empty where it had not ended. `folded` names runs merged into it."""
+    """One run, searched for `objective`, which the log ratios are of.
+
+    `outcome` is empty where it had not ended. `folded` names runs merged into it.
+    """
 
     schema_: Literal[1] = Field(alias="schema", serialization_alias="schema")
     run: Annotated[str, Field(pattern=RUN_PATTERN)]
@@ -118,6 +121,7 @@ class Record(_Row):
     workload: Annotated[list[Work], Field(min_length=1, max_length=400)]
     space: Annotated[list[Dimension], Field(min_length=1, max_length=100)]
     trials: Annotated[list[Tried], Field(max_length=MOST_TRIALS)]
+    objective: Text = "time"
     folded: Annotated[list[Text], Field(max_length=10_000)] = []
 
     @model_validator(mode="after")
@@ -217,6 +221,7 @@ def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
         t_utc=state.created_utc,
         hpcagent=state.version,
         outcome=outcome,
+        objective=state.settings.objectives[0],
         machine=place_of(known.machine),
         library=tuned_of(state.settings.app, known.library),
         workload=[Work(**vars(case)) for case in known.workload.cases],
