@@ -220,4 +220,4 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
             f"{stolen} of {measured} processes: the intervals are wider for it"
         )
-    return (*found, *noise_notes.warnings(known))
+    return (*found, *noise_notes.oddities(state), *noise_notes.warnings(known))
