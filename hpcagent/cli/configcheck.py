@@ -15,6 +15,7 @@ from hpcagent.cli.surroundings import OLDEST_PYTHON, accounts_of, python_version
 from hpcagent.config import Settings
 from hpcagent.errors import EnvironmentProblem, HpcagentError, SchedulerRefused
 from hpcagent.llm import gguf
+from hpcagent.measure.objectives import parse_constraints
 from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Queue, Refused, Resources
@@ -58,6 +59,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield from _batch_system(name, scheduler, asks)
     yield _guarded("python", lambda: _python(settings.python, name))
     yield _guarded("runs", lambda: _runs(settings.runs, name))
+    if settings.within:
+        yield _guarded("within", lambda: _within(settings.within))
     if settings.model:
         yield _guarded("model", lambda: _model(settings.model))
     if settings.function:
@@ -73,6 +76,11 @@ def exit_code(found: Iterable[Finding]) -> int:
 
 def _error(what: str, error: HpcagentError) -> Finding:
     return Finding(ERROR, what, str(error), error.exit_code)
+
+
+def _within(texts: tuple[str, ...]) -> Finding:
+    found = parse_constraints(texts)
+    return Finding(OK, "within", ", ".join(each.text for each in found))
 
 
 def _guarded(what: str, look: Callable[[], Finding]) -> Finding:

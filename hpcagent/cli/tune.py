@@ -27,6 +27,7 @@ from hpcagent.cli.asks import (
 )
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.goals import charge, check, goal_options, wanted
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
@@ -34,6 +35,7 @@ from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import gguf
 from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
 from hpcagent.search.stopping import read_target
+from hpcagent.study.history import store_folder
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
 from hpcagent.study.settings import TuneSettings
@@ -131,6 +133,12 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     metavar="DIR",
     help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
+@click.option(
+    "--no-history",
+    is_flag=True,
+    help="Begin without what earlier runs found, and keep nothing of this one.",
+)
+@goal_options
 @job_options
 @click.option(
     "--no-wait",
@@ -144,7 +152,7 @@ def tune(
     function: str | None, target: str | None, budget: tuple[str, ...], challengers: int | None,
     seed: int, scheduler: str | None, run_dir: Path | None, building: bool, source: Path | None,
     sha256: str, given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
-    store: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
+    store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -157,17 +165,25 @@ def tune(
       hpcagent tune --lib openblas --budget rounds=3 --budget wall=10m
       hpcagent tune --lib openblas --openblas-prefix /opt/openblas
       hpcagent tune --lib openblas --workload mine.yaml
+      hpcagent tune --lib openblas --within "cv<2%"
+      hpcagent tune --lib openblas --objective time --objective memory
       hpcagent tune --lib openblas --model tuner.gguf
       hpcagent tune --lib openblas --function mine.py --target 1.2x
       hpcagent tune --lib openblas --partition compute --account proj1
       hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
-    load_card(lib)
+    card = load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
         configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
     )
+    settings = replace(
+        settings,
+        history=_history(configured, no_history),
+        site_history=_site_history(configured, no_history),
+    )
     settings = replace(settings, **_searching(configured, settings, strategy, function, target))
+    check(settings, card)
     if building:
         if dry_run or prefix:
             other = "--dry-run" if dry_run else "--openblas-prefix"
@@ -201,6 +217,9 @@ def _settings(
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
     rounds, core_hours, wall_s = _budget(configured, budget)
+    objectives, within = wanted(configured)
+    machine = make_scheduler(scheduler)
+    cores = node_cores(scheduler, machine, asks, words.get("cores"))
     cases = None
     if workload is not None:
         cases = tuple(asdict(case) for case in load_workload(workload).cases)
@@ -223,7 +242,7 @@ def _settings(
         max_pairs=int(_at_least("max_pairs", configured.max_pairs, MIN_PAIRS)),
         confirm_pairs=int(_at_least("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS)),
         minimum_effect=configured.minimum_effect,
-        cores=node_cores(scheduler, make_scheduler(scheduler), asks, words.get("cores")),
+        cores=cores,
         asks=asks,
         ahead=int(words.get("ahead") or _at_least("ahead", configured.ahead, 1)),
         pack=int(words.get("pack") or _at_least("pack", configured.pack, 1)),
@@ -233,7 +252,21 @@ def _settings(
         lost_s=configured.lost_seconds,
         approve_core_hours=configured.approve_core_hours,
         max_wait_s=max_wait_s(configured, words.get("max_wait")),
+        objectives=objectives,
+        within=within,
+        charge=charge(objectives, machine, asks, cores, configured),
     )
+
+
+def _history(configured: Settings, switched_off: bool) -> str:
+    folder = None if switched_off else store_folder(configured.history, os.environ)
+    return "" if folder is None else clean(folder, "history")
+
+
+def _site_history(configured: Settings, switched_off: bool) -> str:
+    if switched_off or not configured.site_history:
+        return ""
+    return clean(Path(configured.site_history).absolute(), "site_history")
 
 
 def _at_least(key: str, value: float, least: float) -> float:

@@ -98,9 +98,9 @@ def _behind(picks: Sequence[Trial], since: Sequence[Trial]) -> bool:
 
 
 def _value(trial: Trial) -> float:
-    """Its log ratio; infinite where it failed or was not measured."""
+    """Its log ratio; infinite where it failed, was not measured, or may not win."""
     value = trial.log_ratio
-    usable = trial.failure is None and value is not None and abs(value) < 50
+    usable = trial.failure is None and trial.eligible and value is not None and abs(value) < 50
     return value if usable and value is not None else math.inf
 
 

@@ -9,7 +9,8 @@ space:   {"params": [{"name", "kind": "ordinal" or "categorical", "values", "def
           "problem": what was wrong with the last answer, if this is another try}
 history: [{"config": {name: value}, "status": "measured", "failed", "not measured" or "pending",
           "ratio": time over the default's (below 1: faster) or None, "error": its standard error,
-          "failure": "run.signal" and the like, "round", "proposed_by"}], the oldest first
+          "allowed": whether it keeps to the constraints of the run, "failure": "run.signal" and
+          the like, "round", "proposed_by"}], the oldest first
 answer:  {name: value} with a value of every parameter, all of them texts; or "STOP", or
          "STOP: and why"
 """

@@ -57,6 +57,7 @@ def _entry(trial: Trial) -> dict[str, Any]:
         "status": status,
         "ratio": ratio,
         "error": ratio * spread if known and ratio is not None and spread is not None else None,
+        "allowed": trial.eligible,
         "failure": trial.failure.id if trial.failure else None,
         "evidence": trial.failure.evidence[:400] if trial.failure else None,
         "round": trial.round,

@@ -107,7 +107,8 @@ def _line(trial: Trial) -> str:
     if not measured(trial) or trial.log_ratio is None:
         return f"{trial.config} -> not measured"
     error = f" +- {100 * trial.spread:.1f} %" if trial.spread else ""
-    return f"{trial.config} -> {_ratio(trial.log_ratio)}{error}"
+    broken = "" if trial.eligible else ", but it breaks a constraint and cannot win"
+    return f"{trial.config} -> {_ratio(trial.log_ratio)}{error}{broken}"
 
 
 def _ratio(log_ratio: float) -> str:
@@ -122,7 +123,9 @@ def _summary(old: Sequence[Trial]) -> str:
     times = [(trial.log_ratio, trial) for trial in old if measured(trial)]
     failed = sum(trial.failure is not None for trial in old)
     text = f"{len(old)} earlier ones, {failed} of them failed"
-    ranked = sorted(((y, t) for y, t in times if y is not None), key=lambda pair: pair[0])
+    ranked = sorted(
+        ((y, t) for y, t in times if y is not None and t.eligible), key=lambda pair: pair[0]
+    )
     if ranked:
         (fast, best), (slow, worst) = ranked[0], ranked[-1]
         text += f"; fastest: {best.config} -> {_ratio(fast)}"

@@ -38,7 +38,8 @@ def target_reached(history: Sequence[Trial], target: float) -> str:
         return ""
     for trial in history:
         value, spread = trial.log_ratio, trial.spread or 0.0
-        if trial.failure is not None or value is None or not abs(value) + abs(spread) < 50:
+        usable = trial.failure is None and trial.eligible
+        if not usable or value is None or not abs(value) + abs(spread) < 50:
             continue
         if -(value + max(0.0, spread)) >= math.log(target):
             return (

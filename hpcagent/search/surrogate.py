@@ -1,9 +1,8 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
 The default first, then a small covering design, then the points of the greatest expected
-improvement times the probability that they run at all; every third of them changes one categorical
-choice of the fastest so far. The ends of an ordinal are thought to be a little slower than its
-middle until measurements say otherwise: people list values to bracket the good ones.
+improvement times the probability that they run at all. What is known
+beforehand (prior.py) leads the design, and counts from then on as far as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.options import Options
+from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from hpcagent.search.gp import Posterior
 
     Array = NDArray[np.float64]
+    Wide = NDArray[np.float32]
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
-QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
-ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
-SWITCH_EVERY = 3  # evaluations
-HOPE = 1.5  # standard deviations
-LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
+QUIET_ROUNDS = 2  # rounds in a row that brought no better one, and after which none promised more
+LIKELY = 0.5  # chance to run at all, for a point of the design
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
+HEEDED = 0.3  # trust above which the design follows earlier runs,
+HEEDED_DESIGN = 4  # evaluations, the default included, of which every second one
+HEEDED_SHARE = 0.3  # is the fastest in their view, and the others lie in this share of the space
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -44,8 +44,7 @@ class Candidate:
     """A point with what the surrogate expects of it, as natural logs of the time ratio.
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
-    all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule.
+    all three figures while there are too few measurements for a fit.
     """
 
     config: Config
@@ -53,13 +52,12 @@ class Candidate:
     spread: float | None
     improvement: float | None
     feasibility: float
-    promise: float | None = None
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
             return "early coverage of the space"
         speed = math.expm1(-self.mean)
-        words = "faster" if speed >= 0 else "slower"
+        words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
         text = (
             f"EI {100 * self.improvement:.2g} %, predicted {100 * abs(speed):.1f} %"
@@ -71,7 +69,7 @@ class Candidate:
 
 
 def create(options: Options) -> Surrogate:
-    return Surrogate()
+    return Surrogate(prior=options.prior)
 
 
 class Surrogate:
@@ -80,9 +78,10 @@ class Surrogate:
     One enumerated grid is kept, so that repeated calls with the same space object are cheap.
     """
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
+    def __init__(self, threshold: float = THRESHOLD, prior: Prior | None = None) -> None:
         self._threshold = threshold
-        self._grid: tuple[SearchSpace, Grid] | None = None
+        self._prior = prior or Prior()
+        self._grid: tuple[SearchSpace, Grid, Belief] | None = None
 
     def propose(
         self,
@@ -95,7 +94,7 @@ class Surrogate:
         """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
         if k < 1:
             return ()
-        state = _State.of(self._grid_of(space, history, pending, seed), history, pending)
+        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
         if not state.free.any():
             return Stop(none_left(space))
         proposals = []
@@ -123,45 +122,70 @@ class Surrogate:
 
         Fewer than `k` where fewer are left.
         """
-        state = _State.of(self._grid_of(space, history, pending, seed), history, pending)
+        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
         return tuple(_candidates(state, k, seed))
 
-    def _grid_of(
+    def _enumerated(
         self, space: SearchSpace, history: Sequence[Trial], pending: Sequence[Config], seed: int
-    ) -> Grid:
+    ) -> tuple[Grid, Belief]:
         if not space.enumerable:
-            return Grid.of(space.params, candidates(space, history, pending, seed))
+            drawn = Grid.of(space.params, candidates(space, history, pending, seed))
+            return drawn, self._prior.over(drawn)
         if self._grid is None or self._grid[0] is not space:
-            self._grid = (space, Grid.of(space.params, space.points()))
-        return self._grid[1]
+            grid = Grid.of(space.params, space.points())
+            self._grid = (space, grid, self._prior.over(grid))
+        return self._grid[1:]
 
     def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
-        if best.promise is None or best.promise >= self._threshold:
+        if best.improvement is None or best.improvement >= self._threshold:
             return ""
         if len(state.worked) < enough or _rounds_since_best(history) < QUIET_ROUNDS:
             return ""
+        if not self._was_quiet(state, history):
+            return ""
         return (
-            f"no untried configuration is expected to gain more than"
-            f" {100 * self._threshold:.2g} % (best: {100 * best.promise:.2g} %"
+            f"for {QUIET_ROUNDS} rounds no untried configuration has been expected to gain more"
+            f" than {100 * self._threshold:.2g} % (best: {100 * best.improvement:.2g} %"
             f" after {len(state.worked)} measured)"
         )
+
+    def _was_quiet(self, state: _State, history: Sequence[Trial]) -> bool:
+        """Whether nothing promised more before the last round either, and so on."""
+        last = max(trial.round for trial in history)
+        for end in range(last, last - QUIET_ROUNDS + 1, -1):
+            before = [trial for trial in history if trial.round < end]
+            then = _State.of(state.grid, state.belief, before, ())
+            found = next(_candidates(then, 1, end), None)
+            if found is None or found.improvement is None or found.improvement >= self._threshold:
+                return False
+        return True
 
 
 @dataclass(frozen=True)
 class _State:
-    """History and pending as rows of the grid. `values` and `spreads` belong to `worked`."""
+    """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`.
+
+    What is not allowed (it breaks a constraint of the run) has a true value, so it teaches where
+    the fast points are; but it is no best so far, and counts as failed where the chance of a point
+    to be of use is estimated (constrained expected improvement: M. Schonlau, W. J. Welch, D. R.
+    Jones, IMS Lecture Notes 34 (1998) 11-25).
+    """
 
     grid: Grid
+    belief: Belief
     worked: NDArray[np.intp]
     values: Array
     spreads: Array
+    allowed: NDArray[np.bool_]
     failed: NDArray[np.intp]
     waiting: tuple[int, ...]
     free: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, grid: Grid, history: Sequence[Trial], pending: Sequence[Config]) -> _State:
+    def of(
+        cls, grid: Grid, belief: Belief, history: Sequence[Trial], pending: Sequence[Config]
+    ) -> _State:
         import numpy as np
 
         latest = {trial.config: trial for trial in history if trial.config in grid.index}
@@ -173,9 +197,11 @@ class _State:
         free[sorted(waiting)] = False
         return cls(
             grid=grid,
+            belief=belief,
             worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
             values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
+            allowed=np.array([trial.eligible for trial in good], dtype=np.bool_),
             failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
             waiting=tuple(sorted(waiting)),
             free=free,
@@ -189,18 +215,31 @@ class _State:
         """(P,): the free points whose chance reaches the bound, or the best chance if none does."""
         return self.free & (chance >= min(bound, float(chance[self.free].max())))
 
+    def chance(self) -> Array:
+        """(P,): the chance of each point to run and to break no constraint."""
+        import numpy as np
+
+        from hpcagent.search.feasibility import probability
+
+        useless = np.concatenate([self.failed, self.worked[~self.allowed]])
+        return probability(self.grid, self.worked[self.allowed], useless)
+
+    def fastest(self, mean: Array | Wide) -> tuple[int, float]:
+        """The row and the mean of the best allowed point; of the worst, where none is allowed:
+        then whatever is allowed is better."""
+        import numpy as np
+
+        rows = self.worked[self.allowed]
+        if len(rows):
+            row = int(rows[np.argmin(mean[rows])])
+        else:
+            row = int(self.worked[np.argmax(mean[self.worked])])
+        return row, float(mean[row])
+
     def taking(self, row: int) -> _State:
         free = self.free.copy()
         free[row] = False
-        return _State(
-            self.grid,
-            self.worked,
-            self.values,
-            self.spreads,
-            self.failed,
-            (*self.waiting, row),
-            free,
-        )
+        return replace(self, waiting=(*self.waiting, row), free=free)
 
 
 def measured(trial: Trial) -> bool:
@@ -214,17 +253,22 @@ def _spread(trial: Trial) -> float:
 
 
 def _rounds_since_best(history: Sequence[Trial]) -> int:
-    ratios = [(t.log_ratio, t.round) for t in history if measured(t) and t.log_ratio is not None]
+    ratios = [
+        (t.log_ratio, t.round)
+        for t in history
+        if measured(t) and t.log_ratio is not None and t.eligible
+    ]
     last = max(trial.round for trial in history)
-    return last - min(ratios)[1]
+    return last - min(ratios)[1] if ratios else 0
 
 
 def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
     from hpcagent.search.design import design_size
-    from hpcagent.search.feasibility import probability
 
-    chance = probability(state.grid, state.worked, state.failed)
+    chance = state.chance() * state.belief.chance(state.worked, state.failed)
     size = design_size(state.grid)
+    if _heeded(state):
+        size = min(size, HEEDED_DESIGN)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
         row = _spreading(state, chance, seed)
@@ -239,10 +283,40 @@ def _designing(state: _State, size: int) -> bool:
     return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
 
 
+def _heeded(state: _State) -> bool:
+    """Whether the design follows earlier runs: as long as they told faster from slower."""
+    if state.belief.trust < HEEDED:
+        return False
+    said = state.belief.mean[state.worked]
+    return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
+
+
 def _spreading(state: _State, chance: Array, seed: int) -> int:
+    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
+    import numpy as np
+
     from hpcagent.search.design import next_row
 
-    return next_row(state.grid, state.seen, state.likely(chance, LIKELY), seed)
+    usable = state.likely(chance, LIKELY)
+    off = state.belief.off_hints
+    if off is not None and len(state.seen) == 1:
+        return _nearest(state, usable, off)
+    if _heeded(state):
+        mean = state.belief.mean
+        if len(state.seen) % 2:
+            return int(np.argmin(np.where(usable, mean, np.inf)))
+        ordered = np.sort(mean[usable])
+        usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
+    return next_row(state.grid, state.seen, usable, seed)
+
+
+def _nearest(state: _State, usable: NDArray[np.bool_], off: Array) -> int:
+    """The usable point that is least off the hints, and else most like the one seen."""
+    import numpy as np
+
+    others = (state.grid.codes != state.grid.codes[state.seen[0]]).sum(axis=1)
+    order = np.lexsort((others, np.where(usable, off, np.inf)))
+    return int(order[0])
 
 
 def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
@@ -254,20 +328,18 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
     scale, shift, process = _fitted(state)
     for row in state.waiting:
         process = believe(state.grid, process, row)
-    best = float(process.mean[state.worked].min())
+    _, best = state.fastest(process.mean)
     left = min(k, int(state.free.sum()))
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
-        among = _switched(state, process, best, chance)
-        row = int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
+        row = int(np.argmax(gain))
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
             spread=math.sqrt(float(process.variance[row])) * scale,
             improvement=float(gain[row]) * scale,
             feasibility=float(chance[row]),
-            promise=float(gain.max()) * scale,
         )
         state = state.taking(row)
         left -= 1
@@ -275,45 +347,25 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
             process = believe(state.grid, process, row)
 
 
-def _switched(
-    state: _State, process: Posterior, best: float, chance: Array
-) -> NDArray[np.bool_] | None:
-    """(P,): the fastest point with another value of one categorical; None where it is not due.
-
-    Every third evaluation. What a choice does on its own is confounded with all else in the design,
-    and a process fitted to few points is too sure of it: it would walk along the ordinals and leave
-    the choices as they were first seen. Only points that may be faster count.
-    """
-    import numpy as np
-
-    if len(state.seen) % SWITCH_EVERY:
-        return None
-    codes = state.grid.codes
-    fastest = state.worked[np.argmin(process.mean[state.worked])]
-    differs = codes != codes[fastest]
-    one = (differs.sum(axis=1) == 1) & differs[:, ~np.array(state.grid.ordinal)].any(axis=1)
-    hopeful = process.mean - HOPE * np.sqrt(process.variance) < best
-    found = state.free & one & hopeful & (chance >= LIKELY)
-    return np.asarray(found) if found.any() else None
-
-
 def _fitted(state: _State) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
-    The process is that of what `ENDS` does not explain.
+    The process is that of what the trends do not explain.
     """
     from hpcagent.search.acquisition import squeezed
-    from hpcagent.search.gp import Observations, posterior, slope
+    from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
+    from hpcagent.search.trends import earlier, hinted, joined
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
-    ends, width = state.grid.ends, math.sqrt(len(state.grid.ordinal))
-    theta = fit(state.grid, replace(seen, y=y - ENDS / width * ends[state.worked]))
-    weight = slope(state.grid, seen, theta, ends, (ENDS / width, ENDS_SPREAD / width))
-    trend = weight * ends
+    then = earlier(state.belief, state.worked, scale)
+    trends = joined(hinted(state.grid, state.belief), then)
+    rest = y - (trends.means @ trends.columns)[state.worked]
+    theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
+    trend = slopes(state.grid, seen, theta, trends) @ trends.columns
     process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
     return scale, shift, replace(process, mean=process.mean + trend)

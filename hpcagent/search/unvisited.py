@@ -48,10 +48,10 @@ def candidates(
 
 
 def fastest(history: Sequence[Trial], count: int) -> list[Config]:
-    """The configurations of the least finite log ratios, best first."""
+    """The configurations of the least finite log ratios, best first, of those that may win."""
     from hpcagent.search.surrogate import measured
 
-    good = [t for t in history if measured(t) and t.log_ratio is not None]
+    good = [t for t in history if measured(t) and t.log_ratio is not None and t.eligible]
     best = sorted(good, key=lambda trial: trial.log_ratio or 0.0)
     return list(dict.fromkeys(trial.config for trial in best))[:count]
 

@@ -16,8 +16,10 @@ from hpcagent.records import Proposal, Stop
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
+from hpcagent.search.prior import Prior
 from hpcagent.search.stopping import target_reached
 from hpcagent.study.durable import problem, utc_now, utc_text
+from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 
@@ -75,7 +77,7 @@ class Proposer:
             return asked, None
         answer = self._strategy_for(known).propose(
             space,
-            known.trials,
+            known.history(index),
             (*waiting, *(proposal.config for proposal in sizes)),
             left - len(sizes),
             self._settings.seed * 1_000_003 + index,
@@ -101,10 +103,11 @@ class Proposer:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
-            self._strategy, self._facts = self._make(facts), facts
+            prior = Prior(earlier_in(known.state.decisions), known.knobs.hints)
+            self._strategy, self._facts = self._make(facts, prior), facts
         return self._strategy
 
-    def _make(self, facts: Mapping[str, str]) -> Strategy:
+    def _make(self, facts: Mapping[str, str], prior: Prior) -> Strategy:
         name = self._settings.strategy
         model = self._recording
         if name in WITH_MODEL and model is None:
@@ -119,6 +122,7 @@ class Proposer:
             verdict=self._verdict,
             function=self._settings.function,
             told=self._functions.append,
+            prior=prior,
         )
         strategy: Strategy = module.create(options)
         return strategy
@@ -213,13 +217,28 @@ def prompt_facts(known: Knowledge) -> dict[str, str]:
         str(a["text"]) for a in known.state.advice if a.get("type") == "advise" and a.get("text")
     ]
     advice = {"advice of the user": "; ".join(texts)} if texts else {}
-    return advice | {
-        "processor": machine.cpu_model,
-        "microarchitecture": machine.microarchitecture,
-        "usable cores": str(machine.usable_cores),
-        "hardware threads per core": str(machine.threads_per_core),
-        "NUMA nodes": str(machine.numa_nodes),
-        "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
-        "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
-        "workload": ", ".join(known.workload.weights),
-    }
+    return (
+        advice
+        | _goal_facts(known.state.settings)
+        | {
+            "processor": machine.cpu_model,
+            "microarchitecture": machine.microarchitecture,
+            "usable cores": str(machine.usable_cores),
+            "hardware threads per core": str(machine.threads_per_core),
+            "NUMA nodes": str(machine.numa_nodes),
+            "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
+            "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
+            "workload": ", ".join(known.workload.weights),
+        }
+    )
+
+
+def _goal_facts(settings: TuneSettings) -> dict[str, str]:
+    """What the ratios of a prompt are of, where that is not time alone."""
+    if settings.plain:
+        return {}
+    wanted = " and ".join(settings.objectives)
+    facts = {"what the ratios are of": f"{wanted}, each so that less is better"}
+    if settings.within:
+        facts["constraints"] = ", ".join(settings.within)
+    return facts
