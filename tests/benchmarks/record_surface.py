@@ -26,7 +26,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, pstdev
+from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
 
 from harness import table, tell
@@ -89,8 +89,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _points(case: Case, quick: bool) -> dict[str, dict[str, str]]:
-    """By id: p1, p2, ..."""
-    found = {f"p{number}": values for number, values in enumerate(case.points(), start=1)}
+    """By id: name=value,name=value,..."""
+    found = {",".join(f"{k}={v}" for k, v in p.items()): p for p in case.points()}
     kept = random.Random(case.name).sample(sorted(found), 20) if quick else found
     return {name: found[name] for name in kept}
 
@@ -315,7 +315,7 @@ def _figures(
     good = {name: times for name, (status, times) in rows.items() if status == "ok"}
     yield len(points)
     yield len(points) - len(good)
-    spread = [pstdev(times) / (sum(times) / len(times)) for times in good.values()]
+    spread = [stdev(t) / (sum(t) / len(t)) for t in good.values() if len(t) > 1]
     yield f"{100 * median(spread):.1f} %" if spread else "-"
     start = [median(good[name]) for name in good if dict(points[name]) == default]
     yield f"{start[0] / min(map(median, good.values())):.2f}" if start else "-"
