@@ -1,8 +1,8 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
 The default first, then a small covering design, then the points of the greatest expected
-improvement times the probability that they run at all. What is known
-beforehand (prior.py) leads the design, and counts from then on as far as measurements bear it out.
+improvement times the probability that they run at all. What is known beforehand (prior.py) leads
+the design, and counts from then on as far as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
+from hpcagent.search.evidence import Evidence, rounds_since_best
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from hpcagent.search.gp import Posterior
 
     Array = NDArray[np.float64]
-    Wide = NDArray[np.float32]
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
@@ -94,7 +94,7 @@ class Surrogate:
         """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
         if k < 1:
             return ()
-        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
+        state = Evidence.of(*self._enumerated(space, history, pending, seed), history, pending)
         if not state.free.any():
             return Stop(none_left(space))
         proposals = []
@@ -122,7 +122,7 @@ class Surrogate:
 
         Fewer than `k` where fewer are left.
         """
-        state = _State.of(*self._enumerated(space, history, pending, seed), history, pending)
+        state = Evidence.of(*self._enumerated(space, history, pending, seed), history, pending)
         return tuple(_candidates(state, k, seed))
 
     def _enumerated(
@@ -136,11 +136,11 @@ class Surrogate:
             self._grid = (space, grid, self._prior.over(grid))
         return self._grid[1:]
 
-    def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
+    def _reason_to_stop(self, state: Evidence, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
         if best.improvement is None or best.improvement >= self._threshold:
             return ""
-        if len(state.worked) < enough or _rounds_since_best(history) < QUIET_ROUNDS:
+        if len(state.worked) < enough or rounds_since_best(history) < QUIET_ROUNDS:
             return ""
         if not self._was_quiet(state, history):
             return ""
@@ -150,119 +150,19 @@ class Surrogate:
             f" after {len(state.worked)} measured)"
         )
 
-    def _was_quiet(self, state: _State, history: Sequence[Trial]) -> bool:
+    def _was_quiet(self, state: Evidence, history: Sequence[Trial]) -> bool:
         """Whether nothing promised more before the last round either, and so on."""
         last = max(trial.round for trial in history)
         for end in range(last, last - QUIET_ROUNDS + 1, -1):
             before = [trial for trial in history if trial.round < end]
-            then = _State.of(state.grid, state.belief, before, ())
+            then = Evidence.of(state.grid, state.belief, before, ())
             found = next(_candidates(then, 1, end), None)
             if found is None or found.improvement is None or found.improvement >= self._threshold:
                 return False
         return True
 
 
-@dataclass(frozen=True)
-class _State:
-    """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`.
-
-    What is not allowed (it breaks a constraint of the run) has a true value, so it teaches where
-    the fast points are; but it is no best so far, and counts as failed where the chance of a point
-    to be of use is estimated (constrained expected improvement: M. Schonlau, W. J. Welch, D. R.
-    Jones, IMS Lecture Notes 34 (1998) 11-25).
-    """
-
-    grid: Grid
-    belief: Belief
-    worked: NDArray[np.intp]
-    values: Array
-    spreads: Array
-    allowed: NDArray[np.bool_]
-    failed: NDArray[np.intp]
-    waiting: tuple[int, ...]
-    free: NDArray[np.bool_]
-
-    @classmethod
-    def of(
-        cls, grid: Grid, belief: Belief, history: Sequence[Trial], pending: Sequence[Config]
-    ) -> _State:
-        import numpy as np
-
-        latest = {trial.config: trial for trial in history if trial.config in grid.index}
-        good = [trial for trial in latest.values() if measured(trial)]
-        bad = [trial for trial in latest.values() if trial.failure is not None]
-        waiting = {grid.index[config] for config in pending if config in grid.index}
-        free = np.ones(len(grid.points), dtype=bool)
-        free[[grid.index[config] for config in latest]] = False
-        free[sorted(waiting)] = False
-        return cls(
-            grid=grid,
-            belief=belief,
-            worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
-            values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
-            spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
-            allowed=np.array([trial.eligible for trial in good], dtype=np.bool_),
-            failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
-            waiting=tuple(sorted(waiting)),
-            free=free,
-        )
-
-    @property
-    def seen(self) -> list[int]:
-        return [*self.worked.tolist(), *self.failed.tolist(), *self.waiting]
-
-    def likely(self, chance: Array, bound: float) -> NDArray[np.bool_]:
-        """(P,): the free points whose chance reaches the bound, or the best chance if none does."""
-        return self.free & (chance >= min(bound, float(chance[self.free].max())))
-
-    def chance(self) -> Array:
-        """(P,): the chance of each point to run and to break no constraint."""
-        import numpy as np
-
-        from hpcagent.search.feasibility import probability
-
-        useless = np.concatenate([self.failed, self.worked[~self.allowed]])
-        return probability(self.grid, self.worked[self.allowed], useless)
-
-    def fastest(self, mean: Array | Wide) -> tuple[int, float]:
-        """The row and the mean of the best allowed point; of the worst, where none is allowed:
-        then whatever is allowed is better."""
-        import numpy as np
-
-        rows = self.worked[self.allowed]
-        if len(rows):
-            row = int(rows[np.argmin(mean[rows])])
-        else:
-            row = int(self.worked[np.argmax(mean[self.worked])])
-        return row, float(mean[row])
-
-    def taking(self, row: int) -> _State:
-        free = self.free.copy()
-        free[row] = False
-        return replace(self, waiting=(*self.waiting, row), free=free)
-
-
-def measured(trial: Trial) -> bool:
-    """Whether there is a figure that can be believed: no time ratio is beyond e^50."""
-    return trial.failure is None and trial.log_ratio is not None and abs(trial.log_ratio) < 50
-
-
-def _spread(trial: Trial) -> float:
-    usable = trial.spread is not None and math.isfinite(trial.spread) and trial.spread > 0
-    return min(10.0, float(trial.spread or 0.0)) if usable else 0.0
-
-
-def _rounds_since_best(history: Sequence[Trial]) -> int:
-    ratios = [
-        (t.log_ratio, t.round)
-        for t in history
-        if measured(t) and t.log_ratio is not None and t.eligible
-    ]
-    last = max(trial.round for trial in history)
-    return last - min(ratios)[1] if ratios else 0
-
-
-def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
+def _candidates(state: Evidence, k: int, seed: int) -> Iterator[Candidate]:
     from hpcagent.search.design import design_size
 
     chance = state.chance() * state.belief.chance(state.worked, state.failed)
@@ -279,11 +179,11 @@ def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
         yield from _improving(state, left, chance)
 
 
-def _designing(state: _State, size: int) -> bool:
+def _designing(state: Evidence, size: int) -> bool:
     return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
 
 
-def _heeded(state: _State) -> bool:
+def _heeded(state: Evidence) -> bool:
     """Whether the design follows earlier runs: as long as they told faster from slower."""
     if state.belief.trust < HEEDED:
         return False
@@ -291,7 +191,7 @@ def _heeded(state: _State) -> bool:
     return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
 
 
-def _spreading(state: _State, chance: Array, seed: int) -> int:
+def _spreading(state: Evidence, chance: Array, seed: int) -> int:
     """The next point of the design: what hints and earlier runs point at, else a wide spread."""
     import numpy as np
 
@@ -310,7 +210,7 @@ def _spreading(state: _State, chance: Array, seed: int) -> int:
     return next_row(state.grid, state.seen, usable, seed)
 
 
-def _nearest(state: _State, usable: NDArray[np.bool_], off: Array) -> int:
+def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
     """The usable point that is least off the hints, and else most like the one seen."""
     import numpy as np
 
@@ -319,7 +219,7 @@ def _nearest(state: _State, usable: NDArray[np.bool_], off: Array) -> int:
     return int(order[0])
 
 
-def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
+def _improving(state: Evidence, k: int, chance: Array) -> Iterator[Candidate]:
     import numpy as np
 
     from hpcagent.search.acquisition import expected_improvement
@@ -347,7 +247,7 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
             process = believe(state.grid, process, row)
 
 
-def _fitted(state: _State) -> tuple[float, float, Posterior]:
+def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
     The process is that of what the trends do not explain.
