@@ -163,9 +163,6 @@ def test_a_recording_is_a_surface_and_goes_on_where_it_was_stopped(tmp_path: Pat
     words += ["--case", "blocked_lu_192"]
     told = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "about" in told.stderr and "median CV" in told.stdout
-    # load() wants a default that works, and a few points drawn at random may lack it.
-    head = tmp_path / "blocked_lu_192.json"
-    head.write_text(json.dumps({**json.loads(head.read_text()), "default": None}))
     (surface,) = load(tmp_path)
     assert (len(surface.samples), surface.repeats) == (20, 2)
 

@@ -261,7 +261,9 @@ def _write(
     own = {"library": "pthread", "core": core, "threads": str(_cpus())}
     default = {name: {**own, **case.chosen}[name] for name, _, _ in case.axes}
     out = place.folder.parent / f"{case.name}.json"
-    head = _head(case, default, len(points))
+    # None where these cases lack the kernels that the library chooses, or --quick left it out.
+    there = default if default in points.values() else None
+    head = _head(case, there, len(points))
     out.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -275,7 +277,7 @@ def _write(
     return [case.name, *_figures(points, rows, default)]
 
 
-def _head(case: Case, default: Mapping[str, str], count: int) -> dict[str, Any]:
+def _head(case: Case, default: Mapping[str, str] | None, count: int) -> dict[str, Any]:
     read = {"ordinal": int, "categorical": str}
     return {
         "name": case.name,
@@ -286,7 +288,7 @@ def _head(case: Case, default: Mapping[str, str], count: int) -> dict[str, Any]:
             {"name": name, "kind": kind, "values": [read[kind](value) for value in values]}
             for name, kind, values in case.axes
         ],
-        "default": {name: read[kind](default[name]) for name, kind, _ in case.axes},
+        "default": default and {name: read[kind](default[name]) for name, kind, _ in case.axes},
         "points": count,
     }
 
