@@ -65,6 +65,8 @@ class Settings:
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
     target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
+    history: Annotated[str, "folder of earlier runs; empty: in the user's data; off: none"] = ""
+    site_history: Annotated[str, "a folder of earlier runs that is only read"] = ""
     objectives: Annotated[
         tuple[str, ...], "what to make better, first things first; none: time"
     ] = ()

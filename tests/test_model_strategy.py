@@ -70,9 +70,13 @@ def proposals(
 
 
 def test_the_model_has_its_share_and_the_surrogate_the_rest() -> None:
-    found = proposals(Scripted(answer("8", "ZEN")), history(), k=4)
+    alone = Surrogate().propose(SPACE, history(), [], 4, 1)
+    assert not isinstance(alone, Stop)
+    wish = next(c for c in SPACE.points()[1:] if c not in [p.config for p in alone])
+    found = proposals(Scripted(answer(wish.values["threads"], wish.values["core"])), history(), k=4)
+    assert [p.config for p in found[:3]] == [p.config for p in alone[:3]]
     assert [p.proposed_by for p in found] == ["surrogate"] * 3 + ["model"]
-    assert found[3].config == config("8", "ZEN") and found[3].reason == "more cores"
+    assert found[3].config == wish and found[3].reason == "more cores"
 
 
 def test_the_first_evaluation_is_the_default_whatever_the_model_wants() -> None:

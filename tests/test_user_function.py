@@ -21,6 +21,7 @@ from hpcagent.search.function_file import EXAMPLE, digest, read_function
 from hpcagent.search.function_talk import read_analysis, request
 from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.space import Space
+from hpcagent.search.surrogate import Surrogate
 from hpcagent.search.user_function import UserFunction, create
 from hpcagent.study.settings import TuneSettings
 
@@ -313,8 +314,9 @@ def test_the_command_repeats_itself_and_prints_an_example(tmp_path: Path) -> Non
     words = ("tune", "--lib", "openblas", "--function", "mine.py", "--target", "1.25", "--dry-run")
     assert hpcagent(tmp_path, *words).returncode == 0
     settings = TuneSettings(
-        "openblas", 1, "local", "user-function", 3, 4, function="/x/mine.py", target=1.25
-    )
+        "openblas", 1, "local", "user-function", 3, 4, function="/x/mine.py", target=1.25,
+        history="/x/history",
+    )  # fmt: skip
     again = settings.command()
     assert "--strategy" not in again
     assert " ".join(again[-4:]) == "--function /x/mine.py --target 1.25x"
@@ -374,14 +376,20 @@ def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
 
 
 class Listening:
+    """Asks for what the surrogate would not take by itself."""
+
     def __init__(self) -> None:
         self.heard: list[str] = []
+        alone = Surrogate().propose(SPACE, first(), [], 4, 1)
+        assert not isinstance(alone, Stop)
+        taken = [proposal.config for proposal in alone]
+        self.wish = next(point for point in SPACE.points()[1:] if point not in taken)
 
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
     ) -> Reply:
         self.heard.append(messages[-1].text)
-        return Reply(json.dumps({"reason": "ok", "config": config("8", "ZEN").values}))
+        return Reply(json.dumps({"reason": "ok", "config": self.wish.values}))
 
 
 def heard(folder: Path, body: str) -> tuple[str, list[FunctionCall]]:

@@ -35,6 +35,8 @@ class Dimension(_Strict):
     `values` is an expression that gives a list, or `by` names a fact whose value picks one of
     `choices`. A value other than the default sets `env`, puts `argv` before the command, or
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
+    `hint` is an expression for the value that knowledge of the hardware makes likely; the search
+    gives it a small advantage until measurements say otherwise.
     `with_builds` false: left at its default where builds are searched as well. `limit: upper`: a
     size; larger values of it need more memory and time.
     """
@@ -52,6 +54,7 @@ class Dimension(_Strict):
     binding: bool = False
     probe: str | None = None
     with_builds: bool = True
+    hint: str | None = None
     limit: Literal["", "upper"] = ""
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import gguf
 from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
 from hpcagent.search.stopping import read_target
+from hpcagent.study.history import store_folder
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
 from hpcagent.study.settings import TuneSettings
@@ -132,6 +133,11 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     metavar="DIR",
     help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
+@click.option(
+    "--no-history",
+    is_flag=True,
+    help="Begin without what earlier runs found, and keep nothing of this one.",
+)
 @goal_options
 @job_options
 @click.option(
@@ -146,7 +152,7 @@ def tune(
     function: str | None, target: str | None, budget: tuple[str, ...], challengers: int | None,
     seed: int, scheduler: str | None, run_dir: Path | None, building: bool, source: Path | None,
     sha256: str, given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
-    store: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
+    store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -170,6 +176,11 @@ def tune(
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
         configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
+    )
+    settings = replace(
+        settings,
+        history=_history(configured, no_history),
+        site_history=_site_history(configured, no_history),
     )
     settings = replace(settings, **_searching(configured, settings, strategy, function, target))
     check(settings, card)
@@ -245,6 +256,17 @@ def _settings(
         within=within,
         charge=charge(objectives, machine, asks, cores, configured),
     )
+
+
+def _history(configured: Settings, switched_off: bool) -> str:
+    folder = None if switched_off else store_folder(configured.history, os.environ)
+    return "" if folder is None else clean(folder, "history")
+
+
+def _site_history(configured: Settings, switched_off: bool) -> str:
+    if switched_off or not configured.site_history:
+        return ""
+    return clean(Path(configured.site_history).absolute(), "site_history")
 
 
 def _at_least(key: str, value: float, least: float) -> float:

@@ -52,7 +52,7 @@ class ModelStrategy:
         self._model = model
         self._analysis = analysis
         self._options = options
-        self._surrogate = Surrogate()
+        self._surrogate = Surrogate(prior=options.prior)
 
     def propose(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Trial
+from hpcagent.search.evidence import measured
 
 SAMPLE = 4000  # points drawn for one proposal where a space cannot be enumerated
 LEADERS = 5  # the fastest, whose neighbours are looked at as well
@@ -49,8 +50,6 @@ def candidates(
 
 def fastest(history: Sequence[Trial], count: int) -> list[Config]:
     """The configurations of the least finite log ratios, best first, of those that may win."""
-    from hpcagent.search.surrogate import measured
-
     good = [t for t in history if measured(t) and t.log_ratio is not None and t.eligible]
     best = sorted(good, key=lambda trial: trial.log_ratio or 0.0)
     return list(dict.fromkeys(trial.config for trial in best))[:count]

@@ -42,7 +42,7 @@ class UserFunction:
     def __init__(self, options: Options, bounds: Bounds = BOUNDS) -> None:
         self._options = options
         self._bounds = bounds
-        self._surrogate = Surrogate()
+        self._surrogate = Surrogate(prior=options.prior)
 
     def propose(
         self,

@@ -24,6 +24,16 @@ def disturbances(state: TuneState) -> tuple[Disturbance, ...]:
     return tuple(one for unit in units for one in _of(unit)[:_PER_UNIT])
 
 
+def oddities(state: TuneState) -> tuple[str, ...]:
+    """What the worker noted of the confirmation and of the latest rounds, the latest first."""
+    units = [unit for unit in state.units if unit.kind == "round" and unit.notes]
+    return tuple(
+        f"{unit.purpose}: {note}"
+        for unit in reversed(units[-_LATEST_ROUNDS:])
+        for note in unit.notes
+    )[:_PER_UNIT]
+
+
 def warnings(known: Knowledge) -> tuple[str, ...]:
     """What in the confirmation bears on the claim."""
     confirm = known.state.done("confirm")

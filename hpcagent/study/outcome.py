@@ -67,7 +67,14 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         goals=goals_summary(known, best) if best is not None else None,
         disturbances=noise_notes.disturbances(state),
         variation=variation(known),
+        history=_history(state),
     )
+
+
+def _history(state: TuneState) -> str:
+    taken = str(state.decisions.get("history", {}).get("reason", ""))
+    kept = str((state.closed or {}).get("history", ""))
+    return "; ".join(words for words in (taken, kept) if words)
 
 
 def phase(state: TuneState) -> str:
@@ -213,4 +220,4 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"the hypervisor took more than {100 * STOLEN_SHARE:.0f} % of the CPU time during "
             f"{stolen} of {measured} processes: the intervals are wider for it"
         )
-    return (*found, *noise_notes.warnings(known))
+    return (*found, *noise_notes.oddities(state), *noise_notes.warnings(known))

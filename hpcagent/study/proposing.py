@@ -16,8 +16,10 @@ from hpcagent.records import Proposal, Stop
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
+from hpcagent.search.prior import Prior
 from hpcagent.search.stopping import target_reached
 from hpcagent.study.durable import problem, utc_now, utc_text
+from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 
@@ -101,10 +103,11 @@ class Proposer:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
-            self._strategy, self._facts = self._make(facts), facts
+            prior = Prior(earlier_in(known.state.decisions), known.knobs.hints)
+            self._strategy, self._facts = self._make(facts, prior), facts
         return self._strategy
 
-    def _make(self, facts: Mapping[str, str]) -> Strategy:
+    def _make(self, facts: Mapping[str, str], prior: Prior) -> Strategy:
         name = self._settings.strategy
         model = self._recording
         if name in WITH_MODEL and model is None:
@@ -119,6 +122,7 @@ class Proposer:
             verdict=self._verdict,
             function=self._settings.function,
             told=self._functions.append,
+            prior=prior,
         )
         strategy: Strategy = module.create(options)
         return strategy

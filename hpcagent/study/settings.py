@@ -24,6 +24,8 @@ class TuneSettings:
     scheduler's own pace), `grace_s`, `lost_s` and `max_wait_s` are desk.Patience's. What would be
     reserved beyond `approve_core_hours` (0: nothing) needs the user's approval.
     `build` (None: what is installed is tuned) is apps.variants.BuildPlan as JSON.
+    `history` is the folder of earlier runs, to which this one is added, and `site_history` one that
+    is only read (empty: none).
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
     fresh pairs behind a claim. `objectives` are names of measure/objectives.py, the first of which
     decides; `within` constraints as they are written; `charge` is objectives.Charge as JSON (None:
@@ -61,6 +63,8 @@ class TuneSettings:
     max_wait_s: float = 0.0
     approve_core_hours: float = 0.0
     build: Mapping[str, Any] | None = None
+    history: str = ""
+    site_history: str = ""
     target: float = 0.0
     function: str = ""
     function_sha256: str = ""
@@ -100,6 +104,7 @@ class TuneSettings:
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
         words += self._goal_words() + self._build_words()
+        words += [] if self.history else ["--no-history"]
         return ("hpcagent", *words, *self._job_words())
 
     def _goal_words(self) -> list[str]:

@@ -224,6 +224,7 @@ class RunSummary:
     `outcome` is "improved", "nothing better", "failed" or "cancelled"; `best` is the confirmed
     best configuration (the default where nothing is better), `best_environment` what sets it,
     `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
+    `history` tells which earlier runs the search began with, and whether this one was kept.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
     then `library`.
     """
@@ -257,6 +258,7 @@ class RunSummary:
     spent: Spent
     warnings: tuple[str, ...]
     best_build: tuple[tuple[str, str], ...] = ()
+    history: str = ""
     goals: GoalsSummary | None = None  # None: the run is for time alone
     disturbances: tuple[Disturbance, ...] = ()
     variation: tuple[Variation, ...] = ()

@@ -14,6 +14,7 @@ from hpcagent.study import budget, units, words
 from hpcagent.study.attempts import given_up, mended
 from hpcagent.study.feasibility import memory_problem
 from hpcagent.study.goals import metrics
+from hpcagent.study.history_recall import DECISION
 from hpcagent.study.knowledge import Knowledge, failure_in
 from hpcagent.study.state import TuneState, Unit, round_purpose
 from hpcagent.study.verdict import judged
@@ -32,6 +33,11 @@ class Propose:
 @dataclass(frozen=True)
 class Wait:
     """Nothing more can be done before one of the open units has ended."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Take from the history what the search begins with."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Close:
     exit_code: int
 
 
-Step = Submit | Propose | Wait | InstallEmbedded | Decide | Close
+Step = Submit | Propose | Recall | Wait | InstallEmbedded | Decide | Close
 FolderOf = Callable[[Unit], str]
 
 
@@ -218,6 +224,9 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Close("failed", f"the budget is too small for one round: {problem}", 5)
         return _end(problem)
     if index not in state.proposed:
+        remembers = settings.history and settings.speed_alone
+        if index == 1 and remembers and DECISION not in state.decisions:
+            return Recall()
         return Propose(index)
     challengers = tuple(p.config for p in state.proposed[index])
     if known.variants is not None:
