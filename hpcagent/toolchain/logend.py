@@ -26,6 +26,7 @@ class LogEnd:
         self._survival = survival(catalogue)
         self._banners = _any(catalogue.banners)
         self._failed = _any(catalogue.failed_ends)
+        self._well = _any(catalogue.good_ends)
 
     def begins(self, lines: Sequence[bytes]) -> int:
         """The index of the line by which a script says that it ends; the number of lines if none."""
@@ -33,7 +34,12 @@ class LogEnd:
         return next((i for i in range(low, len(lines)) if self._banner(lines[i])), len(lines))
 
     def _banner(self, text: bytes) -> bool:
-        return bool(self._banners.Match(text)) and self._survival.is_epilogue(text)
+        return bool(self._banners.Match(text))
+
+    def tells_success(self, lines: Sequence[bytes]) -> bool:
+        """Whether the line by which a script says that it ends tells of no trouble."""
+        end = self.begins(lines)
+        return any(self._well.Match(text) for text in lines[end : end + 1])
 
     def tells_failure(self, lines: Sequence[bytes]) -> bool:
         """Whether the last words are of a script that failed or of a program that gave up."""

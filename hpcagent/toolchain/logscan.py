@@ -230,6 +230,8 @@ class _Scanner:
 
     def _last_words(self, lines: list[bytes]) -> frozenset[int]:
         """The places of the last lines, from the end up to what a program says that goes on."""
+        if self._end.tells_success(lines):
+            return frozenset()
         found: set[int] = set()
         inside = [a or b for a, b in zip(in_tracebacks(lines), in_messages(lines), strict=True)]
         end = self._end.begins(lines)
