@@ -41,13 +41,12 @@ def test_every_recorded_log_says_where_it_comes_from() -> None:
         assert rest.strip(), file.name
 
 
-def test_every_kind_has_ids_that_exist_or_is_said_to_have_none() -> None:
+def test_every_kind_has_ids_that_exist() -> None:
     """No kind is an id by accident, and none is left over."""
     chosen = blind_expected.ids()
     assert set(chosen) == {case.kind for case in FAILURES}
     data = Path(hpcagent.toolchain.__path__[0], "failures.yaml").read_text()
     known = set(re.findall(r"(?m)^\s*(?:- )?id: (\S+)", data))
     named = {name for names in chosen.values() for name in names}
-    assert named - known == {blind_expected.ABSENT}
+    assert named <= known
     assert all(names for names in chosen.values())
-    assert all(len(names) == 1 for names in chosen.values() if blind_expected.ABSENT in names)
