@@ -207,8 +207,16 @@ def _check_patterns(document: Document, found: Catalogue) -> None:
         for text in (place.pattern.not_, place.pattern.near, place.pattern.not_near):
             if text is not None:
                 regexes.compiled(text, place.where)
-    for name in ("ignore", "endings", "probes", "survivable", "epilogue", "banners", "failed_ends",
-                 "good_ends"):
+    for name in (
+        "ignore",
+        "endings",
+        "probes",
+        "survivable",
+        "epilogue",
+        "banners",
+        "failed_ends",
+        "good_ends",
+    ):
         for index, text in enumerate(getattr(found, name)):
             regexes.compiled(text, document.where(name, index))
     for name in Forgiving.model_fields:
