@@ -29,7 +29,7 @@ class LogEnd:
         self._well = _any(catalogue.good_ends)
 
     def begins(self, lines: Sequence[bytes]) -> int:
-        """The index of the line by which a script says that it ends; the number of lines if none."""
+        """The index of the line by which a script says that it ends, else the number of lines."""
         low = max(0, len(lines) - _SCRIPT)
         return next((i for i in range(low, len(lines)) if self._banner(lines[i])), len(lines))
 
