@@ -57,9 +57,20 @@ class Settings:
     max_wait_hours: Annotated[
         float, "a job that has not started by then is taken back; 0: never"
     ] = 336.0
+    compiler: Annotated[str, "compiler of builds: a family (gcc, intel ...) or a path"] = ""
+    mpi: Annotated[str, "MPI of programs: a family (openmpi, mpich ...) or a wrapper's path"] = ""
+    blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
     model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
+    function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
+    target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
+    history: Annotated[str, "folder of earlier runs; empty: in the user's data; off: none"] = ""
+    site_history: Annotated[str, "a folder of earlier runs that is only read"] = ""
+    objectives: Annotated[
+        tuple[str, ...], "what to make better, first things first; none: time"
+    ] = ()
+    within: Annotated[tuple[str, ...], 'what must hold meanwhile, for instance "cv<2%"'] = ()
     rounds: Annotated[int, "rounds of a search"] = 6
     challengers: Annotated[int, "candidates in each round"] = 4
     process_seconds: Annotated[float, "what one timed process should take"] = 1.5
@@ -99,6 +110,7 @@ _SECTIONS: Mapping[str, str] = MappingProxyType(
         "runs": "Where runs and jobs go",
         "partition": "What every job asks for",
         "ahead": "Jobs and waiting",
+        "compiler": "The toolchain that builds take and the doctor tries first",
         "strategy": "The search",
         "core_hours": "Budgets",
         "max_core_hours": "Only in the configuration of the site",

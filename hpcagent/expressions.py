@@ -81,6 +81,32 @@ def compile_expression(text: str, names: Collection[str]) -> Expression:
     return Expression(text, frozenset(compiler.used), run)
 
 
+def bound_parts(text: str, names: Collection[str], bound: Collection[str]) -> list[Expression]:
+    """The largest parts of an expression over `names` that read nothing beyond `bound`.
+
+    Two assignments of `bound` that give these parts equal values leave the same of the expression.
+    Parts without any name are left out.
+    """
+    known, inside = frozenset(names), frozenset(bound)
+    found: dict[str, Expression] = {}
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.expr):
+            part = compile_expression(ast.unparse(node), known)
+            if part.names <= inside:
+                if part.names:
+                    found.setdefault(part.text, part)
+                return
+        if isinstance(node, ast.Name | ast.Attribute):
+            return
+        inner = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
+        for child in inner:
+            visit(child)
+
+    visit(ast.parse(text.strip(), mode="eval").body)
+    return list(found.values())
+
+
 def number(value: Any) -> Any:
     """The value, as int or float where it is a text that looks like a number."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):

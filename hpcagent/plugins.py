@@ -1,4 +1,7 @@
-"""Plugins are the modules of a package that define one agreed name: file name = plugin name."""
+"""Plugins are the modules of a package that define one agreed name: file name = plugin name.
+
+A file `user_function.py` is the plugin `user-function`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ def names(package: str, entry: str) -> tuple[str, ...]:
     """
     path = list(importlib.import_module(package).__path__)
     found = [info.name for info in pkgutil.iter_modules(path) if not info.ispkg]
-    return tuple(sorted(name for name in found if _defines(package, path, name, entry)))
+    kept = (name for name in found if _defines(package, path, name, entry))
+    return tuple(sorted(name.replace("_", "-") for name in kept))
 
 
 def _defines(package: str, path: list[str], name: str, entry: str) -> bool:
@@ -36,4 +40,4 @@ def load(package: str, name: str, entry: str) -> ModuleType:
     if name not in choices:
         what = package.rpartition(".")[2]
         raise UsageError(f"{what}: {name!r} is unknown: choose one of {', '.join(choices)}")
-    return importlib.import_module(f"{package}.{name}")
+    return importlib.import_module(f"{package}.{name.replace('-', '_')}")

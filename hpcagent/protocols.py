@@ -40,8 +40,28 @@ class SearchSpace(Protocol):
     @property
     def default(self) -> Config: ...
 
+    @property
+    def combinations(self) -> int:
+        """Those of all values, valid or not."""
+        ...
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether `points` can list it; else there are `sample` and `neighbours`."""
+        ...
+
     def points(self) -> Sequence[Config]:
-        """Every valid configuration, in a fixed order."""
+        """Every valid configuration, in a fixed order; UsageError where there are too many."""
+        ...
+
+    def contains(self, config: Config) -> bool: ...
+
+    def sample(self, n: int, seed: int) -> Sequence[Config]:
+        """Up to `n` distinct valid configurations, the same for the same seed."""
+        ...
+
+    def neighbours(self, config: Config) -> Sequence[Config]:
+        """Valid configurations that differ in one parameter, by a step where it is ordinal."""
         ...
 
     def validate(self, values: Mapping[str, str]) -> Config | Failure:

@@ -126,6 +126,7 @@ class Param:
     """A dimension: values are strings; those of an ordinal are in ascending order.
 
     `default` is what the library does when the parameter is left alone; it is one of `values`.
+    `limit` "upper": where a value runs out of memory or time, larger ones do so as well.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Param:
     values: tuple[str, ...]
     default: str
     meaning: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,9 @@ class Trial:
     """What is known of one configuration after all rounds so far.
 
     `log_ratio` is the natural log of its time over the default's (negative: faster), `spread` the
-    standard error of that estimate; both are None where it failed or was not measured.
+    standard error of that estimate; both are None where it failed or was not measured. Where a run
+    is for something else, that stands in the place of the time. One that is not `eligible` breaks
+    a constraint: its number is true, but it cannot win.
     """
 
     config: Config
@@ -205,6 +209,7 @@ class Trial:
     failure: Failure | None
     round: int
     proposed_by: str
+    eligible: bool = True
 
 
 # --- jobs ----------------------------------------------------------------------------------------

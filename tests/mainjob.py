@@ -104,5 +104,6 @@ def make_bench(folder: Path) -> Bench:
         "PYTHONPATH": str(ROOT),
         "HPCAGENT_QUEUE": str(folder / "queue"),
         "XDG_CONFIG_HOME": str(folder / "config"),
+        "HPCAGENT_HISTORY": "off",
     }
     return Bench(folder, env)

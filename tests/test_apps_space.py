@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,15 @@ def test_a_bad_card_names_line_and_field(tmp_path: Path, old: str, new: str, wor
     with pytest.raises(UsageError, match=r"card\.yaml:\d+") as caught:
         read_card(path)
     assert words in str(caught.value)
+
+
+def test_hints_follow_the_machine() -> None:
+    threads = knobs(machine()).hints["threads"]
+    assert threads in {p.name: p.values for p in whole_space(knobs()).params}["threads"]
+    older = replace(machine(), features=("avx", "avx2", "fma"), microarchitecture="haswell")
+    assert knobs(older).hints["core"] == "Haswell"
+    newer = replace(older, features=(*older.features, "avx512vl"))
+    assert knobs(newer).hints["core"] == "SkylakeX"
+    assert knobs(replace(older, features=())).hints["core"] == library().core
+    # Two hardware threads a core: as many threads as cores.
+    assert knobs(machine(smt=2)).facts["physical_cores"] == 4

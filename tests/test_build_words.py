@@ -277,3 +277,16 @@ def test_libraries_are_chosen_by_family_detail_or_path() -> None:
         choose_mpi(found, "intel")
     assert choose_lapack(found, "shared") is None
     assert modules_of(["gcc/13", "gcc/13 mpich/4", ""]) == ("gcc/13", "mpich/4")
+
+
+def test_nobody_guesses_among_modules_of_several_packages() -> None:
+    rows = (replace(GCC, module="gcc/12"), replace(GCC, module="gnu8/8.3"))
+    with pytest.raises(UsageError, match=r"several modules have some \(gcc/12, gnu8/8.3\).*--comp"):
+        choose_compilers(software(compilers=rows), ("c",), "")
+    assert choose_compilers(software(compilers=(*rows, GCC)), ("c",), "")["c"] == GCC
+    versions = tuple(replace(GCC, module=f"gcc/{n}") for n in ("9.5", "12.2", "11.1"))
+    newest = choose_compilers(software(compilers=versions), ("c",), "")["c"]
+    assert newest.module == "gcc/12.2"
+    lmod = ModuleSystem("lmod", defaults=("gcc/11.1",))
+    marked = software(compilers=versions, modules=lmod)
+    assert choose_compilers(marked, ("c",), "")["c"].module == "gcc/11.1"

@@ -17,8 +17,8 @@ from hpcagent.errors import RunFailed, UsageError
 from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, Resources
+from hpcagent.report.columns import columns_of
 from hpcagent.report.compare import headline, publish_comparison, terminal
-from hpcagent.report.text import columns_of
 from hpcagent.study import tune
 from hpcagent.study.compare import next_step
 from hpcagent.study.compare_plan import Comparison, Side, block_plan

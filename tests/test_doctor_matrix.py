@@ -15,6 +15,7 @@ from hpcagent.toolchain import steps
 from hpcagent.toolchain.absences import absences
 from hpcagent.toolchain.agentchecks import AgentAsks
 from hpcagent.toolchain.cellspec import Treatment, doctor_plan, doctor_steps
+from hpcagent.toolchain.choose import Preference
 from hpcagent.toolchain.labels import is_same_compiler
 from hpcagent.toolchain.matrix import build_matrix
 
@@ -209,3 +210,15 @@ def test_whatever_is_found_becomes_a_unit_that_the_runner_takes(
     facts = software(*found, mpi("openmpi"), *blases)
     spec, _ = doctor_steps(facts, BARE, all_)
     steps.Spec(json.loads(json.dumps(spec)))
+
+
+def test_what_the_configuration_prefers_goes_first_and_is_never_left_out() -> None:
+    behind = replace(BLIS, module="blis/4", path="/sw/blis/libblis.so.4")
+    facts = software(*GCC, *CLANG, mpi("openmpi"), mpi("mpich"), OPENBLAS, behind)
+    plain = build_matrix(facts)
+    assert all(row.blas != behind for row in plain.rows)
+    first = build_matrix(facts, prefer=Preference("clang", "mpich", "blis")).rows[0]
+    assert (first.toolset.family, first.mpi and first.mpi.family) == ("clang", "mpich")
+    assert first.blas == behind
+    none = build_matrix(facts, prefer=Preference("pathscale", "lam", "goto"))
+    assert none.rows == plain.rows

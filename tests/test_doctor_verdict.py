@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcagent.records import Machine
+from hpcagent.report.columns import columns_of
 from hpcagent.report.doctor_text import doctor_text
-from hpcagent.report.text import columns_of
 from hpcagent.toolchain.agentchecks import AgentCheck
 from hpcagent.toolchain.causes import step_failure
 from hpcagent.toolchain.cellspec import DoctorPlan, doctor_plan

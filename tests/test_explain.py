@@ -45,7 +45,7 @@ def test_a_log_is_explained_in_eighty_columns(log: str) -> None:
     assert result.output.startswith("link.blas  (confidence 0.8")
     assert "line   3: main.c:(.text+0x97): undefined reference to `dgemm_'" in result.output
     assert re.search(r"cure   .*-lopenblas", result.output)
-    assert "repair parameter libraries: add blas" in result.output
+    assert "repair parameter integers: set lp64" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
     assert "\x1b" not in result.output
 
@@ -56,7 +56,7 @@ def test_json_has_ranked_causes(log: str) -> None:
     first = row["causes"][0]
     assert {"id", "stage", "kind", "confidence", "line", "quote", "meaning", "cure"} <= set(first)
     assert (first["id"], first["line"]) == ("link.blas", 3)
-    assert first["repair"]["name"] == "libraries"
+    assert first["repair"]["name"] == "integers"
     assert row["lines"] == 5
 
 

@@ -14,7 +14,8 @@ from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording
 from hpcagent.records import Config, Failure, Limits, Message, Param, Proposal, Reply, Stop, Trial
-from hpcagent.search.model import create, slots_of_model
+from hpcagent.search.earned import slots
+from hpcagent.search.model import create
 from hpcagent.search.options import Options
 from hpcagent.search.question import Question
 from hpcagent.search.space import Space
@@ -69,9 +70,13 @@ def proposals(
 
 
 def test_the_model_has_its_share_and_the_surrogate_the_rest() -> None:
-    found = proposals(Scripted(answer("8", "ZEN")), history(), k=4)
+    alone = Surrogate().propose(SPACE, history(), [], 4, 1)
+    assert not isinstance(alone, Stop)
+    wish = next(c for c in SPACE.points()[1:] if c not in [p.config for p in alone])
+    found = proposals(Scripted(answer(wish.values["threads"], wish.values["core"])), history(), k=4)
+    assert [p.config for p in found[:3]] == [p.config for p in alone[:3]]
     assert [p.proposed_by for p in found] == ["surrogate"] * 3 + ["model"]
-    assert found[3].config == config("8", "ZEN") and found[3].reason == "more cores"
+    assert found[3].config == wish and found[3].reason == "more cores"
 
 
 def test_the_first_evaluation_is_the_default_whatever_the_model_wants() -> None:
@@ -80,15 +85,15 @@ def test_the_first_evaluation_is_the_default_whatever_the_model_wants() -> None:
     assert not model.asked
 
 
-@pytest.mark.parametrize(("k", "slots"), [(2, 1), (3, 1), (4, 1), (7, 2), (10, 3)])
-def test_the_share_of_a_round(k: int, slots: int) -> None:
-    assert slots_of_model([], [], k) == slots
+@pytest.mark.parametrize(("k", "count"), [(1, 0), (2, 0), (3, 0), (4, 1), (7, 2), (10, 3)])
+def test_the_share_of_a_round(k: int, count: int) -> None:
+    assert slots([], [], k) == count
 
 
 def test_the_share_of_rounds_of_one_is_bounded_too() -> None:
     past: list[Trial] = []
     for number in range(20):
-        mine = slots_of_model(past, [], 1)
+        mine = slots(past, [], 1)
         by = "model" if mine else "surrogate"
         past.append(Trial(config("1", str(number)), 0.0, None, None, number, by))
     assert sum(trial.proposed_by == "model" for trial in past) == 6

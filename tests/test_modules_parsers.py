@@ -252,3 +252,23 @@ def test_a_listing_is_read_back(names: list[str]) -> None:
 )
 def test_versions(text: str, version: str) -> None:
     assert modules.parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("fftw/3.3.10", "fftw"),
+        ("libs/FFTW3/3.3", "fftw"),
+        ("fftw3", "fftw"),
+        ("netcdf-c/4.9.2", "netcdf-c"),
+        ("7/1", "7"),
+    ],
+)
+def test_the_package_of_a_module(name: str, package: str) -> None:
+    assert modules.package_of(name) == package
+
+
+def test_further_packages_are_looked_at_where_they_are_asked_for() -> None:
+    names = ("cmake/3.25", "gcc/12", "vim/9")
+    assert modules.candidates(names, {}, 9)[0] == [("gcc/12",)]
+    assert modules.candidates(names, {}, 9, ("cmake",))[0] == [("cmake/3.25",), ("gcc/12",)]

@@ -20,6 +20,7 @@ from hpcagent.probe import collect
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.openblas import choose_library, parse_libraries
+from hpcagent.probe.software_facts import parse_software
 
 SOURCE = Path(collect.__file__)
 
@@ -260,3 +261,20 @@ def test_an_empty_wheelhouse_is_told_in_one_line(
         install_embedded(timeout_s=120)
     assert "--openblas-prefix" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_nothing_is_asked_when_the_time_for_all_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command hangs; what is not reached says why, and so does a part."""
+    for name in ("lscpu", "ldconfig", "ldd", "numactl", "gcc", "clang", "gfortran"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec /bin/sleep 1000\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    request = {"schema": 1, "timeout_s": 2.0, "budget_s": 3, "parts": ["software"]}
+    facts = collect.collect(request)
+    problems = [record["problem"] for record in facts["commands"].values()]
+    assert any(words.startswith("timed out after") for words in problems)
+    assert problems.count(collect.LATE) >= 3
+    assert facts["parts"] == {"software": {"problem": collect.LATE}}
+    assert parse_software(facts["parts"]["software"]).missing["software"] == collect.LATE

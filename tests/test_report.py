@@ -501,6 +501,14 @@ def test_terminal_says_what_the_model_did_and_what_was_spent() -> None:
     assert "none was used; the search ran without it" in text.terminal(nothing_better(), 80)
 
 
+def test_it_says_what_the_model_earned() -> None:
+    earned = "its picks paid in 1 and lagged in 2 rounds, which leaves it 10 % of the evaluations"
+    summary = replace(improved(), model=replace(improved().model, earned=earned))
+    shown = "the best configuration is its pick; its picks paid in 1 and lagged in 2 rounds"
+    assert shown in " ".join(text.terminal(summary, 80).split())
+    assert f"{earned}." in markdown.markdown(summary, {})
+
+
 def test_terminal_names_the_next_step() -> None:
     assert "hpcagent resume 20250301" in " ".join(text.terminal(running(), 80).split())
     assert "work/haprobeaaaaaaa/" in text.terminal(failed_early(), 80)

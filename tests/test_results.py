@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.measure.results import Done, failure_of, parse_done, parse_results
+from hpcagent.records import Resources
+from hpcagent.study.collecting import collect
+from hpcagent.study.state import Unit
 
 WEIGHTS = {"a": 0.25, "b": 0.75}
 
@@ -232,3 +237,21 @@ def test_values_that_no_journal_can_hold_spoil_their_line() -> None:
     whole = {"finished_utc": "x", "host": "n", "boot_id": "b"}
     assert parse_done(json.dumps({**whole, "exit": 0}).replace(": 0", ": 1e999")) is None
     assert parse_done("[" * 100_000) is None
+
+
+def test_what_the_worker_found_odd_comes_into_the_journal(tmp_path: Path) -> None:
+    rows = [line({"pair": 1, "clock_step_s": -3600.0}), line({"pair": 2})]
+    (tmp_path / "result.jsonl").write_text("".join(rows))
+    spec = {"weights": WEIGHTS, "reference": "0123456789abcdef", "check": {}}
+    asked = Resources(walltime_s=60)
+    unit = Unit("u", "round", "round-1", 1, asked, spec, "2026-01-01T00:00:00Z")
+    done = Done(
+        0, "", "h", "b", waited_s=12.4, waited_for="job 7", notes=("all figures are alike",)
+    )
+    found = collect(tmp_path, unit, done)
+    assert found.notes == (
+        "all figures are alike",
+        "waited 12 s for the node, which job 7 had",
+        "pair 1: the clock was set by -3600.0 s meanwhile",
+    )
+    assert found.to_json(unit, datetime.now(UTC))["notes"] == list(found.notes)

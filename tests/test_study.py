@@ -27,7 +27,8 @@ from hpcagent.records import (
 from hpcagent.search.space import Space
 from hpcagent.study import budget, tune, units
 from hpcagent.study.desk import Desk, Patience, Seen, Settling
-from hpcagent.study.knowledge import Knowledge, judge_feasibility
+from hpcagent.study.feasibility import judge_feasibility
+from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.progress import Progress
 from hpcagent.study.rundir import create_run, unit_name
 from hpcagent.study.settings import TuneSettings

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.acquisition import expected_improvement, squeezed
-from hpcagent.search.design import design_size, next_row
+from hpcagent.search.design import design_size
 from hpcagent.search.encoding import Grid
 from hpcagent.search.feasibility import probability
-from hpcagent.search.gp import Observations, Theta, believe, posterior, slope
+from hpcagent.search.gp import Observations, Theta, Trends, believe, posterior, slopes
 from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
@@ -117,13 +117,16 @@ def test_believing_keeps_the_mean_and_equals_conditioning(grid: Grid) -> None:
 def test_the_weight_of_a_trend_is_measured_where_the_prior_is_vague(grid: Grid) -> None:
     theta = Theta(np.zeros(3), -4.0, -8.0, 0.0)
     rows = np.array(ROWS, dtype=np.intp)
-    seen = Observations(rows, -0.7 * grid.ends[rows], np.zeros(len(rows)))
-    assert slope(grid, seen, theta, grid.ends, (0.5, 10.0)) == pytest.approx(-0.7, abs=0.01)
-    assert slope(grid, seen, theta, grid.ends, (0.5, 1e-4)) == pytest.approx(0.5, abs=0.01)
+    trend = np.linspace(-1.0, 1.0, len(grid.points)) ** 2
+    seen = Observations(rows, -0.7 * trend[rows], np.zeros(len(rows)))
+    for spread, expected in ((10.0, -0.7), (1e-4, 0.5)):
+        trends = Trends(trend[None], np.array([0.5]), np.array([spread]))
+        found = slopes(grid, seen, theta, trends)
+        assert found == pytest.approx([expected], abs=0.01)
 
 
 @pytest.mark.parametrize("best", ["0", "7"])
-def test_an_optimum_at_the_ends_is_found_against_the_prior(best: str) -> None:
+def test_an_optimum_at_the_ends_is_found(best: str) -> None:
     params = tuple(Param(name, "ordinal", LEVELS, "4") for name in ("a", "b", "c"))
     space = Space(params)
 
@@ -260,18 +263,8 @@ def test_what_only_all_switches_together_open_is_found(seed: int) -> None:
     assert min(opened(trial.config) for trial in history) < -0.95
 
 
-def test_the_design_keeps_away_from_the_corners() -> None:
-    levels = tuple(map(str, range(7)))
-    space = Space(tuple(Param(f"p{n}", "ordinal", levels, "6") for n in range(5)))
-    grid = Grid.of(space.params, space.points())
-    first = grid.index[space.default]
-    free = np.arange(len(grid.points)) != first
-    rows = [next_row(grid, [first], free, seed) for seed in range(9)]
-    assert statistics.mean(grid.ends[rows]) < grid.ends.mean()
-
-
-def test_a_choice_of_the_fastest_is_changed_on_its_own_every_third_time() -> None:
-    """Tiles matter a hundred times as much as the switch, which still gets its turn."""
+def test_a_choice_that_matters_little_still_gets_its_turn() -> None:
+    """Tiles matter a hundred times as much as the switch."""
     tiles = tuple(map(str, range(20)))
     space = Space(
         (Param("tile", "ordinal", tiles, "0"), Param("pad", "categorical", ("off", "on"), "off"))
@@ -297,7 +290,7 @@ def some_history(count: int, turn: int = 0) -> list[Trial]:
 def test_the_reason_gives_the_figures() -> None:
     found = Surrogate().propose(SPACE, some_history(10), [], 1, 0)
     assert not isinstance(found, Stop)
-    pattern = r"EI [\d.e-]+ %, predicted [\d.]+ % \+- [\d.]+ % (faster|slower) than the default"
+    pattern = r"EI [\d.e-]+ %, predicted [\d.]+ % \+- [\d.]+ % (better|worse) than the default"
     assert re.fullmatch(pattern, found[0].reason)
 
 
@@ -322,7 +315,7 @@ def test_a_flat_surface_ends_the_search_with_the_reason() -> None:
         for proposal in found:
             value = float(rng.normal(0.0, 0.001))
             history.append(Trial(proposal.config, value, 0.001, None, turn, ""))
-    assert isinstance(found, Stop) and "expected to gain more than 0.3 %" in found.reason
+    assert isinstance(found, Stop) and "for 2 rounds no untried configuration" in found.reason
     assert 12 <= len(history) < 60
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcagent.errors import UsageError
+from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
 from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, load_yaml
 
@@ -34,7 +35,10 @@ class Dimension(_Strict):
     `values` is an expression that gives a list, or `by` names a fact whose value picks one of
     `choices`. A value other than the default sets `env`, puts `argv` before the command, or
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
-    `with_builds` false: left at its default where builds are searched as well.
+    `hint` is an expression for the value that knowledge of the hardware makes likely; the search
+    gives it a small advantage until measurements say otherwise.
+    `with_builds` false: left at its default where builds are searched as well. `limit: upper`: a
+    size; larger values of it need more memory and time.
     """
 
     name: Name
@@ -50,11 +54,15 @@ class Dimension(_Strict):
     binding: bool = False
     probe: str | None = None
     with_builds: bool = True
+    hint: str | None = None
+    limit: Literal["", "upper"] = ""
 
     @model_validator(mode="after")
     def _one_source_of_values(self) -> Dimension:
         if (self.values is None) == (self.by is None or self.choices is None):
             raise ValueError("give either 'values', or 'by' with 'choices'")
+        if self.limit and self.kind != "ordinal":
+            raise ValueError("only an ordinal has a limit")
         if not (self.env or self.argv or self.binding):
             raise ValueError("nothing sets this parameter: give 'env', 'argv' or 'binding'")
         return self
@@ -82,10 +90,20 @@ class Command(_Strict):
 
 
 class FigureOfMerit(_Strict):
+    """A figure that the application prints; the first of a card is the one that is measured."""
+
     name: Label
     regex: str
     unit: str
     direction: Literal["min", "max"]
+
+    @model_validator(mode="after")
+    def _means_what_it_says(self) -> FigureOfMerit:
+        if self.name in (THROUGHPUT, COST, ENERGY, MEMORY, CV):
+            raise ValueError(f"{self.name} is an objective of every run: take another name")
+        if self.name == TIME and (self.unit, self.direction) != ("s", "min"):
+            raise ValueError("a figure called time is in s, and less of it is better")
+        return self
 
 
 class Residual(_Strict):

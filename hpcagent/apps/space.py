@@ -24,10 +24,14 @@ class Setting:
 
 
 def facts_of(machine: Machine, library: Library) -> dict[str, Any]:
-    """The names a card's expressions may use. `cores` are usable ones, `cpus` logical ones."""
+    """The names a card's expressions may use. `cores` are usable ones, `cpus` logical ones.
+
+    Hardware threads of one core are one of `physical_cores`.
+    """
     return {
         "machine.architecture": machine.architecture,
         "machine.microarchitecture": machine.microarchitecture,
+        "machine.features": machine.features,
         "machine.numa_nodes": machine.numa_nodes,
         "machine.sockets": machine.sockets,
         "machine.huge_pages": machine.huge_pages or "unknown",
@@ -39,6 +43,7 @@ def facts_of(machine: Machine, library: Library) -> dict[str, Any]:
         "library.core": library.core,
         "tools.numactl": "numactl" in machine.tools,
         "cores": machine.usable_cores,
+        "physical_cores": _physical_cores(machine),
         "cpus": len(machine.cpus_allowed),
         "threads": library.default_threads,
     }
@@ -52,6 +57,12 @@ class Knobs:
     machine: Machine
     facts: Mapping[str, Any]
     active: tuple[tuple[Dimension, str], ...]
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """The value that the card hints at, of each parameter of which it does."""
+        told = {d.name: d.hint for d, _ in self.active if d.hint is not None}
+        return {name: str(_evaluate(hint, self.facts)) for name, hint in told.items()}
 
     def setting(self, config: Config) -> Setting:
         """What puts `config` into effect; parameters at their default set nothing."""
@@ -100,7 +111,12 @@ def whole_space(knobs: Knobs) -> Space:
 
 
 def without_doubles(knobs: Knobs, space: Space) -> Space:
-    """The space less the points that set exactly what an earlier one (the default first) sets."""
+    """The space less the points that set exactly what an earlier one (the default first) sets.
+
+    One that is too large to enumerate stays as it is.
+    """
+    if not space.enumerable:
+        return space
     seen = {knobs.setting(space.default): space.default.id}
     doubles = set()
     for config in space.points():
@@ -127,11 +143,20 @@ def _param(dimension: Dimension, default: str, facts: Mapping[str, Any]) -> Para
         values.append(default)
     if dimension.kind == "ordinal":
         values.sort(key=float)
-    return Param(dimension.name, dimension.kind, tuple(values), default, dimension.meaning)
+    return Param(
+        dimension.name, dimension.kind, tuple(values), default, dimension.meaning, dimension.limit
+    )
 
 
 def _evaluate(text: str, facts: Mapping[str, Any]) -> Any:
     return compile_expression(text, facts.keys()).evaluate(facts)
+
+
+def _physical_cores(machine: Machine) -> int:
+    """Of the usable ones: two hardware threads of a core share its arithmetic units."""
+    allowed = set(machine.cpus_allowed)
+    cores = {(cpu.socket, cpu.core) for cpu in machine.cpus if cpu.id in allowed}
+    return max(1, min(len(cores) or machine.usable_cores, machine.usable_cores))
 
 
 def _glibc_minor(version: str | None) -> int:

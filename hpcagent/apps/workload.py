@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpcagent.errors import UsageError
+from hpcagent.search.bracket import largest
 from hpcagent.yamlfile import Document, load_yaml
 
 # Which dimensions a routine has, and how many transposition flags.
@@ -78,6 +79,22 @@ class Case:
             "gemv": m * n + m + n,
         }[kind]
         return elements * _BYTES[self.routine[0]]
+
+    def shrunk(self, largest_dimension: int) -> Case:
+        """The same in proportion, with this largest dimension."""
+        full = max(self.m, self.n, self.k)
+        m, n, k = (
+            max(1, d * largest_dimension // full) if d else 0 for d in (self.m, self.n, self.k)
+        )
+        return replace(self, m=m, n=n, k=k)
+
+    def fitting(self, memory_bytes: float) -> Case | None:
+        """The largest of its shape, to about three digits, that needs no more; None: none does."""
+        full = max(self.m, self.n, self.k)
+        step = 10 ** max(0, len(str(full)) - 3)
+        sizes = range(step, full + 1, step)
+        size = largest(sizes, lambda s: self.shrunk(s).memory_bytes <= memory_bytes)
+        return None if size is None else self.shrunk(size)
 
     @property
     def precision(self) -> str:

@@ -130,6 +130,11 @@ def duration_s(option: str, text: str) -> float:
 def resources(words: Mapping[str, Any], configured: Settings) -> Resources:
     """What each job asks for beyond its size; options win over the configuration."""
     texts = {key: words.get(key) or getattr(configured, key) or None for key in _TEXTS}
+    if "<" in (texts["constraint"] or ""):
+        raise UsageError(
+            f"--constraint {texts['constraint']!r} names features of nodes; what the result must "
+            "keep to is said with --within"
+        )
     memory, per_cpu = texts.pop("memory"), texts.pop("memory_per_cpu")
     if memory and per_cpu:
         if "memory" in words and "memory_per_cpu" in words:

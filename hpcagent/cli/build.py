@@ -127,11 +127,11 @@ def build(
         str(app), source, sha256, changes)  # fmt: skip
     wish = Wish(
         **what,
-        compiler=clean(compiler, "--compiler"),
+        compiler=clean(compiler or configured.compiler, "--compiler"),
         modules=tuple(map(_module, modules)),
         store=str(check_path(str(_store(store)), "--store")),
-        mpi=clean(mpi, "--mpi"),
-        blas=clean(blas, "--blas"),
+        mpi=clean(mpi or configured.mpi, "--mpi"),
+        blas=clean(blas or configured.blas, "--blas"),
         walltime_s=int(duration_s("--time", walltime)) if walltime else WALLTIME_S,
     )
     there = place(scheduler, asked(), configured)

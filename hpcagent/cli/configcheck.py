@@ -15,9 +15,12 @@ from hpcagent.cli.surroundings import OLDEST_PYTHON, accounts_of, python_version
 from hpcagent.config import Settings
 from hpcagent.errors import EnvironmentProblem, HpcagentError, SchedulerRefused
 from hpcagent.llm import gguf
+from hpcagent.measure.objectives import parse_constraints
 from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Queue, Refused, Resources
+from hpcagent.search.function_file import ENTRIES, read_function
+from hpcagent.search.stopping import read_target
 from hpcagent.study.durable import problem
 from hpcagent.study.rundir import runs_root
 from hpcagent.templates import clean
@@ -56,8 +59,14 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield from _batch_system(name, scheduler, asks)
     yield _guarded("python", lambda: _python(settings.python, name))
     yield _guarded("runs", lambda: _runs(settings.runs, name))
+    if settings.within:
+        yield _guarded("within", lambda: _within(settings.within))
     if settings.model:
         yield _guarded("model", lambda: _model(settings.model))
+    if settings.function:
+        yield _guarded("function", lambda: _function(settings.function, bool(settings.model)))
+    if settings.target:
+        yield _guarded("target", lambda: _target(settings.target))
 
 
 def exit_code(found: Iterable[Finding]) -> int:
@@ -67,6 +76,11 @@ def exit_code(found: Iterable[Finding]) -> int:
 
 def _error(what: str, error: HpcagentError) -> Finding:
     return Finding(ERROR, what, str(error), error.exit_code)
+
+
+def _within(texts: tuple[str, ...]) -> Finding:
+    found = parse_constraints(texts)
+    return Finding(OK, "within", ", ".join(each.text for each in found))
 
 
 def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
@@ -179,6 +193,16 @@ def _model(configured: str) -> Finding:
     path = Path(clean(configured, "model")).absolute()
     gguf.read(path)
     return Finding(OK, "model", f"{path} can be read")
+
+
+def _function(configured: str, with_model: bool) -> Finding:
+    entry = ENTRIES["guided" if with_model else "user-function"]
+    file = read_function(configured, entry)
+    return Finding(OK, "function", f"{file.path} defines {entry}(space, history)")
+
+
+def _target(configured: str) -> Finding:
+    return Finding(OK, "target", f"the search may stop at {read_target(configured):g}x")
 
 
 def _of_one_host(path: Path, name: str) -> str:

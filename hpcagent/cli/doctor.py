@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hpcagent.probe import collect
 from hpcagent.study.doctor_task import Visit
 from hpcagent.study.session import make_scheduler
 from hpcagent.study.task_plan import Task
+from hpcagent.toolchain.choose import Preference
 
 _LOOK_S = 5
 
@@ -54,7 +55,9 @@ def doctor(
     """
     configured = load_settings(os.environ, Path.cwd())
     there = place(scheduler, asked(), configured)
-    task = Task("doctor", there.targets, _visit(there, all_).to_json())
+    preferred = Preference(configured.compiler, configured.mpi, configured.blas)
+    visit = replace(_visit(there, all_), preferred=asdict(preferred))
+    task = Task("doctor", there.targets, visit.to_json())
     return begin(
         task, there, configured, run_dir, no_wait=no_wait, dry_run=dry_run, as_json=as_json
     )

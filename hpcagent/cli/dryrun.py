@@ -103,8 +103,9 @@ def _folder(number: int) -> Path:
 
 
 def _examples(known: Knowledge) -> tuple[Config, ...]:
-    default = known.unpruned.default
-    others = [point for point in known.unpruned.points() if point != default]
+    space = known.unpruned
+    points = space.points() if space.enumerable else space.first(100)
+    others = [point for point in points if point != space.default]
     step = max(1, len(others) // known.state.settings.challengers)
     return tuple(others[::step][: known.state.settings.challengers])
 

@@ -78,6 +78,9 @@ def status(run: str | None, as_json: bool) -> int:
         click.echo(as_json_text(summary_of(found, Knowledge(state))))
         return 0
     click.echo(_line(found, state))
+    taken = state.decisions.get("history")
+    if taken is not None:
+        click.echo(f"  {taken['reason']}")
     for unit in state.open_units:
         job = f"job {unit.job_id}, " if unit.job_id else ""
         click.echo(f"  {job}{standing(unit)}\n    {found.unit(unit.name)}")

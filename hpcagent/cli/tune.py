@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,11 +27,15 @@ from hpcagent.cli.asks import (
 )
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.goals import charge, check, goal_options, wanted
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import gguf
+from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
+from hpcagent.search.stopping import read_target
+from hpcagent.study.history import store_folder
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
 from hpcagent.study.settings import TuneSettings
@@ -40,6 +45,12 @@ MIN_PAIRS = 3
 # The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
 MIN_CONFIRM_PAIRS = 9
 _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
+
+
+def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        context.exit(0)
 
 
 @click.command()
@@ -53,6 +64,15 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
 )  # fmt: skip
 @click.option("--model", metavar="FILE", help="A GGUF model that takes part in the proposals.")
 @click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
+@click.option(
+    "--function", metavar="FILE.py", help="Your own search: a file that defines "
+    "propose(space, history); with --model analyse(space, history).",
+)  # fmt: skip
+@click.option(
+    "--function-example", is_flag=True, is_eager=True, expose_value=False, callback=_show_example,
+    help="Print a complete FILE.py to start from.",
+)  # fmt: skip
+@click.option("--target", metavar="1.2x", help="Speed-up at which the search may stop early.")
 @click.option(
     "--budget", multiple=True, metavar="KEY=VALUE",
     help="rounds=N, core-hours=X or wall=30m; may be repeated. Core-hours are reserved before "
@@ -113,6 +133,12 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
     metavar="DIR",
     help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
+@click.option(
+    "--no-history",
+    is_flag=True,
+    help="Begin without what earlier runs found, and keep nothing of this one.",
+)
+@goal_options
 @job_options
 @click.option(
     "--no-wait",
@@ -123,10 +149,10 @@ _BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
 @json_option
 def tune(
     lib: str, prefix: str | None, workload: Path | None, model: str | None, strategy: str | None,
-    budget: tuple[str, ...], challengers: int | None, seed: int, scheduler: str | None,
-    run_dir: Path | None, building: bool, source: Path | None, sha256: str,
-    given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
-    store: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
+    function: str | None, target: str | None, budget: tuple[str, ...], challengers: int | None,
+    seed: int, scheduler: str | None, run_dir: Path | None, building: bool, source: Path | None,
+    sha256: str, given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
+    store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -139,15 +165,25 @@ def tune(
       hpcagent tune --lib openblas --budget rounds=3 --budget wall=10m
       hpcagent tune --lib openblas --openblas-prefix /opt/openblas
       hpcagent tune --lib openblas --workload mine.yaml
+      hpcagent tune --lib openblas --within "cv<2%"
+      hpcagent tune --lib openblas --objective time --objective memory
       hpcagent tune --lib openblas --model tuner.gguf
+      hpcagent tune --lib openblas --function mine.py --target 1.2x
       hpcagent tune --lib openblas --partition compute --account proj1
       hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
-    load_card(lib)
+    card = load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(
         configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
     )
+    settings = replace(
+        settings,
+        history=_history(configured, no_history),
+        site_history=_site_history(configured, no_history),
+    )
+    settings = replace(settings, **_searching(configured, settings, strategy, function, target))
+    check(settings, card)
     if building:
         if dry_run or prefix:
             other = "--dry-run" if dry_run else "--openblas-prefix"
@@ -181,6 +217,9 @@ def _settings(
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
     rounds, core_hours, wall_s = _budget(configured, budget)
+    objectives, within = wanted(configured)
+    machine = make_scheduler(scheduler)
+    cores = node_cores(scheduler, machine, asks, words.get("cores"))
     cases = None
     if workload is not None:
         cases = tuple(asdict(case) for case in load_workload(workload).cases)
@@ -188,7 +227,7 @@ def _settings(
         app=lib,
         seed=seed,
         scheduler=scheduler,
-        strategy=_strategy(strategy or ("model" if model else configured.strategy), model),
+        strategy=strategy or configured.strategy,
         rounds=rounds,
         challengers=challengers or configured.challengers,
         core_hours=core_hours,
@@ -203,7 +242,7 @@ def _settings(
         max_pairs=int(_at_least("max_pairs", configured.max_pairs, MIN_PAIRS)),
         confirm_pairs=int(_at_least("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS)),
         minimum_effect=configured.minimum_effect,
-        cores=node_cores(scheduler, make_scheduler(scheduler), asks, words.get("cores")),
+        cores=cores,
         asks=asks,
         ahead=int(words.get("ahead") or _at_least("ahead", configured.ahead, 1)),
         pack=int(words.get("pack") or _at_least("pack", configured.pack, 1)),
@@ -213,7 +252,21 @@ def _settings(
         lost_s=configured.lost_seconds,
         approve_core_hours=configured.approve_core_hours,
         max_wait_s=max_wait_s(configured, words.get("max_wait")),
+        objectives=objectives,
+        within=within,
+        charge=charge(objectives, machine, asks, cores, configured),
     )
+
+
+def _history(configured: Settings, switched_off: bool) -> str:
+    folder = None if switched_off else store_folder(configured.history, os.environ)
+    return "" if folder is None else clean(folder, "history")
+
+
+def _site_history(configured: Settings, switched_off: bool) -> str:
+    if switched_off or not configured.site_history:
+        return ""
+    return clean(Path(configured.site_history).absolute(), "site_history")
 
 
 def _at_least(key: str, value: float, least: float) -> float:
@@ -234,12 +287,39 @@ def _require_build_tools() -> None:
         )
 
 
-def _strategy(name: str, model: str) -> str:
+def _searching(
+    configured: Settings, settings: TuneSettings, strategy: str | None, function: str | None,
+    target: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The strategy and what belongs to it: a model, a function, a target."""
+    function = configured.function if function is None else function
+    target = configured.target if target is None else target
+    name = _strategy(strategy or "", configured.strategy, bool(settings.model), bool(function))
+    found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
+    if function:
+        file = read_function(function, ENTRIES[name])
+        found |= {"function": str(file.path), "function_sha256": file.sha256}
+    return found
+
+
+def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
+    """The strategy that was asked for, or follows from what was given; UsageError if not."""
+    implied = {
+        (True, True): "guided", (True, False): "model", (False, True): "user-function",
+    }.get((model, function), "")  # fmt: skip
+    name = asked or implied or configured
     choices = plugins.names("hpcagent.search", "create")
     if name not in choices:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
-    if (name == "model") != bool(model):
-        raise UsageError("--strategy model needs --model FILE, and --model needs no other strategy")
+    if (name in ("model", "guided")) != model:
+        raise UsageError(
+            "--strategy model and guided need --model FILE, and --model needs one of these"
+        )
+    if (name in ENTRIES) != function:
+        raise UsageError(
+            "--strategy user-function and guided need --function FILE.py,"
+            " and --function needs one of these"
+        )
     return name
 
 

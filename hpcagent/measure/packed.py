@@ -6,7 +6,7 @@ import marshal
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, overload
 
@@ -55,15 +55,23 @@ class Runs(Sequence[Run]):
 
     def of(self, config: str, status_not_in: Sequence[str] = ()) -> list[Run]:
         """The runs of a configuration whose status is none of these."""
+        return self._those(status_not_in, lambda name: name == config)
+
+    def others(self, status_not_in: Sequence[str]) -> list[Run]:
+        """The runs whose status is none of these."""
+        return self._those(status_not_in, lambda name: True)
+
+    def _those(self, status_not_in: Sequence[str], wanted: Callable[[str], bool]) -> list[Run]:
+        """Nothing is unpacked where there is no such run."""
         if not set(self._statuses).difference(status_not_in):
             return []
-        wanted = [
+        places = [
             index
             for index, (name, status) in enumerate(zip(self._configs, self._statuses, strict=True))
-            if name == config and status not in status_not_in
+            if status not in status_not_in and wanted(name)
         ]
-        every = tuple(self) if wanted else ()
-        return [every[index] for index in wanted]
+        every = tuple(self) if places else ()
+        return [every[index] for index in places]
 
     def __iter__(self) -> Iterator[Run]:
         for timing, rest in zip(self.timings(), marshal.loads(self._rest), strict=True):

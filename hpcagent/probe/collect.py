@@ -4,6 +4,7 @@ Runs inside a job on the node with nothing but python3 >= 3.6. It interprets not
 output, files' text and what each candidate OpenBLAS says of itself go to facts.json as they are;
 what could not be had carries a "problem". Each name in the request's "parts" is a file
 collect_NAME.py that lies beside this one; what its collect(request, run) returns is in "parts".
+request["budget_s"] is the time for all of it: what is not reached then says so.
 Beside facts.json, done.json marks the end. Exit code: 0 done, 2 usage or unreadable request.
 """
 
@@ -22,8 +23,11 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+Run = Callable[..., Dict[str, Any]]
+
+LATE = "not asked: out of time"
 MAX_BYTES = 4000000
 MAX_CANDIDATES = 40
 TOOLS = ["numactl", "taskset", "make", "cmake", "ninja", "cc", "gcc", "g++", "gfortran", "clang"]
@@ -88,8 +92,11 @@ def read_request(path: str) -> Dict[str, Any]:
 
 
 def collect(request: Dict[str, Any]) -> Dict[str, Any]:
+    budget_s = request.get("budget_s")
+    end = time.monotonic() + float(budget_s) if budget_s else float("inf")
+    ask = until(end)
     compilers = find_compilers(request.get("compilers") or {})
-    commands = run_commands(compilers, request["timeout_s"])
+    commands = run_commands(compilers, request["timeout_s"], ask)
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     facts = {
         "schema": 1,
@@ -104,15 +111,30 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
         "glibc": os.confstr(LIBC) if LIBC in os.confstr_names else None,
         "which": {tool: which(tool) for tool in TOOLS + BATCH_TOOLS},
         "environment": {k: v for k, v in sorted(os.environ.items()) if RELEVANT.match(k)},
-        "libraries": collect_libraries(request, commands["ldconfig"]["stdout"]),
+        "libraries": collect_libraries(request, commands["ldconfig"]["stdout"], ask),
     }  # type: Dict[str, Any]
     if request.get("parts"):
-        facts["parts"] = {x: collect_part(str(x), request, facts) for x in request["parts"]}
+        facts["parts"] = {x: collect_part(str(x), request, facts, end) for x in request["parts"]}
     return facts
 
 
-def collect_part(name: str, request: Dict[str, Any], facts: Dict[str, Any]) -> Any:
+def until(end: float) -> Run:
+    """`run` up to a time of the monotonic clock: then nothing more is asked."""
+
+    def asked(argv: List[str], timeout_s: float, environment: Any = None) -> Dict[str, Any]:
+        left = end - time.monotonic()
+        if left <= 0:
+            return {"argv": argv, "exit": None, "stdout": "", "stderr": "", "problem": LATE}
+        return run(argv, min(timeout_s, left), environment)
+
+    return asked
+
+
+def collect_part(name: str, request: Dict[str, Any], facts: Dict[str, Any], end: float) -> Any:
     """What collect_NAME.py finds; it is given what is known so far as request["facts"]."""
+    left = end - time.monotonic()
+    if left <= 0:
+        return {"problem": LATE}
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collect_" + name + ".py")
     if not re.match(r"[a-z_]+\Z", name) or not os.path.isfile(path):
         return {"problem": "no collect_{}.py beside collect.py".format(name)}
@@ -121,7 +143,10 @@ def collect_part(name: str, request: Dict[str, Any], facts: Dict[str, Any]) -> A
     spec = importlib.util.spec_from_file_location("collect_" + name, path)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return module.collect(dict(request, facts=facts), run)
+    own = {k: v for k, v in request.items() if k != "budget_s"}  # a part has limits of its own
+    if left < float(request.get("look_s") or 0):
+        own["look_s"] = left
+    return module.collect(dict(own, facts=facts), until(end))
 
 
 def write_json(path: str, data: Dict[str, Any]) -> None:
@@ -226,19 +251,19 @@ def find_compilers(overrides: Dict[str, Any]) -> List[Dict[str, Optional[str]]]:
     ]
 
 
-def run_commands(compilers: List[Dict[str, Any]], timeout_s: float) -> Dict[str, Any]:
+def run_commands(compilers: List[Dict[str, Any]], timeout_s: float, ask: Run) -> Dict[str, Any]:
     commands = {
-        "lscpu": run(["lscpu", "-J"], timeout_s),
-        "lscpu_parse": run(["lscpu", "-p=CPU,CORE,SOCKET,NODE"], timeout_s),
-        "ldconfig": run(["ldconfig", "-p"], timeout_s),
-        "ldd": run(["ldd", "--version"], timeout_s),
-        "numactl": run(["numactl", "--hardware"], timeout_s),
+        "lscpu": ask(["lscpu", "-J"], timeout_s),
+        "lscpu_parse": ask(["lscpu", "-p=CPU,CORE,SOCKET,NODE"], timeout_s),
+        "ldconfig": ask(["ldconfig", "-p"], timeout_s),
+        "ldd": ask(["ldd", "--version"], timeout_s),
+        "numactl": ask(["numactl", "--hardware"], timeout_s),
     }
     if commands["lscpu"]["exit"] != 0:  # util-linux before 2.30 has no -J
-        commands["lscpu"] = run(["lscpu"], timeout_s)
+        commands["lscpu"] = ask(["lscpu"], timeout_s)
     commands["ldconfig"]["stdout"] = keep_lines(commands["ldconfig"]["stdout"], "blas")
     for compiler in compilers:
-        record = run([compiler["path"], "--version"], timeout_s)
+        record = ask([compiler["path"], "--version"], timeout_s)
         commands["version:" + compiler["command"]] = record
     return commands
 
@@ -321,7 +346,7 @@ def walk_up(mounts: str, controller: str, path: str) -> Iterator[str]:
             folder = os.path.dirname(folder)
 
 
-def collect_libraries(request: Dict[str, Any], ldconfig: str) -> List[Dict[str, Any]]:
+def collect_libraries(request: Dict[str, Any], ldconfig: str, ask: Run) -> List[Dict[str, Any]]:
     """What every distinct candidate says of itself, in order: prefix, module, system, embedded."""
     setting = re.compile(r"^(OPENBLAS_|GOTO_|OMP_NUM_THREADS$)")
     environment = {k: v for k, v in os.environ.items() if not setting.match(k)}
@@ -333,7 +358,7 @@ def collect_libraries(request: Dict[str, Any], ldconfig: str) -> List[Dict[str, 
             continue
         seen.add(real)
         record = {"path": path, "realpath": real, "source": source, "loader_default": default}
-        record.update(open_in_child(path, environment, request["timeout_s"]))
+        record.update(open_in_child(path, environment, request["timeout_s"], ask))
         records.append(record)
     if request.get("prefix") and not any(record["source"] == "prefix" for record in records):
         problem = "no libopenblas*.so there, nor in its lib64 or lib"
@@ -386,10 +411,12 @@ def module_libraries() -> List[str]:
     return paths + [path for root in roots for path in under(root)]
 
 
-def open_in_child(path: str, environment: Dict[str, str], timeout_s: float) -> Dict[str, Any]:
+def open_in_child(
+    path: str, environment: Dict[str, str], timeout_s: float, ask: Run
+) -> Dict[str, Any]:
     """A library that crashes takes only the child with it."""
     argv = [sys.executable, os.path.abspath(__file__), "--library", path]
-    record = run(argv, timeout_s, environment)
+    record = ask(argv, timeout_s, environment)
     lines = [line for line in record["stdout"].splitlines() if line.startswith('{"')]
     if record["exit"] == 0 and lines:
         return dict(json.loads(lines[-1]), warnings=record["stderr"][:2000])

@@ -7,6 +7,7 @@ back is kept as data.
 
 import glob
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,19 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 Run = Callable[..., Dict[str, Any]]
 
 MAX_SPIDER = 256 << 20
+MAX_FOLDERS = 12
+MAX_HELD = 2000
+# What is looked for in the folders of a variable: commands, libraries, headers (and their folders).
+_LIBRARY = re.compile(r"^lib.*\.(so(\.[0-9.]+)?|a)$")
+_HEADER = re.compile(r"\.(h|hh|hpp|hxx|inc|mod|fh|f03|h90)$|^[^.]+$")
+HELD = (
+    ("PATH", re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")),
+    ("LIBRARY_PATH", _LIBRARY),
+    ("LD_LIBRARY_PATH", _LIBRARY),
+    ("CPATH", _HEADER),
+    ("C_INCLUDE_PATH", _HEADER),
+    ("CPLUS_INCLUDE_PATH", _HEADER),
+)
 
 # Where a job does not inherit MODULEPATH: these set it, as they do for a login.
 PROFILES = ["/etc/profile.d/lmod.sh", "/etc/profile.d/z00_lmod.sh"]
@@ -197,6 +211,30 @@ def _load(
         words = parsers.complaint(record["output"]) or "it did not load, and said nothing"
         record["problem"] = words
     return record
+
+
+def holdings(record: Dict[str, Any]) -> Dict[str, List[str]]:
+    """The files in the folders that a load added: folder -> names, at most MAX_HELD of them.
+
+    Commands in those of PATH, libraries and headers in those of compilers, linkers and loaders.
+    """
+    found = {}  # type: Dict[str, List[str]]
+    room = MAX_HELD
+    added = record["change"]["added"] if record["change"] else {}
+    for variable, wanted in HELD:
+        for folder in added.get(variable, [])[:MAX_FOLDERS]:
+            names = found.setdefault(folder, [])
+            more = [x for x in _names(folder) if wanted.search(x) and x not in names][:room]
+            names += more
+            room -= len(more)
+    return {folder: names for folder, names in found.items() if names}
+
+
+def _names(folder: str) -> List[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def _is_loaded(name: str, loaded: List[str]) -> bool:

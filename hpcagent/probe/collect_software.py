@@ -3,8 +3,9 @@
 `collect(request, run)` is called by collect.py, beside which this file and those in BESIDE lie.
 Nothing is interpreted that need not be: output, symbols and answers go to the facts as they are,
 and what could not be had carries a "problem". request["look_s"] is the time for all of it;
-request["software"] may hold modules_limit (how many to load), scan_s (for looking at files) and
-folders (a list, looked at first). Standard library only, python3 >= 3.6.
+request["software"] may hold modules_limit (how many to load), packages (names of further ones to
+load), holds (true: list the files in what modules add), scan_s (for looking at files) and folders
+(a list, looked at first). Standard library only, python3 >= 3.6.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ BESIDE = (
     *("collect_modules.py", "collect_libraries.py", "collect_folders.py", "collect_tools.py"),
     *("modules.py", "elf.py"),
 )
-LIMITS = {"modules_limit": 40, "scan_s": 30}
+LIMITS = {"modules_limit": 40, "scan_s": 30, "packages": (), "holds": False}
 LOOK_S = 240
 MAX_ASKED = 60
 RELEVANT = re.compile(
@@ -97,13 +98,17 @@ def module_facts(
     spidered = parsers.parse_spider(system["calls"].get("spider", {}).get("stdout", ""))
     hidden = parsers.hidden_modules(names, spidered)
     limit = int(wishes["modules_limit"])
-    chosen, unseen = parsers.candidates(names, hidden, limit)
+    packages = wishes.get("packages") or ()
+    chosen, unseen = parsers.candidates(names, hidden, limit, packages)
     loads, late = calls.load_all(system, chosen, run, timeout_s, end, parsers)
     deeper = [] if spidered else calls.ask_deeper(system, loads, run, timeout_s)
     system["deeper"] = deeper
     behind = parsers.modules_behind(names, deeper)
-    chosen, more = parsers.candidates((), behind, limit - len(loads))
+    chosen, more = parsers.candidates((), behind, limit - len(loads), packages)
     others, later = calls.load_all(system, chosen, run, timeout_s, end, parsers)
+    if wishes.get("holds"):
+        for record in loads + others:
+            record["holds"] = calls.holdings(record)
     return system, loads + others, late + unseen + later + more
 
 

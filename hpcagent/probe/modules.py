@@ -219,6 +219,12 @@ def kind_of(name: str) -> str:
     return found[-1] if found else ""
 
 
+def package_of(name: str) -> str:
+    """What a module is of, by its name: "fftw" of "fftw/3.3.10", "libs/FFTW3/3.3" and "fftw3"."""
+    parts = name.lower().split("/")
+    return (parts[-2] if len(parts) > 1 else parts[0]).rstrip("0123456789.-_") or parts[0]
+
+
 def version_key(name: str) -> Tuple[Any, ...]:
     """Orders versions as people do: 12.10 is newer than 12.9."""
     last = name.rpartition("/")[2]
@@ -232,19 +238,26 @@ def candidates(
     available: Iterable[str],
     hidden: Dict[str, Tuple[Tuple[str, ...], ...]],
     limit: int,
+    packages: Iterable[str] = (),
 ) -> Tuple[List[Tuple[str, ...]], List[str]]:
     """(lists of modules to load, in order; what else might provide something, as words).
 
     Newest versions first: the newest of every package, then the second newest, and so on.
+    `packages` are looked at beside compilers, MPI and BLAS.
     """
-    ways = [(name,) for name in available if kind_of(name)]  # type: List[Tuple[str, ...]]
-    ways += [(*way, name) for name, found in hidden.items() if kind_of(name) for way in found]
-    packages = {}  # type: Dict[Tuple[str, ...], List[Tuple[str, ...]]]
+    also = frozenset(packages)
+
+    def matters(name: str) -> bool:
+        return bool(kind_of(name)) or package_of(name) in also
+
+    ways = [(name,) for name in available if matters(name)]  # type: List[Tuple[str, ...]]
+    ways += [(*way, name) for name, found in hidden.items() if matters(name) for way in found]
+    grouped = {}  # type: Dict[Tuple[str, ...], List[Tuple[str, ...]]]
     for way in sorted(set(ways)):
         package = way[-1].rpartition("/")[0] or way[-1]
-        packages.setdefault((*way[:-1], package), []).append(way)
+        grouped.setdefault((*way[:-1], package), []).append(way)
     ranked = []  # type: List[Tuple[int, int, Tuple[str, ...]]]
-    for found in packages.values():
+    for found in grouped.values():
         found.sort(key=lambda way: version_key(way[-1]), reverse=True)
         ranked += [(place, len(way), way) for place, way in enumerate(found)]
     chosen = [way for _, _, way in sorted(ranked)]

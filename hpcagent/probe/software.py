@@ -16,7 +16,8 @@ class ModuleSystem:
 
     `hidden` maps a module that only shows after others are loaded to those others (Lmod's spider;
     the shortest way where there are several). `why_not` says what is wrong with it, or why there is
-    none. `refused` are names that no caller should hand to a shell.
+    none. `refused` are names that no caller should hand to a shell. `ways` has all that are known
+    of the ways to hidden ones.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class ModuleSystem:
     why_not: str = ""
     defaults: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    ways: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class ModuleEffect:
     """What loading `modules` (in that order) changed, or `problem`: its own words why it failed.
 
     `added` are new entries of variables like PATH, in order; `sets` and `unsets` whole variables.
-    `loaded` is all that was loaded afterwards, so what it brought along is told.
+    `loaded` is all that was loaded afterwards, so what it brought along is told. `holds` maps a
+    folder of `added` to the names of its files, where these were asked for.
     """
 
     modules: tuple[str, ...]
@@ -44,6 +47,7 @@ class ModuleEffect:
     unsets: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()
     problem: str = ""
+    holds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ def parse_software(raw: Mapping[str, Any]) -> Software:
     missing: dict[str, str] = {}
     environment = {str(k): str(v) for k, v in facts.section("environment").items()}
     libraries = RawFacts(facts.section("libraries"))
+    if facts.data.get("problem"):
+        missing["software"] = str(facts.data["problem"])
     if libraries.data.get("problem"):
         missing["libraries"] = str(libraries.data["problem"])
     effects = _effects(RawFacts(facts.section("modules")), missing)
@@ -84,6 +86,7 @@ def parse_module_system(raw: Mapping[str, Any], missing: dict[str, str]) -> Modu
         init=str(raw.get("init") or ""),
         available=names,
         hidden={name: ways[0] for name, ways in hidden.items()},
+        ways=hidden,
         why_not=problem,
         defaults=tuple(dict.fromkeys(terse.defaults + listed.defaults)),
         refused=tuple(dict.fromkeys(terse.refused + listed.refused)),
@@ -116,6 +119,7 @@ def _effects(raw: RawFacts, missing: dict[str, str]) -> tuple[ModuleEffect, ...]
                 unsets=as_texts(change.get("unset")),
                 loaded=as_texts(record.get("loaded")),
                 problem=problem,
+                holds=_lists(record.get("holds")),
             )
         )
     return tuple(found)

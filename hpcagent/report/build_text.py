@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from hpcagent.report import wording
-from hpcagent.report.text import labelled, wrapped
+from hpcagent.report.columns import labelled, wrapped
 from hpcagent.study.build_summary import BuildSummary
 
 _STATES = {"built": "Built", "found": "Found", "failed": "Failed", "open": "Not yet"}

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from hpcagent.report import wording
+from hpcagent.report.columns import Column, labelled, laid_out, wrapped
 from hpcagent.report.compare_sections import sections
 from hpcagent.report.compare_words import (
     costs,
@@ -19,7 +20,6 @@ from hpcagent.report.compare_words import (
     tuned,
 )
 from hpcagent.report.markdown import page
-from hpcagent.report.text import Column, labelled, laid_out, wrapped
 from hpcagent.report.write import write_text
 from hpcagent.study.compare_result import CompareSummary, SideResult, summarise_comparison
 from hpcagent.study.rundir import RunDir

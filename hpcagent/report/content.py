@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.report import facts
+from hpcagent.report import facts, goal_sections
 from hpcagent.report import sections as parts
 from hpcagent.report.document import Section
 from hpcagent.study.summary import RunSummary
@@ -15,6 +15,7 @@ def title(summary: RunSummary) -> str:
 def sections(summary: RunSummary) -> tuple[Section, ...]:
     return (
         parts.result(summary),
+        *goal_sections.goals(summary),
         parts.certainty(summary),
         parts.routines(summary),
         parts.variability(summary),

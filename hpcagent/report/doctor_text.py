@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hpcagent.report.text import columns_of, wrapped
+from hpcagent.report.columns import columns_of, wrapped
 from hpcagent.report.wording import middle, plural, shorten, visible
 from hpcagent.toolchain.agentchecks import AgentCheck
 from hpcagent.toolchain.candidates import LeftOut

@@ -39,13 +39,13 @@ def space(summary: RunSummary) -> Section:
         for name, values, default in summary.space
     ]
     size = wording.plural(summary.points, "configuration")
-    return Section(
-        "Space",
-        (
-            paragraph(f"{size} that the probed build and machine let act."),
-            table(("Parameter", "Default", "Values"), rows),
-        ),
-    )
+    blocks: list[Block] = [
+        paragraph(f"{size} that the probed build and machine let act."),
+        table(("Parameter", "Default", "Values"), rows),
+    ]
+    if summary.history:
+        blocks.append(paragraph("Earlier runs: ", summary.history, "."))
+    return Section("Space", tuple(blocks))
 
 
 def budget(summary: RunSummary) -> Section:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from hpcagent.report import canvas, wording
+from hpcagent.report import canvas, goal_figure, goal_words, wording
 from hpcagent.study.summary import CaseSummary, RunSummary, TrialSummary
 
 _ROW_IN = 0.21
@@ -21,6 +21,7 @@ def figures(summary: RunSummary) -> dict[str, str]:
     """SVG text by name; the same summary gives the same bytes (for one matplotlib version)."""
     painters: Mapping[str, Callable[[RunSummary], Any]] = {
         "convergence": _convergence,
+        "pareto": goal_figure.pareto,
         "pairs": _pairs,
         "variability": _variability,
         "failures": _failures,
@@ -64,7 +65,8 @@ def _convergence(summary: RunSummary) -> Any:
         )
         axes.margins(y=0.12)
     axes.set_xlabel("evaluation")
-    axes.set_ylabel("speed-up over the default\n(bars: 2 standard errors)")
+    noun = canvas.label(goal_words.gain_noun(summary), 40)
+    axes.set_ylabel(f"{noun} over the default\n(bars: 2 standard errors)")
     _evaluation_axis(axes, trials)
     canvas.legend(figure, axes, 5)
     return figure
@@ -99,7 +101,7 @@ def _bar(trial: TrialSummary) -> tuple[float, float]:
 
 def _best_so_far(axes: Any, good: Sequence[TrialSummary], last: int) -> None:
     steps: list[tuple[int, float]] = []
-    for trial in good:
+    for trial in [t for t in good if not t.broken] or good[:1]:
         best = max([trial.speedup or 0.0, *(height for _, height in steps[-1:])])
         steps.append((trial.evaluation, best))
     if steps:
@@ -149,7 +151,8 @@ def _effects(summary: RunSummary) -> Any:
     rows: list[_Row] = []
     for name, values, default in summary.space:
         rows += _effect(summary, name, values, default)
-    return _rows(rows, "speed-up over the default, each trial", "trial") if rows else None
+    noun = canvas.label(goal_words.gain_noun(summary), 40)
+    return _rows(rows, f"{noun} over the default, each trial", "trial") if rows else None
 
 
 def _effect(summary: RunSummary, name: str, values: Sequence[str], default: str) -> list[_Row]:

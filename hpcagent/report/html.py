@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpcagent.report import canvas, content, wording
+from hpcagent.report import canvas, content, goal_words, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -44,16 +44,38 @@ def _box(summary: RunSummary) -> dict[str, str]:
             "number": words.get(summary.outcome, wording.visible(summary.outcome)),
             "note": "no confirmed improvement",
         }
+    good = wording.proven(summary)
+    led = goal_words.leading(summary, claim) if good else None
+    gain, noun = (claim.speedup, _noun(summary)) if led is None else (led.gain, _of(led.name))
+    figures = claim if led is None else led
     note = (
-        f"{wording.coverage(claim.coverage)} interval {wording.interval(claim.low, claim.high)}, "
+        f"{wording.coverage(claim.coverage)} interval "
+        f"{wording.interval(figures.low, figures.high)}, "
         f"{wording.plural(claim.pairs, 'fresh pair')}"
     )
-    good = wording.proven(summary)
     return {
         "tone": "good" if good else "plain",
-        "number": wording.ratio(claim.speedup),
-        "note": f"speed-up over the default, {note}" if good else f"not an improvement: {note}",
+        "number": wording.ratio(gain),
+        "note": f"{noun}, {note}" if good else f"{_why_not(summary)}: {note}",
     }
+
+
+def _of(name: str) -> str:
+    return f"gain in {wording.visible(name)} over the default"
+
+
+def _why_not(summary: RunSummary) -> str:
+    """Why the figure in the box is no result."""
+    claim, goals = summary.claim, summary.goals
+    if claim is not None and claim.improved and goals is not None and not goals.kept:
+        return "not announced, for a constraint is not shown to be met"
+    return "not an improvement"
+
+
+def _noun(summary: RunSummary) -> str:
+    if summary.goals is not None and summary.goals.rescued:
+        return f"{goal_words.gain_noun(summary)}, within {', '.join(summary.goals.within)}"
+    return f"{goal_words.gain_noun(summary)} over the default"
 
 
 def _section(section: Section, figures: Mapping[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from hpcagent.probe.node import SECTIONS, STATED, Fact, FileSystem, NodeFacts
 from hpcagent.records import Machine
 from hpcagent.report import probe_words, wording
-from hpcagent.report.text import columns_of, wrapped
+from hpcagent.report.columns import columns_of, wrapped
 
 _INDENT = 2
 _LABEL_COLUMNS = 24

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
-from hpcagent.report import noise, wording
+from hpcagent.report import goal_words, noise, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -29,7 +29,8 @@ def result(summary: RunSummary) -> Section:
     if wording.proven(summary):
         blocks += _how_to_set(summary)
     blocks += [paragraph("Warning: ", warning) for warning in summary.warnings]
-    blocks.append(Figure("convergence", "Speed-up over the default of each evaluation, in order."))
+    noun = goal_words.gain_noun(summary).capitalize()
+    blocks.append(Figure("convergence", f"{noun} over the default of each evaluation, in order."))
     return Section("Result", tuple(blocks))
 
 
@@ -52,8 +53,8 @@ def certainty(summary: RunSummary) -> Section:
         f"{wording.stated(claim.alpha)}."
     )
     rows: list[Line] = [
-        ("Verdict", "improved" if claim.improved else "not improved"),
-        ("Speed-up (weighted geometric mean)", wording.ratio(claim.speedup)),
+        ("Verdict", goal_words.verdict_on(summary, claim)),
+        (_gain(summary), wording.ratio(claim.speedup)),
         ("Interval", wording.interval(claim.low, claim.high)),
         ("The interval covers with", wording.coverage(claim.coverage)),
         ("Fresh pairs, fixed beforehand", str(claim.pairs)),
@@ -68,6 +69,12 @@ def certainty(summary: RunSummary) -> Section:
         "How sure is it",
         (table(("Confirmation", "Value"), rows), paragraph(rule), paragraph(limits)),
     )
+
+
+def _gain(summary: RunSummary) -> str:
+    if goal_words.first_objective(summary) == goal_words.TIME:
+        return "Speed-up (weighted geometric mean)"
+    return goal_words.gain_noun(summary).capitalize()
 
 
 def routines(summary: RunSummary) -> Section:
@@ -124,11 +131,13 @@ def variability(summary: RunSummary) -> Section:
 def tried(summary: RunSummary) -> Section:
     if not summary.trials:
         return Section("What was tried", (paragraph("No configuration was measured."),))
-    numeric = ("No.", "Round", "Speed-up", "Std. error", "Pairs")
+    noun = goal_words.gain_noun(summary).capitalize()
+    better, worse = goal_words.verdict(summary, "faster"), goal_words.verdict(summary, "slower")
+    numeric = ("No.", "Round", noun, "Std. error", "Pairs")
     columns = (*numeric, "Verdict", "Status", "Proposed by", "Settings changed", "Why", "Unit")
     note = (
-        "Speed-up over the default as estimated in the search; the standard error is that of its "
-        "logarithm. Verdict: faster or slower than the default by the search's own runs, at a "
+        f"{noun} over the default as estimated in the search; the standard error is that of its "
+        f"logarithm. Verdict: {better} or {worse} than the default by the search's own runs, at a "
         f"level of {wording.stated(VERDICT_LEVEL)} for all trials together; it is no claim. "
         "Settings not named are at their defaults. Each trial's samples are in ",
         Code("work/<unit>/result.jsonl"),
@@ -141,7 +150,7 @@ def tried(summary: RunSummary) -> Section:
         (
             table(columns, [_trial(trial, summary) for trial in summary.trials], numeric),
             paragraph(*note),
-            Figure("effects", "Speed-up of the trials by value of each parameter."),
+            Figure("effects", f"{noun} of the trials by value of each parameter."),
         ),
     )
 
@@ -252,10 +261,16 @@ def _trial(trial: TrialSummary, summary: RunSummary) -> Line:
         wording.ratio(trial.speedup),
         wording.percent(trial.spread, 2),
         str(trial.pairs),
-        trial.verdict if trial.evaluation > 1 and trial.speedup is not None else wording.NONE,
-        trial.status,
+        _verdict(trial, summary),
+        f"{trial.status}, breaks {', '.join(trial.broken)}" if trial.broken else trial.status,
         trial.proposed_by,
         Code(wording.shorten(wording.differences(trial.config, summary), 300)),
         wording.shorten(trial.reason, 300),
         Code(trial.unit),
     )
+
+
+def _verdict(trial: TrialSummary, summary: RunSummary) -> str:
+    if trial.evaluation == 1 or trial.speedup is None:
+        return wording.NONE
+    return goal_words.verdict(summary, trial.verdict)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hpcagent.probe import openmp
 from hpcagent.probe.software import BlasFound, CompilerFound, ModuleSystem, MpiFound, Software
 from hpcagent.report import wording
-from hpcagent.report.text import Column, labelled, laid_out, wrapped
+from hpcagent.report.columns import Column, labelled, laid_out, wrapped
 
 _WIDEST = 80
 _NARROWEST = 40

@@ -10,11 +10,11 @@ from contextlib import suppress
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.report import wording
 from hpcagent.report.build_text import build_lines
+from hpcagent.report.columns import labelled, wrapped
 from hpcagent.report.doctor_text import doctor_text
 from hpcagent.report.probe_text import page_lines, probe_sections
 from hpcagent.report.queues_text import catalogue_text
 from hpcagent.report.software_text import catalogue
-from hpcagent.report.text import labelled, wrapped
 from hpcagent.report.write import write_text
 from hpcagent.study.facts_cache import cache_folder, keep
 from hpcagent.study.rundir import RunDir

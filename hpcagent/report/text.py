@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpcagent.records import Failure
-from hpcagent.report import wording
+from hpcagent.report import goal_text, goal_words, wording
+from hpcagent.report.columns import Column, fit, labelled, laid_out, wrapped
 from hpcagent.study.summary import CaseSummary, ClaimSummary, RunSummary
 
 _WIDEST = 80
@@ -26,7 +25,7 @@ def headline(summary: RunSummary) -> str:
         return f"The run was cancelled (phase: {_phase(summary)}). {_so_far(summary)}"
     claim = summary.claim
     if claim is not None and wording.proven(summary):
-        return f"{wording.ratio(claim.speedup)} faster than the default ({_certainty(claim)})."
+        return _proven(summary, claim)
     if summary.outcome == "improved":
         return "An improvement was seen but not confirmed, so none is claimed."
     return f"Nothing is better than the default here: {_best_candidate(summary)}"
@@ -41,16 +40,13 @@ def terminal(summary: RunSummary, width: int, folder: str = "") -> str:
     parts = [
         wrapped(headline(summary), columns),
         _configuration(summary, columns),
+        goal_text.goals(summary, columns),
+        goal_text.trade_off(summary, columns),
         _table(summary, columns),
         _facts(summary, columns),
         _next(summary, columns, folder),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
-
-
-def columns_of(text: str) -> int:
-    """Terminal columns that printable text takes: wide East Asian characters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 # --- the headline ---------------------------------------------------------------------------------
@@ -63,19 +59,41 @@ def _certainty(claim: ClaimSummary) -> str:
     )
 
 
+def _proven(summary: RunSummary, claim: ClaimSummary) -> str:
+    goals = summary.goals
+    if goals is not None and goals.rescued:
+        return f"{goal_words.rescued(summary, goals)} ({_certainty(claim)})."
+    if goals is not None and not claim.improved:
+        others = [c for c in goals.claims if c.improved]
+        gains = ", ".join(f"{wording.ratio(c.gain)} better in {c.name}" for c in others)
+        first = goal_words.first_objective(summary)
+        words = f"{gains} than the default; no difference in {first} is proven"
+        return f"{wording.visible(words)} ({_certainty(claim)}).{goal_words.kept(goals)}"
+    words = f"{goal_words.better(summary, claim.speedup)} ({_certainty(claim)})."
+    return words if goals is None else words + goal_words.besides(goals) + goal_words.kept(goals)
+
+
 def _best_candidate(summary: RunSummary) -> str:
-    claim = summary.claim
+    claim, goals = summary.claim, summary.goals
+    if claim is not None and goals is not None and not goals.kept:
+        reached = goal_words.better(summary, claim.speedup)
+        return (
+            f"the candidate is {reached} ({_certainty(claim)}), but {goal_words.not_kept(goals)}."
+        )
     if claim is not None:
         return (
             f"the best candidate reached {wording.ratio(claim.speedup)} ({_certainty(claim)}), "
             f"which does not prove an improvement of {wording.stated(claim.minimum_effect)}."
         )
     best = wording.best_trial(summary)
+    if best is None and summary.goals is not None and any(t.broken for t in summary.trials):
+        return f"{wording.visible(summary.outcome_text)}."
     if best is None:
         return "no other configuration gave a valid measurement."
     reached = f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "
     if wording.within_error(best):
-        return reached + "not clearly faster than the default, so there was nothing to confirm."
+        word = "faster" if summary.goals is None else "better"
+        return reached + f"not clearly {word} than the default, so there was nothing to confirm."
     why = wording.shorten(wording.visible(summary.outcome_text.strip()), 200)
     return reached + ("but it was not confirmed" + (f": {why}" if why else "."))
 
@@ -120,43 +138,19 @@ def _phase(summary: RunSummary) -> str:
 # --- the table of routines ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table in a terminal; the first one of a table is set flush left."""
-
-    title: str
-    cells: tuple[str, ...]
-    rank: int  # the highest is left out first where the terminal is narrow
-
-    @property
-    def width(self) -> int:
-        return max(columns_of(text) for text in (self.title, *self.cells))
-
-
 def _table(summary: RunSummary, columns: int) -> list[str]:
     if not summary.cases:
         return []
     shown = _columns(summary.cases, "best" if wording.proven(summary) else "candidate")
     lines = laid_out(shown, columns)
     if summary.claim is None:
-        lines.append(_fit("(from the last round of the search, not confirmed)", columns))
+        lines.append(fit("(from the last round of the search, not confirmed)", columns))
     return lines
-
-
-def laid_out(shown: Sequence[Column], columns: int) -> list[str]:
-    """A table in lines of at most so many columns; what is ranked highest is left out first."""
-    shown = list(shown)
-    while len(shown) > 2 and _total(shown) > columns:
-        worst = max(shown, key=lambda column: column.rank)
-        shown = [column for column in shown if column is not worst]
-    rows = zip(*[(column.title, *column.cells) for column in shown], strict=True)
-    widths = [column.width for column in shown]
-    return [_fit(_row(row, widths), columns) for row in rows]
 
 
 def _columns(cases: Sequence[CaseSummary], other: str) -> list[Column]:
     def column(title: str, rank: int, cells: Sequence[str]) -> Column:
-        return Column(title, tuple(_fit(cell, _KEY_COLUMNS) for cell in cells), rank)
+        return Column(title, tuple(fit(cell, _KEY_COLUMNS) for cell in cells), rank)
 
     keys = [wording.middle(wording.visible(case.key), _KEY_COLUMNS) for case in cases]
     return [
@@ -177,22 +171,6 @@ def _short_interval(case: CaseSummary) -> str:
 def _short_change(case: CaseSummary) -> str:
     before, after = (wording.percent(cv, 2) for cv in (case.default_cv, case.best_cv))
     return f"{before}->{after}".replace(" %", "")
-
-
-def _total(shown: Sequence[Column]) -> int:
-    return sum(column.width for column in shown) + len(shown) - 1
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        cell + _pad(cell, width) if place == 0 else _pad(cell, width) + cell
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return " ".join(padded).rstrip()
-
-
-def _pad(cell: str, width: int) -> str:
-    return " " * (width - columns_of(cell))
 
 
 # --- the rest of the page -------------------------------------------------------------------------
@@ -222,6 +200,8 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
     )
     lines = _variability(summary, columns)
     lines += labelled("Model", model_words(summary), columns)
+    if summary.history:
+        lines += labelled("History", summary.history, columns)
     lines += labelled("Spent", budget, columns)
     if summary.stop_reason:
         lines += labelled("Stopped", summary.stop_reason, columns)
@@ -250,7 +230,7 @@ def model_words(summary: RunSummary) -> str:
         f"{wording.plural(model.picks_measured, 'pick')} measured, "
         f"{wording.seconds(model.seconds)}; the best configuration {owner} its pick"
     )
-    return words + note
+    return words + (f"; {model.earned}" if model.earned else "") + note
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
@@ -271,9 +251,11 @@ def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
 
 def _or_again(summary: RunSummary) -> str:
     """Where the interval is too wide to tell, a quieter machine or more pairs may."""
-    claim = summary.claim
+    claim, goals = summary.claim, summary.goals
     if claim is None or claim.speedup <= 1.0 + claim.minimum_effect:
         return ""
+    if goals is not None and not goals.kept:
+        return ", or loosen the constraint"
     return (
         "; the candidate looks faster, but the interval is too wide to say so: tune again on a "
         "quieter machine, or with a larger confirm_pairs in hpcagent.toml"
@@ -288,42 +270,3 @@ def _where(summary: RunSummary) -> str:
 def unit_like(name: str) -> bool:
     """Whether this is a unit's name: `ha` and 12 base32 characters."""
     return len(name) == 14 and name.startswith("ha") and name.isascii() and name.isalnum()
-
-
-def labelled(label: str, text: str, columns: int) -> list[str]:
-    """Text filled into lines beside a label."""
-    indent = 13
-    lines = wrapped(text, columns - indent)
-    return [
-        f"{label if place == 0 else '':<{indent}}{line}".rstrip()
-        for place, line in enumerate(lines or [""])
-    ]
-
-
-def wrapped(text: str, columns: int) -> list[str]:
-    """Words filled into lines; a word longer than a line is cut, nothing is lost."""
-    lines: list[str] = []
-    line = ""
-    for word in wording.visible(text).split(" "):
-        rest = word
-        if line and columns_of(line) + 1 + columns_of(rest) <= columns:
-            line += " " + rest
-            continue
-        if line:
-            lines.append(line)
-        while columns_of(rest) > columns:
-            piece = _head(rest, columns)
-            lines.append(piece)
-            rest = rest[len(piece) :]
-        line = rest
-    return [*lines, line] if line else lines
-
-
-def _fit(text: str, columns: int) -> str:
-    return text if columns_of(text) <= columns else _head(text, columns)
-
-
-def _head(text: str, columns: int) -> str:
-    while columns_of(text) > columns:
-        text = text[:-1]
-    return text

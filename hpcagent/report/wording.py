@@ -147,8 +147,8 @@ def within_error(trial: TrialSummary) -> bool:
 
 
 def best_trial(summary: RunSummary) -> TrialSummary | None:
-    """The fastest candidate measured so far; the default itself is none."""
-    candidates = [t for t in summary.trials if measured(t) and t.evaluation != 1]
+    """The best candidate so far that breaks no constraint; the default itself is none."""
+    candidates = [t for t in summary.trials if measured(t) and t.evaluation != 1 and not t.broken]
     return max(candidates, key=lambda t: t.speedup or 0.0, default=None)
 
 
@@ -165,8 +165,9 @@ def failures_beside_trials(summary: RunSummary) -> tuple[tuple[str, Failure], ..
 
 def proven(summary: RunSummary) -> bool:
     """Whether the run may claim an improvement: only its confirmation can say so."""
-    claim = summary.claim
-    return summary.outcome == "improved" and claim is not None and claim.improved
+    claim, goals = summary.claim, summary.goals
+    shown = claim is not None and (claim.improved if goals is None else goals.improved)
+    return summary.outcome == "improved" and shown
 
 
 def _significant(value: float, digits: int) -> str:

@@ -14,6 +14,8 @@ from hpcagent.catalogue import (
     Partition,
     Wanted,
 )
+from hpcagent.errors import UsageError
+from hpcagent.measure.objectives import Charge as Price
 from hpcagent.records import Resources
 from hpcagent.schedulers.catalogue_words import hours
 
@@ -91,3 +93,30 @@ def cost(partition: Partition, node: NodeType, asked: Resources, gpus: int) -> f
         return rate.amount * node_hours * cpus / node.cpus_per_core
     held = sum(gpu.count for gpu in node.gpus) if asked.exclusive else gpus
     return rate.amount * node_hours * held if held else None
+
+
+def price(catalogue: Catalogue, asked: Resources, cpus: int) -> Price:
+    """What an hour of a job with so many CPUs costs; core-hours where the site has no rate for it.
+
+    On whole nodes a job pays for them whatever it runs; elsewhere for the CPUs that it asks for.
+    """
+    partition = _partition(catalogue, asked.partition)
+    node = max(partition.node_types, key=lambda one: one.up)
+    hour = replace(asked, nodes=1, walltime_s=3600, cpus_per_task=cpus)
+    one_cpu = replace(hour, exclusive=False, cpus_per_task=1)
+    whole, single = cost(partition, node, hour, 0), cost(partition, node, one_cpu, 0)
+    unit = "charge units"
+    if whole is None:
+        held = node.schedulable_cpus if asked.exclusive else cpus
+        whole, single, unit = held / node.cpus_per_core, 1.0 / node.cpus_per_core, "core-hours"
+    by_cpu = not (asked.exclusive or partition.whole_nodes) and single is not None
+    return Price(whole, unit, single if by_cpu and single != whole else None)
+
+
+def _partition(catalogue: Catalogue, name: str | None) -> Partition:
+    """The one that is named, else the default one; UsageError where there is none with nodes."""
+    found = [p for p in catalogue.partitions if p.name == name or (name is None and p.default)]
+    if not found or not found[0].node_types:
+        where = f"partition {name}" if name else "a default partition"
+        raise UsageError(f"--objective cost: {catalogue.scheduler} tells nothing of {where}")
+    return found[0]

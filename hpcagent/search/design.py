@@ -2,8 +2,8 @@
 
 A choice that pays only together with another one is invisible in the main effects: the design
 covers the combinations of categorical values like a covering array (Colbourn, Combinatorial
-aspects of covering arrays, 2004). The ends of the ordinals are avoided: on recorded surfaces a
-design that favours them led into the corners, where most parameters are at their worst.
+aspects of covering arrays, 2004). Distance counts, and the ends of the ordinals count a little
+against a point: the farthest ones lie in corners, where most parameters are at their worst.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 LONGEST = 8  # evaluations of the design, the default included
-_END = 0.5  # of a range: what an ordinal at its end costs a point in the comparison of distances
+_END = 0.25  # of a range: what an ordinal at its end costs a point in the comparison of distances
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.options import Options
-from hpcagent.search.unvisited import unvisited
+from hpcagent.search.unvisited import none_left, unvisited
 
 NAME = "exhaustive"
 
@@ -25,8 +25,14 @@ class Exhaustive:
         k: int,
         seed: int,
     ) -> tuple[Proposal, ...] | Stop:
-        left = unvisited(space, history, pending)
+        """Stop, too, where the space cannot be enumerated."""
+        if not space.enumerable:
+            return Stop(
+                f"{space.combinations} combinations cannot be tried one after the other: take"
+                " another strategy, or give fewer values"
+            )
+        left = unvisited(space, history, pending, seed)
         if not left:
-            return Stop(f"all {len(space.points())} configurations were tried")
+            return Stop(none_left(space))
         left.sort(key=lambda config: config != space.default)
         return tuple(Proposal(config, "next in order", NAME) for config in left[: max(0, k)])

@@ -81,21 +81,36 @@ def posterior(grid: Grid, seen: Observations, theta: Theta) -> Posterior:
     return Posterior(theta, mean, np.maximum(variance, _LEAST), half)
 
 
-def slope(
-    grid: Grid, seen: Observations, theta: Theta, trend: Array, prior: tuple[float, float]
-) -> float:
-    """The weight of a trend (P,) in the observations, given its prior mean and deviation.
+@dataclass(frozen=True)
+class Trends:
+    """Linear terms beside the process: K columns over the grid (K, P) with weights to be found.
 
-    Rasmussen and Williams, section 2.7: a linear model beside the process.
+    The weights are independent and normal before anything is seen: `means` and `spreads` (K,).
+    """
+
+    columns: Array
+    means: Array
+    spreads: Array
+
+    def shared(self, rows: NDArray[np.intp]) -> Array:
+        """(n, n): what the uncertain weights add to the covariance of the points `rows`."""
+        own = self.columns[:, rows] * self.spreads[:, None]
+        return own.T @ own
+
+
+def slopes(grid: Grid, seen: Observations, theta: Theta, trends: Trends) -> Array:
+    """(K,): the most likely weights of the trends, given the observations.
+
+    Rasmussen and Williams, equation 2.41: a linear model beside the process.
     """
     import numpy as np
 
     gram = covariance(grid, theta, seen.rows)[:, seen.rows].astype(np.float64)
     gram[np.diag_indices_from(gram)] += seen.noise + math.exp(theta.noise) + JITTER
-    own = trend[seen.rows]
-    mean, spread = prior
-    solved = np.linalg.solve(gram, own)
-    return float((solved @ seen.y + mean / spread**2) / (solved @ own + 1.0 / spread**2))
+    own = trends.columns[:, seen.rows]
+    solved = np.linalg.solve(gram, own.T)
+    precision = own @ solved + np.diag(trends.spreads**-2.0)
+    return np.linalg.solve(precision, solved.T @ seen.y + trends.means * trends.spreads**-2.0)
 
 
 def believe(grid: Grid, state: Posterior, row: int) -> Posterior:

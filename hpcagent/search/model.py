@@ -1,26 +1,31 @@
 """Strategy `model`: the surrogate, with a bounded share of its choices made by a language model.
 
 A language model helps with a small share of the evaluations and harms with a large one, so it
-gets 30 % of the slots. Its answer is confined by a schema made from the space and validated
-again; after two repeats with the validator's words the surrogate's own choice takes the slot.
+gets 30 % of the slots, and fewer while its picks do not pay (`earned`). Its answer is confined by a
+schema made from the space and validated again; after two repeats with the validator's words the
+surrogate's own choice takes the slot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hpcagent.errors import UsageError
 from hpcagent.protocols import LanguageModel, SearchSpace
 from hpcagent.records import Config, Limits, Message, Proposal, Reply, Stop, Trial
+from hpcagent.search import earned
 from hpcagent.search.options import Options
 from hpcagent.search.question import Question
 from hpcagent.search.surrogate import Surrogate
 
 NAME = "model"
-SHARE = 0.3
 REPEATS = 2
 MENU = 6
+
+
+# Lines about a history for the prompt; they are asked for once in a round.
+Analysis = Callable[[SearchSpace, Sequence[Trial], Sequence[Config], int], str]
 
 
 def create(options: Options) -> ModelStrategy:
@@ -41,10 +46,13 @@ class _Refused:
 class ModelStrategy:
     """`propose` asks the model once for each of its slots, at most three times each."""
 
-    def __init__(self, model: LanguageModel, options: Options) -> None:
+    def __init__(
+        self, model: LanguageModel, options: Options, analysis: Analysis | None = None
+    ) -> None:
         self._model = model
+        self._analysis = analysis
         self._options = options
-        self._surrogate = Surrogate()
+        self._surrogate = Surrogate(prior=options.prior)
 
     def propose(
         self,
@@ -58,17 +66,18 @@ class ModelStrategy:
         own = self._surrogate.propose(space, history, pending, k, seed)
         if isinstance(own, Stop):
             return own
-        slots = slots_of_model(history, pending, len(own))
+        slots = earned.slots(history, pending, len(own))
         if own and own[0].config == space.default:
             slots = min(slots, len(own) - 1)
         kept, spare = own[: len(own) - slots], list(own[len(own) - slots :])
         chosen: list[Proposal] = list(kept)
+        told = self._analysis(space, history, pending, seed) if self._analysis and slots else ""
         given_up = False
         for slot in range(slots):
             taken = (*pending, *(each.config for each in chosen))
             found: Proposal | _Refused = _Refused(0, "no usable answer before in this round")
             if not given_up:
-                found = self._ask(space, history, taken, seed + slot)
+                found = self._ask(space, history, taken, seed + slot, told)
             if isinstance(found, _Refused):
                 given_up = True
                 found = _instead(spare, taken, found)
@@ -76,10 +85,15 @@ class ModelStrategy:
         return tuple(chosen)
 
     def _ask(
-        self, space: SearchSpace, history: Sequence[Trial], taken: Sequence[Config], seed: int
+        self,
+        space: SearchSpace,
+        history: Sequence[Trial],
+        taken: Sequence[Config],
+        seed: int,
+        told: str,
     ) -> Proposal | _Refused:
         menu = self._surrogate.candidates(space, history, taken, MENU, seed)
-        question = Question(space, self._options.facts, tuple(history), tuple(taken), menu)
+        question = Question(space, self._options.facts, tuple(history), tuple(taken), menu, told)
         messages = question.messages()
         words, calls = "", 0
         for attempt in range(1 + REPEATS):
@@ -118,17 +132,6 @@ class ModelStrategy:
     def _tell(self, words: str) -> None:
         if self._options.verdict is not None:
             self._options.verdict(words)
-
-
-def slots_of_model(history: Sequence[Trial], pending: Sequence[Config], k: int) -> int:
-    """How many of `k` slots are the model's: 30 %, at least one of two or more.
-
-    A round of one is the model's when its share of all evaluations so far allows.
-    """
-    if k >= 2:
-        return max(1, int(SHARE * k))
-    had = sum(trial.proposed_by == NAME for trial in history)
-    return k if had + 1 <= SHARE * (len(history) + len(pending) + k) else 0
 
 
 def _instead(spare: list[Proposal], taken: Sequence[Config], refused: _Refused) -> Proposal:

@@ -10,14 +10,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hpcagent.protocols import LanguageModel
+from hpcagent.search.prior import Prior
+
+
+@dataclass(frozen=True)
+class FunctionCall:
+    """One call of a user's function: which try, what was wrong if anything, what it printed."""
+
+    number: int
+    seconds: float
+    problem: str
+    log: str
 
 
 @dataclass(frozen=True)
 class Options:
-    """Only the strategy `model` reads more than `seed`.
+    """What a strategy takes of this is its own affair; most need none.
 
-    `facts` are lines for its prompt (what -> value: the machine, the library, the workload);
-    `verdict` is told, once after each call of the model, what became of the answer.
+    `facts` are lines for a prompt (what -> value: the machine, the library, the workload);
+    `verdict` is told, once after each call of the model, what became of the answer. `function` is
+    the path of the user's own file, `told` hears of every call of it. `prior` is what is known
+    before anything is measured.
     """
 
     seed: int = 0
@@ -25,3 +38,6 @@ class Options:
     facts: Mapping[str, str] = field(default_factory=dict)
     verdict: Callable[[str], None] | None = None
     timeout_s: float = 300.0
+    prior: Prior | None = None
+    function: str = ""
+    told: Callable[[FunctionCall], None] | None = None

@@ -10,7 +10,8 @@ from typing import Any
 
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Message, Trial
-from hpcagent.search.surrogate import Candidate, measured
+from hpcagent.search.evidence import measured
+from hpcagent.search.surrogate import Candidate
 from hpcagent.templates import render
 
 REASON_LENGTH = 200
@@ -20,13 +21,14 @@ _PROMPTS = Path(__file__).resolve().parent.parent / "llm" / "prompts"
 
 @dataclass(frozen=True)
 class Question:
-    """One slot to fill. `taken` are the configurations that may not be chosen."""
+    """One slot to fill; `waiting` may not be chosen. `analysis` are lines of a user's function."""
 
     space: SearchSpace
     facts: Mapping[str, str]
     history: tuple[Trial, ...]
     waiting: tuple[Config, ...]
     menu: tuple[Candidate, ...]
+    analysis: str = ""
 
     def messages(self, short: bool = False) -> tuple[Message, ...]:
         """System: what never changes in a run. User: the history in order, then the menu.
@@ -44,6 +46,7 @@ class Question:
             _PROMPTS / "optimise_menu.j2",
             {
                 "waiting": [str(config) for config in self.waiting],
+                "analysis": self.analysis.splitlines(),
                 "menu": [_offer(candidate) for candidate in self.menu],
             },
         )
@@ -105,7 +108,8 @@ def _line(trial: Trial) -> str:
     if not measured(trial) or trial.log_ratio is None:
         return f"{trial.config} -> not measured"
     error = f" +- {100 * trial.spread:.1f} %" if trial.spread else ""
-    return f"{trial.config} -> {_ratio(trial.log_ratio)}{error}"
+    broken = "" if trial.eligible else ", but it breaks a constraint and cannot win"
+    return f"{trial.config} -> {_ratio(trial.log_ratio)}{error}{broken}"
 
 
 def _ratio(log_ratio: float) -> str:
@@ -120,7 +124,9 @@ def _summary(old: Sequence[Trial]) -> str:
     times = [(trial.log_ratio, trial) for trial in old if measured(trial)]
     failed = sum(trial.failure is not None for trial in old)
     text = f"{len(old)} earlier ones, {failed} of them failed"
-    ranked = sorted(((y, t) for y, t in times if y is not None), key=lambda pair: pair[0])
+    ranked = sorted(
+        ((y, t) for y, t in times if y is not None and t.eligible), key=lambda pair: pair[0]
+    )
     if ranked:
         (fast, best), (slow, worst) = ranked[0], ranked[-1]
         text += f"; fastest: {best.config} -> {_ratio(fast)}"

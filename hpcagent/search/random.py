@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.options import Options
-from hpcagent.search.unvisited import unvisited
+from hpcagent.search.unvisited import none_left, unvisited
 
 NAME = "random"
 
@@ -27,10 +27,12 @@ class Random:
         seed: int,
     ) -> tuple[Proposal, ...] | Stop:
         """The next `k` of one permutation drawn with `seed`, visited ones left out."""
-        left = unvisited(space, history, pending)
+        left = unvisited(space, history, pending, seed, leaders=0)
         if not left:
-            return Stop(f"all {len(space.points())} configurations were tried")
-        shuffled = sorted(space.points(), key=lambda config: config.items)
+            return Stop(none_left(space))
+        shuffled = sorted(
+            space.points() if space.enumerable else left, key=lambda config: config.items
+        )
         random.Random(seed).shuffle(shuffled)
         free = set(left)
         drawn = [config for config in shuffled if config in free and config != space.default]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpcagent.errors import UsageError
 from hpcagent.expressions import Expression, compile_expression
 from hpcagent.records import Config, Failure, Param
+from hpcagent.search.sampling import Nothing, Sampler
 from hpcagent.templates import clean
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_COMBINATIONS = 200_000
+_IN_VAIN = 50  # draws in a row that gave nothing new before a sample is thought to be complete
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KINDS = ("ordinal", "categorical")
 
@@ -54,13 +57,63 @@ class Space:
     def points(self) -> Sequence[Config]:
         """Every valid configuration; the last parameter varies fastest.
 
-        UsageError beyond 200,000 combinations.
+        UsageError where the space is not `enumerable`.
         """
         return self._points
 
     @property
+    def combinations(self) -> int:
+        """Those of all values, valid or not."""
+        return math.prod(len(param.values) for param in self.params)
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether `points` can list it: at most 200,000 combinations, or as many valid ones."""
+        if self.combinations <= MAX_COMBINATIONS:
+            return True
+        return self.size_known and (self._sampler.count or 0) <= MAX_COMBINATIONS
+
+    @property
+    def size_known(self) -> bool:
+        return self.combinations <= MAX_COMBINATIONS or self._sampler.count is not None
+
+    @property
     def size(self) -> int:
-        return len(self._points)
+        """The number of valid configurations; where it is not known, that of combinations."""
+        if self.enumerable:
+            return len(self._points)
+        return self.combinations if self._sampler.count is None else self._sampler.count
+
+    def sample(self, n: int, seed: int) -> tuple[Config, ...]:
+        """Up to `n` distinct valid configurations drawn with `seed`, all where there are so few.
+
+        The draw is even, but for groups of parameters as `sampling` says.
+        """
+        rng = random.Random(seed)
+        if self.enumerable:
+            return tuple(rng.sample(self._points, min(n, len(self._points))))
+        found: dict[Config, None] = {}
+        vain = 0
+        for drawn in self._sampler.stream(rng):
+            vain += 1
+            if len(found) >= n or vain > _IN_VAIN or isinstance(drawn, Nothing):
+                break
+            config = Config.of(drawn)
+            if config not in found and not (self.excluded and config.id in self.excluded):
+                found[config] = None
+                vain = 0
+        return tuple(found)
+
+    def first(self, n: int) -> tuple[Config, ...]:
+        """Up to `n` configurations, always the same ones."""
+        return tuple(self._points[:n]) if self.enumerable else self.sample(n, 0)
+
+    def neighbours(self, config: Config) -> tuple[Config, ...]:
+        """Valid configurations that differ in one parameter.
+
+        By one step where it is ordinal, anyhow where it is categorical.
+        """
+        return tuple(each for each in _next_to(self.params, config) if self.contains(each))
 
     def contains(self, config: Config) -> bool:
         return isinstance(self.validate(config.values), Config)
@@ -106,20 +159,37 @@ class Space:
         names = {param.name for param in self.params} | set(self.facts)
         return tuple(compile_expression(text, names) for text in self.restrictions)
 
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler.of(self.params, self._rules, self.facts)
+
     def _enumerate(self) -> Iterator[Config]:
-        combinations = math.prod(len(param.values) for param in self.params)
-        if combinations > MAX_COMBINATIONS:
+        for point in self._valid():
+            config = Config.of(point)
+            if not self.excluded or config.id not in self.excluded:
+                yield config
+
+    def _valid(self) -> Iterator[dict[str, str]]:
+        if not self.enumerable:
             raise UsageError(
-                f"space: {combinations} combinations are more than {MAX_COMBINATIONS};"
-                " give fewer values"
+                f"space: {self._how_many()}, more than the {MAX_COMBINATIONS} that can be gone"
+                " through; give fewer values"
             )
         names = [param.name for param in self.params]
+        if self.combinations > MAX_COMBINATIONS:
+            ranks = [{v: rank for rank, v in enumerate(param.values)} for param in self.params]
+            valid = [tuple(point[name] for name in names) for point in self._sampler.all()]
+            valid.sort(key=lambda values: [r[v] for r, v in zip(ranks, values, strict=True)])
+            yield from (dict(zip(names, values, strict=True)) for values in valid)
+            return
         for values in itertools.product(*(param.values for param in self.params)):
             point = dict(zip(names, values, strict=True))
             if self._violated(point) is None:
-                config = Config.of(point)
-                if not self.excluded or config.id not in self.excluded:
-                    yield config
+                yield point
+
+    def _how_many(self) -> str:
+        known = self._sampler.count is not None
+        return f"{self.size} valid configurations" if known else f"{self.combinations} combinations"
 
     def _violated(self, values: Mapping[str, str]) -> str | None:
         known = {**self.facts, **values}
@@ -155,12 +225,24 @@ class Space:
         rule = self._violated(self.default.values)
         if rule is None:
             return
-        if not self._points:
-            raise UsageError(
-                "space: no configuration satisfies all restrictions: "
-                + "; ".join(self.restrictions)
-            )
-        raise UsageError(f"space: the default ({self.default}) breaks the restriction {rule!r}")
+        words = f"space: the default ({self.default}) breaks the restriction {rule!r}"
+        if not self.enumerable:
+            found = next(self._sampler.stream(random.Random(0)))
+            words += f"; of the other configurations {found}" if isinstance(found, Nothing) else ""
+        elif not self._points:
+            words = "space: no configuration satisfies all restrictions: "
+            words += "; ".join(self.restrictions)
+        raise UsageError(words)
+
+
+def _next_to(params: Sequence[Param], config: Config) -> Iterator[Config]:
+    values = config.values
+    for param in params:
+        place = param.values.index(values[param.name]) if values[param.name] in param.values else 0
+        near = range(len(param.values)) if param.kind == "categorical" else (place - 1, place + 1)
+        for other in near:
+            if 0 <= other < len(param.values) and param.values[other] != values[param.name]:
+                yield Config.of({**values, param.name: param.values[other]})
 
 
 def _words(values: Mapping[str, str]) -> str:
@@ -184,6 +266,8 @@ def _check_values(param: Param) -> None:
     where = f"space: parameter {param.name!r}"
     if param.kind not in _KINDS:
         raise UsageError(f"{where}: kind {param.kind!r} is neither ordinal nor categorical")
+    if param.limit not in ("", "upper") or (param.limit and param.kind != "ordinal"):
+        raise UsageError(f"{where}: limit {param.limit!r}: only an ordinal has one, 'upper'")
     if not param.values:
         raise UsageError(f"{where}: no values")
     twice = _repeated(param.values)

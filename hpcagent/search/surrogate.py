@@ -1,9 +1,8 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
 The default first, then a small covering design, then the points of the greatest expected
-improvement times the probability that they run at all; every third of them changes one categorical
-choice of the fastest so far. The ends of an ordinal are thought to be a little slower than its
-middle until measurements say otherwise: people list values to bracket the good ones.
+improvement times the probability that they run at all. What is known beforehand (prior.py) leads
+the design, and counts from then on as far as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -16,7 +15,10 @@ from typing import TYPE_CHECKING
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
+from hpcagent.search.evidence import Evidence, rounds_since_best
 from hpcagent.search.options import Options
+from hpcagent.search.prior import Belief, Prior
+from hpcagent.search.unvisited import candidates, none_left
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +30,12 @@ if TYPE_CHECKING:
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
-QUIET_ROUNDS = 2  # rounds that brought no better one before the search may stop
-ENDS = 0.6  # an ordinal at its end is thought to cost 0.6 / sqrt(D) standard deviations
-ENDS_SPREAD = 0.8  # how uncertain that is, in the same unit
-SWITCH_EVERY = 3  # evaluations
-HOPE = 1.5  # standard deviations
-LIKELY = 0.5  # chance to run at all, for a point of the design and a changed choice
+QUIET_ROUNDS = 2  # rounds in a row that brought no better one, and after which none promised more
+LIKELY = 0.5  # chance to run at all, for a point of the design
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
+HEEDED = 0.3  # trust above which the design follows earlier runs,
+HEEDED_DESIGN = 4  # evaluations, the default included, of which every second one
+HEEDED_SHARE = 0.3  # is the fastest in their view, and the others lie in this share of the space
 _LEAST_WORKED = 3  # a process is fitted to no fewer measurements
 
 
@@ -43,8 +44,7 @@ class Candidate:
     """A point with what the surrogate expects of it, as natural logs of the time ratio.
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
-    all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule.
+    all three figures while there are too few measurements for a fit.
     """
 
     config: Config
@@ -52,13 +52,12 @@ class Candidate:
     spread: float | None
     improvement: float | None
     feasibility: float
-    promise: float | None = None
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
             return "early coverage of the space"
         speed = math.expm1(-self.mean)
-        words = "faster" if speed >= 0 else "slower"
+        words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
         text = (
             f"EI {100 * self.improvement:.2g} %, predicted {100 * abs(speed):.1f} %"
@@ -70,7 +69,7 @@ class Candidate:
 
 
 def create(options: Options) -> Surrogate:
-    return Surrogate()
+    return Surrogate(prior=options.prior)
 
 
 class Surrogate:
@@ -79,9 +78,10 @@ class Surrogate:
     One enumerated grid is kept, so that repeated calls with the same space object are cheap.
     """
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
+    def __init__(self, threshold: float = THRESHOLD, prior: Prior | None = None) -> None:
         self._threshold = threshold
-        self._grid: tuple[SearchSpace, Grid] | None = None
+        self._prior = prior or Prior()
+        self._grid: tuple[SearchSpace, Grid, Belief] | None = None
 
     def propose(
         self,
@@ -94,9 +94,9 @@ class Surrogate:
         """Up to `k` unvisited configurations; Stop when none is left or none is promising."""
         if k < 1:
             return ()
-        state = _State.of(self._enumerated(space), history, pending)
+        state = Evidence.of(*self._enumerated(space, history, pending, seed), history, pending)
         if not state.free.any():
-            return Stop(f"all {len(state.grid.points)} configurations were tried")
+            return Stop(none_left(space))
         proposals = []
         row = state.grid.index[space.default]
         if state.free[row]:
@@ -122,103 +122,53 @@ class Surrogate:
 
         Fewer than `k` where fewer are left.
         """
-        state = _State.of(self._enumerated(space), history, pending)
+        state = Evidence.of(*self._enumerated(space, history, pending, seed), history, pending)
         return tuple(_candidates(state, k, seed))
 
-    def _enumerated(self, space: SearchSpace) -> Grid:
+    def _enumerated(
+        self, space: SearchSpace, history: Sequence[Trial], pending: Sequence[Config], seed: int
+    ) -> tuple[Grid, Belief]:
+        if not space.enumerable:
+            drawn = Grid.of(space.params, candidates(space, history, pending, seed))
+            return drawn, self._prior.over(drawn)
         if self._grid is None or self._grid[0] is not space:
-            self._grid = (space, Grid.of(space.params, space.points()))
-        return self._grid[1]
+            grid = Grid.of(space.params, space.points())
+            self._grid = (space, grid, self._prior.over(grid))
+        return self._grid[1:]
 
-    def _reason_to_stop(self, state: _State, history: Sequence[Trial], best: Candidate) -> str:
+    def _reason_to_stop(self, state: Evidence, history: Sequence[Trial], best: Candidate) -> str:
         enough = max(12, 4 * len(state.grid.ordinal))
-        if best.promise is None or best.promise >= self._threshold:
+        if best.improvement is None or best.improvement >= self._threshold:
             return ""
-        if len(state.worked) < enough or _rounds_since_best(history) < QUIET_ROUNDS:
+        if len(state.worked) < enough or rounds_since_best(history) < QUIET_ROUNDS:
+            return ""
+        if not self._was_quiet(state, history):
             return ""
         return (
-            f"no untried configuration is expected to gain more than"
-            f" {100 * self._threshold:.2g} % (best: {100 * best.promise:.2g} %"
+            f"for {QUIET_ROUNDS} rounds no untried configuration has been expected to gain more"
+            f" than {100 * self._threshold:.2g} % (best: {100 * best.improvement:.2g} %"
             f" after {len(state.worked)} measured)"
         )
 
-
-@dataclass(frozen=True)
-class _State:
-    """History and pending as rows of the grid. `values` and `spreads` belong to `worked`."""
-
-    grid: Grid
-    worked: NDArray[np.intp]
-    values: Array
-    spreads: Array
-    failed: NDArray[np.intp]
-    waiting: tuple[int, ...]
-    free: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, grid: Grid, history: Sequence[Trial], pending: Sequence[Config]) -> _State:
-        import numpy as np
-
-        latest = {trial.config: trial for trial in history if trial.config in grid.index}
-        good = [trial for trial in latest.values() if measured(trial)]
-        bad = [trial for trial in latest.values() if trial.failure is not None]
-        waiting = {grid.index[config] for config in pending if config in grid.index}
-        free = np.ones(len(grid.points), dtype=bool)
-        free[[grid.index[config] for config in latest]] = False
-        free[sorted(waiting)] = False
-        return cls(
-            grid=grid,
-            worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
-            values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
-            spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
-            failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
-            waiting=tuple(sorted(waiting)),
-            free=free,
-        )
-
-    @property
-    def seen(self) -> list[int]:
-        return [*self.worked.tolist(), *self.failed.tolist(), *self.waiting]
-
-    def likely(self, chance: Array, bound: float) -> NDArray[np.bool_]:
-        """(P,): the free points whose chance reaches the bound, or the best chance if none does."""
-        return self.free & (chance >= min(bound, float(chance[self.free].max())))
-
-    def taking(self, row: int) -> _State:
-        free = self.free.copy()
-        free[row] = False
-        return _State(
-            self.grid,
-            self.worked,
-            self.values,
-            self.spreads,
-            self.failed,
-            (*self.waiting, row),
-            free,
-        )
+    def _was_quiet(self, state: Evidence, history: Sequence[Trial]) -> bool:
+        """Whether nothing promised more before the last round either, and so on."""
+        last = max(trial.round for trial in history)
+        for end in range(last, last - QUIET_ROUNDS + 1, -1):
+            before = [trial for trial in history if trial.round < end]
+            then = Evidence.of(state.grid, state.belief, before, ())
+            found = next(_candidates(then, 1, end), None)
+            if found is None or found.improvement is None or found.improvement >= self._threshold:
+                return False
+        return True
 
 
-def measured(trial: Trial) -> bool:
-    return trial.failure is None and trial.log_ratio is not None and math.isfinite(trial.log_ratio)
-
-
-def _spread(trial: Trial) -> float:
-    usable = trial.spread is not None and math.isfinite(trial.spread) and trial.spread > 0
-    return float(trial.spread or 0.0) if usable else 0.0
-
-
-def _rounds_since_best(history: Sequence[Trial]) -> int:
-    ratios = [(t.log_ratio, t.round) for t in history if measured(t) and t.log_ratio is not None]
-    last = max(trial.round for trial in history)
-    return last - min(ratios)[1]
-
-
-def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
+def _candidates(state: Evidence, k: int, seed: int) -> Iterator[Candidate]:
     from hpcagent.search.design import design_size
-    from hpcagent.search.feasibility import probability
 
-    chance = probability(state.grid, state.worked, state.failed)
+    chance = state.chance() * state.belief.chance(state.worked, state.failed)
     size = design_size(state.grid)
+    if _heeded(state):
+        size = min(size, HEEDED_DESIGN)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
         row = _spreading(state, chance, seed)
@@ -229,17 +179,47 @@ def _candidates(state: _State, k: int, seed: int) -> Iterator[Candidate]:
         yield from _improving(state, left, chance)
 
 
-def _designing(state: _State, size: int) -> bool:
+def _designing(state: Evidence, size: int) -> bool:
     return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
 
 
-def _spreading(state: _State, chance: Array, seed: int) -> int:
+def _heeded(state: Evidence) -> bool:
+    """Whether the design follows earlier runs: as long as they told faster from slower."""
+    if state.belief.trust < HEEDED:
+        return False
+    said = state.belief.mean[state.worked]
+    return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
+
+
+def _spreading(state: Evidence, chance: Array, seed: int) -> int:
+    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
+    import numpy as np
+
     from hpcagent.search.design import next_row
 
-    return next_row(state.grid, state.seen, state.likely(chance, LIKELY), seed)
+    usable = state.likely(chance, LIKELY)
+    off = state.belief.off_hints
+    if off is not None and len(state.seen) == 1:
+        return _nearest(state, usable, off)
+    if _heeded(state):
+        mean = state.belief.mean
+        if len(state.seen) % 2:
+            return int(np.argmin(np.where(usable, mean, np.inf)))
+        ordered = np.sort(mean[usable])
+        usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
+    return next_row(state.grid, state.seen, usable, seed)
 
 
-def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
+def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
+    """The usable point that is least off the hints, and else most like the one seen."""
+    import numpy as np
+
+    others = (state.grid.codes != state.grid.codes[state.seen[0]]).sum(axis=1)
+    order = np.lexsort((others, np.where(usable, off, np.inf)))
+    return int(order[0])
+
+
+def _improving(state: Evidence, k: int, chance: Array) -> Iterator[Candidate]:
     import numpy as np
 
     from hpcagent.search.acquisition import expected_improvement
@@ -248,20 +228,18 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
     scale, shift, process = _fitted(state)
     for row in state.waiting:
         process = believe(state.grid, process, row)
-    best = float(process.mean[state.worked].min())
+    _, best = state.fastest(process.mean)
     left = min(k, int(state.free.sum()))
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
-        among = _switched(state, process, best, chance)
-        row = int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
+        row = int(np.argmax(gain))
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
             spread=math.sqrt(float(process.variance[row])) * scale,
             improvement=float(gain[row]) * scale,
             feasibility=float(chance[row]),
-            promise=float(gain.max()) * scale,
         )
         state = state.taking(row)
         left -= 1
@@ -269,45 +247,25 @@ def _improving(state: _State, k: int, chance: Array) -> Iterator[Candidate]:
             process = believe(state.grid, process, row)
 
 
-def _switched(
-    state: _State, process: Posterior, best: float, chance: Array
-) -> NDArray[np.bool_] | None:
-    """(P,): the fastest point with another value of one categorical; None where it is not due.
-
-    Every third evaluation. What a choice does on its own is confounded with all else in the design,
-    and a process fitted to few points is too sure of it: it would walk along the ordinals and leave
-    the choices as they were first seen. Only points that may be faster count.
-    """
-    import numpy as np
-
-    if len(state.seen) % SWITCH_EVERY:
-        return None
-    codes = state.grid.codes
-    fastest = state.worked[np.argmin(process.mean[state.worked])]
-    differs = codes != codes[fastest]
-    one = (differs.sum(axis=1) == 1) & differs[:, ~np.array(state.grid.ordinal)].any(axis=1)
-    hopeful = process.mean - HOPE * np.sqrt(process.variance) < best
-    found = state.free & one & hopeful & (chance >= LIKELY)
-    return np.asarray(found) if found.any() else None
-
-
-def _fitted(state: _State) -> tuple[float, float, Posterior]:
+def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
-    The process is that of what `ENDS` does not explain.
+    The process is that of what the trends do not explain.
     """
     from hpcagent.search.acquisition import squeezed
-    from hpcagent.search.gp import Observations, posterior, slope
+    from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
+    from hpcagent.search.trends import earlier, hinted, joined
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
-    ends, width = state.grid.ends, math.sqrt(len(state.grid.ordinal))
-    theta = fit(state.grid, replace(seen, y=y - ENDS / width * ends[state.worked]))
-    weight = slope(state.grid, seen, theta, ends, (ENDS / width, ENDS_SPREAD / width))
-    trend = weight * ends
+    then = earlier(state.belief, state.worked, scale)
+    trends = joined(hinted(state.grid, state.belief), then)
+    rest = y - (trends.means @ trends.columns)[state.worked]
+    theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
+    trend = slopes(state.grid, seen, theta, trends) @ trends.columns
     process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
     return scale, shift, replace(process, mean=process.mean + trend)

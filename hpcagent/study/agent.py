@@ -15,7 +15,7 @@ from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
-from hpcagent.study import budget, inbox, packs, tune, units
+from hpcagent.study import budget, history_recall, inbox, packs, tune, units
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
@@ -326,9 +326,14 @@ class RunAgent(ABC):
     def _close(self, close: tune.Close) -> None:
         """Write the result files first: a run that says it is closed has its results."""
         data = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
+        data |= self._noted(close)
         ended = replace(self._state, closed=data, closed_utc=utc_text(self._clock.now()))
         self._publish(self._run, self.known.after(ended))
         self._write("run_closed", data)
+
+    def _noted(self, close: tune.Close) -> dict[str, Any]:
+        """What else the run's last event says."""
+        return {}
 
     def _write(self, kind: str, data: Mapping[str, Any]) -> Event:
         event = self._journal.append(kind, data)
@@ -352,6 +357,16 @@ class Agent(RunAgent):
     ) -> None:
         super().__init__(run, journal, folding, scheduler, publish, clock)
         self._proposer = proposer
+        self._rounds_before = len(self._state.rounds)
+
+    def leave(self) -> None:
+        """Keep what was measured since the start for later runs, where the run has not ended."""
+        if self._state.closed is None and len(self._state.rounds) > self._rounds_before:
+            history_recall.kept(self._run.id, self.known, "")
+
+    def _noted(self, close: tune.Close) -> dict[str, Any]:
+        words = history_recall.kept(self._run.id, self.known, close.outcome)
+        return {"history": words} if words else {}
 
     def _files(self, unit: Unit) -> dict[str, str]:
         known = None if self._state.facts is None else self.known
@@ -370,6 +385,10 @@ class Agent(RunAgent):
         match step:
             case tune.Propose(index):
                 return self._propose(index)
+            case tune.Recall():
+                data = history_recall.recalled(self._run.id, self.known)
+                self._write("decision", {"what": history_recall.DECISION, **data})
+                return Turn(str(data["reason"]))
             case tune.InstallEmbedded():
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
@@ -378,22 +397,31 @@ class Agent(RunAgent):
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
-        note = self._proposer.without_model
-        if note and "model" not in self._state.decisions:
-            self._write("decision", {"what": "model", "note": note})
-        device = self._proposer.device if "model_device" not in self._state.decisions else ""
-        if device:
-            self._write("decision", {"what": "model_device", "device": device})
+        told = ""
+        for what, data in self._proposer.decisions.items():
+            if what not in self._state.decisions:
+                self._write("decision", {"what": what, **data})
+                told += f"; {_told(what, data)}" if _told(what, data) else ""
         if stop is not None and not proposals:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")
         rows = [proposal_to(proposal) for proposal in proposals]
         self._write("proposed", {"round": index, "proposals": rows})
-        where = f"; the model is on the {device}" if device else ""
-        return Turn(f"round {index}: {len(rows)} configurations proposed{where}")
+        return Turn(f"round {index}: {len(rows)} configurations proposed{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
         self._write("llm_call", call)
+
+
+def _told(what: str, data: Mapping[str, Any]) -> str:
+    """A decision about who proposes, in words for a log line."""
+    if what == "model_device":
+        return f"the model is on the {data['device']}"
+    if what == "function":
+        return f"the function's file changed: {data['reason']}"
+    if what.startswith("function-"):
+        return f"the user's function: {data['reason']}"
+    return ""
 
 
 def _tries(unit: Unit) -> int:

@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 from hpcagent.records import Failure, Resources
 from hpcagent.study.state import TuneState
-from hpcagent.toolchain.signatures import catalogue
+from hpcagent.toolchain.diagnosis import diagnose
+from hpcagent.toolchain.repairs import MIN_CONFIDENCE
+from hpcagent.toolchain.signatures import Failing, catalogue
 
 MAX_ATTEMPTS = 2
 # What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
@@ -48,20 +50,33 @@ def mended(state: TuneState, purpose: str, asked: Resources) -> tuple[Resources,
     """
     words = []
     for unit in state.attempts(purpose):
-        factor = _multiple(unit.failure)
+        entry = _entry(unit.failure)
+        factor = _multiple(entry)
         for name in factor:
             had = getattr(asked, name)
             if had is not None:
                 asked = replace(asked, **{name: had * factor[name]})
-                words.append(f"{unit.failure.id if unit.failure else ''}: {name} x {factor[name]}")
+                words.append(f"{entry.id if entry else ''}: {name} x {factor[name]}")
     return asked, tuple(words)
 
 
-def _multiple(failure: Failure | None) -> dict[str, int]:
-    """Field of a request -> factor, as the repair of this failure says."""
+def _entry(failure: Failure | None) -> Failing | None:
+    """What the list says of a job's failure.
+
+    A batch system may end a job for its memory and call that no more than failed (Slurm's
+    OverMemoryKill): then the words of its daemons, which the evidence quotes, tell.
+    """
     if failure is None or failure.stage != "scheduler":
-        return {}
-    entry = catalogue().get(failure.id)
+        return None
+    if failure.id != "scheduler.failed":
+        return catalogue().get(failure.id)
+    causes = diagnose(failure.evidence.replace("\\n", "\n").encode("utf-8"), 1).causes
+    sure = [cause for cause in causes[:1] if cause.confidence >= MIN_CONFIDENCE]
+    return catalogue().get(sure[0].id) if sure and sure[0].stage == "scheduler" else None
+
+
+def _multiple(entry: Failing | None) -> dict[str, int]:
+    """Field of a request -> factor, as the repair of this failure says."""
     repair = entry.repair if entry is not None else None
     if repair is None or (repair.change, repair.action) != ("resource", "multiply"):
         return {}

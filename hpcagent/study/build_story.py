@@ -13,11 +13,12 @@ from typing import Any
 
 from hpcagent.errors import UsageError
 from hpcagent.records import Failure
-from hpcagent.study.build_wish import Wish, recipe_of
+from hpcagent.study.build_wish import Wish, recipe_of, software_of
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task
 from hpcagent.toolchain.buildend import BuildEnd, build_end
-from hpcagent.toolchain.mending import Setting, mended
+from hpcagent.toolchain.mending import Setting, mended, what_changed
+from hpcagent.toolchain.mending_scene import Scene
 from hpcagent.toolchain.recipe import Recipe
 from hpcagent.toolchain.repairs import Attempt, Cause, Change, GiveUp, Repair, next_repair
 
@@ -64,26 +65,31 @@ def story(task: Task, state: TuneState, target: Target, facts: Mapping[str, Any]
         if unit is None:
             return Story(wish, purpose, recipe, mends=tuple(mends))
         end = build_end(unit.steps)
-        answer = _answer(end, wish, target, tried)
+        mender = _Mender(wish, target, _scene(end, recipe, facts))
+        answer = _answer(end, mender, tried)
         if not isinstance(answer, Change):
             gave_up = answer.reason if answer is not None else ""
             return Story(wish, purpose, recipe, end.failure, unit, end, tuple(mends), gave_up)
         assert end.cause is not None
-        tried.append(Attempt(_digest(wish), end.cause.id, answer.repair))
+        tried.append(Attempt(_digest(wish), end.cause.id, answer.repair, end.cause.quote))
         what = f"repair-{target.label}-{len(mends) + 1}"
         mends.append(Mend(what, f"{end.cause.id}: {answer.words} ({end.cause.quote})"))
-        wish = _Mender(wish, target).after(answer.repair)
+        wish = mender.after(answer.repair)
 
 
-def _answer(
-    end: BuildEnd, wish: Wish, target: Target, tried: list[Attempt]
-) -> Change | GiveUp | None:
+def _scene(end: BuildEnd, recipe: Recipe, facts: Mapping[str, Any]) -> Scene:
+    quote = end.cause.quote if end.cause is not None else ""
+    text = f"{end.step.output}\n{end.step.message}" if end.step is not None else ""
+    return Scene(quote, text, software_of(facts), recipe.compilers, recipe.modules)
+
+
+def _answer(end: BuildEnd, mender: _Mender, tried: list[Attempt]) -> Change | GiveUp | None:
     """What to change after this end; None where it went well, or its cause is not known."""
     if end.state != "failed" or end.cause is None:
         return None
     found = end.cause
     cause = Cause(found.id, found.confidence, found.quote, found.repair)
-    return next_repair(cause, _digest(wish), tried, _Mender(wish, target))
+    return next_repair(cause, _digest(mender.wish), tried, mender)
 
 
 @dataclass(frozen=True)
@@ -92,29 +98,37 @@ class _Mender:
 
     wish: Wish
     target: Target
+    scene: Scene
 
     def change(self, repair: Repair, quote: str) -> Change | str:
-        found = mended(self._setting(), repair)
+        before = self._setting()
+        found = mended(before, repair, self.scene)
         if isinstance(found, str):
             return found
-        return Change(repair, _digest(self._of(found)), repair.words())
+        return Change(repair, _digest(self._of(found)), what_changed(before, found))
 
     def after(self, repair: Repair) -> Wish:
-        found = mended(self._setting(), repair)
+        found = mended(self._setting(), repair, self.scene)
         assert not isinstance(found, str)
         return self._of(found)
 
     def _setting(self) -> Setting:
         memory = self.wish.memory_bytes or self.target.resources.memory_bytes
-        return Setting(self.wish.values, self.wish.program, self.wish.walltime_s, memory)
+        wish = self.wish
+        return Setting(
+            wish.values, wish.program, memory, wish.compiler, wish.modules, wish.purge, wish.blas
+        )
 
     def _of(self, setting: Setting) -> Wish:
         return replace(
             self.wish,
             values=setting.values,
             program=setting.program,
-            walltime_s=setting.walltime_s,
             memory_bytes=setting.memory_bytes,
+            compiler=setting.compiler,
+            modules=setting.modules,
+            purge=setting.purge,
+            blas=setting.blas,
         )
 
 

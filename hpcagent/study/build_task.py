@@ -16,7 +16,7 @@ from hpcagent.errors import UsageError
 from hpcagent.records import Failure
 from hpcagent.study import tune
 from hpcagent.study.build_story import Mend, Story, story
-from hpcagent.study.build_wish import Wish, unit_of
+from hpcagent.study.build_wish import Wish, software_asked, unit_of
 from hpcagent.study.probe_task import probe_spec, probe_unit
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
@@ -52,14 +52,15 @@ class _Build:
     def plan(self, task: Task, state: TuneState, target: Target) -> Plan | tune.Decide | None:
         probe = state.done(task.purpose("probe", target))
         if probe is None:
-            spec = probe_spec(("software",), False, Wish.of(task).store)
-            return probe_unit(task, target, spec)
+            wish = Wish.of(task)
+            spec = probe_spec(("software",), False, wish.store)
+            return probe_unit(task, target, {**spec, "software": software_asked(wish)})
         told = _told(task, state, target)
         if told is None or told.recipe is None or told.unit is not None or probe.facts is None:
             return None
-        for mend in told.mends:
-            if mend.what not in state.decisions:
-                return tune.Decide(mend.what, {"reason": mend.words})
+        for what, reason in _decided(told, target):
+            if what not in state.decisions:
+                return tune.Decide(what, {"reason": reason})
         try:
             made = _made(told, probe.facts, target, state)
         except UsageError:
@@ -125,6 +126,15 @@ def _told(task: Task, state: TuneState, target: Target) -> Story | None:
     if probe is None or probe.facts is None:
         return None
     return story(task, state, target, probe.facts)
+
+
+def _decided(told: Story, target: Target) -> list[tuple[str, str]]:
+    """What was chosen without being asked: modules that bring the toolchain, and repairs."""
+    assert told.recipe is not None
+    brought = [name for name in told.recipe.modules if name not in told.wish.modules]
+    words = f"modules that bring the toolchain: {' '.join(brought)}"
+    found = [(f"modules-{target.label}", words)] if brought else []
+    return [*found, *((mend.what, mend.words) for mend in told.mends)]
 
 
 def _made(told: Story, facts: Mapping[str, Any], target: Target, state: TuneState) -> BuildUnit:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcagent.errors import RunFailed, UsageError
 from hpcagent.probe.machine import parse_machine
+from hpcagent.probe.modules import package_of
 from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.study.task_plan import Task
@@ -22,6 +23,13 @@ from hpcagent.toolchain.recipe import Unit as BuildUnit
 from hpcagent.toolchain.recipe import unit as build_unit
 
 WALLTIME_S = 4 * 3600
+# Modules of these may provide what a build turns out to need.
+_PACKAGES = (
+    "adios", "arpack", "binutils", "boost", "cmake", "eigen", "elpa", "fftw", "gmp", "gsl", "hdf",
+    "hypre", "libxc", "make", "metis", "mumps", "netcdf", "netcdf-c", "netcdf-fortran", "ninja",
+    "parmetis", "petsc", "pnetcdf", "scalapack", "scotch", "slepc", "suitesparse", "superlu",
+    "szip", "trilinos", "zlib",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class Wish:
 
     `what` is "library" or "program"; `values` are the parameters that were given; `compiler`,
     `mpi` and `blas` name what to take (empty: what is found first); `store` is where builds are
-    kept. `memory_bytes` (None: what the target asks for) is a node's.
+    kept. `memory_bytes` (None: what the target asks for) is a node's; `purge` unloads the modules
+    that a job inherits first.
     """
 
     what: str
@@ -45,6 +54,7 @@ class Wish:
     blas: str = ""
     walltime_s: int = WALLTIME_S
     memory_bytes: int | None = None
+    purge: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,13 +71,13 @@ class Wish:
 
 def recipe_of(wish: Wish, facts: Mapping[str, Any]) -> Recipe:
     """The recipe at a node; UsageError where it cannot be built there as it was asked for."""
-    place, software = place_of(facts), _software(facts)
+    place, software = place_of(facts), software_of(facts)
     if wish.what == "program":
         program = Program.model_validate(wish.program)
         source = Source(str(wish.source["path"]), "", str(wish.source["sha256"]), 0, {})
         tools = choose_toolchain(software, program, wish.compiler, wish.mpi, wish.blas)
         modules = modules_of([*wish.modules, *tools.modules])
-        return program_recipe(program, source, replace(tools, modules=modules), place)
+        return program_recipe(program, source, replace(tools, modules=modules), place, wish.purge)
     parameters = load_parameters(wish.name)
     values = resolve(parameters, wish.values, place)
     languages = ("c", "fortran") if values["lapack"] == "fortran" else ("c",)
@@ -80,7 +90,14 @@ def recipe_of(wish: Wish, facts: Mapping[str, Any]) -> Recipe:
     )  # fmt: skip
     given = tuple(sorted(wish.values.items()))
     request = BuildRequest(described, given, tuple(compilers.values()), modules, place)
-    return openblas_recipe(request, parameters)
+    return replace(openblas_recipe(request, parameters), purge=wish.purge)
+
+
+def software_asked(wish: Wish) -> dict[str, Any]:
+    """What a node is asked of its modules beside compilers, MPI and BLAS: files in them, by which a
+    repair finds what is missing."""
+    named = {package_of(name) for name in wish.program.get("libraries", ())}
+    return {"holds": True, "packages": sorted({*_PACKAGES, *named})}
 
 
 def place_of(facts: Mapping[str, Any]) -> Place:
@@ -88,7 +105,7 @@ def place_of(facts: Mapping[str, Any]) -> Place:
     return Place(machine.architecture, machine.microarchitecture, len(machine.cpus_allowed))
 
 
-def _software(facts: Mapping[str, Any]) -> Software:
+def software_of(facts: Mapping[str, Any]) -> Software:
     parts = facts.get("parts")
     raw = parts.get("software") if isinstance(parts, Mapping) else None
     if not isinstance(raw, Mapping):
@@ -99,6 +116,6 @@ def _software(facts: Mapping[str, Any]) -> Software:
 def unit_of(
     recipe: Recipe, wish: Wish, facts: Mapping[str, Any], cpus_per_task: int, python: str
 ) -> BuildUnit:
-    init = _software(facts).modules.init
+    init = software_of(facts).modules.init
     cpus = min(cpus_per_task, parse_machine(facts).usable_cores)
     return build_unit(recipe, wish.store, cpus, init, python)

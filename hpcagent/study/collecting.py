@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from hpcagent.toolchain.stepruns import StepRun, parse_steps
 _STOPPED = 128
 # A shell's exit codes for a program that is not executable, and for one that is not there.
 _NOT_STARTED = (126, 127)
+_WORTH_TELLING_S = 1.0
+_MOST_NOTES = 5
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Collected:
     """What a unit left: its job's last state, the worker's lines or the probe's facts.
 
     `node` ran it; `queued_s` it waited for a node, `ran_s` it worked there (None: not known).
+    `notes` are what was odd without being a failure.
     """
 
     state: JobState
@@ -37,6 +40,7 @@ class Collected:
     queued_s: float | None = None
     ran_s: float | None = None
     steps: tuple[StepRun, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -54,6 +58,7 @@ class Collected:
             "failure": asdict(self.failure) if self.failure else None,
             "runs": [dict(vars(run)) for run in self.runs],  # asdict would copy each figure
             **({"steps": [step.to_json() for step in self.steps]} if self.steps else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "node": self.node,
             "queued_seconds": round(queued_s, 3),
             "job_seconds": round(ran_s, 3),
@@ -97,7 +102,8 @@ def collect(folder: Path, unit: Unit, done: Done) -> Collected:
         return Collected(JobState.COMPLETED, early, (), None, done.node, *told, steps)
     runs = _runs(folder, unit)
     failure_or_none = _unit_failure(folder, unit, runs, done)
-    return Collected(JobState.COMPLETED, failure_or_none, runs, None, done.node, *told)
+    notes = _notes(runs, done)
+    return Collected(JobState.COMPLETED, failure_or_none, runs, None, done.node, *told, notes=notes)
 
 
 def collect_failed(
@@ -123,6 +129,15 @@ def collect_failed(
 def _runs(folder: Path, unit: Unit) -> tuple[Run, ...]:
     direction = unit.spec.get("check", {}).get("direction", MIN)
     return parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"], direction)
+
+
+def _notes(runs: Sequence[Run], done: Done) -> tuple[str, ...]:
+    """What the worker found odd, each thing once."""
+    found = list(done.notes)
+    if done.waited_s >= _WORTH_TELLING_S:
+        found.append(f"waited {done.waited_s:.0f} s for the node, which {done.waited_for} had")
+    found += [f"pair {run.pair}: {run.note}" for run in runs if run.note]
+    return tuple(dict.fromkeys(found))[:_MOST_NOTES]
 
 
 def _never_began(

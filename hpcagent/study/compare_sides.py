@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
 from hpcagent.study import units
 from hpcagent.study.compare_plan import Comparison, Side
@@ -18,6 +19,7 @@ from hpcagent.study.session import read_state
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
+from hpcagent.study.words import within
 
 _COMPARABLE = ("improved", "nothing better")
 # What the request of a job may differ in, the plainest first.
@@ -73,7 +75,16 @@ def _source(run: RunDir) -> Source:
             "folder, or tune again"
         )
     known = Knowledge(state)
+    if state.settings.objectives[0] not in (TIME, THROUGHPUT):
+        raise UsageError(
+            f"compare: {run.id} was tuned for {_goal(state.settings)}; compare tells which side is "
+            "faster: tune with --objective time"
+        )
     return Source(run, state, known, summarise(run, known), folder)
+
+
+def _goal(settings: TuneSettings) -> str:
+    return " and ".join(settings.objectives) + within(settings.within)
 
 
 def _require_same(first: Source, other: Source) -> None:
@@ -84,6 +95,12 @@ def _require_same(first: Source, other: Source) -> None:
     if one.scheduler != two.scheduler:
         raise UsageError(
             f"compare: {pair} went to different batch systems: {one.scheduler} and {two.scheduler}"
+        )
+    goals, others = ((s.objectives, s.within) for s in (one, two))
+    if goals != others:
+        raise UsageError(
+            f"compare: {pair} were tuned for different things ({_goal(one)}; {_goal(two)}): tune "
+            "both with the same --objective and --within"
         )
     a, b = first.known.workload.weights, other.known.workload.weights
     if first.known.workload.cases == other.known.workload.cases:
@@ -119,7 +136,7 @@ def comparison(found: Sequence[Source], blocks: int, pairs: int) -> Comparison:
 
 def settings_of(first: Source, seed: int) -> TuneSettings:
     """What the comparison's own run is driven with: as the first run was, one job at a time."""
-    settings = first.state.settings
+    settings = replace(first.state.settings, objectives=(TIME,), within=(), charge=None)
     return replace(
         settings, seed=seed, rounds=0, core_hours=0.0, wall_s=0.0, model="", ahead=1, pack=1
     )
@@ -159,7 +176,7 @@ def _side(source: Source, label: str, repeats: dict[str, int], pairs: int) -> Si
 
 def _with_repeats(source: Source, repeats: dict[str, int], pairs: int) -> Knowledge:
     """The run's knowledge with the repeats of another one, so that times and limits fit them."""
-    settings = replace(source.state.settings, confirm_pairs=pairs)
+    settings = replace(source.state.settings, confirm_pairs=pairs, within=())
     known = Knowledge(replace(source.state, settings=settings))
     vars(known)["repeats"] = repeats  # a cached property: what it would work out is not wanted
     return known

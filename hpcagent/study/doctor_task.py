@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hpcagent.errors import RunFailed
+from hpcagent.probe.launchers import parse_mpi_list
 from hpcagent.probe.machine import parse_machine
+from hpcagent.probe.rawfacts import RawFacts, as_mapping
 from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Machine, Queue
@@ -19,10 +21,13 @@ from hpcagent.study.task_plan import Target, Task
 from hpcagent.study.units import Plan
 from hpcagent.toolchain.agentchecks import AgentAsks, Site
 from hpcagent.toolchain.cellspec import DoctorPlan, doctor_plan
+from hpcagent.toolchain.choose import Preference
 from hpcagent.toolchain.ranking import judge
 from hpcagent.toolchain.verdict import DoctorResult
 
 _MARGIN_S = 60
+_NO_MPI = ("none", "openmpi", "cray_shasta")
+_MOST_TYPES = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Visit:
 
     `all_` tries the full product; `folder` is where runs are kept; `login` are the raw facts of the
     machine where users build, None where jobs run on that one; the rest is what it was told of
-    queues and accounts.
+    queues and accounts. `preferred` are the fields of what the configuration takes first.
     """
 
     all_: bool
@@ -41,6 +46,7 @@ class Visit:
     queues: tuple[Mapping[str, Any], ...] = ()
     accounts: tuple[str, ...] = ()
     accounts_missing: str = ""
+    preferred: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -114,7 +120,21 @@ def diagnosed(task: Task, state: TuneState, target: Target) -> DoctorResult | No
 
 def _plan(visit: Visit, state: TuneState, target: Target, probe: Unit) -> DoctorPlan:
     software, machine = _facts(probe)
-    return doctor_plan(software, machine, all_=visit.all_, asks=_asks(visit, state, target, None))
+    asks, prefer = _asks(visit, state, target, None), Preference(**visit.preferred)
+    types = srun_types(probe.facts or {}) if state.settings.scheduler == "slurm" else ()
+    return doctor_plan(
+        software, machine, all_=visit.all_, asks=asks, prefer=prefer, srun_types=types
+    )
+
+
+def srun_types(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `srun --mpi=list` told on the node, without what starts no MPI of today."""
+    node = RawFacts(RawFacts(RawFacts(raw).section("parts")).section("node"))
+    record = as_mapping(node.section("commands").get("srun_mpi"))
+    out, err = (str(record.get(name) or "") for name in ("stdout", "stderr"))
+    listed = parse_mpi_list(out, err)
+    names = listed.types if listed is not None else ()
+    return tuple(name for name in names if name not in _NO_MPI)[:_MOST_TYPES]
 
 
 def _facts(probe: Unit) -> tuple[Software, Machine]:

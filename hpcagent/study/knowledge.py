@@ -7,7 +7,7 @@ with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,36 +18,19 @@ from hpcagent.apps.variants import Variants
 from hpcagent.apps.workload import Workload, default_workload, workload_from
 from hpcagent.errors import EnvironmentProblem, RunFailed, UsageError
 from hpcagent.measure.packed import Runs
-from hpcagent.measure.results import Run, failure_of
+from hpcagent.measure.results import failure_of
 from hpcagent.measure.statistics import Effect, effects
-from hpcagent.measure.worker import median
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.openblas import choose_library, parse_libraries
 from hpcagent.probe.rawfacts import RawFacts
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
 from hpcagent.study import building
+from hpcagent.study.feasibility import Probed, default_seconds, judge_feasibility
+from hpcagent.study.goals import Goals, Standing, effects_of, goals_of, history, leader, standings
 from hpcagent.study.state import TuneState, Unit
 
-# A core type this much slower than the default in the feasibility probe is not worth a slot.
-# Sequential runs of one configuration on a busy node scatter by about 0.3 in ln(time)
-# (docs/benchmarks.md); ln 2.5 is three times that.
-CLEARLY_SLOWER = 2.5
 MAX_REPEATS = 2000
-
-
-@dataclass(frozen=True)
-class Probed:
-    """One value that the feasibility probe tried; kept where neither failure nor alias."""
-
-    param: str
-    value: str
-    failure: Failure | None = None
-    alias_of: str | None = None
-
-    @property
-    def kept(self) -> bool:
-        return self.failure is None and self.alias_of is None
 
 
 _FROM_FACTS = frozenset(
@@ -62,10 +45,11 @@ _FROM_FACTS = frozenset(
         "unpruned",
         "variants",
         "build_problem",
+        "goals",
     }
 )
 _FROM_FEASIBILITY = frozenset({"probed", "space", "seconds_per_call", "repeats", "process_s"})
-_FROM_ROUNDS = frozenset({"effects", "trials", "best"})
+_FROM_ROUNDS = frozenset({"effects", "standings", "trials", "best"})
 
 
 @dataclass(frozen=True)
@@ -199,7 +183,7 @@ class Knowledge:
         unit = self.state.done("feasibility")
         if unit is None:
             raise RunFailed("the feasibility probe has not run yet")
-        return judge_feasibility(unit, self.unpruned)
+        return judge_feasibility(unit, self.unpruned, self.state.settings.speed_alone)
 
     @cached_property
     def space(self) -> Space:
@@ -241,23 +225,51 @@ class Knowledge:
         return 1.5 * (timed + warmup) + 0.2
 
     @cached_property
+    def goals(self) -> Goals:
+        return goals_of(self.card, self.state.settings, self.workload)
+
+    @cached_property
     def effects(self) -> Mapping[str, Effect]:
-        rounds = [unit.runs.timings() for unit in self.state.rounds]
-        return effects(rounds, self.unpruned.default.id) if rounds else {}
+        """Of the first objective."""
+        rounds = self.state.rounds
+        if self.state.settings.plain:
+            every = [unit.runs.timings() for unit in rounds]
+            return effects(every, self.unpruned.default.id) if rounds else {}
+        every_run = [tuple(unit.runs) for unit in rounds]
+        return effects_of(self.goals.first, every_run, self.unpruned.default.id, self.goals.scales)
+
+    @cached_property
+    def standings(self) -> Mapping[str, Standing]:
+        """How each configuration stands under all that was asked for, by its id."""
+        if self.state.settings.plain:
+            rows = self.effects.items()
+            return {name: Standing((row.log_ratio,), (row.spread,)) for name, row in rows}
+        rounds = [tuple(unit.runs) for unit in self.state.rounds]
+        return standings(self.goals, rounds, self.unpruned.default.id)
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """What is known of each configuration; the default comes first."""
         default = self.unpruned.default
-        found = [Trial(default, 0.0, 0.0, None, 0, "default")]
+        own = self.standings.get(default.id)
+        allowed = own is None or not own.broken
+        found = [Trial(default, 0.0, 0.0, None, 0, "default", allowed)]
         seen = {default.id}
+        failures = first_failures(self.state.units)
         for unit in self.state.rounds:
             index = round_index(unit)
             for proposal in self.state.proposed.get(index, ()):
                 if proposal.config.id not in seen:
                     seen.add(proposal.config.id)
-                    found.append(self._trial(proposal.config, unit, index, proposal.proposed_by))
+                    failure = failures.get(proposal.config.id)
+                    found.append(self._trial(proposal, index, failure))
         return tuple(found)
+
+    def history(self, index: int) -> tuple[Trial, ...]:
+        """The trials as the strategy is to see them before round `index`."""
+        if self.state.settings.plain:
+            return self.trials
+        return history(self.goals, self.trials, self.standings, self.state.settings.seed, index)
 
     @property
     def pending(self) -> tuple[Config, ...]:
@@ -279,30 +291,36 @@ class Knowledge:
                     found.setdefault(config.id, Proposal(config, words, "user"))
         return tuple(found.values())
 
-    def _trial(self, config: Config, unit: Unit, index: int, proposed_by: str) -> Trial:
-        failure = failure_in(unit.runs, config.id) or self.variant_failure(config)
+    def _trial(self, proposal: Proposal, index: int, failure: Failure | None) -> Trial:
+        config = proposal.config
+        failure = failure or self.variant_failure(config)
         effect = self.effects.get(config.id)
         if failure is None and effect is None:
-            failure = Failure("run", "not_measured", "the unit's budget ended before its first run")
+            failure = self._unmeasured(config)
         if failure is not None or effect is None:
-            return Trial(config, None, None, failure, index, proposed_by)
-        return Trial(config, effect.log_ratio, effect.spread, None, index, proposed_by)
+            return Trial(config, None, None, failure, index, proposal.proposed_by)
+        standing = self.standings.get(config.id)
+        eligible = standing is None or not standing.broken
+        by = proposal.proposed_by
+        return Trial(config, effect.log_ratio, effect.spread, None, index, by, eligible)
+
+    def _unmeasured(self, config: Config) -> Failure:
+        measured = any(t.config == config.id and t.ok and t.pair > 0
+                       for unit in self.state.rounds for t in unit.runs.timings())  # fmt: skip
+        words = "the unit's budget ended before its first run"
+        if measured:
+            words = f"its runs give no figure for {self.goals.first.name}"
+        return Failure("run", "not_measured", words)
 
     @cached_property
     def best(self) -> Trial:
-        """The fastest trial so far that is faster by more than its standard error, or the default.
+        """The trial that leads, or the default.
 
         This only steers the search: among equals it names another than the default in nearly nine
         searches of ten (docs/benchmarks.md). `verdicts` of the report hold an error rate, and a
         claim needs the confirmation.
         """
-        default = self.trials[0]
-        better = [
-            trial
-            for trial in self.trials[1:]
-            if trial.log_ratio is not None and trial.log_ratio + (trial.spread or 0.0) < 0.0
-        ]
-        return min(better, key=lambda t: (t.log_ratio or 0.0, t.config.id), default=default)
+        return leader(self.goals, self.trials, self.standings)
 
 
 def round_index(unit: Unit) -> int:
@@ -315,71 +333,16 @@ def failure_in(runs: Runs, config_id: str) -> Failure | None:
     return next((failure for failure in found if failure is not None), None)
 
 
-def default_seconds(unit: Unit) -> dict[str, float]:
-    """Median seconds by case over the default's runs in a feasibility unit."""
-    found: dict[str, list[float]] = {}
-    for run in unit.runs:
-        if run.config in unit.spec["defaults"] and run.ok:
-            for key, seconds in run.medians.items():
-                found.setdefault(key, []).append(seconds)
-    return {key: median(seconds) for key, seconds in found.items()}
+def first_failures(units: Iterable[Unit]) -> dict[str, Failure]:
+    """The first failure of each configuration in any round, that of an incumbent included.
 
-
-def judge_feasibility(unit: Unit, space: Space) -> tuple[Probed, ...]:
-    """Per probed value: does it run, and does it run what was asked for?
-
-    OpenBLAS runs another core type, silently, where it does not know the name or the CPU lacks
-    the instructions (driver/others/dynamic.c); the read-back tells.
+    A round counts though it failed as a whole: it may have failed by its incumbent.
     """
-    runs = {run.config: run for run in unit.runs}
-    default = default_seconds(unit)
-    names = {value.casefold(): value for p in space.params for value in p.values}
-    judged = []
-    for config_id, probe in unit.spec["probes"].items():
-        param, value, readback = probe["param"], probe["value"], probe["readback"]
-        run = runs.get(config_id)
-        judged.append(_judge(param, value, readback, run, default, names))
-        if run is not None and judged[-1].kept:
-            names.setdefault(str(run.readback.get(readback, "")).casefold(), value)
-    return tuple(judged)
-
-
-def _judge(
-    param: str,
-    value: str,
-    readback: str,
-    run: Run | None,
-    default: Mapping[str, float],
-    names: Mapping[str, str],
-) -> Probed:
-    if run is None:
-        return Probed(param, value, Failure("run", "not_measured", "the probe did not reach it"))
-    failure = failure_of(run)
-    if failure is not None:
-        return Probed(param, value, failure)
-    ran = str(run.readback.get(readback, ""))
-    if ran.casefold() != value.casefold() and ran.casefold() in names:
-        return Probed(param, value, alias_of=names[ran.casefold()])
-    slower = _times_slower(run.medians, default)
-    if slower > CLEARLY_SLOWER:
-        words = f"{slower:.1f} times slower than the default in the feasibility probe"
-        return Probed(param, value, Failure("run", "clearly_slower", words))
-    return Probed(param, value)
-
-
-def _times_slower(seconds: Mapping[str, float], default: Mapping[str, float]) -> float:
-    """The middle one of the cases' ratios: a single call that was disturbed must not decide."""
-    ratios = [seconds[key] / default[key] for key in seconds if key in default]
-    return median(ratios) if ratios else 1.0
-
-
-def memory_problem(workload: Workload, machine: Machine) -> str | None:
-    """Why the workload does not fit into the node's memory, if so."""
-    memory = machine.memory_available_bytes
-    largest = max(workload.cases, key=lambda case: case.memory_bytes)
-    if memory is None or largest.memory_bytes <= memory * 0.8:
-        return None
-    return (
-        f"{workload.source}: {largest.key} needs {largest.memory_bytes / 2**30:.1f} GiB, "
-        f"{machine.host} has {memory / 2**30:.1f} GiB: choose a smaller shape"
-    )
+    found: dict[str, Failure] = {}
+    for unit in units:
+        if unit.kind == "round" and unit.purpose.startswith("round-"):
+            for run in unit.runs.others(("ok", "dropped")):
+                failure = failure_of(run)
+                if failure is not None:
+                    found.setdefault(run.config, failure)
+    return found

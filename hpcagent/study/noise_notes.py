@@ -9,7 +9,7 @@ from hpcagent.records import Config
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.summary import Disturbance
-from hpcagent.study.tune import judged
+from hpcagent.study.verdict import judged
 
 # A long run has thousands of rounds; the confirmation and the latest of them tell enough.
 _LATEST_ROUNDS = 20
@@ -24,6 +24,16 @@ def disturbances(state: TuneState) -> tuple[Disturbance, ...]:
     return tuple(one for unit in units for one in _of(unit)[:_PER_UNIT])
 
 
+def oddities(state: TuneState) -> tuple[str, ...]:
+    """What the worker noted of the confirmation and of the latest rounds, the latest first."""
+    units = [unit for unit in state.units if unit.kind == "round" and unit.notes]
+    return tuple(
+        f"{unit.purpose}: {note}"
+        for unit in reversed(units[-_LATEST_ROUNDS:])
+        for note in unit.notes
+    )[:_PER_UNIT]
+
+
 def warnings(known: Knowledge) -> tuple[str, ...]:
     """What in the confirmation bears on the claim."""
     confirm = known.state.done("confirm")
@@ -31,7 +41,7 @@ def warnings(known: Knowledge) -> tuple[str, ...]:
     if confirm is None or not values:
         return ()
     result = judged(known, confirm, Config.of(values))
-    found = [result.note] if result is not None and result.note else []
+    found = [result.claim.note] if result is not None and result.claim.note else []
     for one in _of(confirm):
         if one.what in _OVER_TIME:
             why = one.reason or "nothing that was recorded explains it"

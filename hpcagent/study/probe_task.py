@@ -11,7 +11,7 @@ from hpcagent.errors import RunFailed
 from hpcagent.study import tune
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
-from hpcagent.study.units import PROBE_WALLTIME_S, Plan
+from hpcagent.study.units import PROBE_BUDGET_S, PROBE_WALLTIME_S, Plan
 
 PARTS: tuple[str, ...] = ("node", "software")
 COMMAND_TIMEOUT_S = 20
@@ -33,6 +33,7 @@ def probe_spec(parts: Sequence[str], measure: bool, folder: str) -> dict[str, An
         "measure": measure,
         "folder": folder,
         "look_s": LOOK_S,
+        "budget_s": PROBE_BUDGET_S,
     }
 
 

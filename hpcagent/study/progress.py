@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from hpcagent.measure.objectives import TIME
 from hpcagent.study import budget, units
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase
@@ -61,7 +62,8 @@ def _best(known: Knowledge) -> str:
     best = known.best
     if best.log_ratio is None or best.config == known.unpruned.default:
         return "default"
-    return f"{math.exp(-best.log_ratio):.3f}x"
+    first = known.state.settings.objectives[0]
+    return f"{math.exp(-best.log_ratio):.3f}x" + (f" in {first}" if first != TIME else "")
 
 
 def _left_s(known: Knowledge, processes: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,8 +13,13 @@ from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
-from hpcagent.search.options import Options
+from hpcagent.search.function_file import digest
+from hpcagent.search.limits import bisections, bounded
+from hpcagent.search.options import FunctionCall, Options
+from hpcagent.search.prior import Prior
+from hpcagent.search.stopping import target_reached
 from hpcagent.study.durable import problem, utc_now, utc_text
+from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from hpcagent.llm.log import Recording
 
 FALLBACK = "surrogate"
+WITH_MODEL = ("model", "guided")
+FUNCTION_LOG = "function.log"
 Record = Callable[[Mapping[str, Any]], None]
 
 
@@ -37,11 +45,9 @@ class Proposer:
         self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
-
-    @property
-    def without_model(self) -> str:
-        """Why the configured model takes no part; empty where it does, or none is configured."""
-        return self._without_model
+        self._functions: list[FunctionCall] = []
+        self._changed = ""
+        self._problems: dict[str, dict[str, Any]] = {}
 
     @property
     def device(self) -> str:
@@ -59,11 +65,21 @@ class Proposer:
         left = self._settings.challengers - len(asked)
         if left == 0:
             return asked, None
+        reached = target_reached(known.trials, self._settings.target)
+        if reached:
+            return asked, reached
+        self._look_at_function()
+        space = bounded(known.space, known.trials)
+        waiting = (*known.pending, *(proposal.config for proposal in asked))
+        sizes = bisections(space, known.trials, waiting, (left + 1) // 2)
+        asked = (*asked, *sizes)
+        if len(sizes) == left:
+            return asked, None
         answer = self._strategy_for(known).propose(
-            known.space,
-            known.trials,
-            (*known.pending, *(proposal.config for proposal in asked)),
-            left,
+            space,
+            known.history(index),
+            (*waiting, *(proposal.config for proposal in sizes)),
+            left - len(sizes),
             self._settings.seed * 1_000_003 + index,
         )
         if self._recording is not None:
@@ -72,6 +88,7 @@ class Proposer:
             self._write({"round": index, **call})
             record({"round": index, **_brief(call)})
         self._calls.clear()
+        self._keep_functions(index)
         if isinstance(answer, Stop):
             return asked, answer.reason
         stop = None if answer or asked else "the strategy has nothing more to propose"
@@ -86,18 +103,27 @@ class Proposer:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
-            self._strategy, self._facts = self._make(facts), facts
+            prior = Prior(earlier_in(known.state.decisions), known.knobs.hints)
+            self._strategy, self._facts = self._make(facts, prior), facts
         return self._strategy
 
-    def _make(self, facts: Mapping[str, str]) -> Strategy:
+    def _make(self, facts: Mapping[str, str], prior: Prior) -> Strategy:
         name = self._settings.strategy
         model = self._recording
-        if name == "model" and model is None:
+        if name in WITH_MODEL and model is None:
             model = self._open_model()
-        if name == "model" and model is None:
+        if name in WITH_MODEL and model is None:
             name = FALLBACK
         module = plugins.load("hpcagent.search", name, "create")
-        options = Options(seed=self._settings.seed, model=model, facts=facts, verdict=self._verdict)
+        options = Options(
+            seed=self._settings.seed,
+            model=model,
+            facts=facts,
+            verdict=self._verdict,
+            function=self._settings.function,
+            told=self._functions.append,
+            prior=prior,
+        )
         strategy: Strategy = module.create(options)
         return strategy
 
@@ -117,6 +143,42 @@ class Proposer:
             self._model, digest, lambda call: self._calls.append(call.as_json())
         )
         return self._recording
+
+    @property
+    def decisions(self) -> dict[str, dict[str, Any]]:
+        """What the journal should hold of the last proposal, by the name of the decision."""
+        found: dict[str, dict[str, Any]] = {}
+        if self._without_model:
+            found["model"] = {"note": self._without_model}
+        if self.device:
+            found["model_device"] = {"device": self.device}
+        if self._changed:
+            found["function"] = {"reason": self._changed}
+        return found | self._problems
+
+    def _look_at_function(self) -> None:
+        """Notes a file that is not the one that the run was opened with."""
+        path, then = self._settings.function, self._settings.function_sha256
+        now = digest(Path(path)) if path else then
+        if now != then:
+            what = f"is now {now[:12]}" if now else "cannot be read any more"
+            self._changed = f"{path}: it was {then[:12]} when the run was opened, and {what}"
+
+    def _keep_functions(self, index: int) -> None:
+        """What the user's function printed goes to a log of its own, problems to the journal."""
+        calls = list(self._functions)
+        self._functions.clear()
+        words = Counter(c.problem for c in calls if c.problem)
+        told = "; ".join(f"{text} ({n} tries)" if n > 1 else text for text, n in words.items())
+        self._problems = {f"function-{index}": {"reason": told}} if told else {}
+        log = self._log.with_name(FUNCTION_LOG)
+        lines = [f"--- round {index}, try {c.number}: {c.problem or 'ok'}\n{c.log}" for c in calls]
+        if lines:
+            try:
+                with log.open("a", encoding="utf-8") as stream:
+                    stream.write("".join(f"{line.rstrip()}\n" for line in lines))
+            except OSError as error:
+                raise problem("write to", log, error) from None
 
     def _verdict(self, words: str) -> None:
         if self._recording is not None:
@@ -155,13 +217,28 @@ def prompt_facts(known: Knowledge) -> dict[str, str]:
         str(a["text"]) for a in known.state.advice if a.get("type") == "advise" and a.get("text")
     ]
     advice = {"advice of the user": "; ".join(texts)} if texts else {}
-    return advice | {
-        "processor": machine.cpu_model,
-        "microarchitecture": machine.microarchitecture,
-        "usable cores": str(machine.usable_cores),
-        "hardware threads per core": str(machine.threads_per_core),
-        "NUMA nodes": str(machine.numa_nodes),
-        "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
-        "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
-        "workload": ", ".join(known.workload.weights),
-    }
+    return (
+        advice
+        | _goal_facts(known.state.settings)
+        | {
+            "processor": machine.cpu_model,
+            "microarchitecture": machine.microarchitecture,
+            "usable cores": str(machine.usable_cores),
+            "hardware threads per core": str(machine.threads_per_core),
+            "NUMA nodes": str(machine.numa_nodes),
+            "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
+            "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
+            "workload": ", ".join(known.workload.weights),
+        }
+    )
+
+
+def _goal_facts(settings: TuneSettings) -> dict[str, str]:
+    """What the ratios of a prompt are of, where that is not time alone."""
+    if settings.plain:
+        return {}
+    wanted = " and ".join(settings.objectives)
+    facts = {"what the ratios are of": f"{wanted}, each so that less is better"}
+    if settings.within:
+        facts["constraints"] = ", ".join(settings.within)
+    return facts

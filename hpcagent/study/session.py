@@ -67,10 +67,12 @@ def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
             yield agent(run, journal, folding, scheduler, publish)
             return
         proposer = Proposer(settings, run.llm_log)
+        tuning = Agent(run, journal, folding, scheduler, proposer, publish)
         try:
-            yield Agent(run, journal, folding, scheduler, proposer, publish)
+            yield tuning
         finally:
             proposer.close()
+            tuning.leave()
 
 
 def read_state(run: RunDir) -> TuneState:

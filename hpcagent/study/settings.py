@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hpcagent.errors import RunFailed
+from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
+
+# Strategies that are the default, or follow from --model and --function.
+_IMPLIED = ("surrogate", "model", "guided", "user-function")
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,13 @@ class TuneSettings:
     scheduler's own pace), `grace_s`, `lost_s` and `max_wait_s` are desk.Patience's. What would be
     reserved beyond `approve_core_hours` (0: nothing) needs the user's approval.
     `build` (None: what is installed is tuned) is apps.variants.BuildPlan as JSON.
+    `history` is the folder of earlier runs, to which this one is added, and `site_history` one that
+    is only read (empty: none).
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
-    fresh pairs behind a claim.
+    fresh pairs behind a claim. `objectives` are names of measure/objectives.py, the first of which
+    decides; `within` constraints as they are written; `charge` is objectives.Charge as JSON (None:
+    core-hours). The search ends early when a configuration is `target` times as fast as the default
+    (0: no target). `function` is a user's own file, with its digest when the run was opened.
     """
 
     app: str
@@ -54,6 +63,24 @@ class TuneSettings:
     max_wait_s: float = 0.0
     approve_core_hours: float = 0.0
     build: Mapping[str, Any] | None = None
+    history: str = ""
+    site_history: str = ""
+    target: float = 0.0
+    function: str = ""
+    function_sha256: str = ""
+    objectives: tuple[str, ...] = (TIME,)
+    within: tuple[str, ...] = ()
+    charge: Mapping[str, Any] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is for time alone, and nothing constrains it."""
+        return self.objectives == (TIME,) and not self.within
+
+    @property
+    def speed_alone(self) -> bool:
+        """Whether only speed decides, however it is told."""
+        return self.objectives in ((TIME,), (THROUGHPUT,)) and not self.within
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,14 +95,22 @@ class TuneSettings:
             words += ["--budget", f"wall={self.wall_s:g}s"]
         named = {
             "--scheduler": self.scheduler if self.scheduler != "local" else "",
-            "--strategy": self.strategy if self.strategy not in ("surrogate", "model") else "",
+            "--strategy": "" if self.strategy in _IMPLIED else self.strategy,
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
+            "--function": self.function,
+            "--target": f"{self.target:g}x" if self.target else "",
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
-        words += self._build_words()
+        words += self._goal_words() + self._build_words()
+        words += [] if self.history else ["--no-history"]
         return ("hpcagent", *words, *self._job_words())
+
+    def _goal_words(self) -> list[str]:
+        wanted = self.objectives if self.objectives != (TIME,) else ()
+        several = {"--objective": wanted, "--within": self.within}
+        return [word for name, values in several.items() for v in values for word in (name, v)]
 
     def _build_words(self) -> list[str]:
         if self.build is None:
@@ -116,7 +151,9 @@ class TuneSettings:
         values = dict(data)
         rows = values.get("workload")
         values["workload"] = None if rows is None else tuple(rows)
-        values["prologue"] = tuple(values.get("prologue", ()))
+        for name in ("prologue", "objectives", "within"):
+            if name in values:
+                values[name] = tuple(values[name])
         if "asks" in values:
             values["asks"] = Resources.from_json(values["asks"])
         return cls(**values)

@@ -26,7 +26,7 @@ class Unit:
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
     scheduler gave one (units of one `pack` share it), `reason` why it waits, `finished` set by the
     unit's result. `job_seconds` is the time it worked on `node`, without the `queued_seconds`
-    before.
+    before. `notes` are what was odd while it ran.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Unit:
     job_seconds: float = 0.0
     queued_seconds: float = 0.0
     node: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,7 @@ def _updated(unit: Unit, event: Event) -> Unit:
         failure=Failure(**failure) if failure else None,
         runs=Runs(Run(**row) for row in data.get("runs", ())),
         steps=tuple(StepRun(**row) for row in data.get("steps", ())),
+        notes=tuple(data.get("notes", ())),
     )
 
 

@@ -38,7 +38,8 @@ class ClaimSummary:
 
     `speedup` with `low`..`high` is the weighted geometric mean over the workload; the interval
     covers with probability `coverage`. `improved` holds only when `low` exceeds
-    1 + `minimum_effect`. `default_cv`, `best_cv` are of the weighted objective.
+    1 + `minimum_effect`. `default_cv`, `best_cv` are of the weighted objective. In a run for
+    something else than time it is the gain in the first objective.
     """
 
     unit: str
@@ -55,8 +56,92 @@ class ClaimSummary:
 
 
 @dataclass(frozen=True)
+class GoalClaim:
+    """One objective in the confirmation: the figures of default and best in `unit`.
+
+    `gain` with `low`..`high` is above one where the best is better, whichever `direction` that is;
+    the interval covers with `coverage`, which all claims of a run share. `exact` is False where it
+    covers about so (cv).
+    """
+
+    name: str
+    unit: str
+    direction: str
+    default: float
+    best: float
+    gain: float
+    low: float
+    high: float
+    coverage: float
+    improved: bool
+    exact: bool
+
+
+@dataclass(frozen=True)
+class BoundSummary:
+    """One constraint in the confirmation, in the unit of `metric` (cv: a share of one; s, B, J).
+
+    `best` stays below `high` with probability 1 - alpha; `state` is "met", "broken" or "not shown".
+    `pairs_needed` would show it if the figures stayed as they are (None: no number, or none more).
+    """
+
+    text: str
+    metric: str
+    bound: float
+    default: float
+    best: float
+    high: float
+    state: str
+    default_state: str
+    pairs_needed: int | None
+
+
+@dataclass(frozen=True)
+class PointSummary:
+    """A trial's gain in every objective, each with two standard errors below and above.
+
+    `front`: no other beats it in everything. `broken` and `unsure` name constraints.
+    """
+
+    evaluation: int
+    config: Config
+    gains: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    front: bool
+    recommended: bool
+    broken: tuple[str, ...]
+    unsure: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GoalsSummary:
+    """What a run was for beside time alone: (name, unit, direction) of its objectives.
+
+    `points` holds every trial that was measured in all of them. `reason` says why the recommended
+    one is. `kept`: every constraint is met; `rescued`: it is announced not because it is better,
+    but because it keeps to what the default breaks. `price` says what an hour costs.
+    """
+
+    objectives: tuple[tuple[str, str, str], ...]
+    within: tuple[str, ...]
+    claims: tuple[GoalClaim, ...]
+    bounds: tuple[BoundSummary, ...]
+    points: tuple[PointSummary, ...]
+    reason: str
+    kept: bool
+    rescued: bool
+    improved: bool
+    price: str = ""
+
+
+@dataclass(frozen=True)
 class TrialSummary:
-    """One configuration over all rounds; `evaluation` counts from 1 (the default)."""
+    """One configuration over all rounds; `evaluation` counts from 1 (the default).
+
+    `speedup` is the gain in the first objective: of time, unless the run is for something else.
+    `broken` are the constraints that it breaks.
+    """
 
     evaluation: int
     round: int
@@ -69,6 +154,7 @@ class TrialSummary:
     status: str  # "ok", "dropped" or the failure's id
     failure: Failure | None
     unit: str
+    broken: tuple[str, ...] = ()
     verdict: str = "open"  # "faster", "slower": than the default, in the search's own runs
 
 
@@ -95,6 +181,7 @@ class ModelSummary:
     best_is_models: bool
     seconds: float
     note: str
+    earned: str = ""  # how its picks did, and what share of the evaluations that left it
 
 
 @dataclass(frozen=True)
@@ -137,6 +224,7 @@ class RunSummary:
     `outcome` is "improved", "nothing better", "failed" or "cancelled"; `best` is the confirmed
     best configuration (the default where nothing is better), `best_environment` what sets it,
     `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
+    `history` tells which earlier runs the search began with, and whether this one was kept.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
     then `library`.
     """
@@ -170,5 +258,7 @@ class RunSummary:
     spent: Spent
     warnings: tuple[str, ...]
     best_build: tuple[tuple[str, str], ...] = ()
+    history: str = ""
+    goals: GoalsSummary | None = None  # None: the run is for time alone
     disturbances: tuple[Disturbance, ...] = ()
     variation: tuple[Variation, ...] = ()

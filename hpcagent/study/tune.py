@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcagent.errors import UsageError
-from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
+from hpcagent.measure import energy
+from hpcagent.measure.objectives import ENERGY
 from hpcagent.records import Config
-from hpcagent.study import budget, units
+from hpcagent.study import budget, units, words
 from hpcagent.study.attempts import given_up, mended
-from hpcagent.study.knowledge import Knowledge, failure_in, memory_problem
+from hpcagent.study.feasibility import memory_problem
+from hpcagent.study.goals import metrics
+from hpcagent.study.history_recall import DECISION
+from hpcagent.study.knowledge import Knowledge, failure_in
 from hpcagent.study.state import TuneState, Unit, round_purpose
+from hpcagent.study.verdict import judged
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Propose:
 @dataclass(frozen=True)
 class Wait:
     """Nothing more can be done before one of the open units has ended."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Take from the history what the search begins with."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Close:
     exit_code: int
 
 
-Step = Submit | Propose | Wait | InstallEmbedded | Decide | Close
+Step = Submit | Propose | Recall | Wait | InstallEmbedded | Decide | Close
 FolderOf = Callable[[Unit], str]
 
 
@@ -134,7 +143,7 @@ def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
         except UsageError as error:
             return Close("failed", str(error), error.exit_code)
         return attempt(known.state, units.build_plan(known))
-    foreign = _foreign_library(known, build)
+    foreign = _foreign_library(known, build) or _unmeasurable(known, build)
     if foreign is not None:
         return Close("failed", foreign, 3)
     if known.state.done("feasibility") is None:
@@ -166,6 +175,13 @@ def _foreign_library(known: Knowledge, build: Unit) -> str | None:
         f"a program linked with {known.needed_library().path} loads {loaded} here: unset "
         "LD_PRELOAD (or what else replaces it), or name that one with --openblas-prefix"
     )
+
+
+def _unmeasurable(known: Knowledge, build: Unit) -> str | None:
+    """Why energy cannot be had: the build is the first unit that the worker meters on the node."""
+    if ENERGY not in metrics(known.state.settings) or any(run.joules for run in build.runs):
+        return None
+    return f"{known.machine.host} tells no energy (RAPL): {energy.CURE}"
 
 
 def attempt(state: TuneState, plan: units.Plan) -> Step:
@@ -200,7 +216,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Wait()
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
     confirm = units.confirmation_plan(known, known.best.config, folder)
-    likely = tuple(known.space.points()[: settings.challengers])
+    likely = known.space.first(settings.challengers)
     size = units.round_plan(known, index, likely, folder)
     problem = budget.refused(state, size.need + confirm.need, now_utc)
     if problem is not None:
@@ -208,6 +224,9 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Close("failed", f"the budget is too small for one round: {problem}", 5)
         return _end(problem)
     if index not in state.proposed:
+        remembers = settings.history and settings.speed_alone
+        if index == 1 and remembers and DECISION not in state.decisions:
+            return Recall()
         return Propose(index)
     challengers = tuple(p.config for p in state.proposed[index])
     if known.variants is not None:
@@ -253,32 +272,16 @@ def _claim_step(known: Knowledge, folder: str) -> Step:
 def _choose_winner(known: Knowledge) -> Decide:
     best = known.best
     if best.log_ratio is None or best.config == known.unpruned.default:
-        reason = "no configuration was measurably faster than the default"
-        return Decide("winner", {"config": None, "reason": reason})
-    speedup = math.exp(-best.log_ratio)
-    reason = f"{speedup:.4g} times the default's speed in the search"
-    return Decide("winner", {"config": best.config.values, "reason": reason})
+        return Decide("winner", {"config": None, "reason": words.no_winner(known)})
+    return Decide("winner", {"config": best.config.values, "reason": words.chosen(known)})
 
 
 def _outcome(known: Knowledge, unit: Unit, winner: Config) -> Close:
     failure = failure_in(unit.runs, winner.id)
     if failure is not None:
-        words = f"the candidate failed in the confirmation ({failure.id}): {failure.evidence}"
-        return Close("nothing better", words, 0)
+        told = f"the candidate failed in the confirmation ({failure.id}): {failure.evidence}"
+        return Close("nothing better", told, 0)
     result = judged(known, unit, winner)
     if result is None:
         return Close("failed", f"the confirmation has too few valid pairs [{unit.name}]", 7)
-    interval = f"{result.coverage * 100:.2f} % interval {result.low:.4f} to {result.high:.4f}"
-    interval += f"; {result.note}" if result.note else ""
-    if result.improved:
-        return Close("improved", f"{result.speedup:.4f} times the default's speed, {interval}", 0)
-    return Close("nothing better", f"best candidate {result.speedup:.4f}, {interval}", 0)
-
-
-def judged(known: Knowledge, unit: Unit, winner: Config) -> Claim | None:
-    """The claim that the confirmation supports; None where too few pairs are valid for one."""
-    settings = known.state.settings
-    ratios = paired_log_ratios(unit.runs, winner.id, known.unpruned.default.id)
-    if len(ratios) < settings.confirm_pairs:
-        return None
-    return claim(ratios, settings.alpha, settings.minimum_effect)
+    return Close("improved" if result.improved else "nothing better", words.shown(result), 0)

@@ -25,17 +25,19 @@ from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.building import driver_purpose, variant_purpose
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.round_rule import HANG_FACTOR, stop_rule
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.verdict import confirm_pairs
 from hpcagent.toolchain import recipe, steps
 
 PROBE_WALLTIME_S = 600
+# Beyond it nothing more is asked: what the node said until then is kept.
+PROBE_BUDGET_S = 540
 BUILD_WALLTIME_S = 900
 # OpenBLAS for many processors takes two hours of one core, and a quarter of an hour of many.
 VARIANT_CORE_S = 4 * 3600
 VARIANT_FLOOR_S = 1800
 LOOK_S = 240
-# What a process may take beyond its expected time before it counts as hung.
-HANG_FACTOR = 10
 HANG_FLOOR_S = 60
 
 
@@ -64,6 +66,7 @@ def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
         "prefix": settings.prefix or None,
         "extra_libraries": [embedded] if embedded else [],
         "timeout_s": 20,
+        "budget_s": PROBE_BUDGET_S,
     }
     if settings.build is not None:
         spec |= {"parts": ["software"], "measure": False, "look_s": LOOK_S}
@@ -164,16 +167,19 @@ def confirmation_plan(known: Knowledge, winner: Config, folder: str) -> Plan:
     A node that no round ran on is preferred: what is claimed should not be one node's quirk.
     """
     default = known.unpruned.default
+    pairs = confirm_pairs(known, winner)
     spec = _measuring(known, "fixed", default, [winner], folder, seed=1_000_003)
-    expected_s = confirmation_seconds(known)
+    spec["stop_rule"]["pairs"] = pairs
+    expected_s = confirmation_seconds(known, pairs)
     # Too few pairs make no claim: a busy node must not be the reason.
     spec["budget_s"] = math.ceil(4 * expected_s + 30)
     asked = replace(_measuring_resources(known, spec), avoid_nodes=known.state.nodes)
     return Plan("round", "confirm", asked, spec, expected_s)
 
 
-def confirmation_seconds(known: Knowledge) -> float:
-    return (1 + known.state.settings.confirm_pairs) * 2 * known.process_s
+def confirmation_seconds(known: Knowledge, pairs: int | None = None) -> float:
+    """With as many pairs as are set, where it is not said how many."""
+    return (1 + (pairs or known.state.settings.confirm_pairs)) * 2 * known.process_s
 
 
 def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]:
@@ -256,6 +262,7 @@ def _spec(
         "timeout_s": timeout_s,
         "check": {
             "figure": card.figures_of_merit[0].regex,
+            "direction": card.figures_of_merit[0].direction,
             "residual": card.check.residual.model_dump(),
             "minimum": _fastest_possible(known),
             "keys": sorted(weights),
@@ -265,21 +272,15 @@ def _spec(
         "weights": weights,
         "budget_s": 0,
         "seed": settings.seed,
-        "stop_rule": {
-            "min_pairs": 3,
-            "max_pairs": settings.max_pairs,
-            "pairs": settings.confirm_pairs,
-            "drop_ratio": 0.02,
-            "abandon_multiple": 4.0,
-            "confidence": 0.95,
-            "resolution": 0.005,
-        },
+        "stop_rule": stop_rule(settings),
     }
 
 
 def _fastest_possible(known: Knowledge) -> dict[str, float]:
     """Seconds below which a result is implausible: operations over the node's peak."""
-    limits = {}
+    limits: dict[str, float] = {}
+    if known.card.figures_of_merit[0].unit != "s":
+        return limits
     for case in known.workload.cases:
         peak = peak_gflops(known.machine, case.precision)
         if peak is not None:

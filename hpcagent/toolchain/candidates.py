@@ -13,6 +13,13 @@ from pathlib import PurePath
 from typing import TypeVar
 
 from hpcagent.probe.software import BlasFound, CompilerFound, MpiFound, Software
+from hpcagent.toolchain.choose import (
+    NOTHING_PREFERRED,
+    Preference,
+    is_blas,
+    is_compiler,
+    is_mpi,
+)
 from hpcagent.toolchain.labels import blas_label, mpi_label
 
 LANGUAGES = ("c", "c++", "fortran")
@@ -54,8 +61,10 @@ class Candidates:
 _Found = TypeVar("_Found", Toolset, MpiFound, BlasFound)
 
 
-def candidates(software: Software, all_: bool) -> Candidates:
-    choice = _Choice(software, all_)
+def candidates(
+    software: Software, all_: bool, prefer: Preference = NOTHING_PREFERRED
+) -> Candidates:
+    choice = _Choice(software, all_, prefer)
     mpis, libraries = choice.mpis(), choice.libraries()
     needed = [mpi.module for mpi in mpis] + [blas.module for blas in libraries]
     toolsets = choice.toolsets(needed)
@@ -81,8 +90,9 @@ def compiler_modules(software: Software) -> dict[str, str]:
 class _Choice:
     """Takes what is near, and notes what is not."""
 
-    def __init__(self, software: Software, all_: bool) -> None:
+    def __init__(self, software: Software, all_: bool, prefer: Preference) -> None:
         self._software = software
+        self._prefer = prefer
         self._all = all_
         self.left_out: list[LeftOut] = []
 
@@ -95,6 +105,7 @@ class _Choice:
         every = [Toolset(*key, compilers) for key, compilers in grouped.items()]
         every.sort(
             key=lambda t: (
+                not self._prefers_toolset(t),
                 self._far(t.module),
                 _place(t.family, _FAMILY_ORDER),
                 _newest_first(t.version),
@@ -103,7 +114,8 @@ class _Choice:
         words = {word for module in needed for word in module.split()}
 
         def is_needed(toolset: Toolset) -> bool:
-            return bool(toolset.module) and toolset.module.split()[-1] in words
+            is_used = bool(toolset.module) and toolset.module.split()[-1] in words
+            return is_used or self._prefers_toolset(toolset)
 
         chosen = self._near(every, lambda t: (t.label, t.module), is_needed)
         for toolset in chosen:
@@ -117,12 +129,13 @@ class _Choice:
         every = sorted(
             self._software.mpis,
             key=lambda m: (
+                not self._prefers_mpi(m),
                 self._far(m.module),
                 not m.default,
                 _newest_first(f"{m.version} {m.module}"),
             ),
         )
-        return self._near(every, lambda m: (mpi_label(m), m.module), lambda m: False)
+        return self._near(every, lambda m: (mpi_label(m), m.module), self._prefers_mpi)
 
     def libraries(self) -> list[BlasFound]:
         """One entry a file; by default one a family, width, threading and version."""
@@ -140,11 +153,12 @@ class _Choice:
             what = f"{others} further files of these BLAS"
             self.left_out.append(LeftOut(what, "static, or other names of them; --all tries each"))
         shared = list(told_apart.values())[::-1]
-        return self._near(shared, lambda b: (blas_label(b), b.module), lambda b: False)
+        return self._near(shared, lambda b: (blas_label(b), b.module), self._prefers_blas)
 
     def _blas_rank(self, blas: BlasFound) -> tuple[object, ...]:
         named = PurePath(blas.path).name.startswith(f"lib{blas.family}")
         return (
+            not self._prefers_blas(blas),
             self._far(blas.module),
             blas.kind == "static",
             blas.interface == "ilp64",
@@ -152,6 +166,15 @@ class _Choice:
             not named,
             _newest_first(f"{blas.version} {blas.module}"),
         )
+
+    def _prefers_toolset(self, toolset: Toolset) -> bool:
+        return any(is_compiler(c, self._prefer.compiler) for c in toolset.compilers.values())
+
+    def _prefers_mpi(self, mpi: MpiFound) -> bool:
+        return is_mpi(mpi, self._prefer.mpi)
+
+    def _prefers_blas(self, blas: BlasFound) -> bool:
+        return is_blas(blas, self._prefer.blas)
 
     def _far(self, module: str) -> int:
         """0: its modules are loaded, 1: it needs none, 2: they are the default ones of the site,

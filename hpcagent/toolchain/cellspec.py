@@ -15,6 +15,7 @@ from hpcagent.errors import UsageError
 from hpcagent.probe.software import BlasFound, CompilerFound, Software
 from hpcagent.records import Machine
 from hpcagent.toolchain.agentchecks import AgentAsks, agent_files, agent_steps
+from hpcagent.toolchain.choose import NOTHING_PREFERRED, Preference
 from hpcagent.toolchain.flags import openmp_flags
 from hpcagent.toolchain.linkline import blas_line, wrapper_environment
 from hpcagent.toolchain.matrix import Cell, Matrix, build_matrix
@@ -35,6 +36,10 @@ _NATIVE = {
     "intel": ("-xHost", ""),
     "nvhpc": ("-tp=host", "-tp=host"),
 }
+# The job has one task: a step of several shares its CPUs. Variables, as old versions of srun refuse
+# options that they do not know: "INPUT ENVIRONMENT VARIABLES" of srun(1).
+_SRUN = {"SLURM_OVERLAP": "1", "SLURM_OVERCOMMIT": "1", "SLURM_CPUS_PER_TASK": "1",
+         "SRUN_CPUS_PER_TASK": "1", "SLURM_CPU_BIND": "none"}  # fmt: skip
 # What blas.h asks a library by name.
 _ASKED = tuple(f"openblas_get_{x}" for x in ("config", "corename", "parallel", "num_threads"))
 _MACROS = ("gcc", "clang", "aocc", "intel", "arm")  # take -dM -E
@@ -89,11 +94,13 @@ def doctor_plan(
     all_: bool = False,
     asks: AgentAsks | None = None,
     treatment: Treatment | None = None,
+    prefer: Preference = NOTHING_PREFERRED,
+    srun_types: Sequence[str] = (),
 ) -> DoctorPlan:
     """The plan for one node, and with `asks` for what an agent needs there; the same facts give the
-    same plan."""
+    same plan. `prefer` and `srun_types` are as build_matrix has them."""
     treatment = treatment or Treatment()
-    matrix = build_matrix(software, all_=all_)
+    matrix = build_matrix(software, all_=all_, prefer=prefer, srun_types=srun_types)
     draft = _Steps(machine, treatment)
     draft.folders(matrix.cells)
     steps = {cell.id: draft.add(cell) for cell in matrix.cells}
@@ -214,9 +221,10 @@ class _Steps:
     def _run(self, cell: Cell, link: str) -> str:
         words, limit_s = ["./cell"], _RUN_S
         if cell.mpi is not None:
-            words = ["sh", "../../cells/launch.sh", cell.mpi.launcher, "-n", str(_RANKS), "./cell"]
+            words = ["sh", "../../cells/launch.sh", *cell.launcher, "-n", str(_RANKS), "./cell"]
             limit_s = _MPI_S
         env = {"OMP_NUM_THREADS": str(self._threads), **self._treatment.environment}
+        env |= _SRUN if cell.srun else {}
         id_ = f"{cell.id}.run"
         row = _step(id_, words, limit_s, _folder(cell.id), cell.modules, env)
         self.rows.append({**row, "needs": [link]})

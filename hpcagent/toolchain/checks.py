@@ -304,7 +304,7 @@ def mismatched_launcher(seen: Seen) -> Finding | None:
     if mpi is None or seen.ranks < 2 or not ranks or any(size != 1 for _, size in ranks):
         return None
     version = " ".join(seen.readback.first("mpi_version").split(",")[0].split())
-    told = f"{mpi.launcher} -n {seen.ranks}: each process is rank 0 of 1"
+    told = f"{' '.join(seen.cell.launcher)} -n {seen.ranks}: each process is rank 0 of 1"
     told += f" of {version}" if version else ""
     cure = "start it with the mpirun beside the mpicc that built it, or srun --mpi=TYPE of that MPI"
     return _finding("mpi.mixed_launcher", told, cure)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hpcagent.errors import UsageError
+from hpcagent.probe.modules import package_of
 from hpcagent.probe.software import BlasFound, CompilerFound, LapackFound, MpiFound, Software
 from hpcagent.toolchain.program import Program
 from hpcagent.toolchain.program_recipe import Toolchain
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a configuration takes first; words as those of `--compiler`, `--mpi` and `--blas`."""
+
+    compiler: str = ""
+    mpi: str = ""
+    blas: str = ""
+
+
+NOTHING_PREFERRED = Preference()
 
 # Where nothing is said: the family that every library is tested with, then the others by name.
 _FIRST = "gcc"
@@ -31,11 +46,21 @@ def choose_compilers(
         families = sorted({c.family for c in found}, key=lambda name: (name != _FIRST, name))
         family = next((f for f in families if _has_all(found, f, languages)), _FIRST)
         named, module = [], None
+    if not wanted:
+        rows = [c for c in found if _has_all(found, c.family, languages)]
+        _check_one(software, rows, "compilers", "--compiler")
+        own = [c for c in rows if c.family == family]
+        _check_one(software, own, f"compilers of {family}", "--compiler")
     chosen: dict[str, CompilerFound] = {}
     for language in languages:
         rows = [c for c in found if (c.family, c.language) == (family, language)]
         rows = [c for c in named if c.language == language] or rows
-        rows.sort(key=lambda c: c.module != module if module is not None else bool(c.module))
+        rows.sort(
+            key=lambda c: (
+                c.module != module if module is not None else bool(c.module),
+                _age(software, c.module),
+            )
+        )
         if not rows:
             there = ", ".join(sorted({f"{c.command} ({c.language})" for c in found})) or "none"
             raise UsageError(f"no {language} compiler of {family} there; compilers are: {there}")
@@ -45,8 +70,10 @@ def choose_compilers(
 
 def choose_mpi(software: Software, wanted: str) -> MpiFound:
     """The MPI of this family, or of this wrapper's path; empty: the one that mpicc means."""
-    rows = [m for m in software.mpis if wanted in ("", m.family, *m.wrappers.values())]
-    rows.sort(key=lambda m: (bool(m.module), not m.default))
+    rows = [m for m in software.mpis if not wanted or is_mpi(m, wanted)]
+    rows.sort(key=lambda m: (bool(m.module), not m.default, _age(software, m.module)))
+    if not wanted:
+        _check_one(software, rows, "MPI", "--mpi")
     if not rows:
         there = ", ".join(sorted({f"{m.family} {m.version}" for m in software.mpis})) or "none"
         raise UsageError(f"no MPI {wanted}".rstrip() + f" there; there are: {there}")
@@ -58,13 +85,11 @@ def choose_blas(software: Software, wanted: str, integers: str) -> BlasFound:
 
     Empty: the first one that takes these integers. Shared libraries come before archives.
     """
-    family, _, detail = wanted.partition("/")
     rows = [
         blas
         for blas in software.blas
         if wanted.startswith("/") or blas.interface == integers
-        if wanted in ("", blas.path, blas.realpath, *blas.aliases)
-        or (family == blas.family and detail in ("", blas.threading, blas.kind))
+        if not wanted or is_blas(blas, wanted)
     ]
     rows.sort(key=lambda blas: blas.kind != "shared")
     if not rows:
@@ -73,6 +98,8 @@ def choose_blas(software: Software, wanted: str, integers: str) -> BlasFound:
             f"no BLAS {wanted or 'at all'} for {integers} integers there; there are: "
             + (", ".join(there) or "none")
         )
+    if not wanted:
+        _check_one(software, rows, "BLAS", "--blas")
     return rows[0]
 
 
@@ -106,3 +133,49 @@ def modules_of(fields: Sequence[str]) -> tuple[str, ...]:
 def _has_all(found: Sequence[CompilerFound], family: str, languages: Sequence[str]) -> bool:
     has = {compiler.language for compiler in found if compiler.family == family}
     return has.issuperset(languages)
+
+
+def is_compiler(compiler: CompilerFound, wanted: str) -> bool:
+    """Whether it is of this family, or at this path, or called so."""
+    names = (compiler.family, compiler.path, compiler.command, *compiler.aliases)
+    return bool(wanted) and wanted in names
+
+
+def is_mpi(mpi: MpiFound, wanted: str) -> bool:
+    """Whether it is of this family, or has the wrapper at this path."""
+    return bool(wanted) and wanted in (mpi.family, *mpi.wrappers.values())
+
+
+def is_blas(blas: BlasFound, wanted: str) -> bool:
+    """Whether it is at this path, or as "openblas", "openblas/openmp", "blis/static" say."""
+    family, _, detail = wanted.partition("/")
+    if wanted and wanted in (blas.path, blas.realpath, *blas.aliases):
+        return True
+    return bool(family) and family == blas.family and detail in ("", blas.threading, blas.kind)
+
+
+def _check_one(
+    software: Software,
+    rows: Sequence[CompilerFound] | Sequence[MpiFound] | Sequence[BlasFound],
+    what: str,
+    option: str,
+) -> None:
+    """UsageError where only modules of several packages have it: nobody guesses among them.
+
+    What needs no module comes first; versions of one package are chosen as `module load` does.
+    """
+    modules = sorted({row.module for row in rows})
+    ends = {name.split()[-1] for name in modules if name}
+    if "" in modules or len({package_of(name) for name in ends}) < 2:
+        return
+    if len(ends & set(software.modules.defaults)) == 1:
+        return
+    shown = ", ".join(modules[:6]) + (", ..." if len(modules) > 6 else "")
+    raise UsageError(f"{what}: several modules have some ({shown}): say which with {option}")
+
+
+def _age(software: Software, module: str) -> tuple[object, ...]:
+    """Orders modules: the site's default, then the newest version."""
+    last = module.split()[-1] if module else ""
+    numbers = [-int(n) for n in re.findall(r"[0-9]{1,9}", last.rpartition("/")[2])]
+    return (last not in software.modules.defaults, numbers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -22,6 +22,7 @@ from hpcagent.toolchain.candidates import (
     candidates,
     why_not_with,
 )
+from hpcagent.toolchain.choose import NOTHING_PREFERRED, Preference
 from hpcagent.toolchain.labels import blas_label, is_same_compiler, mpi_label
 
 _Combination = tuple[Toolset, MpiFound | None, BlasFound | None]
@@ -30,7 +31,8 @@ _Combination = tuple[Toolset, MpiFound | None, BlasFound | None]
 @dataclass(frozen=True)
 class Cell:
     """One program: `modules` are loaded in their order before anything of it is done; `blas_name`
-    is what the BLAS is called among the others."""
+    is what the BLAS is called among the others; `srun` is the type with which Slurm's srun starts
+    it (empty: its MPI's own launcher does)."""
 
     id: str
     toolset: str
@@ -40,6 +42,14 @@ class Cell:
     blas: BlasFound | None
     modules: tuple[str, ...]
     blas_name: str = ""
+    srun: str = ""
+
+    @property
+    def launcher(self) -> tuple[str, ...]:
+        """The words that start it; empty without MPI."""
+        if self.srun:
+            return ("srun", f"--mpi={self.srun}")
+        return (self.mpi.launcher,) if self.mpi else ()
 
     @property
     def language(self) -> str:
@@ -57,6 +67,7 @@ class Cell:
         words += ["OpenMP"] if self.openmp else []
         words += [mpi_label(self.mpi)] if self.mpi else []
         words += [self.blas_name] if self.blas_name else []
+        words += [" ".join(self.launcher)] if self.srun else []
         return " + ".join(words)
 
 
@@ -91,13 +102,23 @@ class Matrix:
         return next(cell for cell in self.cells if cell.id == id_)
 
 
-def build_matrix(software: Software, *, all_: bool = False) -> Matrix:
-    """The rows and cells that are tried, in a fixed order."""
-    chosen = candidates(software, all_)
+def build_matrix(
+    software: Software,
+    *,
+    all_: bool = False,
+    prefer: Preference = NOTHING_PREFERRED,
+    srun_types: Sequence[str] = (),
+) -> Matrix:
+    """The rows and cells that are tried, in a fixed order; what is preferred comes first.
+
+    `srun_types` are values of srun's --mpi: each MPI is started with each, in cells of no row.
+    """
+    chosen = candidates(software, all_, prefer)
     combinations = _product(software, chosen) if all_ else _one_at_a_time(software, chosen)
     draft = _Draft(software, all_)
     for combination in combinations:
         draft.add_row(*combination)
+    draft.add_srun(srun_types)
     left_out = [*chosen.left_out, *draft.left_out, *_unfit(software, chosen)]
     further = 0 if all_ else len(_product(software, chosen)) - len(combinations)
     if further > 0:
@@ -180,6 +201,17 @@ class _Draft:
         columns = {column: tuple(ids) for column, ids in cells.items()}
         self.rows.append(Row(toolset, mpi, blas, columns, self._named(blas)))
 
+    def add_srun(self, types: Sequence[str]) -> None:
+        """A program of each MPI, started by srun."""
+        plain: dict[tuple[str, ...], Cell] = {}
+        for cell in self.cells.values():
+            if cell.mpi is not None and not cell.openmp and cell.blas is None:
+                plain.setdefault(_mpi_key(cell.mpi), cell)
+        for key, cell in plain.items():
+            for type_ in types:
+                started = replace(cell, srun=type_)
+                self.cells[(*key, type_)] = replace(started, id=self._fresh_id(started))
+
     def _named(self, blas: BlasFound | None) -> str:
         """Its label; with the file's name where all are tried and others are called the same."""
         if blas is None:
@@ -214,6 +246,7 @@ class _Draft:
         words = [cell.toolset, cell.language.replace("+", "x"), "omp" if cell.openmp else ""]
         words.append(f"{cell.mpi.family}-{cell.mpi.version}" if cell.mpi else "")
         words.append(cell.blas_name)
+        words.append(f"srun-{cell.srun}" if cell.srun else "")
         text = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", word) for word in words if word).lower()
         text = text.strip("-.")[:80] or "cell"
         number, id_ = 1, text

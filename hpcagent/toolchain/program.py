@@ -33,6 +33,8 @@ LANGUAGES: Mapping[str, str] = MappingProxyType(
 )
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*\Z")
 _DEFINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:=[A-Za-z0-9_.+-]+)?\Z")
+_LIBRARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.-]*\Z")
+_FOLDER = re.compile(r"(?:/[A-Za-z0-9_+.@-]+)+\Z")
 _WORD = re.compile(r"[A-Za-z0-9_./+,=:@%-]+\Z")
 
 # Targets of the makefiles, and what lies in the unit's folder.
@@ -65,11 +67,19 @@ class _Strict(BaseModel):
 
 
 class Check(_Strict):
-    """How the built program is run to see that it works: it must exit with 0."""
+    """How the built program is run to see that it works: it must exit with 0.
+
+    `oversubscribe` lets Open MPI start more ranks than there are slots, `bind` none leaves them
+    unbound; `stack` and `open_files` raise these limits.
+    """
 
     arguments: list[str] = []
     ranks: Annotated[int, Field(ge=1, le=64)] = 1
     timeout_s: Annotated[int, Field(ge=1, le=3600)] = 120
+    oversubscribe: Literal["no", "yes"] = "no"
+    bind: Literal["default", "none"] = "default"
+    stack: Literal["default", "unlimited"] = "default"
+    open_files: Literal["default", "maximum"] = "default"
 
     @field_validator("arguments")
     @classmethod
@@ -84,7 +94,9 @@ class Program(_Strict):
     """What is built. `integers` is what the program passes to BLAS: lp64 or ilp64, or none.
 
     `microarchitecture` is "node", "portable" or archspec's name; `linker` the language whose
-    compiler links (by default the only one; with several it has to be said).
+    compiler links (by default the only one; with several it has to be said). `libraries` are
+    linked by their names (z for -lz), `link_group` searches their archives again and again,
+    `run_path` are folders where they are found at run time.
     """
 
     name: Name
@@ -102,6 +114,10 @@ class Program(_Strict):
     integers: Literal["none", "lp64", "ilp64"] = "none"
     lapack: Literal["no", "yes"] = "no"
     flags: list[ExtraFlag] = []
+    libraries: Annotated[list[str], Field(max_length=100)] = []
+    link_group: Literal["off", "on"] = "off"
+    pie: Literal["default", "off"] = "default"
+    run_path: Annotated[list[str], Field(max_length=20)] = []
     check: Check | None = None
 
     @field_validator("name")
@@ -127,6 +143,22 @@ class Program(_Strict):
                 raise ValueError(f"{path!r}: known endings are {' '.join(LANGUAGES)}")
         if len(set(value)) != len(value):
             raise ValueError("a source is listed twice")
+        return value
+
+    @field_validator("libraries")
+    @classmethod
+    def _names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not _LIBRARY.match(name):
+                raise ValueError(f"{name!r}: write the library's name without -l, lib and .so")
+        return value
+
+    @field_validator("run_path")
+    @classmethod
+    def _folders(cls, value: list[str]) -> list[str]:
+        for path in value:
+            if not _FOLDER.match(path) or ".." in path.split("/"):
+                raise ValueError(f"{path!r}: an absolute path of letters, digits and _ + . @ -")
         return value
 
     @field_validator("defines")

@@ -29,11 +29,21 @@ from hpcagent.toolchain.linkline import (
 )
 from hpcagent.toolchain.modulefile import program_modulefiles
 from hpcagent.toolchain.parameters import Place
-from hpcagent.toolchain.program import EXTRA_FLAGS, Program, language_of
+from hpcagent.toolchain.program import EXTRA_FLAGS, Check, Program, language_of
 from hpcagent.toolchain.recipe import BUILD_S, CHECK_S, Recipe, Step, check_names
 
 # What make, CMake, its generators and the shell all take; see apps/render.py for the reasons.
 _REFUSED = re.compile(r"[^A-Za-z0-9_./+,=:@%-]")
+# What the launchers of Open MPI 4, Open MPI 5 (PRRTE) and MPICH read: their manuals of mpirun.
+_OVERSUBSCRIBED = (
+    ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
+    ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
+)
+_UNBOUND = (
+    ("OMPI_MCA_hwloc_base_binding_policy", "none"),
+    ("PRTE_MCA_hwloc_default_binding_policy", "none"),
+    ("HYDRA_BINDING", "none"),
+)
 _CMAKE: Mapping[str, str] = MappingProxyType({"c": "C", "c++": "CXX", "fortran": "Fortran"})
 UNSET = ("MAKEFLAGS", "GNUMAKEFLAGS", "MAKEFILES", "CFLAGS", "CXXFLAGS", "FFLAGS", "FCFLAGS",
          "CPPFLAGS", "LDFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH",
@@ -67,7 +77,9 @@ class _Parts:
     notes: tuple[str, ...]
 
 
-def program_recipe(program: Program, source: Source, tools: Toolchain, place: Place) -> Recipe:
+def program_recipe(
+    program: Program, source: Source, tools: Toolchain, place: Place, purge: bool = False
+) -> Recipe:
     """The recipe; UsageError, one line, where program and toolchain cannot fit together."""
     check_names(program.name, program.version)
     parts = _parts(program, tools, place)
@@ -89,13 +101,14 @@ def program_recipe(program: Program, source: Source, tools: Toolchain, place: Pl
             program.name, program.version, tools.modules, f"{program.name}, built by hpcagent"
         ),
         notes=parts.notes,
+        purge=purge,
     )
 
 
 def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:
     _check_toolchain(program, tools)
     linker = tools.compilers[program.links_with]
-    libraries = _runtimes(program, linker) + _blas(program, tools, linker)
+    libraries = _named(program) + _runtimes(program, linker) + _blas(program, tools, linker)
     environment: tuple[tuple[str, str], ...] = ()
     drivers = {language: tools.compilers[language].path for language in program.languages}
     shown: dict[str, LinkLine] = {}
@@ -114,6 +127,7 @@ def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:
         notes += [note] if note else []
     needs_openmp = program.openmp == "on" or libraries.openmp
     link_first = (f"-{program.optimisation}", *(openmp_flags(linker) if needs_openmp else ()))
+    link_first += ("-no-pie",) if program.pie == "off" else ()
     # DT_RPATH, not DT_RUNPATH: LD_LIBRARY_PATH must not put another library in front.
     run_path = ["-Wl,--disable-new-dtags"] if libraries.run_path else []
     run_path += [f"-Wl,-rpath,{_run_path(folder)}" for folder in libraries.run_path]
@@ -168,6 +182,14 @@ def _options(program: Program, compiler: CompilerFound, place: Place) -> tuple[l
     if program.build_system == "make":
         words += [f"-Isource/{folder}" for folder in program.includes]
     return words, tuned.reason
+
+
+def _named(program: Program) -> LinkLine:
+    """The libraries that the description names: they may use everything that stands behind them."""
+    words = tuple(f"-l{name}" for name in program.libraries)
+    if words and program.link_group == "on":
+        words = ("-Wl,--start-group", *words, "-Wl,--end-group")
+    return LinkLine(words, tuple(program.run_path))
 
 
 def _runtimes(program: Program, linker: CompilerFound) -> LinkLine:
@@ -260,11 +282,22 @@ def _steps(program: Program, tools: Toolchain, parts: _Parts) -> tuple[Step, ...
             Step("install", (*build, "--target", "install"), ("build",), CHECK_S),
         ]  # fmt: skip
     if program.check is not None:
-        run = (f"./{{staged}}/bin/{program.name}", *program.check.arguments)
-        if tools.mpi is not None and program.mpi != "none":
-            run = (tools.mpi.launcher, "-n", str(program.check.ranks), *run)
-        found.append(Step("check", run, ("install",), program.check.timeout_s, takes_node=True))
+        found.append(_check_step(program, program.check, tools))
     return tuple(found)
+
+
+def _check_step(program: Program, check: Check, tools: Toolchain) -> Step:
+    run = (f"./{{staged}}/bin/{program.name}", *check.arguments)
+    environment: list[tuple[str, str]] = []
+    if tools.mpi is not None and program.mpi != "none":
+        run = (tools.mpi.launcher, "-n", str(check.ranks), *run)
+        environment += _OVERSUBSCRIBED if check.oversubscribe == "yes" else ()
+        environment += _UNBOUND if check.bind == "none" else ()
+    limits = ["ulimit -S -s unlimited"] if check.stack == "unlimited" else []
+    limits += ["ulimit -S -n hard"] if check.open_files == "maximum" else []
+    if limits:
+        run = ("bash", "-c", " && ".join([*limits, 'exec "$@"']), "check", *run)
+    return Step("check", run, ("install",), check.timeout_s, (), tuple(environment), True)
 
 
 def _run_path(folder: str) -> str:

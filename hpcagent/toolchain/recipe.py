@@ -59,7 +59,8 @@ class Recipe:
     `files` are those of the unit's folder; `build` the steps between unpacking and publishing,
     in whose words `{prefix}`, `{staged}` (below the unit's folder) and `{jobs}` stand for what
     `unit` is told;
-    `texts` go into the prefix; `required` must be there when it is published.
+    `texts` go into the prefix; `required` must be there when it is published; `purge`: the modules
+    that a job inherits are unloaded before `modules` are loaded.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Recipe:
     required: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    purge: bool = False
 
     @property
     def digest(self) -> str:
@@ -212,7 +214,8 @@ def source_of(module: Any) -> str:
 def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:
     """As steps.py reads it; what only moves files needs no modules and no clean environment."""
     plain = step.id in (ABSENT, UNPACK)
-    return {
+    purge = {"purge": True} if recipe.purge and not plain else {}
+    return purge | {
         "id": step.id,
         "argv": [_filled(word, words) for word in step.argv],
         "env": {name: _filled(value, words) for name, value in step.env},

@@ -24,8 +24,8 @@ class Repair(BaseModel):
     """What to change: a template's parameter, a module, or what a job asks for.
 
     `action` says how; `value` is what it takes where that is known beforehand (a factor for
-    multiply and divide). Where it is not (the library that the linker did not find), the applier
-    takes it from the quoted line, or says that it cannot.
+    multiply). Where it is not (the library that the linker did not find), the applier takes it
+    from the log, or says that it cannot. Only what a loop of the product can do is declared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -36,12 +36,8 @@ class Repair(BaseModel):
         "add",
         "remove",
         "next",
-        "clean",
         "multiply",
-        "divide",
-        "cap",
         "load",
-        "find",
         "purge",
     ]
     name: Name
@@ -59,6 +55,7 @@ class Attempt:
     setting: str
     failure: str
     repair: Repair | None = None
+    quote: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,9 +106,7 @@ def next_repair(
         return GiveUp(f"{cause.id} is not sure enough ({cause.confidence:.2f}) to act on")
     if len(repairs) >= MAX_ATTEMPTS:
         return GiveUp(f"{len(repairs)} repairs were tried, which is the limit: {_story(repairs)}")
-    if any((a.failure, a.repair) == (cause.id, cause.repair) for a in repairs[-1:]) and not (
-        _can_grow(cause.repair)
-    ):
+    if any(_is_the_same(cause, earlier) for earlier in repairs[-1:]):
         return GiveUp(f"{cause.id} came back after its repair ({cause.repair.words()})")
     change = applier.change(cause.repair, cause.quote)
     if isinstance(change, str):
@@ -121,9 +116,15 @@ def next_repair(
     return change
 
 
-def _can_grow(repair: Repair) -> bool:
-    """Repairs that mean more of it, or the next one, may follow themselves."""
-    return repair.action in ("multiply", "divide", "next")
+def _is_the_same(cause: Cause, earlier: Attempt) -> bool:
+    """The same failure after the same repair. One that means more of it, or the next one, may
+    follow itself; so may one of another library or header."""
+    repair = cause.repair
+    if repair is None or (earlier.failure, earlier.repair) != (cause.id, repair):
+        return False
+    if repair.action in ("multiply", "next"):
+        return False
+    return bool(repair.value) or repair.action in ("set", "purge") or cause.quote == earlier.quote
 
 
 def _story(attempts: Sequence[Attempt]) -> str:

@@ -37,11 +37,12 @@ STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}\Z")
 LOG_BYTES = 16 * 1024 * 1024  # kept of a log: as much from its beginning as from its end, together
 KEEP_BYTES = 4096
 NO_MODULE = 96  # the exit code of the words below where a module cannot be loaded
-WITH_MODULES = """init=$1; shift
+WITH_MODULES = """init=$1 first=$2; shift 2
 . "$init" || exit 96
+if [ "$first" = purge ]; then module purge || exit 96; fi
 while [ "$1" != -- ]; do
   module load "$1" || exit 96
-  case ":${LOADEDMODULES-}:" in *:"$1":* | *:"$1"/*) ;; *) exit 96 ;; esac
+  case ":${LOADEDMODULES-}:" in *:"$1":* | *:"$1"[/.]*) ;; *) exit 96 ;; esac
   shift
 done
 shift
@@ -66,6 +67,7 @@ class Step:
         self.env = {str(k): str(v) for k, v in (data.get("env") or {}).items()}
         self.unset = [str(name) for name in data.get("unset") or []]
         self.modules = [str(name) for name in data.get("modules") or []]
+        self.purge = bool(data.get("purge"))  # what the job came with is unloaded first
         self.needs = [str(name) for name in data.get("needs") or []]
         self.makes = [str(name) for name in data.get("makes") or []]
         self.timeout_s = float(data["timeout_s"])
@@ -269,11 +271,11 @@ def _line(step: Step, status: str, began_utc: str, message: str = "") -> Dict[st
 
 def _words(step: Step, module_init: str) -> List[bytes]:
     words = step.argv
-    if step.modules:
+    if step.modules or step.purge:
         if not module_init:
             raise ValueError("it needs modules, and the node has no module system")
         shell = ["bash", "--noprofile", "--norc", "-c", WITH_MODULES, "steps", module_init]
-        words = shell + step.modules + ["--"] + words
+        words = [*shell, "purge" if step.purge else "keep", *step.modules, "--", *words]
     return [word.encode("utf-8") for word in words]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hpcagent.records import Failure, Machine
@@ -102,7 +102,23 @@ def judge_cells(
     """A verdict for every cell; of several lines of one step the last counts."""
     lines = {str(line.get("step")): line for line in results}
     bench = _Bench(plan, machine, lines, built_on)
-    return tuple(bench.verdict(cell) for cell in plan.matrix.cells)
+    found = {cell.id: bench.verdict(cell) for cell in plan.matrix.cells}
+    return tuple(_eased(cell, found, plan) for cell in plan.matrix.cells)
+
+
+def _eased(cell: Cell, found: Mapping[str, CellVerdict], plan: DoctorPlan) -> CellVerdict:
+    """That srun does not start an MPI's programs in one way is no failure where it does in another,
+    or where its own launcher does: the cure says which."""
+    own = found[cell.id]
+    if not cell.srun or own.status != FAILED:
+        return own
+    same = [c for c in plan.matrix.cells if c.mpi == cell.mpi and found[c.id].status == OK]
+    good = next((c for c in same if c.srun), next(iter(same), None))
+    if good is None:
+        return own
+    cure = f"start its programs with {' '.join(good.launcher)}, which was tried here and works"
+    findings = tuple(replace(f, grave=False, cure=cure) for f in own.findings)
+    return replace(own, status=DOUBTFUL, findings=findings)
 
 
 class _Bench:

@@ -133,6 +133,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "HPCAGENT_QUEUE": str(folder / "queue"),
         "XDG_CONFIG_HOME": str(folder / "config"),
+        "HPCAGENT_HISTORY": "off",
     }
 
 

@@ -3,7 +3,9 @@
     python tests/benchmarks/search.py FOLDER [FOLDER ...]
 
 Every competitor has the same first evaluation, restrictions and seeds; see surfaces.py and
-search_peers.py. The main table knows no earlier runs and no language model.
+search_peers.py. The main table knows no earlier runs and no language model. With --history a second
+table shows what earlier runs of the surface's relatives change: other sizes of its family in the
+same folders, never the surface itself.
 """
 
 from __future__ import annotations
@@ -25,14 +27,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+from earlier import priors, related  # noqa: E402
 from harness import table, tell  # noqa: E402
-from search_peers import competitors  # noqa: E402
+from search_peers import Competitor, competitors, own  # noqa: E402
 from surfaces import BadSurface, Surface, load  # noqa: E402
 
 COUNTS = (5, 10, 20, 30)
 SHARES = (0.95, 0.98)
 _RESAMPLES = 2000
 OWN = "hpcagent"
+# What a search begins with: relatives that tell the truth, relatives that are wrong.
+HISTORIES = {
+    f"{OWN}, history": (2, 0),
+    f"{OWN}, half of it wrong": (1, 1),
+    f"{OWN}, all of it wrong": (0, 2),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,11 @@ def main() -> int:
         print(f"search.py: {error}", file=sys.stderr)
         return 2
     names = [n for n in competitors(chosen.batch) if not chosen.only or n in chosen.only]
+    if chosen.history:
+        surfaces, names = [s for s in surfaces if related(surfaces, s)], [OWN, *HISTORIES]
+        if not surfaces:
+            print("search.py: no surface has a relative of another size there", file=sys.stderr)
+            return 2
     runs = _all(surfaces, names, chosen)
     for surface in surfaces:
         _report(surface, [r for r in runs if r.surface == surface.name], names)
@@ -76,6 +90,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="NAME", help="these competitors only")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--history", action="store_true", help="begin with what searches of other sizes found"
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="competitors' runs, made once")
     return parser.parse_args()
 
@@ -130,11 +147,17 @@ def _keep(path: Path | None, budget: int, run: Run) -> None:
 def _one(job: tuple[str, str, int, int, int]) -> Run:
     name, method, seed, budget, batch = job
     surface = _SURFACES[name]
-    done = competitors(batch)[method](surface, seed, budget)
+    done = _competitor(method, batch)(surface, seed, budget)
     counts = tuple(done.replay.quality(count) for count in COUNTS)
     needed = tuple(done.replay.evaluations_to(share, budget) for share in SHARES)
     ms = 1000 * median(done.seconds) if done.seconds else 0.0
     return Run(name, method, seed, counts, needed, done.replay.wasted, ms)
+
+
+def _competitor(method: str, batch: int) -> Competitor:
+    if method not in HISTORIES:
+        return competitors(batch)[method]
+    return own("surrogate", batch, priors(tuple(_SURFACES.values()), *HISTORIES[method]))
 
 
 def _report(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> None:

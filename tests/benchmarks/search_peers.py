@@ -12,10 +12,11 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from earlier import PriorOf
 from surfaces import Replay, Replayed, Surface
 
 from hpcagent.records import Config, Stop
@@ -36,11 +37,12 @@ class Outcome:
 Competitor = Callable[[Surface, int, int], Outcome]
 
 
-def own(strategy: str, batch: int) -> Competitor:
+def own(strategy: str, batch: int, prior_of: PriorOf | None = None) -> Competitor:
     """A strategy of hpcagent, `batch` proposals at a time, each of which counts."""
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
-        made = importlib.import_module(f"hpcagent.search.{strategy}").create(Options(seed=seed))
+        options = Options(seed=seed, prior=prior_of(surface, seed) if prior_of else None)
+        made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
         space = Replayed(surface, surface.first(seed))
         replay, seconds = Replay(surface, seed), []
         replay.evaluate(space.first)
@@ -187,25 +189,13 @@ def hillclimb(surface: Surface, seed: int, budget: int) -> Outcome:
     seconds = []
     while len(replay.tried) < min(budget, len(surface.samples)):
         began = time.process_time()
-        around = [c for c in _neighbours(surface, best) if c not in replay.seen]
+        around = [c for c in surface.neighbours(best) if c not in replay.seen]
         config = rng.choice(around) if around else _leftover(surface, replay, rng)
         seconds.append(time.process_time() - began)
         value = replay.evaluate(config)
         if value is not None and value < least:
             best, least = config, value
     return Outcome(replay, tuple(seconds))
-
-
-def _neighbours(surface: Surface, config: Config) -> Iterator[Config]:
-    values = config.values
-    for param in surface.params:
-        place = param.values.index(values[param.name])
-        near = range(len(param.values)) if param.kind == "categorical" else (place - 1, place + 1)
-        for other in near:
-            if other != place and 0 <= other < len(param.values):
-                moved = Config.of({**values, param.name: param.values[other]})
-                if moved in surface.samples:
-                    yield moved
 
 
 def competitors(batch: int) -> Mapping[str, Competitor]:

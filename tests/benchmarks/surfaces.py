@@ -1,7 +1,7 @@
 """Recorded tuning surfaces: every configuration of a space with its raw repeats, to be replayed.
 
-The format is that of a folder of NAME.json and NAME.csv.gz: parameters, default, objective; a row a
-configuration with `status` and `samples`. What has no row is outside the space.
+The format is that of a folder of NAME.json and NAME.csv.gz: parameters, default, objective, perhaps
+family; a row a configuration with `status` and `samples`. What has no row is outside the space.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import io
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 
 from hpcagent.records import Config, Failure, Param, Trial
 
+# How a name ends that tells the size, where no family is named: dgemm_512, dgemm_64x64x1024.
+_SIZE = re.compile(r"_\d+(x\d+)*\Z")
 FAILED = Failure("run", "recorded", "it failed when the surface was recorded")
 
 
@@ -28,15 +31,16 @@ class BadSurface(Exception):
     """One line: file, line, what is wrong."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """`samples` maps a configuration to its repeats, as times (for "max": their inverses); empty
-    where it failed. `default` is None where the space has none."""
+    where it failed. `default` is None where the space has none, `family` that of other sizes."""
 
     name: str
     params: tuple[Param, ...]
     samples: Mapping[Config, tuple[float, ...]]
     default: Config | None
+    family: str = ""
 
     @cached_property
     def truth(self) -> dict[Config, float]:
@@ -58,6 +62,18 @@ class Surface:
     def quality(self, config: Config | None) -> float:
         """The best time over this configuration's; 0 for none or one that fails."""
         return self.best / self.truth[config] if config in self.truth else 0.0
+
+    def neighbours(self, config: Config) -> Iterator[Config]:
+        """What differs in one parameter, by a step where it is ordinal."""
+        values = config.values
+        for param in self.params:
+            place = param.values.index(values[param.name])
+            categorical = param.kind == "categorical"
+            for other in range(len(param.values)) if categorical else (place - 1, place + 1):
+                if other != place and 0 <= other < len(param.values):
+                    moved = Config.of({**values, param.name: param.values[other]})
+                    if moved in self.samples:
+                        yield moved
 
     def first(self, seed: int) -> Config:
         """Evaluation 1 of everybody: the default, else the same working point for a seed."""
@@ -87,8 +103,25 @@ class Replayed:
     def _points(self) -> tuple[Config, ...]:
         return tuple(self.surface.samples)
 
+    @property
+    def combinations(self) -> int:
+        return math.prod(len(param.values) for param in self.params)
+
+    @property
+    def enumerable(self) -> bool:
+        return True
+
     def points(self) -> Sequence[Config]:
         return self._points
+
+    def contains(self, config: Config) -> bool:
+        return config in self.surface.samples
+
+    def sample(self, n: int, seed: int) -> Sequence[Config]:
+        return random.Random(seed).sample(self._points, min(n, len(self._points)))
+
+    def neighbours(self, config: Config) -> Sequence[Config]:
+        return tuple(self.surface.neighbours(config))
 
     def validate(self, values: Mapping[str, str]) -> Config | Failure:
         config = Config.of(values)
@@ -164,6 +197,7 @@ def _surface(path: Path) -> Surface:
         inverse = head["objective"]["direction"] == "max"
         default = head.get("default")
         name = str(head["name"])
+        family = str(head.get("family") or _SIZE.sub("", name))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BadSurface(f"{path}: {error!r}") from None
     samples = _samples(path.with_suffix(".csv.gz"), params, inverse)
@@ -172,7 +206,7 @@ def _surface(path: Path) -> Surface:
         chosen = Config.of({key: str(value) for key, value in default.items()})
         if not samples.get(chosen):
             raise BadSurface(f"{path}: the default {chosen} has no row that works")
-    return Surface(name, params, samples, chosen)
+    return Surface(name, params, samples, chosen, family)
 
 
 def _samples(path: Path, params: Sequence[Param], inverse: bool) -> dict[Config, tuple[float, ...]]:

@@ -1,13 +1,14 @@
 """Made-up surfaces with the habits of real ones, for the development of searches only.
 
-    python tests/benchmarks/synthetic.py FOLDER [--instances N]
+    python tests/benchmarks/synthetic.py FOLDER [--instances N] [--family N]
 
 writes them in the format that search.py reads. Each kind is drawn anew for an instance, so that
 no search can be fitted to one of them: a bowl in the logarithms of the values with interactions;
 optima at the ends of all ranges; a ridge along a product of tile sizes; a GPU-like space with
-restrictions, steps of occupancy and failures; a needle that only one combination of switches opens;
-a rugged bowl; a plateau with one choice that dominates; threads and core types as of a BLAS; many
-switches.
+restrictions, steps of occupancy and failures; a needle that one combination of switches opens; a
+rugged bowl; a plateau with one choice that dominates; threads and core types as of a BLAS; many
+switches. With --family N each comes with N relatives, as if of other sizes: what is drawn for them
+is near what was drawn for the first, so that the optimum shifts; the noise is another.
 """
 
 from __future__ import annotations
@@ -224,11 +225,33 @@ def switches(rng: random.Random) -> Made:
 KINDS = (bowl, edge, ridge, gpu, needle, rugged, plateau, blas, switches)
 
 
-def write(folder: Path, kind: Callable[[random.Random], Made], instance: int) -> None:
-    """NAME.json and NAME.csv.gz of one surface."""
-    name = f"{kind.__name__}_{instance}"
+class Near(random.Random):
+    """Draws what another one of the same seed draws, moved by a normal deviate of `share`."""
+
+    def __init__(self, seed: str, share: float, member: int) -> None:
+        super().__init__(seed)
+        self._share = share
+        self._moves = random.Random(f"{seed} {member}")
+
+    def random(self) -> float:
+        moved = super().random() + self._moves.gauss(0.0, self._share)
+        return min(abs(moved) % 2.0, 2.0 - abs(moved) % 2.0, 1.0 - 2.0**-53)
+
+
+SHARE = 0.12  # of the range that is drawn from
+
+
+def write(
+    folder: Path, kind: Callable[[random.Random], Made], instance: int, member: int | None = None
+) -> None:
+    """NAME.json and NAME.csv.gz of one surface; `member` 0 of a family is what others are near."""
+    family = name = f"{kind.__name__}_{instance}"
     rng = random.Random(f"synthetic {name}")
     made = kind(rng)
+    if member is not None:
+        name = f"{family}_size{member}"
+        made = kind(Near(f"family {family}", SHARE if member else 0.0, member))
+        made = Made(made.space, made.time, made.noise * (1 + member % 3))
     rows = []
     for point in itertools.product(*made.space.values()):
         values = dict(zip(made.space, point, strict=True))
@@ -247,8 +270,11 @@ def write(folder: Path, kind: Callable[[random.Random], Made], instance: int) ->
         {"name": n, "kind": "categorical" if isinstance(v[0], str) else "ordinal", "values": v}
         for n, v in made.space.items()
     ]
-    head = {"name": name, "source": "synthetic.py", "objective": {"unit": "s", "direction": "min"},
-            "params": params, "default": default, "points": len(rows)}  # fmt: skip
+    head = {
+        "name": name, "family": family, "source": "synthetic.py",
+        "objective": {"unit": "s", "direction": "min"},
+        "params": params, "default": default, "points": len(rows),
+    }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
@@ -263,11 +289,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--instances", type=int, default=2)
+    parser.add_argument("--family", type=int, default=0, metavar="N")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     for instance in range(chosen.instances):
         for kind in KINDS:
-            write(chosen.folder, kind, instance)
+            if not chosen.family:
+                write(chosen.folder, kind, instance)
+            for member in range(chosen.family + 1 if chosen.family else 0):
+                write(chosen.folder, kind, instance, member)
 
 
 if __name__ == "__main__":

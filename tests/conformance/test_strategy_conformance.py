@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +22,24 @@ from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 
 MODULES = ("surrogate", "model", "random", "exhaustive", "hillclimb")
+# These start a process for every call: fewer examples.
+SLOW = ("user_function", "guided")
+FUNCTION = """
+import itertools
+
+
+def propose(space, history):
+    tried = [entry["config"] for entry in history]
+    names = [param["name"] for param in space["params"]]
+    for values in itertools.product(*(param["values"] for param in space["params"])):
+        if dict(zip(names, values)) not in tried:
+            return dict(zip(names, values))
+    return "STOP"
+
+
+def analyse(space, history):
+    return len(history)
+"""
 
 
 class FirstValues:
@@ -32,8 +55,17 @@ class FirstValues:
 
 def make(name: str) -> Strategy:
     module = importlib.import_module(f"hpcagent.search.{name}")
-    strategy: Strategy = module.create(Options(model=FirstValues()))
+    strategy: Strategy = module.create(Options(model=FirstValues(), function=function()))
     return strategy
+
+
+@cache
+def function() -> str:
+    folder = Path(tempfile.mkdtemp(prefix="hpcagent-function-"))
+    atexit.register(shutil.rmtree, folder)
+    path = folder / "mine.py"
+    path.write_text(FUNCTION)
+    return str(path)
 
 
 @st.composite
@@ -73,13 +105,28 @@ def trials(draw: st.DrawFn, config: Config, index: int) -> Trial:
 def test_proposals_are_new_valid_and_distinct(
     name: str, situation: tuple[Space, list[Trial], list[Config]], k: int, seed: int
 ) -> None:
+    check_proposals(name, situation, k, seed)
+
+
+@pytest.mark.parametrize("name", SLOW)
+@settings(max_examples=8, deadline=None)
+@given(situation=situations(), k=st.integers(1, 3), seed=st.integers(0, 3))
+def test_those_with_a_users_function_keep_it_too(
+    name: str, situation: tuple[Space, list[Trial], list[Config]], k: int, seed: int
+) -> None:
+    check_proposals(name, situation, k, seed)
+
+
+def check_proposals(
+    name: str, situation: tuple[Space, list[Trial], list[Config]], k: int, seed: int
+) -> None:
     space, history, pending = situation
     gone = {trial.config for trial in history} | set(pending)
     left = [config for config in space.points() if config not in gone]
     found = make(name).propose(space, history, pending, k, seed)
     if isinstance(found, Stop):
         assert found.reason
-        assert not left or name in ("surrogate", "model")
+        assert not left or name in ("surrogate", "model", "guided")
         return
     configs = [proposal.config for proposal in found]
     assert len(configs) == min(k, len(left)) > 0
@@ -104,7 +151,7 @@ def test_the_same_arguments_give_the_same_proposals(
     assert first == make(name).propose(again, history, pending, k, 1)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", (*MODULES, *SLOW))
 def test_nothing_asked_nothing_proposed_and_the_end_is_told(name: str) -> None:
     space = Space((Param("p", "ordinal", ("1", "2"), "1"),))
     history = [Trial(config, 0.0, 0.0, None, 0, name) for config in space.points()]

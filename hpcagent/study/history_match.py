@@ -1,0 +1,116 @@
+"""How far an earlier run can speak for the present one: between 0 (not at all) and 1.
+
+The product of three likenesses: of the machine, the library and the workload. They are rough on
+purpose: the search estimates from its own measurements how much of an earlier run holds
+(search/prior.py), and needs only a first guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcagent.apps.workload import Case
+from hpcagent.records import Failure, Trial
+from hpcagent.search.prior import Earlier
+from hpcagent.study.history_record import Place, Record, Tried, Tuned, config_of
+
+LEAST_TRUST = 0.05  # what is trusted less is not used
+MOST_RUNS = 4  # that one search begins with
+MOST_TRIALS = 60  # of each of them
+_OTHER_CORE = 0.4  # another microarchitecture of the same instruction set
+_PER_DOUBLING = 0.85  # of the cores
+_OTHER_LIBRARY = 0.3
+_OTHER_VERSION = 0.9
+_OTHER_THREADING = 0.7
+_OTHER_PRECISION = 0.8
+_OTHER_ROUTINE = 0.4
+_SIZE = 3.0  # doublings of a matrix's side after which likeness has fallen to 1/e
+
+
+@dataclass(frozen=True)
+class Present:
+    """What a run is compared with."""
+
+    machine: Place
+    library: Tuned
+    workload: tuple[Case, ...]
+    objective: str = "time"
+
+
+def trust(present: Present, record: Record) -> float:
+    """Nothing where another objective was searched for: its ratios are of something else."""
+    if present.objective != record.objective:
+        return 0.0
+    works = [row.case for row in record.workload]
+    return (
+        _machines(present.machine, record.machine)
+        * _libraries(present.library, record.library)
+        * _workloads(present.workload, works)
+    )
+
+
+def matching(present: Present, records: Sequence[Record]) -> tuple[Earlier, ...]:
+    """The runs worth listening to, the most trusted first; of equals the latest."""
+    rated = [(trust(present, record), record) for record in records]
+    usable = [(rate, record) for rate, record in rated if rate >= LEAST_TRUST]
+    usable.sort(key=lambda pair: (round(pair[0], 3), pair[1].t_utc, pair[1].run), reverse=True)
+    return tuple(
+        Earlier(record.run, round(rate, 3), record.params, _trials(record))
+        for rate, record in usable[:MOST_RUNS]
+    )
+
+
+def _machines(now: Place, then: Place) -> float:
+    if now.architecture != then.architecture:
+        return 0.0
+    kind = 1.0 if now.microarchitecture == then.microarchitecture else _OTHER_CORE
+    doublings = abs(math.log2(max(1, now.cores) / max(1, then.cores)))
+    return kind * math.pow(_PER_DOUBLING, doublings)
+
+
+def _libraries(now: Tuned, then: Tuned) -> float:
+    found = 1.0 if now.name == then.name else _OTHER_LIBRARY
+    found *= 1.0 if now.version == then.version else _OTHER_VERSION
+    return found * (1.0 if now.threading == then.threading else _OTHER_THREADING)
+
+
+def _workloads(now: Sequence[Case], then: Sequence[Case]) -> float:
+    """The mean over the present cases, by weight, of the likeness of the most alike one then."""
+    total = sum(case.weight for case in now)
+    return sum(case.weight * max(_cases(case, c) for c in then) for case in now) / total
+
+
+def _cases(now: Case, then: Case) -> float:
+    if now.routine == then.routine:
+        kind = 1.0
+    else:
+        kind = _OTHER_PRECISION if now.routine[1:] == then.routine[1:] else _OTHER_ROUTINE
+    return kind * math.exp(-abs(math.log2(_side(now) / _side(then))) / _SIZE)
+
+
+def _side(case: Case) -> float:
+    """The side of a cube of as much work, whatever the shape."""
+    sides = [side for side in (case.m, case.n, case.k) if side > 0]
+    return float(math.prod(sides) ** (1.0 / len(sides))) if sides else 1.0
+
+
+def _trials(record: Record) -> tuple[Trial, ...]:
+    """The fastest, what failed, and of the rest an even choice: at most MOST_TRIALS."""
+    ran = sorted(
+        (row for row in record.trials if row.log_ratio is not None),
+        key=lambda row: row.log_ratio or 0.0,
+    )
+    failed = [row for row in record.trials if row.log_ratio is None][: MOST_TRIALS // 3]
+    left = MOST_TRIALS - len(failed)
+    half = ran[: left // 2]
+    others = ran[left // 2 :]
+    stride = max(1, math.ceil(len(others) / (left - left // 2)))
+    return tuple(_trial(row) for row in (*half, *others[::stride], *failed))
+
+
+def _trial(row: Tried) -> Trial:
+    stage, _, kind = row.failure.partition(".")
+    failure = Failure(stage, kind, "in an earlier run") if row.failure else None
+    return Trial(config_of(row), row.log_ratio, row.spread, failure, 0, "")
