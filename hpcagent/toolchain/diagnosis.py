@@ -109,6 +109,8 @@ def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None
         return exit_code != 0
     if _ends_well(found, known):
         return False
+    if found.gave_up:
+        return True
     proven = any(known.places[i].counts == "proof" for i in found.firm)
     return True if proven else None
 

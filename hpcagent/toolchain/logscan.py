@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
+from hpcagent.toolchain.logend import in_messages, log_end
 from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
@@ -91,6 +92,7 @@ class Scan:
     counts: dict[int, int]  # of places in the catalogue
     firm: frozenset[int]  # places with a hit that says all that its signature does
     last_words: frozenset[int]  # places that nothing of the program follows
+    gave_up: bool  # the last lines say that the script failed or the program gave up
 
 
 def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") -> Scan:
@@ -112,6 +114,7 @@ class _Scanner:
     def __init__(self, catalogue: Catalogue) -> None:
         self._matcher = matcher(catalogue)
         self._survival = survival(catalogue)
+        self._end = log_end(catalogue)
         self._window = b""
         self._begin = 0  # where in the window the search goes on
         self._number = 1  # of the line that begins there
@@ -146,9 +149,11 @@ class _Scanner:
         lines = self._number - (1 if self._window.endswith(b"\n") or not self._window else 0)
         hits = sorted((h for kept in self._hits.values() for h in kept), key=_by_line)
         general = tuple(self._shapes.values())
+        ending = [line.text for line in tail]
         return Scan(
             self._size, lines, tuple(hits), general, tuple(self._head), tuple(tail),
-            self._counts, frozenset(self._firm), self._last_words([line.text for line in tail]),
+            self._counts, frozenset(self._firm), self._last_words(ending),
+            self._end.tells_failure(ending),
         )  # fmt: skip
 
     def _work(self, end: int) -> None:
@@ -225,13 +230,16 @@ class _Scanner:
 
     def _last_words(self, lines: list[bytes]) -> frozenset[int]:
         """The places of the last lines, from the end up to what a program says that goes on."""
+        if self._end.tells_success(lines):
+            return frozenset()
         found: set[int] = set()
-        inside = in_tracebacks(lines)
+        inside = [a or b for a, b in zip(in_tracebacks(lines), in_messages(lines), strict=True)]
+        end = self._end.begins(lines)
         for at in range(len(lines) - 1, -1, -1):
             text = plain_quotes(lines[at])
             places = self._last_places(lines, at, text)
             found.update(places)
-            told = places or inside[at] or self._survival.is_trouble(text)
+            told = places or inside[at] or at >= end or self._survival.is_trouble(text)
             if not (told or self._survival.is_epilogue(text)):
                 break
         return frozenset(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from hpcagent import regexes
 from hpcagent.toolchain.signatures import Catalogue
 
+# What a configure script says itself is no answer of a probe.
+_OWN = re.compile(rb"^(?:[^ ]*/)?configure:(?:[0-9]+:)? error: ")
 _PROBE = 15  # lines below, in which a config.log tells a probe's end
 
 
@@ -40,7 +43,9 @@ class Matcher:
         self, text: bytes, before: Sequence[bytes], after: Sequence[bytes], possible: Sequence[int]
     ) -> list[int]:
         """Of the places that are `possible` for the line those that its neighbours allow."""
-        if not possible or self._probes.Match(b"\n".join(after[:_PROBE])):
+        if not possible:
+            return []
+        if self._probes.Match(b"\n".join(after[:_PROBE])) and not _OWN.match(text):
             return []
         return [i for i in possible if self._holds(i, text, before, after)]
 

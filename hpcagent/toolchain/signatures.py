@@ -105,6 +105,9 @@ class _File(_Strict):
     survivable: list[Regex] = []
     forgiven: Forgiving = Forgiving()
     epilogue: list[Regex] = []
+    banners: list[Regex] = []
+    failed_ends: list[Regex] = []
+    good_ends: list[Regex] = []
     failures: list[Failing]
 
 
@@ -133,6 +136,9 @@ class Catalogue:
     survivable: tuple[str, ...]
     forgiven: Forgiving
     epilogue: tuple[str, ...]
+    banners: tuple[str, ...]
+    failed_ends: tuple[str, ...]
+    good_ends: tuple[str, ...]
 
     def get(self, name: str) -> Failing | None:
         """The entry of an id, or of another name it goes by."""
@@ -176,6 +182,7 @@ def load_catalogue(path: Path) -> Catalogue:
     found = Catalogue(
         failures, places, tuple(file.ignore), tuple(file.endings), tuple(file.probes),
         tuple(file.survivable), file.forgiven, tuple(file.epilogue),
+        tuple(file.banners), tuple(file.failed_ends), tuple(file.good_ends),
     )  # fmt: skip
     _check_patterns(document, found)
     return found
@@ -200,7 +207,16 @@ def _check_patterns(document: Document, found: Catalogue) -> None:
         for text in (place.pattern.not_, place.pattern.near, place.pattern.not_near):
             if text is not None:
                 regexes.compiled(text, place.where)
-    for name in ("ignore", "endings", "probes", "survivable", "epilogue"):
+    for name in (
+        "ignore",
+        "endings",
+        "probes",
+        "survivable",
+        "epilogue",
+        "banners",
+        "failed_ends",
+        "good_ends",
+    ):
         for index, text in enumerate(getattr(found, name)):
             regexes.compiled(text, document.where(name, index))
     for name in Forgiving.model_fields:

@@ -34,7 +34,7 @@ OTHER: Mapping[str, tuple[str, ...]] = {
     "environment.damaged-archive": ("environment.archive",),
     "scheduler.no-right": ("scheduler.no_program", "environment.permission"),
     "scheduler.mpi-plugin": ("mpi.no_pmi", "scheduler.option"),
-    "scheduler.no-job": ("scheduler.unknown", "scheduler.no-job"),
+    "scheduler.no-job": ("scheduler.unknown", "scheduler.no_job"),
 }
 
 
