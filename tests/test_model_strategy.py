@@ -72,7 +72,8 @@ def proposals(
 def test_the_model_has_its_share_and_the_surrogate_the_rest() -> None:
     alone = Surrogate().propose(SPACE, history(), [], 4, 1)
     assert not isinstance(alone, Stop)
-    wish = next(c for c in SPACE.points()[1:] if c not in [p.config for p in alone])
+    taken = [SPACE.default, *(p.config for p in alone)]
+    wish = next(point for point in SPACE.points() if point not in taken)
     found = proposals(Scripted(answer(wish.values["threads"], wish.values["core"])), history(), k=4)
     assert [p.config for p in found[:3]] == [p.config for p in alone[:3]]
     assert [p.proposed_by for p in found] == ["surrogate"] * 3 + ["model"]

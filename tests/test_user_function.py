@@ -382,8 +382,8 @@ class Listening:
         self.heard: list[str] = []
         alone = Surrogate().propose(SPACE, first(), [], 4, 1)
         assert not isinstance(alone, Stop)
-        taken = [proposal.config for proposal in alone]
-        self.wish = next(point for point in SPACE.points()[1:] if point not in taken)
+        taken = [SPACE.default, *(proposal.config for proposal in alone)]
+        self.wish = next(point for point in SPACE.points() if point not in taken)
 
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 LONGEST = 8  # evaluations of the design, the default included
-_END = 0.25  # of a range: what an ordinal at its end costs a point in the comparison of distances
+_END = 0.4  # of a range: what an ordinal at its end costs a point in the comparison of distances
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
 

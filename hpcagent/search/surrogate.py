@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
+SWITCH_EVERY = 3  # evaluations
+SWITCHED = 3  # values of a choice, at least
+HOPE = 1.5  # standard deviations
 QUIET_ROUNDS = 2  # rounds in a row that brought no better one, and after which none promised more
 LIKELY = 0.5  # chance to run at all, for a point of the design
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
@@ -233,18 +236,43 @@ def _improving(state: Evidence, k: int, chance: Array) -> Iterator[Candidate]:
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
-        row = int(np.argmax(gain))
+        among = _switched(state, process, best, chance)
+        row = int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
             spread=math.sqrt(float(process.variance[row])) * scale,
-            improvement=float(gain[row]) * scale,
+            improvement=float(gain.max()) * scale,
             feasibility=float(chance[row]),
         )
         state = state.taking(row)
         left -= 1
         if left:
             process = believe(state.grid, process, row)
+
+
+def _switched(
+    state: Evidence, process: Posterior, best: float, chance: Array
+) -> NDArray[np.bool_] | None:
+    """(P,): the fastest point with another value of one long choice; None where it is not due.
+
+    Every third evaluation, of choices with three values or more. What one value does on its own is
+    confounded with all else in the design, and a process fitted to few points is too sure of it: it
+    would walk along the ordinals and leave the choice as it was first seen. Switches of two values
+    are seen often enough; turning them cost evaluations on recorded surfaces. Only points that may
+    be faster count.
+    """
+    import numpy as np
+
+    if len(state.seen) % SWITCH_EVERY:
+        return None
+    long = [len(values) >= SWITCHED for values in state.grid.coordinates]
+    fastest, _ = state.fastest(process.mean)
+    differs = state.grid.codes != state.grid.codes[fastest]
+    one = (differs.sum(axis=1) == 1) & differs[:, ~np.array(state.grid.ordinal) & long].any(axis=1)
+    hopeful = process.mean - HOPE * np.sqrt(process.variance) < best
+    found = state.free & one & hopeful & (chance >= LIKELY)
+    return np.asarray(found) if found.any() else None
 
 
 def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
@@ -255,7 +283,7 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
-    from hpcagent.search.trends import earlier, hinted, joined
+    from hpcagent.search.trends import earlier, general, joined
 
     values = squeezed(state.values)
     shift = float(values.mean())
@@ -263,7 +291,7 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     y = (values - shift) / scale
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
     then = earlier(state.belief, state.worked, scale)
-    trends = joined(hinted(state.grid, state.belief), then)
+    trends = joined(general(state.grid, state.belief), then)
     rest = y - (trends.means @ trends.columns)[state.worked]
     theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
     trend = slopes(state.grid, seen, theta, trends) @ trends.columns

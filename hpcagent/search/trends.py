@@ -1,7 +1,8 @@
 """Beliefs as linear trends beside the process; what is measured decides how much they count.
 
-Before anything is measured a point off the hints of a card is thought to be slower than one on
-them, and what an earlier run saw is thought to hold as far as that run is trusted.
+Before anything is measured an ordinal is thought to be a little slower at its ends than in its
+middle, for people list values to bracket the good ones; a point off the hints of a card slower than
+one on them; and what an earlier run saw is thought to hold as far as that run is trusted.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-HINT = 0.6  # what is off the hints is thought to cost 0.6 / sqrt(D) standard deviations
-HINT_SPREAD = 0.8  # how uncertain that is, in the same unit
+ENDS = 0.3  # an ordinal at its end is thought to cost 0.3 / sqrt(D) standard deviations,
+HINT = 0.6  # and what is off the hints 0.6 / sqrt(D)
+UNSURE = 0.8  # how uncertain both are, in the same unit
 EARLIER_SPREAD = 0.5  # how uncertain the weight of an earlier run is; its mean is the trust in it
 
 
-def hinted(grid: Grid, belief: Belief) -> Trends:
-    """That points off the hints are slow; no trend where there are no hints."""
+def general(grid: Grid, belief: Belief) -> Trends:
+    """What is thought of any space: its ends are slow, and what is off the hints."""
     import numpy as np
 
     off = belief.off_hints
-    columns = np.empty((0, len(grid.points))) if off is None else off[None]
-    width, ones = math.sqrt(len(grid.ordinal)), np.ones(len(columns))
-    return Trends(columns, ones * HINT / width, ones * HINT_SPREAD / width)
+    columns = [grid.ends] if off is None else [grid.ends, off]
+    means = np.array([ENDS, HINT][: len(columns)]) / math.sqrt(len(grid.ordinal))
+    spreads = np.full(len(columns), UNSURE / math.sqrt(len(grid.ordinal)))
+    return Trends(np.stack(columns), means, spreads)
 
 
 def earlier(belief: Belief, worked: NDArray[np.intp], scale: float) -> Trends:
