@@ -94,10 +94,11 @@ class Unit:
     def config(self, name: str) -> dict[str, Any]:
         return next(c for c in self.spec["configs"] if c["id"] == name)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *under: str) -> subprocess.Popen[str]:
+        """The worker, started by the command `under` where one is given."""
         (self.path / "spec.json").write_text(json.dumps(self.spec))
         return subprocess.Popen(
-            [PYTHON, str(self.path / "worker.py"), str(self.path / "spec.json")],
+            [*under, PYTHON, str(self.path / "worker.py"), str(self.path / "spec.json")],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "STRANGER": "from outside"},
