@@ -1,4 +1,4 @@
-"""One turn of a run, the loop that repeats it, and the agent of a tune run.
+"""One turn of a run of any kind, and the loop that repeats it.
 
 A turn reads the inbox, looks at the open unit, or does the one next thing. Everything that must
 survive is journaled before it is acted on.
@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
-from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
-from hpcagent.study import budget, history_recall, inbox, packs, tune, units
+from hpcagent.study import budget, inbox, packs, tune, units
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
@@ -23,12 +22,10 @@ from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.packs import Pack
-from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir, unit_name
 from hpcagent.study.standing import in_one_line, waiting_for
-from hpcagent.study.state import Folding, TuneState, Unit, proposal_to
+from hpcagent.study.state import Folding, TuneState, Unit
 
-INSTALL_TIMEOUT_S = 900.0
 # Between looks at a unit that is out: quick at first, then a guest's pace.
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
@@ -340,88 +337,6 @@ class RunAgent(ABC):
         self._folding.add(event)
         self._state = self._folding.state()
         return event
-
-
-class Agent(RunAgent):
-    """The agent of a tune run."""
-
-    def __init__(
-        self,
-        run: RunDir,
-        journal: JournalWriter,
-        folding: Folding,
-        scheduler: Scheduler,
-        proposer: Proposer,
-        publish: Callable[[RunDir, Knowledge], None],
-        clock: Clock = SYSTEM,
-    ) -> None:
-        super().__init__(run, journal, folding, scheduler, publish, clock)
-        self._proposer = proposer
-        self._rounds_before = len(self._state.rounds)
-
-    def leave(self) -> None:
-        """Keep what was measured since the start for later runs, where the run has not ended."""
-        if self._state.closed is None and len(self._state.rounds) > self._rounds_before:
-            history_recall.kept(self._run.id, self.known, "")
-
-    def _noted(self, close: tune.Close) -> dict[str, Any]:
-        words = history_recall.kept(self._run.id, self.known, close.outcome)
-        return {"history": words} if words else {}
-
-    def _files(self, unit: Unit) -> dict[str, str]:
-        known = None if self._state.facts is None else self.known
-        plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
-        return units.unit_files(known, plan, unit.name)
-
-    def _advance(self) -> Turn:
-        embedded = embedded_library_path() if self._state.facts is None else None
-        local = self._state.settings.scheduler == "local"
-        step = tune.next_step(
-            self.known,
-            utc_text(self._clock.now()),
-            str(embedded) if embedded and local else None,
-            lambda unit: str(self._run.unit(unit.name)),
-        )
-        match step:
-            case tune.Propose(index):
-                return self._propose(index)
-            case tune.Recall():
-                data = history_recall.recalled(self._run.id, self.known)
-                self._write("decision", {"what": history_recall.DECISION, **data})
-                return Turn(str(data["reason"]))
-            case tune.InstallEmbedded():
-                path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
-                self._write("decision", {"what": "embedded", "path": str(path)})
-                return Turn("packaged OpenBLAS installed")
-        return self._follow(step)
-
-    def _propose(self, index: int) -> Turn:
-        proposals, stop = self._proposer.propose(self.known, index, self._note_call)
-        told = ""
-        for what, data in self._proposer.decisions.items():
-            if what not in self._state.decisions:
-                self._write("decision", {"what": what, **data})
-                told += f"; {_told(what, data)}" if _told(what, data) else ""
-        if stop is not None and not proposals:
-            self._write("decision", {"what": "search_ended", "reason": stop})
-            return Turn(f"search ended: {stop}")
-        rows = [proposal_to(proposal) for proposal in proposals]
-        self._write("proposed", {"round": index, "proposals": rows})
-        return Turn(f"round {index}: {len(rows)} configurations proposed{told}")
-
-    def _note_call(self, call: Mapping[str, Any]) -> None:
-        self._write("llm_call", call)
-
-
-def _told(what: str, data: Mapping[str, Any]) -> str:
-    """A decision about who proposes, in words for a log line."""
-    if what == "model_device":
-        return f"the model is on the {data['device']}"
-    if what == "function":
-        return f"the function's file changed: {data['reason']}"
-    if what.startswith("function-"):
-        return f"the user's function: {data['reason']}"
-    return ""
 
 
 def _tries(unit: Unit) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Scheduler
-from hpcagent.study.agent import Agent, RunAgent
+from hpcagent.study.agent import RunAgent
 from hpcagent.study.compare import CompareAgent
 from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
@@ -20,6 +20,7 @@ from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import Folding, TuneState
 from hpcagent.study.task import TaskAgent
 from hpcagent.study.task_plan import KINDS
+from hpcagent.study.tune_agent import Agent
 
 Publish = Callable[[RunDir, Knowledge], None]
 

@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
     from hpcagent.measure.results import Run
-    from hpcagent.study.agent import Agent
     from hpcagent.study.knowledge import Knowledge
     from hpcagent.study.rundir import RunDir
+    from hpcagent.study.tune_agent import Agent
 
 TINY = """\
 cases:

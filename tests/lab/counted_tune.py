@@ -17,7 +17,6 @@ from lab.slurm_counting import Job, Simulated
 from hpcagent import __version__
 from hpcagent.records import Proposal
 from hpcagent.schedulers.slurm import SlurmScheduler
-from hpcagent.study.agent import Agent
 from hpcagent.study.clock import Clock
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
@@ -27,6 +26,7 @@ from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir, create_run
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import Folding
+from hpcagent.study.tune_agent import Agent
 
 FACTS = Path(__file__).parents[1] / "fixtures/probe/recorded-debian12-node1-icelake.json"
 PAIRS = 3
