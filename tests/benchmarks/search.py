@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import random
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, metavar="N",
+        help="time for all; whoever is too slow for its share gets fewer seeds, as the table says",
+    )  # fmt: skip
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budget", type=int, default=30)
     parser.add_argument("--batch", type=int, default=1, help="proposals of hpcagent at a time")
@@ -104,23 +109,38 @@ def _all(
     surfaces: Sequence[Surface], names: Sequence[str], chosen: argparse.Namespace
 ) -> list[Run]:
     _SURFACES.update({surface.name: surface for surface in surfaces})
+    end = time.monotonic() + 60.0 * chosen.minutes
+    found: list[Run] = []
+    for left, name in zip(range(len(names), 0, -1), names, strict=True):
+        share_s = max(0.0, end - time.monotonic()) / left
+        runs = _of_one([surface.name for surface in surfaces], name, chosen, share_s)
+        tell(f"{name}: {len(runs)} runs")
+        found += runs
+    return sorted(found, key=lambda run: (run.surface, run.method, run.seed))
+
+
+def _of_one(
+    surfaces: Sequence[str], name: str, chosen: argparse.Namespace, seconds: float
+) -> list[Run]:
+    """The runs of one search, seed by seed over all surfaces, and at least one seed of each."""
     jobs = [
-        (surface.name, name, seed, chosen.budget, chosen.batch)
+        (surface, name, seed, chosen.budget, chosen.batch)
         for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds)
         for surface in surfaces
-        for name in names
     ]
     kept = _kept(chosen.keep, chosen.budget)
     found = [kept[job[:3]] for job in jobs if job[:3] in kept]
     jobs = [job for job in jobs if job[:3] not in kept]
-    # Forked: the surfaces are shared, not copied.
+    end = time.monotonic() + seconds
+    # Forked: the surfaces are shared, not copied. In order: whole seeds are what counts.
     with multiprocessing.get_context("fork").Pool(chosen.processes) as pool:
-        for number, run in enumerate(pool.imap_unordered(_one, jobs), start=1):
+        for run in pool.imap(_one, jobs):
             found.append(run)
             _keep(chosen.keep, chosen.budget, run)
-            if number % 100 == 0 or number == len(jobs):
-                tell(f"{number} of {len(jobs)} runs")
-    return sorted(found, key=lambda run: (run.surface, run.method, run.seed))
+            if time.monotonic() > end and len(found) >= len(surfaces):
+                break
+    whole = [{run.seed for run in found if run.surface == surface} for surface in surfaces]
+    return [run for run in found if all(run.seed in seeds for seeds in whole)]
 
 
 def _kept(path: Path | None, budget: int) -> dict[tuple[str, str, int], Run]:
@@ -163,7 +183,7 @@ def _competitor(method: str, batch: int) -> Competitor:
 def _report(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> None:
     kind = f"{surface.repeats} repeats" if surface.repeats > 1 else "1 repeat: no noise is replayed"
     print(f"== {surface.name}: {len(surface.samples)} points, {surface.failures} fail, {kind}")
-    head = ["", *(f"q@{count}" for count in COUNTS), "lower quartile @20",
+    head = ["(seeds)", *(f"q@{count}" for count in COUNTS), "lower quartile @20",
             "evals to 95 % (mean)", "to 98 %", "unusable", "CPU ms"]  # fmt: skip
     rows = []
     for name in names:
@@ -172,7 +192,8 @@ def _report(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> None
         needed = list(zip(*(run.needed for run in mine), strict=True))
         quartile = sorted(columns[COUNTS.index(20)])[len(mine) // 4]
         rows.append(
-            [name, *(f"{median(column):.3f}" for column in columns), f"{quartile:.3f}",
+            [f"{name} ({len(mine)})", *(f"{median(column):.3f}" for column in columns),
+             f"{quartile:.3f}",
              *(f"{sum(n) / len(n):.1f}" for n in needed),
              f"{sum(run.wasted for run in mine) / len(mine):.1f}",
              f"{median(run.ms for run in mine):.2f}"]
@@ -190,8 +211,9 @@ def _pooled(
         level = _level(_needed(runs, name), surfaces)
         row = [name, f"{level:.2f}"]
         if OWN in names and name != OWN:
-            low, high = _interval(_needed(runs, OWN), _needed(runs, name), surfaces)
-            ratio = _level(_needed(runs, OWN), surfaces) / level
+            mine, theirs = _common(_needed(runs, OWN), _needed(runs, name))
+            low, high = _interval(mine, theirs, surfaces)
+            ratio = _level(mine, surfaces) / _level(theirs, surfaces)
             row += [f"{ratio:.2f}", f"{low:.2f} to {high:.2f}"]
         rows.append(row + [""] * (4 - len(row)))
     table(["", "evaluations", f"{OWN} over it", "95 % interval"], rows)
@@ -206,6 +228,16 @@ def _needed(runs: Sequence[Run], method: str) -> Needed:
         if run.method == method:
             found.setdefault(run.surface, {})[run.seed] = run.needed[0]
     return found
+
+
+def _common(own: Needed, other: Needed) -> tuple[Needed, Needed]:
+    """Both with the seeds that both have."""
+    seeds = {surface: own[surface].keys() & other[surface].keys() for surface in own}
+
+    def kept(each: Needed) -> Needed:
+        return {surface: {seed: each[surface][seed] for seed in seeds[surface]} for surface in own}
+
+    return kept(own), kept(other)
 
 
 def _level(needed: Needed, surfaces: Sequence[str]) -> float:
