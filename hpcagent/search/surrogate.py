@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 SWITCH_EVERY = 3  # evaluations
-EXPLORE_EVERY = 8  # evaluations
+EXPLORE_EVERY, EXPLORE_AT = 8, 6  # evaluations; the last of a round of four may be a model's
 SWITCHED = 3  # values of a choice, at least
 HOPE = 1.5  # standard deviations
 QUIET_ROUNDS = 2  # rounds in a row that brought no better one, and after which none promised more
@@ -264,7 +264,7 @@ def _chosen(state: Evidence, process: Posterior, best: float, chance: Array, gai
     """
     import numpy as np
 
-    if len(state.seen) % EXPLORE_EVERY == EXPLORE_EVERY - 1:
+    if len(state.seen) % EXPLORE_EVERY == EXPLORE_AT:
         likely = state.likely(chance, LIKELY)
         return int(np.argmax(np.where(likely, process.variance, -np.inf)))
     among = _switched(state, process, best, chance)
