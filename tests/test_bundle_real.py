@@ -131,7 +131,7 @@ def test_it_tunes_the_packaged_library_with_the_packaged_model(site: Site) -> No
     model = site.prefix / "share" / "hpcagent" / "models" / "tiny.gguf"
     run = site.folder / "run"
     done = site.hpcagent(
-        "tune", "--lib", "openblas", "--workload", "mix.yaml", "--challengers", "2",
+        "tune", "--lib", "openblas", "--workload", "mix.yaml", "--challengers", "4",
         "--budget", "rounds=1", "--openblas-prefix", library, "--model", model, "--run-dir", run,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

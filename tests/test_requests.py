@@ -42,10 +42,7 @@ def test_an_advised_configuration_is_measured_in_the_next_round(bench: Bench) ->
     assert space[0] in wrong.stderr
     bad = bench.hpcagent("advise", str(bench.run), "--config", f"{space[0]}=no-such-value")
     assert bad.returncode == 2
-    wish = next(c for c in _single_changes(bench, tried) if c not in tried)
-    words = ",".join(f"{name}={value}" for name, value in wish.items())
-    told = bench.hpcagent("advise", str(bench.run), "on a hunch", "--config", words)
-    assert told.returncode == 0, told.stderr
+    wish = next(c for c in _mixtures(tried) if c not in tried and _advised(bench, c))
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
     proposed = {e["data"]["round"]: e["data"]["proposals"] for e in bench.events("proposed")}
     assert proposed[2][0]["config"] == wish
@@ -55,8 +52,16 @@ def test_an_advised_configuration_is_measured_in_the_next_round(bench: Bench) ->
     assert late.returncode == 2
 
 
-def _single_changes(bench: Bench, tried: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Mixtures of two configurations that were tried: points of the space, most of them new."""
+def _advised(bench: Bench, config: dict[str, str]) -> bool:
+    """Whether the advice was taken; else it is outside the space, and says so."""
+    words = ",".join(f"{name}={value}" for name, value in config.items())
+    told = bench.hpcagent("advise", str(bench.run), "on a hunch", "--config", words)
+    assert told.returncode == 0 or "breaks the restriction" in told.stderr
+    return told.returncode == 0
+
+
+def _mixtures(tried: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Of two configurations that were tried: most of them new, some against a restriction."""
     one, other = tried
     return [{**one, name: other[name]} for name in one] + [
         {**other, name: one[name]} for name in one
@@ -86,7 +91,7 @@ def test_a_watch_follows_a_run_and_takes_no_part(bench: Bench) -> None:
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
     shown, followed = watching.communicate(timeout=240)
     assert watching.returncode == 0, followed
-    assert "probe" in followed
+    assert "round-1: running" in followed  # the probe may be over before the watch has started
     assert str(bench.run) in shown
     again = bench.hpcagent("watch", str(bench.run))
     assert (again.returncode, again.stderr) == (0, "")
