@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from hpcagent.search.options import Options
 from hpcagent.search.prior import Earlier, Prior
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate, create
+from hpcagent.study.feasibility import Probed
+from hpcagent.study.proposing import hints_here
 
 LEVELS = tuple(str(2**n) for n in range(8))
 CORES = ("auto", "ZEN", "HASWELL", "NEHALEM")
@@ -206,3 +209,10 @@ def test_hints_that_are_no_values_are_left_out() -> None:
 def test_a_wrong_hint_costs_little() -> None:
     wrong = Prior(hints={"x": "1", "core": "NEHALEM"})
     assert max(min(searched(wrong, 16, seed)) for seed in range(4)) < 0.05
+
+
+def test_a_hint_at_an_alias_hints_at_what_it_runs() -> None:
+    probed = (Probed("core", "SapphireRapids", alias_of="Cooperlake"), Probed("core", "Zen"))
+    knobs = SimpleNamespace(hints={"core": "SapphireRapids", "threads": "2"})
+    known = SimpleNamespace(probed=probed, knobs=knobs)
+    assert hints_here(known) == {"core": "Cooperlake", "threads": "2"}  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ class Proposer:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
-            prior = Prior(earlier_in(known.state.decisions), known.knobs.hints)
+            prior = Prior(earlier_in(known.state.decisions), hints_here(known))
             self._strategy, self._facts = self._make(facts, prior), facts
         return self._strategy
 
@@ -207,6 +207,12 @@ def _torn(stream: BinaryIO) -> bool:
 def _brief(call: Mapping[str, Any]) -> dict[str, Any]:
     """Without the texts, which llm.jsonl has."""
     return {key: value for key, value in call.items() if key not in ("messages", "answer")}
+
+
+def hints_here(known: Knowledge) -> dict[str, str]:
+    """The card's hints; a value that was found to run another one hints at that one."""
+    aliases = {(p.param, p.value): p.alias_of for p in known.probed if p.alias_of is not None}
+    return {n: aliases.get((n, value), value) for n, value in known.knobs.hints.items()}
 
 
 def prompt_facts(known: Knowledge) -> dict[str, str]:
