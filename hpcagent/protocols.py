@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hpcagent.catalogue import Catalogue
 from hpcagent.records import (
@@ -19,6 +19,7 @@ from hpcagent.records import (
     Param,
     Proposal,
     Queue,
+    Ranking,
     Refused,
     Reply,
     Resources,
@@ -136,7 +137,23 @@ class Strategy(Protocol):
 
 class LanguageModel(Protocol):
     def complete(
-        self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
     ) -> Reply:
-        """An answer that obeys the JSON schema, or a Reply that carries a Failure."""
+        """An answer that obeys the JSON schema, or a Reply that carries a Failure.
+
+        Without a schema the answer is free text, which ends where the model ends it.
+        """
+        ...
+
+
+@runtime_checkable
+class RankingModel(LanguageModel, Protocol):
+    """A model that can tell its probabilities."""
+
+    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
+        """How probable each entry of `menu` is as the answer to `messages`."""
         ...

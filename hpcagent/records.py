@@ -385,21 +385,42 @@ class Queue:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on one answer of a model."""
+    """Bounds on one answer of a model; `thinking_tokens` may come before it, free of any schema."""
 
     max_tokens: int
     timeout_s: float
+    thinking_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer of a model: the text, what it cost, or why there is none (`failure`)."""
+    """One answer of a model: the text, what it cost, or why there is none (`failure`).
+
+    `tokens_cached` of `tokens_in` were in the model's cache from an earlier call; `first_token_s`
+    is the time from the question to the first token of the answer.
+    """
 
     text: str
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
     failure: Failure | None = None
+    tokens_cached: int = 0
+    first_token_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a model thinks of each entry of a menu: ln of its probability, in the menu's order.
+
+    The probabilities of a menu add up to one. Costs as of a Reply; with a `failure`, none.
+    """
+
+    log_probabilities: tuple[float, ...]
+    tokens_in: int = 0
+    seconds: float = 0.0
+    failure: Failure | None = None
+    tokens_cached: int = 0
 
 
 @dataclass(frozen=True)

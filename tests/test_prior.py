@@ -214,5 +214,7 @@ def test_a_wrong_hint_costs_little() -> None:
 def test_a_hint_at_an_alias_hints_at_what_it_runs() -> None:
     probed = (Probed("core", "SapphireRapids", alias_of="Cooperlake"), Probed("core", "Zen"))
     knobs = SimpleNamespace(hints={"core": "SapphireRapids", "threads": "2"})
-    known = SimpleNamespace(probed=probed, knobs=knobs)
+    known = SimpleNamespace(
+        probed=probed, knobs=knobs, state=SimpleNamespace(done=lambda unit: unit == "feasibility")
+    )
     assert hints_here(known) == {"core": "Cooperlake", "threads": "2"}  # type: ignore[arg-type]

@@ -138,7 +138,7 @@ def _model_processes(parent: int) -> Iterator[int]:
             stat = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(stat[1]) == parent and b"llamacpp_child" in words:
+        if int(stat[1]) == parent and b"hpcagent.llm.child" in words:
             yield int(entry.name)
 
 

@@ -1,8 +1,7 @@
-"""The group of commands; each is imported when it is called, so that `--help` is quick."""
+"""The group of all commands."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,12 +9,12 @@ from collections.abc import Sequence
 import click
 
 from hpcagent import __version__
+from hpcagent.cli.lazy import LazyGroup, Table
 from hpcagent.errors import HpcagentError
 
 INTERRUPTED = 130
 
-# name -> module that defines it, one-line help
-_COMMANDS = {
+_COMMANDS: Table = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
     "build": ("hpcagent.cli.build", "Build a library or a program, once and correctly."),
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
@@ -37,24 +36,9 @@ _COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(_COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-
 @click.group(
-    cls=_Lazy,
+    cls=LazyGroup,
+    table=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Exit codes: 0 done (also when nothing is better than the default), 2 usage, "
     "3 environment, 4 refused by the scheduler, 5 budget too small or spent, 6 run in use, "

@@ -18,7 +18,7 @@ MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
 _LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
 _SMALL_BYTES = 100_000_000
-_COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.llamacpp_child")
+_COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
 
 
 class LlamaCpp:
@@ -48,10 +48,17 @@ class LlamaCpp:
         self.device = ""  # where it computes, in words; known from the first answer on
 
     def complete(
-        self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
     ) -> Reply:
         """One answer that obeys `schema`; the same arguments give the same answer."""
+        if schema is None:
+            raise NotImplementedError
         request = {
+            "op": "complete",
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
             "grammar": gbnf(schema),
             "max_tokens": limits.max_tokens,

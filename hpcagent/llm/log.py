@@ -52,7 +52,11 @@ class Recording:
         self._open: Call | None = None
 
     def complete(
-        self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
     ) -> Reply:
         self.flush()
         reply = self._model.complete(messages, schema, limits, seed)
@@ -83,7 +87,7 @@ class Recording:
 
 
 def prompt_digest(
-    messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
+    messages: Sequence[Message], schema: Mapping[str, Any] | None, limits: Limits, seed: int
 ) -> str:
     """SHA-256 in hex of everything that determines an answer but the model.
 

@@ -211,7 +211,8 @@ def _brief(call: Mapping[str, Any]) -> dict[str, Any]:
 
 def hints_here(known: Knowledge) -> dict[str, str]:
     """The card's hints; a value that was found to run another one hints at that one."""
-    aliases = {(p.param, p.value): p.alias_of for p in known.probed if p.alias_of is not None}
+    probed = known.probed if known.state.done("feasibility") else ()
+    aliases = {(p.param, p.value): p.alias_of for p in probed if p.alias_of is not None}
     return {n: aliases.get((n, value), value) for n, value in known.knobs.hints.items()}
 
 

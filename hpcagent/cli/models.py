@@ -1,0 +1,14 @@
+"""`hpcagent models`: which language models there are, and what each is worth here."""
+
+from __future__ import annotations
+
+import click
+
+from hpcagent.cli.lazy import LazyGroup, Table
+
+_COMMANDS: Table = {}
+
+
+@click.group(cls=LazyGroup, table=_COMMANDS)
+def models() -> None:
+    """Tell which language models there are, and what each is worth on this machine."""

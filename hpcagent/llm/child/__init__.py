@@ -1,0 +1,1 @@
+"""The process that holds llama.cpp; only hpcagent.llm.llamacpp starts it."""
