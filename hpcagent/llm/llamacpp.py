@@ -12,12 +12,14 @@ from typing import Any
 from hpcagent.llm import gguf
 from hpcagent.llm.grammar import gbnf, violation
 from hpcagent.llm.pipe import Child, ChildFailed
+from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Reply
 
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
 _LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
 _SMALL_BYTES = 100_000_000
+_DEFAULT_SAMPLING = Sampling()
 _COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
 
 
@@ -53,6 +55,7 @@ class LlamaCpp:
         schema: Mapping[str, Any] | None,
         limits: Limits,
         seed: int,
+        sampling: Sampling = _DEFAULT_SAMPLING,
     ) -> Reply:
         """One answer that obeys `schema`; the same arguments give the same answer."""
         if schema is None:
@@ -62,7 +65,8 @@ class LlamaCpp:
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
             "grammar": gbnf(schema),
             "max_tokens": limits.max_tokens,
-            "seed": seed % 2**31,
+            "seed": (seed + sampling.seed) % 2**31,
+            **_drawn(sampling),
         }
         try:
             child = self._running()
@@ -119,6 +123,12 @@ def _environment() -> dict[str, str]:
     package = str(Path(__file__).resolve().parent.parent.parent)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONPATH": path}
+
+
+def _drawn(sampling: Sampling) -> dict[str, float]:
+    """How tokens are drawn, as far as that is configured."""
+    found = {k: getattr(sampling, k) for k in ("temperature", "top_p", "top_k")}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _encodable(text: str) -> str:

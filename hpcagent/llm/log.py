@@ -20,7 +20,8 @@ class Call:
     """One call. `prompt_sha256` is over the JSON of messages, schema, limits and seed.
 
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
-    the asker did not say. `messages` are (role, text) pairs in their order.
+    the asker did not say. `messages` are (role, text) pairs in their order; `role` is the asker's,
+    as in llm/roles.py.
     """
 
     prompt_sha256: str
@@ -31,6 +32,7 @@ class Call:
     answer: str
     verdict: str | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    role: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -44,11 +46,16 @@ class Recording:
     """
 
     def __init__(
-        self, model: LanguageModel, model_sha256: str, sink: Callable[[Call], None]
+        self,
+        model: LanguageModel,
+        model_sha256: str,
+        sink: Callable[[Call], None],
+        role: str = "",
     ) -> None:
         self._model = model
         self._digest = model_sha256
         self._sink = sink
+        self._role = role
         self._open: Call | None = None
 
     def complete(
@@ -68,6 +75,7 @@ class Recording:
             seconds=reply.seconds,
             answer=reply.text,
             messages=tuple((message.role, message.text) for message in messages),
+            role=self._role,
         )
         if reply.failure is not None:
             self.verdict(f"{FAILED} {reply.failure.id}: {reply.failure.evidence}")

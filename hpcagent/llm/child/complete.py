@@ -10,8 +10,10 @@ from typing import Any
 from hpcagent.llm.child.load import Engine, failed
 from hpcagent.llm.child.prompt import prompt
 
+# Where the request does not say otherwise; llama.cpp's own default of top_k is 40.
 TOP_P = 0.95
 TEMPERATURE = 0.7
+TOP_K = 40
 
 _Json = Mapping[str, Any]
 
@@ -55,7 +57,12 @@ def _decode(engine: Engine, tokens: Sequence[int], request: _Json) -> tuple[int,
     grammar = llama_cpp.LlamaGrammar.from_string(request["grammar"], verbose=False)
     made: list[int] = []
     text, complete = "", False
-    for token in llama.generate(tokens, temp=TEMPERATURE, top_p=TOP_P, grammar=grammar):
+    drawn = {
+        "temp": request.get("temperature", TEMPERATURE),
+        "top_p": request.get("top_p", TOP_P),
+        "top_k": request.get("top_k", TOP_K),
+    }
+    for token in llama.generate(tokens, grammar=grammar, **drawn):
         if llama_cpp.llama_vocab_is_eog(vocabulary, token):
             break
         made.append(token)
