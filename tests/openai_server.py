@@ -207,7 +207,6 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
 
         def _endless_headers(self, body: object) -> None:
-            self._send(b"HTTP/1.1 200 OK\r\n")
             while not server.stopping.is_set() and self._send(b"HTTP/1.1 100 Continue\r\n\r\n"):
                 pass
             self.close_connection = True

@@ -155,7 +155,7 @@ def test_a_model_that_is_not_there_is_told(
 @pytest.mark.parametrize(
     ("mode", "kind", "words"),
     [
-        ("hangs", "timeout", "no whole answer within 0.5 s"),
+        ("hangs", "timeout", "no whole answer within 0."),
         ("drips", "timeout", "no whole answer"),
         ("drips_headers", "timeout", "no whole answer"),
         ("not_http", "nonsense", "not HTTP"),

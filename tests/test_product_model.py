@@ -71,7 +71,7 @@ def test_a_run_whose_model_is_lost_goes_on_and_says_so(
     copy = Bench(tmp_path, {**bench.env, "HOME": str(tmp_path)})
     model = tmp_path / "tiny.gguf"
     events = copy.events()
-    events[0]["data"]["settings"]["model"] = str(model)
+    events[0]["data"]["settings"]["models"]["optimise"]["choice"]["file"] = str(model)
     first = next(n for n, e in enumerate(events) if e["type"] == "llm_call")
     lines = [json.dumps(event) for event in events[:first]]
     (copy.run / "journal.jsonl").write_text("\n".join(lines) + "\n")

@@ -13,6 +13,8 @@ from itertools import groupby
 from hpcagent.cli.surroundings import Batch, Found, ModuleSystem
 from hpcagent.config import Key, Settings, keys
 from hpcagent.errors import UsageError
+from hpcagent.llm.roles import ROLES, USED
+from hpcagent.llm.routing import Route
 from hpcagent.records import Queue
 
 Value = str | bool | int | float | tuple[str, ...]
@@ -278,3 +280,17 @@ def shown(settings: Settings) -> Iterator[str]:
             else:
                 yield left
                 yield f"{'':<{longest}}   # {one_line(source) or kind}"
+
+
+def shown_roles(routes: Mapping[str, Route]) -> Iterator[str]:
+    """Which model serves which role, and what says so."""
+    yield "# Language models: role, model, and what says so"
+    longest = max(map(len, ROLES))
+    for role, route in routes.items():
+        used = "" if role in USED else "; nothing uses the role yet"
+        left = f"# {role:<{longest}} "
+        yield from textwrap.wrap(
+            one_line(f"{route.why}{used}"), WIDTH, initial_indent=left,
+            subsequent_indent="#" + " " * (len(left) - 1),
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip

@@ -37,6 +37,11 @@ class Address:
     base: str
     socket: str = ""
 
+    @property
+    def in_clear(self) -> bool:
+        """Whether what is said travels unencrypted to another machine."""
+        return self.scheme == "http" and not _claims_loopback(self.host)
+
 
 def is_address(text: str) -> bool:
     """Whether the text is meant as an address, right or wrong, and not as the name of a file."""

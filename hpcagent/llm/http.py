@@ -56,7 +56,7 @@ def exchange(
         try:
             return _spoken(address, request, plain, deadline)
         except (_TooSlow, TimeoutError):
-            raise HttpFailed("timeout", f"no whole answer within {timeout_s:g} s") from None
+            raise HttpFailed("timeout", f"no whole answer within {timeout_s:.2g} s") from None
         except _TooLarge as large:
             raise HttpFailed("too_large", str(large)) from None
         except ssl.SSLError as error:
@@ -79,7 +79,8 @@ def exchange(
 def _spoken(address: Address, request: Request, plain: socket.socket, deadline: float) -> Response:
     host = address.host if address.socket == "" else "localhost"
     connection = http.client.HTTPConnection(host, address.port or 80)
-    wire = _Wire(_secured(address, plain, deadline), deadline)
+    secured = _secured(address, plain, deadline)
+    wire = _Wire(secured, deadline)
     connection.sock = wire  # it has what http.client uses of a socket
     headers = {"Connection": "close", "Accept": "application/json", **(request.headers or {})}
     if request.body is not None:
@@ -91,7 +92,7 @@ def _spoken(address: Address, request: Request, plain: socket.socket, deadline: 
         wire.reader.most = MOST_HEAD + _CHUNKING * MOST_BODY
         return _read(response)
     finally:
-        connection.close()
+        secured.close()
 
 
 def _read(response: http.client.HTTPResponse) -> Response:
@@ -103,6 +104,8 @@ def _read(response: http.client.HTTPResponse) -> Response:
     body = response.read(MOST_BODY + 1)
     if len(body) > MOST_BODY:
         raise _TooLarge(f"more than {MOST_BODY} bytes")
+    if response.length:  # what is left of the length that was announced
+        raise http.client.IncompleteRead(body)
     kind = response.getheader("Content-Type", "")
     return Response(response.status, kind, response.getheader("Location", ""), body)
 
@@ -201,4 +204,4 @@ class _Wire:
         return io.BufferedReader(self.reader)
 
     def close(self) -> None:
-        self._connection.close()
+        """The connection is closed by who opened it: http.client reads on after its close."""

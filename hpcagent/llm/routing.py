@@ -17,6 +17,7 @@ from hpcagent.llm.roles import ROLES
 from hpcagent.llm.sampled import sampled
 from hpcagent.llm.tables import ALL, ModelChoice, absolute, from_json, laid_over
 from hpcagent.protocols import LanguageModel
+from hpcagent.templates import clean
 
 NONE = ModelChoice()
 
@@ -76,6 +77,8 @@ def check(route: Route, hosts: Sequence[str]) -> None:
     UsageError or EnvironmentProblem name what is wrong: file, address or list of hosts.
     """
     choice = route.choice
+    for path in (choice.file, choice.mmproj, choice.api_key_file):
+        clean(path, route.source)
     if choice.mmproj:
         gguf.read(Path(choice.mmproj))
     if choice.endpoint:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hpcagent.apps.space import Setting
 from hpcagent.llm.log import FAILED
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.records import Config, Library, Machine
 from hpcagent.search.earned import earned
 from hpcagent.study import budget, noise_notes
@@ -129,7 +133,7 @@ def _improved(state: TuneState) -> bool:
 
 def _model(known: Knowledge, best: Config | None) -> ModelSummary:
     state = known.state
-    calls = state.calls
+    calls = _proposing(state)
     valid = sum(1 for call in calls if call.get("verdict") == "accepted")
     measured = 0
     bests = False
@@ -153,10 +157,15 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
     )
 
 
+def _proposing(state: TuneState) -> list[Mapping[str, Any]]:
+    """The calls of the role that takes part in the proposals; earlier versions knew no other."""
+    return [call for call in state.calls if call.get("role", "") in ("", OPTIMISE)]
+
+
 def _model_note(state: TuneState) -> str:
     """What went wrong with the model itself, apart from answers that could not be used."""
     parts = [str(state.decisions.get("model", {}).get("note", ""))]
-    verdicts = [str(call.get("verdict") or "") for call in state.calls]
+    verdicts = [str(call.get("verdict") or "") for call in _proposing(state)]
     failed = [verdict for verdict in verdicts if verdict.startswith(FAILED)]
     if failed:
         parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")

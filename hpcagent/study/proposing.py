@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
 from hpcagent.search.function_file import digest
@@ -24,8 +25,8 @@ from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 
 if TYPE_CHECKING:
-    from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.log import Recording
+    from hpcagent.llm.routing import Models
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
@@ -39,7 +40,7 @@ class Proposer:
     def __init__(self, settings: TuneSettings, log: Path) -> None:
         self._settings = settings
         self._log = log
-        self._model: LlamaCpp | None = None
+        self._models: Models | None = None
         self._recording: Recording | None = None
         self._strategy: Strategy | None = None
         self._facts: Mapping[str, str] = {}
@@ -52,7 +53,16 @@ class Proposer:
     @property
     def device(self) -> str:
         """Where the model computes, in words; empty without one, and before its first answer."""
-        return "" if self._model is None else self._model.device
+        return "" if self._recording is None else self.models.device(OPTIMISE)
+
+    @property
+    def models(self) -> Models:
+        """The models of the run's roles; each is opened when it is first asked for."""
+        if self._models is None:
+            from hpcagent.llm.routing import Models
+
+            self._models = Models.from_json(self._settings.routes, self._settings.model_hosts)
+        return self._models
 
     def propose(
         self, known: Knowledge, index: int, record: Record
@@ -85,8 +95,7 @@ class Proposer:
         if self._recording is not None:
             self._recording.flush()
         for call in self._calls:
-            self._write({"round": index, **call})
-            record({"round": index, **_brief(call)})
+            record({"round": index, **self.logged({"round": index, **call})})
         self._calls.clear()
         self._keep_functions(index)
         if isinstance(answer, Stop):
@@ -95,9 +104,9 @@ class Proposer:
         return (*asked, *answer), stop
 
     def close(self) -> None:
-        if self._model is not None:
-            self._model.close()
-        self._model = self._recording = self._strategy = None
+        if self._models is not None:
+            self._models.close()
+        self._models = self._recording = self._strategy = None
 
     def _strategy_for(self, known: Knowledge) -> Strategy:
         """Made once; made again where the user has given advice since, which prompts carry."""
@@ -128,20 +137,13 @@ class Proposer:
         return strategy
 
     def _open_model(self) -> Recording | None:
-        """None where the file cannot serve any more; it could when the run was opened."""
-        from hpcagent.llm import gguf
-        from hpcagent.llm.llamacpp import LlamaCpp
-        from hpcagent.llm.log import Recording
-
-        path = Path(self._settings.model)
+        """None where the model cannot serve any more; it could when the run was opened."""
         try:
-            self._model, digest = LlamaCpp(path), gguf.digest(path)
-        except EnvironmentProblem as error:
+            self._recording = self.models.recorded(
+                OPTIMISE, lambda call: self._calls.append(call.as_json())
+            )
+        except (EnvironmentProblem, UsageError) as error:
             self._without_model = f"the search went on without it: {error}"
-            return None
-        self._recording = Recording(
-            self._model, digest, lambda call: self._calls.append(call.as_json())
-        )
         return self._recording
 
     @property
@@ -152,6 +154,7 @@ class Proposer:
             found["model"] = {"note": self._without_model}
         if self.device:
             found["model_device"] = {"device": self.device}
+            found["model_served"] = self.models.identity(OPTIMISE)
         if self._changed:
             found["function"] = {"reason": self._changed}
         return found | self._problems
@@ -183,6 +186,11 @@ class Proposer:
     def _verdict(self, words: str) -> None:
         if self._recording is not None:
             self._recording.verdict(words)
+
+    def logged(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the transcript of a call; what of it belongs into the journal."""
+        self._write(call)
+        return _brief(call)
 
     def _write(self, call: Mapping[str, Any]) -> None:
         """The full transcript of a call; the journal gets the short form."""
