@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hpcagent.errors import UsageError
@@ -13,7 +14,7 @@ from hpcagent.llm.address import Forbidden, read_address, require_allowed
 from hpcagent.llm.endpoint import Endpoint
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording
-from hpcagent.llm.roles import ROLES
+from hpcagent.llm.roles import DEBUG, OPTIMISE, RESULT, ROLES
 from hpcagent.llm.sampled import sampled
 from hpcagent.llm.tables import ALL, ModelChoice, absolute, from_json, laid_over
 from hpcagent.protocols import LanguageModel
@@ -39,15 +40,18 @@ class Route:
         """
         if self.choice.placed:
             return f"{self.choice.label} ({self.source})"
+        without = f"{_WITHOUT.get(self.role, 'hpcagent')} does without"
         if self.source:
-            return f"none ({self.source} names neither file nor endpoint): {_WITHOUT}"
-        return f"none: {_WITHOUT}"
+            return f"none ({self.source} names neither file nor endpoint): {without}"
+        return f"none: {without}"
 
     def to_json(self) -> dict[str, Any]:
         return {"choice": self.choice.to_json(), "source": self.source}
 
 
-_WITHOUT = "hpcagent does without"
+_WITHOUT: Mapping[str, str] = MappingProxyType(
+    {OPTIMISE: "the search", DEBUG: "explain", RESULT: "the report"}
+)
 
 
 def routes(tables: Mapping[str, ModelChoice], sources: Mapping[str, str]) -> dict[str, Route]:
@@ -128,6 +132,10 @@ class Models:
     def why(self, role: str) -> str:
         """Which model serves the role and what says so, or why there is none."""
         return self._routes.get(role, Route(role, NONE, "")).why
+
+    def label(self, role: str) -> str:
+        """The role's model as `--model` takes it; empty where there is none."""
+        return self._routes[role].choice.label if self.has(role) else ""
 
     def for_role(self, role: str) -> LanguageModel | None:
         """The role's model; None where none is configured.

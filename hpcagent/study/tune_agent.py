@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from hpcagent.llm.roles import RESULT
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
-from hpcagent.study import history_recall, tune, units
+from hpcagent.study import history_recall, result_words, tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import summarise
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding, Unit, proposal_to
@@ -71,7 +74,25 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
+            case tune.Close() if self._to_be_worded(step):
+                return self._word(step)
         return self._follow(step)
+
+    def _to_be_worded(self, close: tune.Close) -> bool:
+        done = close.outcome in ("improved", "nothing better")
+        there = result_words.DECISION in self._state.decisions
+        return done and not there and self._proposer.models.has(RESULT)
+
+    def _word(self, close: tune.Close) -> Turn:
+        """Let a model word the result, as it will be when the run is closed; nothing runs now."""
+        closed = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
+        summary = summarise(self._run, self.known.after(replace(self._state, closed=closed)))
+        models, seed = self._proposer.models, self._state.settings.seed
+        data = result_words.worded(
+            models, summary, seed, lambda call: self._note_call(self._proposer.logged(call))
+        )
+        self._write("decision", {"what": result_words.DECISION, **data})
+        return Turn(str(data.get("note", "the model worded the result")))
 
     def _propose(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
