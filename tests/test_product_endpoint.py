@@ -1,4 +1,4 @@
-"""`tune --model URL` and `explain --model URL` end to end: a real server with a real, tiny model."""
+"""`tune` and `explain` with `--model URL` end to end: a real server, a real and tiny model."""
 
 from __future__ import annotations
 

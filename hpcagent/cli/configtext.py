@@ -108,6 +108,7 @@ def configuration(found: Found, kind: str, version: str) -> str:
             lines.append(_assignment(key, values))
     if kind != "site":
         lines += ["", *_sites_own(), *notes["prologue"]]
+    lines += ["", *_model_tables()]
     return "\n".join(lines) + "\n"
 
 
@@ -115,6 +116,17 @@ def _assignment(key: Key, values: Mapping[str, Value]) -> str:
     if key.name in values:
         return f"{key.name} = {toml(values[key.name])}"
     return f"# {key.name} = {toml(key.default)}"
+
+
+def _model_tables() -> list[str]:
+    """Last in a file: what stood below a table would be in it."""
+    example = ("# [models.debug]", '# endpoint = "http://127.0.0.1:8080/v1"', "# temperature = 0.2")
+    words = (
+        "A role may have a model of its own, by a table of a file or an endpoint with name, "
+        "context, temperature, top_p, top_k, seed, mmproj or api_key_file; [models.all] is for all "
+        f"roles: {', '.join(ROLES)}. For instance:"
+    )
+    return [*_comment(words), *example]
 
 
 def _sites_own() -> list[str]:

@@ -59,13 +59,15 @@ def ask(
 
     schema = schema_of(answer)
     limits = _bounded(limits, schema)
-    asked, words, kind = tuple(messages), "", ""
+    question = asked = tuple(messages)
+    words, kind = "", ""
     for attempt in range(1 + repeats):
         reply = model.complete(asked, schema, limits, seed + 1000 * attempt)
         if reply.failure is not None:
             kind, words = reply.failure.kind, f"{reply.failure.id}: {reply.failure.evidence}"
             if kind == "context_overflow" and shorter is not None:
-                asked, shorter = tuple(shorter()), None
+                question = asked = tuple(shorter())
+                shorter = None
             elif kind in _FINAL:
                 return Refused(attempt + 1, words, kind)
             continue
@@ -79,7 +81,7 @@ def ask(
                 _told(tell, ACCEPTED)
                 return found
         _told(tell, f"rejected: {words}")
-        asked = (*messages, Message("assistant", reply.text), Message("user", _again(words)))
+        asked = (*question, Message("assistant", reply.text), Message("user", _again(words)))
     return Refused(1 + repeats, words, kind)
 
 
