@@ -390,9 +390,7 @@ def test_show_says_which_model_serves_what_and_why(bench: Bench) -> None:
         'model = "/m/a.gguf"\n[models.codegen]\nendpoint = "http://localhost:1/v1"\n'
     )
     bench.env["HPCAGENT_MODEL_DEBUG"] = "/m/d.gguf"
-    text = config(bench, "show")
-    assert max(map(len, text.splitlines())) <= max(80, len(str(bench.folder)) + 30)
-    told = " ".join(text.replace("#", " ").split())
+    told = " ".join(config(bench, "show").replace("#", " ").split())
     assert "debug /m/d.gguf (HPCAGENT_MODEL_DEBUG) result /m/a.gguf (" in told
     assert "[models.codegen]); nothing uses the role yet" in told
     roles = json.loads(config(bench, "show", "--json"))["roles"]

@@ -120,7 +120,11 @@ def _assignment(key: Key, values: Mapping[str, Value]) -> str:
 
 def _model_tables() -> list[str]:
     """Last in a file: what stood below a table would be in it."""
-    example = ("# [models.debug]", '# endpoint = "http://127.0.0.1:8080/v1"', "# temperature = 0.2")
+    example = (
+        "#   [models.debug]",
+        '#   endpoint = "http://127.0.0.1:8080/v1"',
+        "#   temperature = 0.2",
+    )
     words = (
         "A role may have a model of its own, by a table of a file or an endpoint with name, "
         "context, temperature, top_p, top_k, seed, mmproj or api_key_file; [models.all] is for all "
