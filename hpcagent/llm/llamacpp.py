@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import Any
 
 from hpcagent.llm import gguf
 from hpcagent.llm.grammar import gbnf, violation
+from hpcagent.llm.menus import checked
 from hpcagent.llm.pipe import Child, ChildFailed
-from hpcagent.records import Failure, Limits, Message, Reply
+from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
@@ -72,6 +74,21 @@ class LlamaCpp:
         except ChildFailed as failed:
             return Reply("", failure=self._lost(failed))
         return _reply(answer, schema)
+
+    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
+        """ln of each entry's probability; UsageError for a menu that cannot be one."""
+        request = {
+            "op": "rank",
+            "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
+            "menu": [_encodable(entry) for entry in checked(menu)],
+        }
+        try:
+            child = self._running()
+            if isinstance(child, Failure):
+                return Ranking((), failure=child)
+            return _ranking(child.ask(request, limits.timeout_s))
+        except ChildFailed as failed:
+            return Ranking((), failure=self._lost(failed))
 
     def close(self) -> None:
         """End the child; a later call starts another one."""
@@ -142,3 +159,14 @@ def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any]) -> Reply:
         if wrong:
             failure = Failure("model", "invalid", wrong)
     return Reply(text, answer["tokens_in"], answer["tokens_out"], answer["seconds"], failure)
+
+
+def _ranking(answer: Mapping[str, Any]) -> Ranking:
+    if "failure" in answer:
+        return Ranking((), failure=_failure(answer["failure"]))
+    found = tuple(map(float, answer["log_probabilities"]))
+    cost = answer["tokens_in"], answer["seconds"]
+    if any(map(math.isnan, found)):
+        words = "its weights give no probabilities, only NaN"
+        return Ranking((), *cost, failure=Failure("model", "nonsense", words))
+    return Ranking(found, *cost, tokens_cached=answer["tokens_cached"])
