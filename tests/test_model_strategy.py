@@ -17,7 +17,7 @@ from hpcagent.records import Config, Failure, Limits, Message, Param, Proposal, 
 from hpcagent.search.earned import slots
 from hpcagent.search.model import create
 from hpcagent.search.options import Options
-from hpcagent.search.question import Question
+from hpcagent.search.question import Question, answer_bound
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
 
@@ -147,7 +147,7 @@ def test_two_slots_never_hold_the_same_configuration() -> None:
     assert len({p.config for p in found}) == len(found) == 8
 
 
-def test_a_prompt_too_long_is_shortened_once() -> None:
+def test_a_prompt_too_long_is_shortened() -> None:
     overflow = Reply("", failure=Failure("model", "context_overflow", "9000 tokens"))
     illegal = Failure("run", "signal", "SIGILL")
     past = [Trial(config("1", "auto"), None, None, illegal, 1, "surrogate")]
@@ -158,7 +158,7 @@ def test_a_prompt_too_long_is_shortened_once() -> None:
     assert [(p.config, p.proposed_by) for p in found] == [(config("4", "HASWELL"), "model")]
     full, short = (asked[1].text for asked in model.asked)
     assert "core=auto threads=1 -> failed (run.signal)" in full
-    assert "1 earlier ones, 1 of them failed" in short and "threads=1 ->" not in short
+    assert "4 earlier ones, 1 of them failed" in short and "threads=1 ->" not in short
 
 
 def test_the_static_part_comes_first_and_history_is_appended() -> None:
@@ -181,7 +181,7 @@ def test_the_schema_bounds_the_answer_and_its_length() -> None:
     schema = question.schema()
     assert list(schema["properties"]) == ["reason", "config"]
     assert violation(json.loads(answer("8", "ZEN")), schema) == ""
-    assert question.answer_bound() >= longest(schema)
+    assert answer_bound(schema) >= longest(schema)
 
 
 def test_a_hostile_reason_is_one_harmless_line() -> None:

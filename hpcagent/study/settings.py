@@ -30,7 +30,8 @@ class TuneSettings:
     fresh pairs behind a claim. `objectives` are names of measure/objectives.py, the first of which
     decides; `within` constraints as they are written; `charge` is objectives.Charge as JSON (None:
     core-hours). The search ends early when a configuration is `target` times as fast as the default
-    (0: no target). `function` is a user's own file, with its digest when the run was opened.
+    (0: no target). `function` is a user's own file, with its digest when the run was opened;
+    `replay` a transcript that answers in the place of a model.
     """
 
     app: str
@@ -71,6 +72,7 @@ class TuneSettings:
     objectives: tuple[str, ...] = (TIME,)
     within: tuple[str, ...] = ()
     charge: Mapping[str, Any] | None = None
+    replay: str = ""
 
     @property
     def plain(self) -> bool:
@@ -99,6 +101,7 @@ class TuneSettings:
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
+            "--replay": self.replay,
             "--function": self.function,
             "--target": f"{self.target:g}x" if self.target else "",
         }
