@@ -323,7 +323,8 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
     if (name in ("model", "guided")) != model:
         raise UsageError(
-            "--strategy model and guided need --model FILE (or --replay LOG), which need one of these"
+            "--strategy model and guided need --model FILE (or --replay LOG),"
+            " and --model needs one of these"
         )
     if (name in ENTRIES) != function:
         raise UsageError(

@@ -161,7 +161,7 @@ class Proposer:
         return self._recorded(self._model, digest)
 
     def _replayed(self, where: Path, instead: str) -> Recording | None:
-        """The answers of a transcript; None where it cannot be had, which `instead` begins to tell."""
+        """The answers of a transcript; None where there are none, told after `instead`."""
         from hpcagent.llm.replay import replay
 
         try:

@@ -72,9 +72,13 @@ def _as_of(known: Knowledge, ends: Sequence[Unit]) -> Knowledge:
         return known
     names = {unit.name for unit in ends}
     latest = max((unit.result_utc for unit in ends), default="")
-    kept = [unit for unit in known.state.units
-            if not _measures(unit) or unit.name in names
-            or (unit.failure is not None and unit.finished and unit.result_utc <= latest)]  # fmt: skip
+    kept = [
+        unit
+        for unit in known.state.units
+        if not _measures(unit)
+        or unit.name in names
+        or (unit.failure is not None and unit.finished and unit.result_utc <= latest)
+    ]
     return known.after(replace(known.state, units=tuple(kept)))
 
 
