@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,8 @@ class Call:
 
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
     the asker did not say. `messages` are (role, text) pairs in their order. Of a menu, `ranking`
-    has each entry with ln of its probability, and `answer` the most probable one.
+    has each entry with ln of its probability, and `answer` the most probable one. `seconds` are
+    the model's own, `waited_s` those of its asker, who may have waited for it to be loaded.
     """
 
     prompt_sha256: str
@@ -38,6 +40,7 @@ class Call:
     first_token_s: float = 0.0
     ranking: tuple[tuple[str, float], ...] = ()
     failure: Failure | None = None
+    waited_s: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -67,6 +70,7 @@ class Recording:
         seed: int,
     ) -> Reply:
         self.flush()
+        began = time.monotonic()
         reply = self._model.complete(messages, schema, limits, seed)
         self._begin(
             Call(
@@ -80,6 +84,7 @@ class Recording:
                 tokens_cached=reply.tokens_cached,
                 first_token_s=reply.first_token_s,
                 failure=reply.failure,
+                waited_s=time.monotonic() - began,
             )
         )
         return reply
@@ -111,6 +116,7 @@ class RankingRecording(Recording):
 
     def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
         self.flush()
+        began = time.monotonic()
         found = self._ranks.rank(messages, menu, limits)
         rows = tuple(zip(menu, found.log_probabilities, strict=False))
         self._begin(
@@ -126,6 +132,7 @@ class RankingRecording(Recording):
                 tokens_cached=found.tokens_cached,
                 ranking=rows,
                 failure=found.failure,
+                waited_s=time.monotonic() - began,
             )
         )
         return found

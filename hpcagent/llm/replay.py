@@ -106,7 +106,7 @@ def _call(line: bytes) -> Mapping[str, Any] | None:
         if usable:
             rows = [float(row[1]) for row in call.get("ranking", ())]
             int(call.get("tokens_in", 0)), int(call.get("tokens_out", 0))
-            usable = call.get("op") != RANKING or bool(rows) or _failure(call) is not None
+            usable = bool(rows) or _failure(call) is not None or call.get("op") != RANKING
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None
     return call if usable else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
 from hpcagent.study import history_recall, tune, units
@@ -13,6 +14,7 @@ from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome_model import OVERLAPS
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding, Unit, proposal_to
@@ -74,6 +76,20 @@ class Agent(RunAgent):
         return self._follow(step)
 
     def _propose(self, index: int) -> Turn:
+        """A model computes only with this node to itself: it would disturb what is measured here,
+        be it of another run or of a batch system whose node this is."""
+        if not self._proposer.asks_a_model:
+            return self._proposed(index)
+        node = NodeLock(shared=False, wait_s=0.0, unit="a language model")
+        if not node.at_once():
+            words = f"round {index}: the model waits for {node.waited_for} to leave this node"
+            return Turn(words, waiting=True)
+        try:
+            return self._proposed(index)
+        finally:
+            node.let_go()
+
+    def _proposed(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
         told = ""
         for what, data in self._proposer.decisions.items():
@@ -88,7 +104,8 @@ class Agent(RunAgent):
         return Turn(f"round {index}: {len(rows)} configurations proposed{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
-        self._write("llm_call", call)
+        overlaps = any(unit.job_id for unit in self._state.open_units)
+        self._write("llm_call", {**call, OVERLAPS: overlaps})
 
 
 def _told(what: str, data: Mapping[str, Any]) -> str:
