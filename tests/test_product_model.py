@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -24,7 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A finished run with a model."""
     bench = make_bench(tmp_path_factory.mktemp("with model"))
     make_tiny_gguf(bench.folder / "tiny.gguf")
-    done = bench.tune("--budget", "rounds=2", "--model", "tiny.gguf")
+    done = bench.tune("--budget", "rounds=2", "--ahead", "2", "--model", "tiny.gguf")
     assert done.returncode == 0, done.stderr
     return bench
 
@@ -76,16 +77,32 @@ def test_what_the_model_did_is_told_and_true(bench: Bench) -> None:
 
 
 def test_a_run_whose_model_is_gone_replays_its_transcript(bench: Bench, tmp_path: Path) -> None:
-    """Cut before each decision of the search, which it then takes once more, without the model."""
+    """Cut before its last proposal, it makes the same one once more, without the model."""
     whole = bench.events()
-    for cut in (n for n, e in enumerate(whole) if e["type"] == "proposed"):
-        copy, _ = _cut_copy(bench, tmp_path / str(cut), _first_call(whole, cut))
-        (tmp_path / str(cut) / "tiny.gguf").unlink()
-        done = copy.hpcagent("step", str(copy.run))
-        assert done.returncode == 0, done.stderr
-        number = sum(e["type"] == "proposed" for e in whole[:cut])
-        assert copy.events("proposed")[number]["data"] == whole[cut]["data"]
-        copy.hpcagent("cancel", str(copy.run))
+    cut = max(n for n, e in enumerate(whole) if e["type"] == "proposed")
+    copy, model = _cut_copy(bench, tmp_path, _first_call(whole, cut))
+    model.unlink()
+    done = copy.hpcagent("step", str(copy.run))
+    assert done.returncode == 0, done.stderr
+    assert copy.events("proposed")[-1]["data"] == whole[cut]["data"]
+    assert {p["proposed_by"] for p in whole[cut]["data"]["proposals"]} >= {"model"}
+    copy.hpcagent("cancel", str(copy.run))
+
+
+def test_the_model_and_a_measurement_never_share_the_node(bench: Bench) -> None:
+    """Rounds ahead would let it compute while another one is measured."""
+    out: set[str] = set()
+    asked = 0
+    for event in bench.events():
+        data = event["data"]
+        if event["type"] == "unit_submitted":
+            out.add(data["unit"])
+        elif event["type"] == "unit_result":
+            out.discard(data["unit"])
+        elif event["type"] == "llm_call":
+            asked += 1
+            assert not out and not data["overlaps"]
+    assert asked
 
 
 def _first_call(events: list[dict[str, Any]], cut: int) -> int:
@@ -105,6 +122,9 @@ def _cut_copy(bench: Bench, folder: Path, cut: int) -> tuple[Bench, Path]:
     events[0]["data"]["settings"]["model"] = str(model)
     lines = [json.dumps(event) for event in events[:cut]]
     (copy.run / "journal.jsonl").write_text("\n".join(lines) + "\n")
+    for event in events[cut:]:
+        if event["type"] == "unit_intent":  # else what it measured would be found there
+            shutil.rmtree(copy.run / "work" / event["data"]["unit"])
     return copy, model
 
 
