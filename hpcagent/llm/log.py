@@ -19,6 +19,9 @@ FAILED = "failed:"
 class Call:
     """One call. `prompt_sha256` is over the JSON of messages, schema, limits and seed.
 
+    `thinking` is what the model wrote before its answer, `first_token_s` the seconds to its first
+    token.
+
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
     the asker did not say. `messages` are (role, text) pairs in their order.
     """
@@ -31,6 +34,9 @@ class Call:
     answer: str
     verdict: str | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    tokens_cached: int = 0
+    first_token_s: float = 0.0
+    thinking: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -68,6 +74,9 @@ class Recording:
             seconds=reply.seconds,
             answer=reply.text,
             messages=tuple((message.role, message.text) for message in messages),
+            tokens_cached=reply.tokens_cached,
+            first_token_s=reply.first_token_s,
+            thinking=reply.thinking,
         )
         if reply.failure is not None:
             self.verdict(f"{FAILED} {reply.failure.id}: {reply.failure.evidence}")
@@ -94,4 +103,6 @@ def prompt_digest(
     The order of the schema's keys counts: it is the order of the answer.
     """
     asked = [[dataclasses.astuple(m) for m in messages], schema, limits.max_tokens, seed]
+    if limits.thinking_tokens:
+        asked.append(limits.thinking_tokens)
     return hashlib.sha256(json.dumps(asked).encode("ascii")).hexdigest()
