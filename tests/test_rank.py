@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,8 @@ from hypothesis import strategies as st
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.errors import UsageError
-from hpcagent.llm.child import rank
-from hpcagent.llm.child.load import Engine, load
-from hpcagent.llm.child.prompt import prompt
 from hpcagent.llm.llamacpp import LlamaCpp
+from hpcagent.llm.pipe import Child
 from hpcagent.records import Limits, Message, Ranking
 
 pytestmark = pytest.mark.llama
@@ -47,38 +47,19 @@ def model(tiny: Path) -> Iterator[LlamaCpp]:
 
 
 @pytest.fixture(scope="module")
-def engine(tiny: Path) -> Iterator[Engine]:
-    """The same model in this process."""
-    found = load({"path": str(tiny), "context": 4096, "threads": 1, "seed": 0})
-    assert isinstance(found, Engine)
-    yield found
-    found.llama.close()
+def naive(tiny: Path) -> Iterator[Child]:
+    """The same model, asked the long way."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = Child((sys.executable, str(Path(__file__).with_name("naive_ranking.py"))), env)
+    child.ask({"path": str(tiny)}, 60)
+    yield child
+    child.close()
 
 
-def brute_force(engine: Engine, menu: Sequence[str]) -> list[float]:
-    """Each entry's tokens one after the other, each prefix evaluated from nothing."""
-    llama = engine.llama
-    text, add_bos = prompt(llama, CHAT)
-    rows = [
-        (*llama.tokenize((text + entry).encode(), add_bos=add_bos, special=True), "end")
-        for entry in menu
-    ]
-    return [
-        math.fsum(_share(llama, rows, row[:at], row[at]) for at in range(len(row))) for row in rows
-    ]
-
-
-def _share(llama: Any, rows: Sequence[Any], before: Sequence[Any], token: Any) -> float:
-    """ln of the probability of `token` among what the menu's rows have after `before`."""
-    allowed = {row[len(before)] for row in rows if row[: len(before)] == before}
-    if len(allowed) == 1:
-        return 0.0
-    llama.reset()
-    llama._ctx.kv_cache_clear()
-    llama.eval(list(before))
-    logits = rank.last_logits(llama)
-    value = {t: float(logits[llama.token_eos() if t == "end" else t]) for t in allowed}
-    return value[token] - math.log(math.fsum(map(math.exp, value.values())))
+def brute_force(naive: Child, menu: Sequence[str]) -> list[float]:
+    found = naive.ask({"messages": CHAT, "menu": list(menu)}, 60)
+    rows: list[float] = found["log_probabilities"]
+    return rows
 
 
 def ranked(model: LlamaCpp, menu: Sequence[str]) -> Ranking:
@@ -89,20 +70,20 @@ def ranked(model: LlamaCpp, menu: Sequence[str]) -> Ranking:
 
 @pytest.mark.parametrize("menu", MENUS)
 def test_a_ranking_is_what_evaluating_every_path_gives(
-    engine: Engine, model: LlamaCpp, menu: tuple[str, ...]
+    naive: Child, model: LlamaCpp, menu: tuple[str, ...]
 ) -> None:
     found = ranked(model, menu).log_probabilities
-    assert found == pytest.approx(brute_force(engine, menu), abs=1e-4)
+    assert found == pytest.approx(brute_force(naive, menu), abs=1e-4)
     assert math.fsum(map(math.exp, found)) == pytest.approx(1.0)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.text("ab=1é", min_size=1, max_size=5), min_size=1, max_size=20, unique=True))
 def test_any_menu_is_ranked_and_adds_up_to_one(
-    engine: Engine, model: LlamaCpp, menu: list[str]
+    naive: Child, model: LlamaCpp, menu: list[str]
 ) -> None:
     found = ranked(model, menu).log_probabilities
-    assert found == pytest.approx(brute_force(engine, menu), abs=1e-4)
+    assert found == pytest.approx(brute_force(naive, menu), abs=1e-4)
     assert math.fsum(map(math.exp, found)) == pytest.approx(1.0)
 
 
@@ -112,28 +93,25 @@ def test_the_same_question_has_the_same_answer(tiny: Path, model: LlamaCpp) -> N
     other = LlamaCpp(tiny)
     fresh = ranked(other, menu).log_probabilities
     other.close()
-    assert again[1] == again[2]
-    assert again[0] == pytest.approx(fresh, abs=1e-4)
-    assert sorted(range(4), key=again[0].__getitem__) == sorted(range(4), key=fresh.__getitem__)
+    assert again == [fresh] * 3, "to the last digit, whatever was in the cache"
 
 
 def test_a_question_that_goes_on_from_the_last_pays_for_its_new_part(model: LlamaCpp) -> None:
-    ranked(model, ("A", "B"))
-    longer = (*ASK, Message("assistant", "because"), Message("user", "And now?"))
+    long = (Message("system", "Tune it. " * 40), *ASK[1:])
+    first = model.rank(long, ("A", "B"), LIMITS)
+    longer = (*long, Message("assistant", "because"), Message("user", "And now?"))
     found = model.rank(longer, ("A", "B"), LIMITS)
-    assert found.tokens_cached > 20
-    assert 0 < found.tokens_in - found.tokens_cached < 60
+    assert first.tokens_cached < 100 and found.tokens_cached > 300
+    assert 0 < found.tokens_in - found.tokens_cached < 64 + 60, "a block and what is new"
 
 
-def test_sixty_four_labels_cost_one_evaluation(engine: Engine) -> None:
-    calls = []
-    plain = engine.llama.eval
-    patch = pytest.MonkeyPatch()
-    patch.setattr(engine.llama, "eval", lambda tokens: (calls.append(1), plain(tokens)))
-    menu = [chr(code) for code in range(48, 48 + 64)]
-    found = rank.answer(engine, {"messages": CHAT, "menu": menu})
-    patch.undo()
-    assert len(calls) == 1 and len(found["log_probabilities"]) == 64
+@pytest.mark.parametrize(("size", "evaluations"), [(64, 1), (1, 0)])
+def test_labels_cost_one_evaluation_and_what_is_forced_none(
+    naive: Child, size: int, evaluations: int
+) -> None:
+    menu = [chr(code) for code in range(48, 48 + size)]
+    found = naive.ask({"messages": CHAT, "menu": menu}, 60)
+    assert found["evaluations"] == evaluations
 
 
 @pytest.mark.parametrize(
@@ -164,4 +142,4 @@ def test_answers_and_rankings_take_turns(model: LlamaCpp) -> None:
     first = model.complete(ASK, schema, Limits(30, 60), 5)
     rows = ranked(model, MENUS[2]).log_probabilities
     assert model.complete(ASK, schema, Limits(30, 60), 5).text == first.text
-    assert ranked(model, MENUS[2]).log_probabilities == pytest.approx(rows, abs=1e-4)
+    assert ranked(model, MENUS[2]).log_probabilities == rows

@@ -27,6 +27,36 @@ def gbnf(schema: Mapping[str, Any]) -> str:
     return f"root ::= {root}\n" + "".join(rules)
 
 
+def outline(schema: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """The same answers as (kind, what may stand there, text that must follow), in their order.
+
+    The first is ("fixed", "", TEXT); then ("text", most characters, TEXT) for a free text without
+    its quotes, and ("choice", [JSON texts without their quotes], TEXT). UsageError as of `gbnf`.
+    """
+    parts: list[tuple[str, Any, str]] = [("fixed", "", "")]
+
+    def fixed(text: str) -> None:
+        kind, what, then = parts[-1]
+        parts[-1] = (kind, what, then + text)
+
+    def walk(schema: Mapping[str, Any], depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise UsageError(f"schema: nested deeper than {_MAX_DEPTH}")
+        kind = _kind(schema)
+        if kind == "object":
+            for place, (name, part) in enumerate(_properties(schema).items()):
+                fixed(("," if place else "{") + _spelt(name) + ":")
+                walk(part, depth + 1)
+            fixed("}")
+            return
+        fixed('"')
+        values = [_spelt(value)[1:-1] for value in dict.fromkeys(schema.get("enum", ()))]
+        parts.append(("choice", values, '"') if values else ("text", schema["maxLength"], '"'))
+
+    walk(schema, 0)
+    return parts
+
+
 def longest(schema: Mapping[str, Any]) -> int:
     """Characters of the longest answer the grammar allows: an upper bound on its tokens."""
     kind = _kind(schema)

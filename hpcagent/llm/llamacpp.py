@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.llm import gguf
-from hpcagent.llm.grammar import gbnf, violation
+from hpcagent.llm.grammar import outline, violation
 from hpcagent.llm.menus import checked
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
@@ -29,7 +29,11 @@ class LlamaCpp:
     `context` is in tokens; None takes the model's own, at most 8192. After two restarts of a child
     that died or hung, every call answers with the failure `model.unavailable`. Failure kinds:
     load, died, timeout, nonsense, unavailable, context_overflow, unspeakable, decode, truncated,
-    invalid. EnvironmentProblem where the file cannot serve.
+    garbled (not UTF-8), empty, invalid. EnvironmentProblem where the file cannot serve.
+
+    `sampling` may set temperature, top_k, top_p and min_p. The child keeps the prompts of as many
+    callers as it has memory for (`sequences`; None lets it decide), so that each pays only for
+    what is new to it.
     """
 
     def __init__(
@@ -38,12 +42,16 @@ class LlamaCpp:
         context: int | None = None,
         load_timeout_s: float = _LOAD_TIMEOUT_S,
         command: Sequence[str] = _COMMAND,
+        sampling: Mapping[str, float] | None = None,
+        sequences: int | None = None,
     ) -> None:
         self.file = gguf.read(path)
         known = self.file.context_length or DEFAULT_CONTEXT
         self.context = min(context or DEFAULT_CONTEXT, known)
         self._load_timeout_s = load_timeout_s
         self._command = tuple(command)
+        self._sampling = dict(sampling or {})
+        self._sequences = sequences
         self._child: Child | None = None
         self._losses = 0
         self._last = ""
@@ -56,14 +64,18 @@ class LlamaCpp:
         limits: Limits,
         seed: int,
     ) -> Reply:
-        """One answer that obeys `schema`; the same arguments give the same answer."""
-        if schema is None:
-            raise NotImplementedError
+        """One answer that obeys `schema`; the same arguments give the same answer.
+
+        Without a schema it is free text, until the model ends it.
+        """
         request = {
             "op": "complete",
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
-            "grammar": gbnf(schema),
+            "outline": None if schema is None else outline(schema),
             "max_tokens": limits.max_tokens,
+            "thinking_tokens": limits.thinking_tokens,
+            "timeout_s": limits.timeout_s,
+            "sampling": self._sampling,
             "seed": seed % 2**31,
         }
         try:
@@ -81,6 +93,7 @@ class LlamaCpp:
             "op": "rank",
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
             "menu": [_encodable(entry) for entry in checked(menu)],
+            "timeout_s": limits.timeout_s,
         }
         try:
             child = self._running()
@@ -117,6 +130,7 @@ class LlamaCpp:
             "path": str(self.file.path.resolve()),
             "context": self.context,
             "threads": threads(self.file.size_bytes),
+            "sequences": self._sequences,
             "seed": 0,
         }
 
@@ -147,18 +161,42 @@ def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
     return Failure("model", str(found.get("kind")), f"{found.get('evidence')}{words}")
 
 
-def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any]) -> Reply:
+def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Reply:
     if "failure" in answer:
         return Reply("", failure=_failure(answer["failure"]))
-    text = str(answer["text"])
-    failure = None
-    if not answer["complete"]:
-        failure = Failure("model", "truncated", f"{answer['tokens_out']} tokens, no end: {text!r}")
-    else:
+    return Reply(
+        text=str(answer["text"]),
+        tokens_in=answer["tokens_in"],
+        tokens_out=answer["tokens_out"],
+        seconds=answer["seconds"],
+        failure=_wrong(answer, schema),
+        tokens_cached=answer["tokens_cached"],
+        first_token_s=answer["first_token_s"],
+        thinking=str(answer["thinking"]),
+    )
+
+
+def _wrong(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Failure | None:
+    text, stopped = str(answer["text"]), str(answer["stopped"])
+    if stopped:
+        words = f"stopped after {answer['tokens_out']} tokens, no end: {_shortened(text)}"
+        return Failure("model", stopped, words)
+    if schema is None:
+        if answer["garbled"]:
+            words = f"{answer['garbled']} of {len(text)} characters are not UTF-8"
+            return Failure("model", "garbled", f"{words}: {_shortened(text)}")
+        if not text.strip():
+            return Failure("model", "empty", "it ended its answer at once")
+        return None
+    try:
         wrong = violation(json.loads(text), schema)
-        if wrong:
-            failure = Failure("model", "invalid", wrong)
-    return Reply(text, answer["tokens_in"], answer["tokens_out"], answer["seconds"], failure)
+    except ValueError as error:
+        wrong = f"not JSON: {error}"
+    return Failure("model", "invalid", wrong) if wrong else None
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "...")
 
 
 def _ranking(answer: Mapping[str, Any]) -> Ranking:

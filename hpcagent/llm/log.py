@@ -21,6 +21,9 @@ ANSWER, RANKING = "complete", "rank"
 class Call:
     """One call. `prompt_sha256` is over the JSON of all that determines the answer but the model.
 
+    `thinking` is what the model wrote before its answer, `first_token_s` the seconds to its first
+    token.
+
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
     the asker did not say. `messages` are (role, text) pairs in their order. Of a menu, `ranking`
     has each entry with ln of its probability, and `answer` the most probable one. `seconds` are
@@ -41,6 +44,7 @@ class Call:
     ranking: tuple[tuple[str, float], ...] = ()
     failure: Failure | None = None
     waited_s: float = 0.0
+    thinking: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -83,6 +87,7 @@ class Recording:
                 messages=_pairs(messages),
                 tokens_cached=reply.tokens_cached,
                 first_token_s=reply.first_token_s,
+                thinking=reply.thinking,
                 failure=reply.failure,
                 waited_s=time.monotonic() - began,
             )

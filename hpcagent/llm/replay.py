@@ -44,6 +44,7 @@ class Replay:
             int(call.get("tokens_in", 0)),
             int(call.get("tokens_out", 0)),
             failure=_failure(call),
+            thinking=str(call.get("thinking", "")),
         )
 
     def _missing(self) -> Failure:

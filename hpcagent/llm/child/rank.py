@@ -8,10 +8,10 @@ token can follow nothing is computed, so a menu of one-token labels costs one ev
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpcagent.llm.child.decode import Clock, OutOfTime, Run
 from hpcagent.llm.child.load import Engine, failed
 from hpcagent.llm.child.prompt import prompt
 from hpcagent.llm.child.trie import Node, branches, build
@@ -22,7 +22,7 @@ _Path = tuple[int, ...]
 
 def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     """{log_probabilities, tokens_in, tokens_cached, seconds}, in the menu's order, or {failure}."""
-    started = time.perf_counter()
+    clock = Clock(request["timeout_s"])
     text, add_bos = prompt(engine.llama, request["messages"])
     try:
         # With the prompt before it: what an entry's first token is depends on it.
@@ -42,16 +42,20 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
         )
     try:
         root = build([entry[common:] for entry in entries])
-        found, made, cached = _ranked(engine.llama, prompt_tokens[:common], root, len(entries))
+        walk = _Walk(engine, prompt_tokens[:common], clock)
+        found = _ranked(walk, root, len(entries))
     except ValueError as error:
         return failed("unspeakable", str(error))
     except RuntimeError as error:
         return failed("decode", str(error))
+    except OutOfTime:
+        limit = f"{request['timeout_s']:g} s"
+        return failed("timeout", f"no ranking within {limit}: the time was over before its end")
     return {
         "log_probabilities": found,
-        "tokens_in": made,
-        "tokens_cached": cached,
-        "seconds": time.perf_counter() - started,
+        "tokens_in": walk.tokens,
+        "tokens_cached": walk.cached,
+        "seconds": clock.seconds(),
     }
 
 
@@ -63,30 +67,45 @@ def _common(sequences: Sequence[Sequence[int]]) -> int:
     ))  # fmt: skip
 
 
-def _ranked(llama: Any, start: _Path, root: Node, count: int) -> tuple[list[float], int, int]:
-    """(ln of each entry's probability, tokens of prompt and branches, those found in the cache)."""
+class _Walk:
+    """Goes from branching to branching of a menu, after the prompt."""
+
+    def __init__(self, engine: Engine, start: _Path, clock: Clock) -> None:
+        self.engine = engine
+        self._start = start
+        self._clock = clock
+        self._run: Run | None = None
+        self._path: _Path = ()
+        self.tokens, self.cached = len(start), 0
+
+    def logits(self, path: _Path) -> Any:
+        """What may follow the prompt and `path`."""
+        run, shared = self._run, _common([path, self._path])
+        if run is None or not run.back(len(self._start) + shared):
+            run, kept = self.engine.cache.read(self._start, self._clock)
+            self.cached, shared = (kept if self._run is None else self.cached), 0
+        self._run, self._path = run, path
+        run.feed(path[shared:])
+        self.tokens += len(path) - shared
+        return run.logits()
+
+
+def _ranked(walk: _Walk, root: Node, count: int) -> list[float]:
+    """ln of each entry's probability."""
     found = [0.0] * count
-    made, cached = len(start), len(start)
     # In this order each path begins with all that the one before shares with it.
-    for place, (path, node) in enumerate(sorted(branches(root), key=lambda branch: branch[0])):
-        kept = evaluate(llama, (*start, *path))
-        if place == 0:
-            made, cached = len(start) + len(path), min(kept, len(start) + len(path))
-        else:
-            made += len(start) + len(path) - kept
-        for members, share in _shares(llama, node):
+    for path, node in sorted(branches(root), key=lambda branch: branch[0]):
+        for members, share in _shares(walk.engine, walk.logits(path), node):
             for entry in members:
                 found[entry] += share
-    return found, made, cached
+    return found
 
 
-def _shares(llama: Any, node: Node) -> list[tuple[list[int], float]]:
-    """(entries, ln of the share) of each way to go on from `node`, whose logits are at hand."""
-    logits = last_logits(llama)
+def _shares(engine: Engine, logits: Any, node: Node) -> list[tuple[list[int], float]]:
+    """(entries, ln of the share) of each way to go on from `node`."""
     ways = [(_below(child), float(logits[token])) for token, child in node.children.items()]
     if node.entry is not None:
-        ends = {llama.token_eos(), _turn_end(llama)} - {-1}
-        ways.append(([node.entry], log_sum([float(logits[token]) for token in ends])))
+        ways.append(([node.entry], log_sum([float(logits[t]) for t in _ends(engine)])))
     whole = log_sum([value for _, value in ways])
     return [(members, value - whole) for members, value in ways]
 
@@ -101,10 +120,13 @@ def _below(node: Node) -> list[int]:
     return found
 
 
-def _turn_end(llama: Any) -> int:
+def _ends(engine: Engine) -> list[int]:
+    """The tokens that end an answer; of a sequence and of a turn, where these differ."""
     import llama_cpp
 
-    return int(llama_cpp.llama_vocab_eot(llama_cpp.llama_model_get_vocab(llama.model)))
+    vocabulary = llama_cpp.llama_model_get_vocab(engine.llama.model)
+    found = {llama_cpp.llama_vocab_eos(vocabulary), llama_cpp.llama_vocab_eot(vocabulary)}
+    return sorted(found - {-1})
 
 
 def log_sum(values: Sequence[float]) -> float:
@@ -113,22 +135,3 @@ def log_sum(values: Sequence[float]) -> float:
     if math.isinf(most):
         return most
     return most + math.log(math.fsum(math.exp(value - most) for value in values))
-
-
-def evaluate(llama: Any, tokens: Sequence[int]) -> int:
-    """Make the logits after `tokens` the last ones; how many were in the cache already."""
-    held = llama.input_ids[: llama.n_tokens].tolist()
-    kept = _common([held, tokens[:-1]])
-    if kept < len(held) and not llama._ctx.kv_cache_seq_rm(-1, kept, -1):
-        llama._ctx.kv_cache_clear()  # a recurrent model cannot go back in part
-        kept = 0
-    llama.n_tokens = kept
-    llama.eval(tokens[kept:])
-    return kept
-
-
-def last_logits(llama: Any) -> Any:
-    """Of the latest evaluation: one value a token of the vocabulary, as a numpy view."""
-    import numpy as np
-
-    return np.ctypeslib.as_array(llama._ctx.get_logits(), shape=(llama.n_vocab(),))
