@@ -48,11 +48,13 @@ def make_tiny_gguf(
     words: Sequence[str] = (),
     shape: Shape = TINY,
     always: Sequence[int] = (),
+    space_prefix: bool = False,
 ) -> Path:
     """Write the model (about 200 kB as it is) to `path`.
 
     `words` become tokens beside the characters; whatever it is told, the model answers with the
-    tokens `always`, all of them equally probable, where any are given.
+    tokens `always`, all of them equally probable, where any are given. `space_prefix`: as many real
+    vocabularies, it puts a space before every text.
     """
     tokens, scores, types = _vocabulary(words)
     writer = GGUFWriter(path, "llama")
@@ -75,7 +77,7 @@ def make_tiny_gguf(
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(EOS)
     writer.add_add_bos_token(True)
-    writer.add_add_space_prefix(False)
+    writer.add_add_space_prefix(space_prefix)
     if template is not None:
         writer.add_chat_template(template)
     _add_weights(writer, len(tokens), seed, shape, always)

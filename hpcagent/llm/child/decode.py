@@ -15,7 +15,7 @@ class OutOfTime(Exception):
 class Clock:
     """The time limit of one answer, from now on; it ends a little before the asker's own."""
 
-    _MARGIN = 0.1  # of the limit, at most a second: the way back, and one token more than thought
+    _MARGIN = 0.25  # of the limit, at most a second: the way back, and one token more than thought
 
     def __init__(self, limit_s: float) -> None:
         self.started = time.monotonic()
