@@ -397,7 +397,8 @@ class Reply:
     """One answer of a model: the text, what it cost, or why there is none (`failure`).
 
     `tokens_cached` of `tokens_in` were in the model's cache from an earlier call; `first_token_s`
-    is the time from the question to the first token of the answer.
+    is the time from the question to the first token that the model decided. `thinking` is what it
+    wrote before its answer. A failure may come with a text: what there was of it.
     """
 
     text: str
@@ -407,6 +408,7 @@ class Reply:
     failure: Failure | None = None
     tokens_cached: int = 0
     first_token_s: float = 0.0
+    thinking: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,12 @@ class Address:
     @property
     def in_clear(self) -> bool:
         """Whether what is said travels unencrypted to another machine."""
-        return self.scheme == "http" and not _claims_loopback(self.host)
+        return self.scheme == "http" and not self.is_here
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the server is on this machine."""
+        return _claims_loopback(self.host)
 
 
 def is_address(text: str) -> bool:

@@ -88,6 +88,8 @@ def ask(
 def schema_of(answer: type[BaseModel]) -> dict[str, Any]:
     """The type's JSON schema in the subset of `grammar`; UsageError where it has no bounds.
 
+    Objects, choices and texts without `min_length` are the cheapest to confine a model to: their
+    parts are always the same (`grammar.linear`).
     Every field has to be given, those with a default too: an answer says all that was asked.
     """
     whole = answer.model_json_schema()

@@ -32,6 +32,51 @@ def gbnf(schema: Mapping[str, Any]) -> str:
     return f"root ::= {root}\n" + "".join(rules)
 
 
+def linear(schema: Mapping[str, Any]) -> bool:
+    """Whether `outline` can say it: the parts of an answer are always the same."""
+    kind = _kind(schema)
+    if kind == "object":
+        return all(linear(part) for part in _properties(schema).values())
+    return kind == "enum" or (kind == "string" and not schema.get("minLength"))
+
+
+def outline(schema: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """The same answers as (kind, what may stand there, text that must follow), in their order.
+
+    The first is ("fixed", "", TEXT); then ("text", most characters, TEXT) for a free text without
+    its quotes, and ("choice", [JSON texts without their quotes], TEXT). UsageError as of `gbnf`.
+    Only for what `linear` is true of; choices of other values than texts stand with all they need.
+    """
+    parts: list[tuple[str, Any, str]] = [("fixed", "", "")]
+
+    def fixed(text: str) -> None:
+        kind, what, then = parts[-1]
+        parts[-1] = (kind, what, then + text)
+
+    def walk(schema: Mapping[str, Any], depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise UsageError(f"schema: nested deeper than {_MAX_DEPTH}")
+        kind = _kind(schema)
+        if kind == "object":
+            for place, (name, part) in enumerate(_properties(schema).items()):
+                fixed(("," if place else "{") + _spelt(name) + ":")
+                walk(part, depth + 1)
+            fixed("}")
+            return
+        if kind == "string":
+            fixed('"')
+            parts.append(("text", schema["maxLength"], '"'))
+            return
+        values = [_spelt(value) for value in _values(schema)]
+        quoted = all(value.startswith('"') for value in values)
+        fixed('"' if quoted else "")
+        values = [value[1:-1] for value in values] if quoted else values
+        parts.append(("choice", list(dict.fromkeys(values)), '"' if quoted else ""))
+
+    walk(schema, 0)
+    return parts
+
+
 def longest(schema: Mapping[str, Any]) -> int:
     """Characters of the longest answer the grammar allows: an upper bound on its tokens."""
     kind = _kind(schema)

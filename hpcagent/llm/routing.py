@@ -13,9 +13,9 @@ from hpcagent.llm import endpoint, gguf
 from hpcagent.llm.address import Forbidden, read_address, require_allowed
 from hpcagent.llm.endpoint import Endpoint
 from hpcagent.llm.llamacpp import LlamaCpp
-from hpcagent.llm.log import Call, Recording
+from hpcagent.llm.log import Call, Recording, recording
 from hpcagent.llm.roles import DEBUG, OPTIMISE, RESULT, ROLES
-from hpcagent.llm.sampled import sampled
+from hpcagent.llm.sampled import Sampled
 from hpcagent.llm.tables import ALL, ModelChoice, absolute, from_json, laid_over
 from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
@@ -147,7 +147,7 @@ class Models:
             return None
         opened, choice = self._opened(role), self._routes[role].choice
         if isinstance(opened.model, LlamaCpp):
-            return sampled(opened.model, choice.sampling)
+            return Sampled(opened.model, choice.sampling)
         return opened.model
 
     def recorded(self, role: str, sink: Callable[[Call], None]) -> Recording | None:
@@ -155,7 +155,7 @@ class Models:
         model = self.for_role(role)
         if model is None:
             return None
-        return Recording(model, self.digest(role), sink, role)
+        return recording(model, self.digest(role), sink, role)
 
     def digest(self, role: str) -> str:
         """SHA-256 in hex of the file, or of what is known of a served model."""
@@ -177,6 +177,13 @@ class Models:
     def device(self, role: str) -> str:
         """Where the role's model computes, in words; empty before its first answer."""
         return self._opened(role).model.device if self.has(role) else ""
+
+    def computes_here(self, role: str) -> bool:
+        """Whether answering takes this machine's cores: not where a server is elsewhere."""
+        if not self.has(role):
+            return False
+        endpoint = self._routes[role].choice.endpoint
+        return not endpoint or read_address(endpoint).is_here
 
     def unload(self) -> None:
         """Free the memory of models that are loaded; a later call loads them again."""

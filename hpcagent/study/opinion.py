@@ -94,9 +94,9 @@ def _answer_type(causes: Sequence[Found]) -> type[BaseModel]:
     ids: Any = Literal[(*(cause.id for cause in causes), NONE_OF_THESE)]
     return create_model(
         "Answer",
-        explanation=(Annotated[str, Field(min_length=1, max_length=500)], ...),
+        explanation=(Annotated[str, Field(max_length=500)], ...),
         cause=(ids, ...),
-        suggestion=(Annotated[str, Field(min_length=1, max_length=300)], ...),
+        suggestion=(Annotated[str, Field(max_length=300)], ...),
     )
 
 
@@ -116,6 +116,8 @@ def _wrong(answer: dict[str, str], shown: str) -> str:
     words = f"{answer['explanation']} {answer['suggestion']}"
     if not words.isprintable():
         return "only plain text on one line, without control characters"
+    if not answer["explanation"].strip():
+        return "the explanation is empty"
     known = set(_NUMBER.findall(shown))
     made_up = [number for number in _NUMBER.findall(words) if number not in known]
     return f"the number {made_up[0]} is in nothing you were shown" if made_up else ""

@@ -13,7 +13,7 @@ from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.protocols import Strategy
-from hpcagent.records import Proposal, Stop
+from hpcagent.records import Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
@@ -23,6 +23,7 @@ from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.telling import Teller
 
 if TYPE_CHECKING:
     from hpcagent.llm.log import Recording
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
 FUNCTION_LOG = "function.log"
+_IN_FULL = ("messages", "answer", "ranking", "failure")
 Record = Callable[[Mapping[str, Any]], None]
+Chapters = tuple[tuple[Trial, ...], ...]
 
 
 class Proposer:
@@ -49,6 +52,14 @@ class Proposer:
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
+        self._teller = Teller()
+        self._chapters: Chapters = ()
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether the next proposal may make a language model compute on this node."""
+        wanted = self._settings.strategy in WITH_MODEL and bool(self._settings.model)
+        return wanted and not self._without_model and self.models.computes_here(OPTIMISE)
 
     @property
     def device(self) -> str:
@@ -85,7 +96,10 @@ class Proposer:
         asked = (*asked, *sizes)
         if len(sizes) == left:
             return asked, None
-        answer = self._strategy_for(known).propose(
+        strategy = self._strategy_for(known)
+        if self._recording is not None:
+            self._chapters = self._teller.chapters(known)
+        answer = strategy.propose(
             space,
             known.history(index),
             (*waiting, *(proposal.config for proposal in sizes)),
@@ -132,18 +146,41 @@ class Proposer:
             function=self._settings.function,
             told=self._functions.append,
             prior=prior,
+            chapters=lambda: self._chapters,
         )
         strategy: Strategy = module.create(options)
         return strategy
 
     def _open_model(self) -> Recording | None:
-        """None where the model cannot serve any more; it could when the run was opened."""
+        """None where the model cannot serve any more; it could when the run was opened.
+
+        What such a run's own transcript has already is used all the same.
+        """
+        if self._settings.replay:
+            return self._replayed(Path(self._settings.replay), "the search went on without it: ")
         try:
             self._recording = self.models.recorded(
                 OPTIMISE, lambda call: self._calls.append(call.as_json())
             )
         except (EnvironmentProblem, UsageError) as error:
             self._without_model = f"the search went on without it: {error}"
+            return self._replayed(self._log, "")
+        return self._recording
+
+    def _replayed(self, where: Path, instead: str) -> Recording | None:
+        """The answers of a transcript; None where there are none, told after `instead`."""
+        from hpcagent.llm.log import recording
+        from hpcagent.llm.replay import replay
+
+        try:
+            model = replay(where)
+        except EnvironmentProblem as error:
+            if instead:
+                self._without_model = f"{instead}{error}"
+            return None
+        self._recording = recording(
+            model, model.model_sha256, lambda call: self._calls.append(call.as_json()), OPTIMISE
+        )
         return self._recording
 
     @property
@@ -214,7 +251,7 @@ def _torn(stream: BinaryIO) -> bool:
 
 def _brief(call: Mapping[str, Any]) -> dict[str, Any]:
     """Without the texts, which llm.jsonl has."""
-    return {key: value for key, value in call.items() if key not in ("messages", "answer")}
+    return {key: value for key, value in call.items() if key not in _IN_FULL}
 
 
 def hints_here(known: Knowledge) -> dict[str, str]:

@@ -33,7 +33,8 @@ class TuneSettings:
     core-hours). The search ends early when a configuration is `target` times as fast as the default
     (0: no target). `model` names the model that takes part in the proposals, as `--model` does;
     `models` holds llm.routing.Route as JSON, by role, and `model_hosts` the hosts whose servers may
-    be asked. `function` is a user's own file, with its digest when the run was opened.
+    be asked. `function` is a user's own file, with its digest when the run was opened; `replay` a
+    transcript that answers in the place of a model.
     """
 
     app: str
@@ -76,6 +77,7 @@ class TuneSettings:
     objectives: tuple[str, ...] = (TIME,)
     within: tuple[str, ...] = ()
     charge: Mapping[str, Any] | None = None
+    replay: str = ""
 
     @property
     def plain(self) -> bool:
@@ -111,6 +113,7 @@ class TuneSettings:
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
+            "--replay": self.replay,
             "--function": self.function,
             "--target": f"{self.target:g}x" if self.target else "",
         }

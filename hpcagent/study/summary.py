@@ -170,7 +170,13 @@ class InfeasibleValue:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What the language model did: `used` is False where none was configured."""
+    """What the language model did: `used` is False where none was configured.
+
+    `seconds` are those that the agent waited for answers, `waited_s` those of them in which nothing
+    was out to be measured, which made the run longer. `cached_share` of the prompts' tokens were in
+    the model's cache. Of the calls some ranked a menu (`ranked`), and some had a prompt too long
+    for the model, which was `shortened`.
+    """
 
     used: bool
     name: str
@@ -182,6 +188,10 @@ class ModelSummary:
     seconds: float
     note: str
     earned: str = ""  # how its picks did, and what share of the evaluations that left it
+    ranked: int = 0
+    shortened: int = 0
+    cached_share: float = 0.0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)

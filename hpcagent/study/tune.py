@@ -16,6 +16,7 @@ from hpcagent.study.feasibility import memory_problem
 from hpcagent.study.goals import metrics
 from hpcagent.study.history_recall import DECISION
 from hpcagent.study.knowledge import Knowledge, failure_in
+from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit, round_purpose
 from hpcagent.study.verdict import judged
 
@@ -92,7 +93,15 @@ def _may_add(state: TuneState) -> bool:
     out = state.open_units
     searching = "search_ended" not in state.decisions and all(u.kind == "round" for u in out)
     most = state.settings.ahead * state.settings.pack
+    if shares_node(state.settings) and any(unit.job_id for unit in out):
+        return False
     return not out or (searching and len(out) < most)
+
+
+def shares_node(settings: TuneSettings) -> bool:
+    """Whether a language model computes where the rounds are measured: then not at the same time,
+    so that there is no use in rounds ahead."""
+    return settings.scheduler == "local" and bool(settings.model)
 
 
 def _library_step(known: Knowledge) -> Step | None:
