@@ -64,7 +64,8 @@ class Proposer:
     @property
     def device(self) -> str:
         """Where the model computes, in words; empty without one, and before its first answer."""
-        return "" if self._recording is None else self.models.device(OPTIMISE)
+        replayed = bool(self._settings.replay or self._without_model)
+        return "" if self._recording is None or replayed else self.models.device(OPTIMISE)
 
     @property
     def models(self) -> Models:
