@@ -87,7 +87,7 @@ def test_a_run_whose_model_is_gone_replays_its_transcript(bench: Bench, tmp_path
     model.unlink()
     done = copy.hpcagent("step", str(copy.run))
     assert done.returncode == 0, done.stderr
-    assert copy.events("proposed")[-1]["data"] == whole[cut]["data"]
+    assert copy.events("proposed")[-1]["data"] == whole[cut]["data"], (done.stdout, done.stderr)
     assert {p["proposed_by"] for p in whole[cut]["data"]["proposals"]} >= {"model"}
     copy.hpcagent("cancel", str(copy.run))
 
