@@ -42,21 +42,22 @@ def test_every_call_is_in_the_journal_and_whole_in_the_log(bench: Bench) -> None
     for call in logged:
         assert [role for role, _ in call["messages"]][:2] == ["system", "user"]
         assert call["tokens_in"] > 0
+        answer = json.loads(call["answer"])
         if call["op"] == "complete":
-            assert {"reason", "config"} & set(json.loads(call["answer"]))
+            assert set(answer) == {"config"}
         else:
-            assert call["answer"] == max(call["ranking"], key=lambda row: row[1])[0]
+            assert answer["choice"] == max(call["ranking"], key=lambda row: row[1])[0]
+            assert answer["reason"] == call["reason"]
             assert sum(math.exp(row[1]) for row in call["ranking"]) == pytest.approx(1.0)
-            assert call["tokens_cached"] > 0.5 * call["tokens_in"], "it goes on from the reason"
-    assert {call["op"] for call in logged} == {"complete", "rank"}
+    assert "rank" in {call["op"] for call in logged}
     assert "messages" not in journaled[0] and "ranking" not in journaled[0]
 
 
 def test_what_the_model_did_is_told_and_true(bench: Bench) -> None:
     verdicts = [call["verdict"] for call in _calls(bench)]
-    valid, steps = verdicts.count("accepted"), ("reason", "another")
+    valid = verdicts.count("accepted")
     invalid = sum(verdict.startswith("rejected: ") for verdict in verdicts)
-    assert valid + invalid + sum(verdicts.count(word) for word in steps) == len(verdicts)
+    assert valid + invalid + verdicts.count("another") == len(verdicts)
     picks = [
         proposal
         for event in bench.events("proposed")

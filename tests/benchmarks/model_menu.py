@@ -1,13 +1,13 @@
 """A choice from a menu over a configuration in free JSON: seconds of the same model, in turns.
 
 The model is made, with random weights, of 59 million parameters and 32,000 tokens. A run of some
-rounds is told to it, round by round; in each, every way of choosing answers the same question, its
-beginning in the cache as it is after the reason. The order of the ways changes with each round.
+rounds is told to it, round by round; in each, the same question is answered in every way, with the
+same seed and therefore the same reason. What a choice costs is the time beyond that of the reason
+alone. The order of the ways changes with each round; the question's beginning is in the cache.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import statistics
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import finish, options, table, tell
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 LIMIT_S = 600.0
-LABEL, TEXT, FREE = "label of a menu", "text of a menu", "configuration in JSON"
-TOLD_LABEL, TOLD_FREE = "reason, then label", "reason and configuration in JSON"
-WAYS = (LABEL, TEXT, FREE, TOLD_LABEL, TOLD_FREE)
+REASON, LABEL, TEXT, FREE = "reason alone", "label", "text of the configuration", "JSON"
+WAYS = (REASON, LABEL, TEXT, FREE)
 
 
 def main() -> None:
@@ -54,7 +53,7 @@ def _made(folder: Path) -> LlamaCpp:
     return LlamaCpp(path)
 
 
-def _question(number: int, ranked: bool) -> Question:
+def _question(number: int) -> Question:
     """What a run asks after `number` rounds of four trials."""
     from hpcagent.records import Param, Trial
     from hpcagent.search.question import Question
@@ -89,60 +88,63 @@ def _question(number: int, ranked: bool) -> Question:
         "library": "OpenBLAS 0.3.26, pthreads, core SkylakeX", "workload": "dgemm, dgetrf, dpotrf",
     }  # fmt: skip
     waiting = tuple(points[4 * number : 4 * number + 3])
-    return Question(space, facts, history, waiting, menu, ranked=ranked)
+    return Question(space, facts, history, waiting, menu, ranked=True)
 
 
 def _round(model: LlamaCpp, number: int) -> dict[str, float]:
-    """Seconds of each way to choose."""
-    from hpcagent.records import Limits, Message
-    from hpcagent.search.dialogue import ASK_CONFIG, ASK_LABEL
-    from hpcagent.search.question import answer_bound
+    """Seconds of each way to answer."""
+    from hpcagent.records import Limits
+    from hpcagent.search.dialogue import AROUND
+    from hpcagent.search.question import REASON_LENGTH, answer_bound
 
-    question, free = _question(number, ranked=True), _question(number, ranked=False)
+    question = _question(number)
+    messages, texts = question.messages(), [str(each.config) for each in question.menu]
+    whole = question.schema()
+    alone = {"type": "object", "properties": {"reason": whole["properties"]["reason"]}}
 
-    def answered(messages: Sequence[Message], schema: Mapping[str, object]) -> float:
+    def answered(schema: Mapping[str, Any]) -> float:
         reply = model.complete(messages, schema, Limits(answer_bound(schema), LIMIT_S), number)
         if reply.failure is not None:
             raise SystemExit(f"{reply.failure.id}: {reply.failure.evidence}")
         return reply.seconds
 
-    def ranked(messages: Sequence[Message], menu: Sequence[str]) -> float:
-        found = model.rank(messages, menu, Limits(1, LIMIT_S))
+    def ranked(menu: Sequence[str], reason: int = REASON_LENGTH) -> float:
+        limits = Limits(REASON_LENGTH + AROUND, LIMIT_S)
+        found = model.rank(messages, menu, limits, reason, number)
         if found.failure is not None:
             raise SystemExit(f"{found.failure.id}: {found.failure.evidence}")
         return found.seconds
 
-    def after(asked: str) -> tuple[Message, ...]:
-        said = json.dumps({"reason": "Few threads bound to cores wait less for each other."})
-        return (*question.messages(), Message("assistant", said), Message("user", asked))
-
-    texts = [str(candidate.config) for candidate in question.menu]
     ways: dict[str, Callable[[], float]] = {
-        LABEL: lambda: ranked(after(ASK_LABEL), question.labels()),
-        TEXT: lambda: ranked(after("Now the configuration of your choice."), texts),
-        FREE: lambda: answered(after(ASK_CONFIG), question.config_schema()),
-        TOLD_LABEL: lambda: (
-            answered(question.messages(), question.schema())
-            + ranked(after(ASK_LABEL), question.labels())
-        ),
-        TOLD_FREE: lambda: answered(free.messages(), free.schema()),
+        REASON: lambda: answered(alone),
+        LABEL: lambda: ranked(question.labels()),
+        TEXT: lambda: ranked(texts),
+        FREE: lambda: answered(whole),
     }
-    ranked(question.messages(), question.labels())  # what all of them begin with, as after a reason
+    ranked(question.labels(), 0)  # what all of them begin with is in the cache now
     order = random.Random(number).sample(WAYS, len(WAYS))
     return {name: ways[name]() for name in order}
 
 
 def _report(rows: Sequence[Mapping[str, float]]) -> None:
-    shown = [
-        [name, statistics.median(1e3 * row[name] for row in rows)]
-        + _spread([row[FREE if "reason" not in name else TOLD_FREE] / row[name] for row in rows])
-        for name in WAYS
-    ]
-    table(("choice", "ms, median", "times faster than JSON", "least", "most"), shown)
+    shown: list[list[object]] = []
+    for name in WAYS:
+        whole = [1e3 * row[name] for row in rows]
+        ratios = [row[FREE] / row[name] for row in rows]
+        shown.append([name, *_quartiles(whole), *_quartiles(ratios)])
+    print("the whole answer, with its reason")
+    table(("answer", "ms", "quartile", "quartile", "times faster", "quartile", "quartile"), shown)
+    costs = {n: [1e3 * (row[n] - row[REASON]) for row in rows] for n in WAYS if n != REASON}
+    free = statistics.median(costs[FREE])
+    print("the choice, beyond the reason")
+    rest = [[n, *_quartiles(each), free / statistics.median(each)] for n, each in costs.items()]
+    table(("choice", "ms", "quartile", "quartile", "times faster than JSON"), rest)
 
 
-def _spread(ratios: Sequence[float]) -> list[object]:
-    return [statistics.median(ratios), min(ratios), max(ratios)]
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, first and third quartile."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return middle, low, high
 
 
 if __name__ == "__main__":
