@@ -120,7 +120,7 @@ def _cut_copy(bench: Bench, folder: Path, cut: int) -> tuple[Bench, Path]:
     copy = Bench(folder, {**bench.env, "HOME": str(folder), "HPCAGENT_QUEUE": f"{folder}/queue"})
     model = folder / "tiny.gguf"
     events = copy.events()
-    events[0]["data"]["settings"]["model"] = str(model)
+    events[0]["data"]["settings"]["models"]["optimise"]["choice"]["file"] = str(model)
     lines = [json.dumps(event) for event in events[:cut]]
     (copy.run / "journal.jsonl").write_text("\n".join(lines) + "\n")
     for event in events[cut:]:

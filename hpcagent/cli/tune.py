@@ -28,12 +28,15 @@ from hpcagent.cli.asks import (
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.goals import charge, check, goal_options, wanted
+from hpcagent.cli.modelroutes import ask_servers, model_option
+from hpcagent.cli.modelroutes import wanted as wanted_models
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
-from hpcagent.llm import gguf
 from hpcagent.llm import replay as transcripts
+from hpcagent.llm.roles import OPTIMISE, RESULT
+from hpcagent.llm.routing import Route
 from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
 from hpcagent.search.stopping import read_target
 from hpcagent.study.history import store_folder
@@ -63,7 +66,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--workload", type=click.Path(path_type=Path), metavar="FILE",
     help="YAML file of routines and shapes with weights. [default: a mix of BLAS and LAPACK]",
 )  # fmt: skip
-@click.option("--model", metavar="FILE", help="A GGUF model that takes part in the proposals.")
+@model_option
 @click.option(
     "--replay", metavar="LOG", help="Take a model's answers from an earlier run (its folder or "
     "llm.jsonl) in its place.",
@@ -182,8 +185,9 @@ def tune(
     configured = load_settings(os.environ, Path.cwd())
     transcript = _transcript(replay, model)
     model = "" if transcript else model
+    routes = wanted_models(configured, model, (OPTIMISE, RESULT))
     settings = _settings(
-        configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
+        configured, lib, prefix, workload, routes, strategy, budget, challengers, seed, scheduler
     )
     settings = replace(
         settings,
@@ -204,6 +208,7 @@ def tune(
     if dry_run:
         show_plan(settings, as_json)
         return 0
+    ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":
         _require_build_tools()
     if run_dir is not None:
@@ -216,12 +221,11 @@ def tune(
 
 
 def _settings(
-    configured: Settings, lib: str, prefix: str | None, workload: Path | None, model: str | None,
-    strategy: str | None, budget: tuple[str, ...], challengers: int | None, seed: int,
-    scheduler: str | None,
+    configured: Settings, lib: str, prefix: str | None, workload: Path | None,
+    routes: dict[str, Route], strategy: str | None, budget: tuple[str, ...],
+    challengers: int | None, seed: int, scheduler: str | None,
 ) -> TuneSettings:  # fmt: skip
     prefix = configured.openblas_prefix if prefix is None else prefix
-    model = configured.model if model is None else model
     words = asked()
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
@@ -241,7 +245,9 @@ def _settings(
         challengers=challengers or configured.challengers,
         core_hours=core_hours,
         wall_s=wall_s,
-        model=_model(model) if model else "",
+        model=routes[OPTIMISE].choice.label if OPTIMISE in routes else "",
+        models={role: route.to_json() for role, route in routes.items()},
+        model_hosts=configured.model_hosts if routes else (),
         prefix=_prefix(prefix, scheduler) if prefix else "",
         python=configured.python or (sys.executable if scheduler == "local" else "python3"),
         workload=cases,
@@ -323,8 +329,8 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
     if (name in ("model", "guided")) != model:
         raise UsageError(
-            "--strategy model and guided need --model FILE (or --replay LOG),"
-            " and --model needs one of these"
+            "--strategy model and guided need --model FILE or URL (or --replay LOG), and a model"
+            " of the role optimise needs one of these"
         )
     if (name in ENTRIES) != function:
         raise UsageError(
@@ -332,12 +338,6 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
             " and --function needs one of these"
         )
     return name
-
-
-def _model(text: str) -> str:
-    path = Path(clean(text, "--model")).absolute()
-    gguf.read(path)
-    return str(path)
 
 
 def _transcript(text: str | None, model: str | None) -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.llm import gguf
-from hpcagent.llm.grammar import outline, violation
+from hpcagent.llm.grammar import gbnf, linear, outline, violation
 from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
+from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
 _LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
 _SMALL_BYTES = 100_000_000
+_DEFAULT_SAMPLING = Sampling()
 _COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
 
 
@@ -63,6 +65,7 @@ class LlamaCpp:
         schema: Mapping[str, Any] | None,
         limits: Limits,
         seed: int,
+        sampling: Sampling = _DEFAULT_SAMPLING,
     ) -> Reply:
         """One answer that obeys `schema`; the same arguments give the same answer.
 
@@ -71,12 +74,12 @@ class LlamaCpp:
         request = {
             "op": "complete",
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
-            "outline": None if schema is None else outline(schema),
+            **_confinement(schema),
             "max_tokens": limits.max_tokens,
             "thinking_tokens": limits.thinking_tokens,
             "timeout_s": limits.timeout_s,
-            "sampling": self._sampling,
-            "seed": seed % 2**31,
+            "sampling": {**self._sampling, **_drawn(sampling)},
+            "seed": (seed + sampling.seed) % 2**31,
         }
         try:
             child = self._running()
@@ -94,6 +97,7 @@ class LlamaCpp:
         limits: Limits,
         reason: int = 0,
         seed: int = 0,
+        sampling: Sampling = _DEFAULT_SAMPLING,
     ) -> Ranking:
         """ln of each entry's probability, after a reason if wanted; UsageError for a bad menu."""
         entries = [_encodable(entry) for entry in checked(menu)]
@@ -104,8 +108,8 @@ class LlamaCpp:
             "outline": outline(reasoned(entries, reason)) if reason else None,
             "max_tokens": limits.max_tokens,
             "timeout_s": limits.timeout_s,
-            "sampling": self._sampling,
-            "seed": seed % 2**31,
+            "sampling": {**self._sampling, **_drawn(sampling)},
+            "seed": (seed + sampling.seed) % 2**31,
         }
         try:
             child = self._running()
@@ -162,6 +166,21 @@ def _environment() -> dict[str, str]:
     package = str(Path(__file__).resolve().parent.parent.parent)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONPATH": path}
+
+
+def _confinement(schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the child has to keep to: an outline where one can say it, else the whole grammar."""
+    if schema is None:
+        return {"outline": None}
+    if linear(schema):
+        return {"outline": outline(schema)}
+    return {"outline": None, "grammar": gbnf(schema)}
+
+
+def _drawn(sampling: Sampling) -> dict[str, float]:
+    """How tokens are drawn, as far as that is configured."""
+    found = {k: getattr(sampling, k) for k in ("temperature", "top_p", "top_k")}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _encodable(text: str) -> str:

@@ -25,10 +25,10 @@ class Call:
     token.
 
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
-    the asker did not say. `messages` are (role, text) pairs in their order. Of a menu, `ranking`
-    has each entry with ln of its probability, `reason` what was written before, and `answer` the
-    most probable one. `seconds` are
-    the model's own, `waited_s` those of its asker, who may have waited for it to be loaded.
+    the asker did not say. `messages` are (role, text) pairs in their order; `role` is the asker's,
+    as in llm/roles.py. Of a menu, `ranking` has each entry with ln of its probability, `reason`
+    what was written before, and `answer` the most probable one. `seconds` are the model's own,
+    `waited_s` those of its asker, who may have waited for it to be loaded.
     """
 
     prompt_sha256: str
@@ -39,6 +39,7 @@ class Call:
     answer: str
     verdict: str | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    role: str = ""
     op: str = ANSWER
     tokens_cached: int = 0
     first_token_s: float = 0.0
@@ -62,10 +63,11 @@ class Recording:
     it is.
     """
 
-    def __init__(self, model: LanguageModel, model_sha256: str, sink: Sink) -> None:
+    def __init__(self, model: LanguageModel, model_sha256: str, sink: Sink, role: str = "") -> None:
         self._model = model
         self._digest = model_sha256
         self._sink = sink
+        self._role = role
         self._open: Call | None = None
 
     def complete(
@@ -87,6 +89,7 @@ class Recording:
                 seconds=reply.seconds,
                 answer=reply.text,
                 messages=_pairs(messages),
+                role=self._role,
                 tokens_cached=reply.tokens_cached,
                 first_token_s=reply.first_token_s,
                 thinking=reply.thinking,
@@ -117,8 +120,8 @@ class Recording:
 class RankingRecording(Recording):
     """The same of a model that can rank a menu."""
 
-    def __init__(self, model: RankingModel, model_sha256: str, sink: Sink) -> None:
-        super().__init__(model, model_sha256, sink)
+    def __init__(self, model: RankingModel, model_sha256: str, sink: Sink, role: str = "") -> None:
+        super().__init__(model, model_sha256, sink, role)
         self._ranks = model
 
     def rank(
@@ -143,6 +146,7 @@ class RankingRecording(Recording):
                 seconds=found.seconds,
                 answer=json.dumps({"reason": found.reason, "choice": best}) if reason else best,
                 messages=_pairs(messages),
+                role=self._role,
                 op=RANKING,
                 tokens_cached=found.tokens_cached,
                 ranking=rows,
@@ -154,11 +158,11 @@ class RankingRecording(Recording):
         return found
 
 
-def recording(model: LanguageModel, model_sha256: str, sink: Sink) -> Recording:
+def recording(model: LanguageModel, model_sha256: str, sink: Sink, role: str = "") -> Recording:
     """A Recording that can do what the model can."""
     if isinstance(model, RankingModel):
-        return RankingRecording(model, model_sha256, sink)
-    return Recording(model, model_sha256, sink)
+        return RankingRecording(model, model_sha256, sink, role)
+    return Recording(model, model_sha256, sink, role)
 
 
 def prompt_digest(

@@ -200,6 +200,8 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
     )
     lines = _variability(summary, columns)
     lines += labelled("Model", model_words(summary), columns)
+    if summary.words:
+        lines += labelled("Model says", summary.words, columns)
     if summary.history:
         lines += labelled("History", summary.history, columns)
     lines += labelled("Spent", budget, columns)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from hpcagent.apps.space import Setting
 from hpcagent.records import Config, Library, Machine
-from hpcagent.study import budget, noise_notes
+from hpcagent.study import budget, noise_notes, result_words
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
 from hpcagent.study.outcome_goals import goals_summary
@@ -29,7 +33,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
     setting = known.setting(best) if best is not None else _NO_SETTING
     confirm = state.done("confirm")
     closed = state.closed or {}
-    return RunSummary(
+    summary = RunSummary(
         run_id=run.id,
         kind=run.kind,
         app=state.settings.app,
@@ -64,6 +68,14 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         variation=variation(known),
         history=_history(state),
     )
+    return _with_words(summary, state.decisions.get(result_words.DECISION, {}))
+
+
+def _with_words(summary: RunSummary, decision: Mapping[str, Any]) -> RunSummary:
+    words = result_words.resolved(decision, summary)
+    return replace(summary, words=words, words_by=str(decision.get("model", ""))) if words else (
+        summary
+    )  # fmt: skip
 
 
 def _history(state: TuneState) -> str:

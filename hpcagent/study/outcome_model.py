@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpcagent.llm.log import FAILED, RANKING
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.records import Config
 from hpcagent.search.earned import earned
 from hpcagent.study.knowledge import Knowledge
@@ -21,7 +22,7 @@ _Calls = Sequence[Mapping[str, Any]]
 
 def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     state = known.state
-    calls, settings = state.calls, state.settings
+    calls, settings = _proposing(state), state.settings
     verdicts = [str(call.get("verdict") or "") for call in calls]
     valid = verdicts.count("accepted")
     shortened = sum(verdict.startswith(_TOO_LONG) for verdict in verdicts)
@@ -52,6 +53,11 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     )
 
 
+def _proposing(state: TuneState) -> _Calls:
+    """The calls of the role that takes part in the proposals; earlier versions knew no other."""
+    return [call for call in state.calls if call.get("role", "") in ("", OPTIMISE)]
+
+
 def _seconds(calls: _Calls) -> float:
     """What the agent waited for answers; journals of older versions have the model's own time."""
     return sum(float(call.get("waited_s") or call.get("seconds") or 0.0) for call in calls)
@@ -60,7 +66,7 @@ def _seconds(calls: _Calls) -> float:
 def _note(state: TuneState) -> str:
     """What went wrong with the model itself, apart from answers that could not be used."""
     parts = [str(state.decisions.get("model", {}).get("note", ""))]
-    verdicts = [str(call.get("verdict") or "") for call in state.calls]
+    verdicts = [str(call.get("verdict") or "") for call in _proposing(state)]
     failed = [v for v in verdicts if v.startswith(FAILED) and not v.startswith(_TOO_LONG)]
     if failed:
         parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")

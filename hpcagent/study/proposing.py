@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
-from hpcagent.errors import EnvironmentProblem
-from hpcagent.protocols import LanguageModel, Strategy
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm.roles import OPTIMISE
+from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
@@ -25,8 +26,8 @@ from hpcagent.study.settings import TuneSettings
 from hpcagent.study.telling import Teller
 
 if TYPE_CHECKING:
-    from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.log import Recording
+    from hpcagent.llm.routing import Models
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
@@ -42,12 +43,13 @@ class Proposer:
     def __init__(self, settings: TuneSettings, log: Path) -> None:
         self._settings = settings
         self._log = log
-        self._model: LlamaCpp | None = None
+        self._models: Models | None = None
         self._recording: Recording | None = None
         self._strategy: Strategy | None = None
         self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
+        self._replaying = False
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
@@ -56,14 +58,24 @@ class Proposer:
 
     @property
     def asks_a_model(self) -> bool:
-        """Whether the next proposal may make a language model compute."""
+        """Whether the next proposal may make a language model compute on this node."""
         wanted = self._settings.strategy in WITH_MODEL and bool(self._settings.model)
-        return wanted and not self._without_model
+        return wanted and not self._without_model and self.models.computes_here(OPTIMISE)
 
     @property
     def device(self) -> str:
         """Where the model computes, in words; empty without one, and before its first answer."""
-        return "" if self._model is None else self._model.device
+        served = self._recording is not None and not self._replaying
+        return self.models.device(OPTIMISE) if served else ""
+
+    @property
+    def models(self) -> Models:
+        """The models of the run's roles; each is opened when it is first asked for."""
+        if self._models is None:
+            from hpcagent.llm.routing import Models
+
+            self._models = Models.from_json(self._settings.routes, self._settings.model_hosts)
+        return self._models
 
     def propose(
         self, known: Knowledge, index: int, record: Record
@@ -99,8 +111,7 @@ class Proposer:
         if self._recording is not None:
             self._recording.flush()
         for call in self._calls:
-            self._write({"round": index, **call})
-            record({"round": index, **_brief(call)})
+            record({"round": index, **self.logged({"round": index, **call})})
         self._calls.clear()
         self._keep_functions(index)
         if isinstance(answer, Stop):
@@ -109,9 +120,9 @@ class Proposer:
         return (*asked, *answer), stop
 
     def close(self) -> None:
-        if self._model is not None:
-            self._model.close()
-        self._model = self._recording = self._strategy = None
+        if self._models is not None:
+            self._models.close()
+        self._models = self._recording = self._strategy = None
 
     def _strategy_for(self, known: Knowledge) -> Strategy:
         """Made once; made again where the user has given advice since, which prompts carry."""
@@ -143,25 +154,24 @@ class Proposer:
         return strategy
 
     def _open_model(self) -> Recording | None:
-        """None where the file cannot serve any more; it could when the run was opened.
+        """None where the model cannot serve any more; it could when the run was opened.
 
         What such a run's own transcript has already is used all the same.
         """
-        from hpcagent.llm import gguf
-        from hpcagent.llm.llamacpp import LlamaCpp
-
-        path = Path(self._settings.model)
         if self._settings.replay:
             return self._replayed(Path(self._settings.replay), "the search went on without it: ")
         try:
-            self._model, digest = LlamaCpp(path), gguf.digest(path)
-        except EnvironmentProblem as error:
+            self._recording = self.models.recorded(
+                OPTIMISE, lambda call: self._calls.append(call.as_json())
+            )
+        except (EnvironmentProblem, UsageError) as error:
             self._without_model = f"the search went on without it: {error}"
             return self._replayed(self._log, "")
-        return self._recorded(self._model, digest)
+        return self._recording
 
     def _replayed(self, where: Path, instead: str) -> Recording | None:
         """The answers of a transcript; None where there are none, told after `instead`."""
+        from hpcagent.llm.log import recording
         from hpcagent.llm.replay import replay
 
         try:
@@ -170,12 +180,10 @@ class Proposer:
             if instead:
                 self._without_model = f"{instead}{error}"
             return None
-        return self._recorded(model, model.model_sha256)
-
-    def _recorded(self, model: LanguageModel, digest: str) -> Recording:
-        from hpcagent.llm.log import recording
-
-        self._recording = recording(model, digest, lambda call: self._calls.append(call.as_json()))
+        self._replaying = True
+        self._recording = recording(
+            model, model.model_sha256, lambda call: self._calls.append(call.as_json()), OPTIMISE
+        )
         return self._recording
 
     @property
@@ -186,6 +194,7 @@ class Proposer:
             found["model"] = {"note": self._without_model}
         if self.device:
             found["model_device"] = {"device": self.device}
+            found["model_served"] = self.models.identity(OPTIMISE)
         if self._changed:
             found["function"] = {"reason": self._changed}
         return found | self._problems
@@ -217,6 +226,11 @@ class Proposer:
     def _verdict(self, words: str) -> None:
         if self._recording is not None:
             self._recording.verdict(words)
+
+    def logged(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the transcript of a call; what of it belongs into the journal."""
+        self._write(call)
+        return _brief(call)
 
     def _write(self, call: Mapping[str, Any]) -> None:
         """The full transcript of a call; the journal gets the short form."""

@@ -235,6 +235,7 @@ class RunSummary:
     best configuration (the default where nothing is better), `best_environment` what sets it,
     `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
     `history` tells which earlier runs the search began with, and whether this one was kept.
+    `words` is a paragraph by the model `words_by`, its figures the run's own.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
     then `library`.
     """
@@ -272,3 +273,5 @@ class RunSummary:
     goals: GoalsSummary | None = None  # None: the run is for time alone
     disturbances: tuple[Disturbance, ...] = ()
     variation: tuple[Variation, ...] = ()
+    words: str = ""
+    words_by: str = ""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from hpcagent.llm.roles import RESULT
 from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
-from hpcagent.study import history_recall, tune, units
+from hpcagent.study import history_recall, result_words, tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import summarise
 from hpcagent.study.outcome_model import OVERLAPS
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
@@ -73,19 +76,45 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
+            case tune.Close() if self._to_be_worded(step):
+                return self._word(step)
         return self._follow(step)
 
+    def _to_be_worded(self, close: tune.Close) -> bool:
+        done = close.outcome in ("improved", "nothing better")
+        there = result_words.DECISION in self._state.decisions
+        return done and not there and self._proposer.models.has(RESULT)
+
+    def _word(self, close: tune.Close) -> Turn:
+        """Let a model word the result, as it will be when the run is closed."""
+        if not self._proposer.models.computes_here(RESULT):
+            return self._worded(close)
+        return self._alone("the report", lambda: self._worded(close))
+
+    def _worded(self, close: tune.Close) -> Turn:
+        closed = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
+        summary = summarise(self._run, self.known.after(replace(self._state, closed=closed)))
+        models, seed = self._proposer.models, self._state.settings.seed
+        data = result_words.worded(
+            models, summary, seed, lambda call: self._note_call(self._proposer.logged(call))
+        )
+        self._write("decision", {"what": result_words.DECISION, **data})
+        return Turn(str(data.get("note", "the model worded the result")))
+
     def _propose(self, index: int) -> Turn:
-        """A model computes only with this node to itself: it would disturb what is measured here,
-        be it of another run or of a batch system whose node this is."""
         if not self._proposer.asks_a_model:
             return self._proposed(index)
+        return self._alone(f"round {index}", lambda: self._proposed(index))
+
+    def _alone(self, what: str, turn: Callable[[], Turn]) -> Turn:
+        """A model computes only with this node to itself: it would disturb what is measured here,
+        be it of another run or of a batch system whose node this is."""
         node = NodeLock(shared=False, wait_s=0.0, unit="a language model")
         if not node.at_once():
-            words = f"round {index}: the model waits for {node.waited_for} to leave this node"
+            words = f"{what}: the model waits for {node.waited_for} to leave this node"
             return Turn(words, waiting=True)
         try:
-            return self._proposed(index)
+            return turn()
         finally:
             node.let_go()
 

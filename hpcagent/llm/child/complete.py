@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpcagent.llm.child.confined import Matcher
 from hpcagent.llm.child.decode import Clock, OutOfTime, Run
 from hpcagent.llm.child.load import Engine, failed
 from hpcagent.llm.child.prompt import prompt
@@ -77,7 +78,9 @@ def _written(engine: Engine, run: Run, request: _Json, begun: bool) -> tuple[Wri
     try:
         if request["thinking_tokens"]:
             writer.think(request["thinking_tokens"], begun)
-        if request["outline"] is None:
+        if request.get("grammar"):
+            _confine(engine, writer, request["grammar"])
+        elif request["outline"] is None:
             writer.free()
         else:
             writer.follow(request["outline"])
@@ -88,6 +91,14 @@ def _written(engine: Engine, run: Run, request: _Json, begun: bool) -> tuple[Wri
     finally:
         sampler.close()
     return writer.written, ""
+
+
+def _confine(engine: Engine, writer: Writer, grammar: str) -> None:
+    matcher = Matcher(engine.llama, grammar)
+    try:
+        writer.confined(matcher)
+    finally:
+        matcher.close()
 
 
 def _decoded(written: Written) -> tuple[str, int]:

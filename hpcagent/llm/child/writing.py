@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpcagent.llm.child.confined import Matcher
 from hpcagent.llm.child.decode import Run
 from hpcagent.llm.child.sampling import Sampler
 from hpcagent.llm.child.trie import build, stretch
@@ -83,6 +84,19 @@ class Writer:
                 self._choose(what, then)
             else:
                 self._fill(what, then)
+        self.written.ended = True
+
+    def confined(self, matcher: Matcher) -> None:
+        """What a grammar admits, to its end; Full where that takes too many tokens."""
+        while not matcher.ended:
+            token = self._drawn()
+            if not matcher.admits(token) or self._vocabulary.is_end(token):
+                allowed = [t for t in matcher.all() if not self._vocabulary.is_end(t)]
+                if not allowed:
+                    raise Unspeakable("its vocabulary has no token that may come next")
+                token = self._sampler.draw_from(allowed)
+            self._put([token], self.written.text)
+            matcher.take(token)
         self.written.ended = True
 
     def _choose(self, values: Sequence[str], then: str) -> None:
