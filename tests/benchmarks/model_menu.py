@@ -1,14 +1,16 @@
-"""A choice from a menu over a configuration in free JSON: seconds of the same model, in turns.
+"""A choice from a menu over a configuration in free JSON: what the same model takes, in turns.
 
 The model is made, with random weights, of 59 million parameters and 32,000 tokens. A run of some
 rounds is told to it, round by round; in each, the same question is answered in every way, with the
 same seed and therefore the same reason. What a choice costs is the time beyond that of the reason
 alone. The order of the ways changes with each round; the question's beginning is in the cache.
+Time is the processor's, of the model's one thread: other programs may run here.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import random
 import statistics
 import sys
@@ -91,8 +93,8 @@ def _question(number: int) -> Question:
     return Question(space, facts, history, waiting, menu, ranked=True)
 
 
-def _round(model: LlamaCpp, number: int) -> dict[str, float]:
-    """Seconds of each way to answer."""
+def _round(model: LlamaCpp, number: int) -> dict[str, tuple[float, int]]:
+    """Seconds of processor and tokens written, of each way to answer."""
     from hpcagent.records import Limits
     from hpcagent.search.dialogue import AROUND
     from hpcagent.search.question import REASON_LENGTH, answer_bound
@@ -102,43 +104,57 @@ def _round(model: LlamaCpp, number: int) -> dict[str, float]:
     whole = question.schema()
     alone = {"type": "object", "properties": {"reason": whole["properties"]["reason"]}}
 
-    def answered(schema: Mapping[str, Any]) -> float:
+    def answered(schema: Mapping[str, Any]) -> tuple[float, int]:
+        began = _cpu_s(model)
         reply = model.complete(messages, schema, Limits(answer_bound(schema), LIMIT_S), number)
         if reply.failure is not None:
             raise SystemExit(f"{reply.failure.id}: {reply.failure.evidence}")
-        return reply.seconds
+        return _cpu_s(model) - began, reply.tokens_out
 
-    def ranked(menu: Sequence[str], reason: int = REASON_LENGTH) -> float:
+    def ranked(menu: Sequence[str], reason: int = REASON_LENGTH) -> tuple[float, int]:
         limits = Limits(REASON_LENGTH + AROUND, LIMIT_S)
+        began = _cpu_s(model)
         found = model.rank(messages, menu, limits, reason, number)
         if found.failure is not None:
             raise SystemExit(f"{found.failure.id}: {found.failure.evidence}")
-        return found.seconds
+        return _cpu_s(model) - began, found.tokens_out
 
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], tuple[float, int]]] = {
         REASON: lambda: answered(alone),
         LABEL: lambda: ranked(question.labels()),
         TEXT: lambda: ranked(texts),
         FREE: lambda: answered(whole),
     }
-    ranked(question.labels(), 0)  # what all of them begin with is in the cache now
+    model.rank(messages, question.labels(), Limits(1, LIMIT_S))  # reads what is new of the question
     order = random.Random(number).sample(WAYS, len(WAYS))
     return {name: ways[name]() for name in order}
 
 
-def _report(rows: Sequence[Mapping[str, float]]) -> None:
+def _cpu_s(model: LlamaCpp) -> float:
+    """Of the model's process so far."""
+    assert model._child is not None
+    stat = Path(f"/proc/{model._child._process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _report(rows: Sequence[Mapping[str, tuple[float, int]]]) -> None:
     shown: list[list[object]] = []
     for name in WAYS:
-        whole = [1e3 * row[name] for row in rows]
-        ratios = [row[FREE] / row[name] for row in rows]
-        shown.append([name, *_quartiles(whole), *_quartiles(ratios)])
+        whole = [1e3 * row[name][0] for row in rows]
+        tokens = statistics.median(row[name][1] for row in rows)
+        ratios = [row[FREE][0] / row[name][0] for row in rows]
+        shown.append([name, tokens, *_quartiles(whole), *_quartiles(ratios)])
     print("the whole answer, with its reason")
-    table(("answer", "ms", "quartile", "quartile", "times faster", "quartile", "quartile"), shown)
-    costs = {n: [1e3 * (row[n] - row[REASON]) for row in rows] for n in WAYS if n != REASON}
-    free = statistics.median(costs[FREE])
+    spread = ("quartile", "quartile")
+    table(("answer", "tokens", "ms", *spread, "times faster", *spread), shown)
+    rest: list[list[object]] = []
+    for name in WAYS[1:]:
+        costs = [1e3 * (row[name][0] - row[REASON][0]) for row in rows]
+        more = statistics.median(row[name][1] - row[REASON][1] for row in rows)
+        ratios = [(r[FREE][0] - r[REASON][0]) / (r[name][0] - r[REASON][0]) for r in rows]
+        rest.append([name, more, *_quartiles(costs), *_quartiles(ratios)])
     print("the choice, beyond the reason")
-    rest = [[n, *_quartiles(each), free / statistics.median(each)] for n, each in costs.items()]
-    table(("choice", "ms", "quartile", "quartile", "times faster than JSON"), rest)
+    table(("choice", "tokens", "ms", *spread, "times faster than JSON", *spread), rest)
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
