@@ -124,7 +124,9 @@ def _cut_copy(bench: Bench, folder: Path, cut: int) -> tuple[Bench, Path]:
     """A copy of the run as it was before its event `cut`, with a copy of the model."""
     folder.mkdir(exist_ok=True)
     subprocess.run(["cp", "-r", f"{bench.folder}/.", str(folder)], check=True)
-    copy = Bench(folder, {**bench.env, "HOME": str(folder), "HPCAGENT_QUEUE": f"{folder}/queue"})
+    (folder / "locks").mkdir()  # what others measure here meanwhile is no matter
+    own = {"HPCAGENT_QUEUE": f"{folder}/queue", "HPCAGENT_NODE_LOCK": f"{folder}/locks"}
+    copy = Bench(folder, {**bench.env, "HOME": str(folder), **own})
     model = folder / "tiny.gguf"
     events = copy.events()
     events[0]["data"]["settings"]["models"]["optimise"]["choice"]["file"] = str(model)
