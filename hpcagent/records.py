@@ -416,6 +416,7 @@ class Ranking:
     """What a model thinks of each entry of a menu: ln of its probability, in the menu's order.
 
     The probabilities of a menu add up to one. Costs as of a Reply; with a `failure`, none.
+    `reason` is what was written before the choice, where that was asked for.
     """
 
     log_probabilities: tuple[float, ...]
@@ -423,6 +424,8 @@ class Ranking:
     seconds: float = 0.0
     failure: Failure | None = None
     tokens_cached: int = 0
+    tokens_out: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)

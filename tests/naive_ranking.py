@@ -65,7 +65,7 @@ def _count(engine: Engine, asked: dict[str, Any]) -> int:
         decode(*what, logits=logits)
 
     decoder.decode = counted  # type: ignore[method-assign]
-    rank.answer(engine, {**asked, "timeout_s": 60})
+    rank.answer(engine, {**asked, "timeout_s": 60, "outline": None})
     decoder.decode = decode  # type: ignore[method-assign]
     return evaluations.count(True)
 

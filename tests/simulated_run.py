@@ -56,17 +56,21 @@ class Ranker(Scripted):
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], limits: Limits, seed: int
     ) -> Reply:
-        if "config" in schema["properties"]:
-            values = {
-                name: part["enum"][seed % len(part["enum"])]
-                for name, part in schema["properties"]["config"]["properties"].items()
-            }
-            return Reply(json.dumps({"config": values}))  # fmt: skip
-        return Reply(json.dumps({"reason": f"scripted {zlib.crc32(messages[1].text.encode())}"}))
+        properties = schema["properties"]["config"]["properties"]
+        values = {n: part["enum"][seed % len(part["enum"])] for n, part in properties.items()}
+        return Reply(json.dumps({"config": values}))
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
         text = "".join(message.text for message in messages)
-        return Ranking(tuple(-1.0 - zlib.crc32(f"{e}{text}".encode()) % 97 for e in menu))
+        rows = tuple(-1.0 - zlib.crc32(f"{entry}{text}".encode()) % 97 for entry in menu)
+        return Ranking(rows, reason=f"scripted {zlib.crc32(text.encode())}")
 
 
 def run_settings(strategy: str) -> TuneSettings:

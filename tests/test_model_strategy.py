@@ -57,6 +57,11 @@ class Scripted:
         return Reply(answer) if isinstance(answer, str) else answer
 
 
+FAILURES = {
+    "?": "context_overflow", "!": "died", "-": "unavailable", "/": "not_in_transcript",
+}  # fmt: skip
+
+
 class Ranker(Scripted):
     """Ranks as well: the label whose turn it is has nearly all of the probability."""
 
@@ -65,12 +70,21 @@ class Ranker(Scripted):
         self.labels = labels
         self.menus: list[tuple[tuple[Message, ...], tuple[str, ...]]] = []
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
         label = self.labels[min(len(self.menus), len(self.labels) - 1)]
         self.menus.append((tuple(messages), tuple(menu)))
-        if label not in menu:
-            return Ranking((), failure=Failure("model", "context_overflow", "too long"))
-        return Ranking(tuple(0.0 if entry == label else -9.0 for entry in menu), 100, 0.1)
+        assert reason == 200
+        if label in FAILURES:
+            return Ranking((), failure=Failure("model", FAILURES[label], "none"))
+        rows = tuple(0.0 if entry == label else -9.0 for entry in menu)
+        return Ranking(rows, 100, 0.1, reason="more\ncores")
 
 
 def answer(threads: str, core: str, reason: str = "more cores") -> str:
@@ -188,51 +202,51 @@ def test_a_prompt_too_long_is_shortened() -> None:
     assert "4 earlier ones, 1 of them failed" in short and "threads=1 ->" not in short
 
 
-REASON = json.dumps({"reason": "more cores"})
-
-
-def test_a_model_that_can_rank_gives_a_reason_and_then_a_label() -> None:
+def test_a_model_that_can_rank_gives_a_reason_and_a_label() -> None:
     verdicts: list[str] = []
-    model = Ranker(REASON, labels="B")
+    model = Ranker(labels="B")
     found = proposals(model, history(("8", "ZEN")), k=4, verdicts=verdicts)
     taken = [p.config for p in found[:3]]
     menu = Surrogate().candidates(SPACE, history(("8", "ZEN")), taken, 6, 1)
     assert (found[3].config, found[3].reason) == (menu[1].config, "more cores")
-    assert found[3].proposed_by == "model" and verdicts == ["reason", "accepted"]
-    (asked,), ((then, labels),) = model.asked, model.menus
+    assert found[3].proposed_by == "model" and verdicts == ["accepted"]
+    ((asked, labels),) = model.menus
+    assert not model.asked
     assert f"B: {menu[1].config} -> " in asked[1].text
     assert labels == tuple("ABCDEFG"[: len(menu) + 1])
-    assert then[:2] == asked and then[2] == Message("assistant", REASON)
-    assert then[3].role == "user" and "label" in then[3].text
 
 
 def test_the_last_label_leads_to_a_configuration_of_its_own() -> None:
     verdicts: list[str] = []
     past = history(("8", "ZEN"))
-    taken = [p.config for p in proposals(Ranker(REASON), past, k=4)[:3]]
-    count = len(Surrogate().candidates(SPACE, past, taken, 6, 1))
+    taken = [p.config for p in proposals(Ranker(), past, k=4)[:3]]
+    last = "ABCDEFG"[len(Surrogate().candidates(SPACE, past, taken, 6, 1))]
     wish = next(p for p in SPACE.points() if p not in (*taken, *(t.config for t in past)))
     own = json.dumps({"config": dict(wish.values)})
     bad = json.dumps({"config": {"threads": "8", "core": "ZEN"}})
-    model = Ranker(REASON, bad, own, labels="ABCDEFG"[count])
+    model = Ranker(bad, own, labels=last)
     found = proposals(model, past, k=4, verdicts=verdicts)
     assert (found[3].config, found[3].reason) == (wish, "more cores")
-    assert verdicts[:2] == ["reason", "another"] and verdicts[3] == "accepted"
-    assert "was measured already" in verdicts[2]
+    assert verdicts[0] == "another" and verdicts[2] == "accepted"
+    assert "was measured already" in verdicts[1]
     assert len(model.menus) == 1
+    said = json.loads(model.asked[0][2].text)
+    assert said == {"reason": "more cores", "choice": last}
 
 
-@pytest.mark.parametrize("kind", ["unavailable", "not_in_transcript"])
-def test_a_reason_that_cannot_be_had_ends_the_slot(kind: str) -> None:
-    model = Ranker(Reply("", failure=Failure("model", kind, "none")))
+@pytest.mark.parametrize(("labels", "calls"), [("-", 1), ("/", 1), ("!", 3), ("?", 2)])
+def test_a_ranking_that_cannot_be_had_leaves_the_slot_to_the_surrogate(
+    labels: str, calls: int
+) -> None:
+    model = Ranker(labels=labels)
     found = proposals(model, history(), k=8)
     assert {p.proposed_by for p in found} == {"surrogate"}
-    assert len(model.asked) == 1 and not model.menus
-    assert f"model.{kind}: none" in found[-2].reason
+    assert len(model.menus) == calls and not model.asked
+    assert f"model.{FAILURES[labels]}: none" in found[-2].reason
 
 
 def test_a_ranking_that_does_not_fit_is_asked_again_with_less_history() -> None:
-    model = Ranker(REASON, labels="?A")
+    model = Ranker(labels="?A")
     points = [p for p in SPACE.points() if p != SPACE.default]
     past = [*history(), *(Trial(p, 0.01, 0.01, None, 1, "surrogate") for p in points[:5])]
     found = proposals(model, past, k=4)

@@ -30,36 +30,37 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return bench
 
 
-def _calls(bench: Bench) -> list[dict[str, Any]]:
-    """Those about proposals; the last ones are about the report."""
+def _calls(bench: Bench, role: str = "optimise") -> list[dict[str, Any]]:
+    """The log's calls of a role, or of all."""
     calls = [json.loads(line) for line in (bench.run / "llm.jsonl").read_text().splitlines()]
-    return [call for call in calls if call["role"] == "optimise"]
+    return [call for call in calls if role in ("", call["role"])]
 
 
 def test_every_call_is_in_the_journal_and_whole_in_the_log(bench: Bench) -> None:
-    events = [event["data"] for event in bench.events("llm_call")]
-    assert {event["role"] for event in events} == {"optimise", "result"}
-    journaled = [event for event in events if event["role"] == "optimise"]
-    logged = _calls(bench)
+    journaled = [event["data"] for event in bench.events("llm_call")]
+    assert journaled
+    logged = _calls(bench, "")
     assert [c["prompt_sha256"] for c in logged] == [c["prompt_sha256"] for c in journaled]
     for call in logged:
         assert [role for role, _ in call["messages"]][:2] == ["system", "user"]
         assert call["tokens_in"] > 0
+    for call in _calls(bench):
+        answer = json.loads(call["answer"])
         if call["op"] == "complete":
-            assert {"reason", "config"} & set(json.loads(call["answer"]))
+            assert set(answer) == {"config"}
         else:
-            assert call["answer"] == max(call["ranking"], key=lambda row: row[1])[0]
+            assert answer["choice"] == max(call["ranking"], key=lambda row: row[1])[0]
+            assert answer["reason"] == call["reason"]
             assert sum(math.exp(row[1]) for row in call["ranking"]) == pytest.approx(1.0)
-            assert call["tokens_cached"] > 0.5 * call["tokens_in"], "it goes on from the reason"
-    assert {call["op"] for call in logged} == {"complete", "rank"}
+    assert "rank" in {call["op"] for call in logged}
     assert "messages" not in journaled[0] and "ranking" not in journaled[0]
 
 
 def test_what_the_model_did_is_told_and_true(bench: Bench) -> None:
     verdicts = [call["verdict"] for call in _calls(bench)]
-    valid, steps = verdicts.count("accepted"), ("reason", "another")
+    valid = verdicts.count("accepted")
     invalid = sum(verdict.startswith("rejected: ") for verdict in verdicts)
-    assert valid + invalid + sum(verdicts.count(word) for word in steps) == len(verdicts)
+    assert valid + invalid + verdicts.count("another") == len(verdicts)
     picks = [
         proposal
         for event in bench.events("proposed")
@@ -73,10 +74,13 @@ def test_what_the_model_did_is_told_and_true(bench: Bench) -> None:
     summary = json.loads(bench.hpcagent("status", str(bench.run), "--json").stdout)["model"]
     assert (summary["calls"], summary["valid"]) == (len(verdicts), valid)
     assert summary["ranked"] == sum(call["op"] == "rank" for call in _calls(bench))
-    assert 0.0 < summary["cached_share"] < 1.0
+    cached = sum(call["tokens_cached"] for call in _calls(bench))
+    read = sum(call["tokens_in"] for call in _calls(bench))
+    assert summary["cached_share"] == pytest.approx(cached / read)
     assert summary["waited_s"] == pytest.approx(summary["seconds"]), "the node was measured"
     page = (bench.run / "result" / "report.html").read_text()
-    assert "tiny.gguf" in page and "from the cache" in page and "nothing was measured" in page
+    assert "tiny.gguf" in page and "nothing was measured" in page
+    assert ("from the cache" in page) == (cached > 0)
 
 
 def test_a_run_whose_model_is_gone_replays_its_transcript(bench: Bench, tmp_path: Path) -> None:
@@ -87,8 +91,9 @@ def test_a_run_whose_model_is_gone_replays_its_transcript(bench: Bench, tmp_path
     model.unlink()
     done = copy.hpcagent("step", str(copy.run))
     assert done.returncode == 0, done.stderr
-    assert copy.events("proposed")[-1]["data"] == whole[cut]["data"], (done.stdout, done.stderr)
-    assert {p["proposed_by"] for p in whole[cut]["data"]["proposals"]} >= {"model"}
+    assert copy.events("proposed")[-1]["data"] == whole[cut]["data"]
+    again = [call for call in _calls(copy) if call["round"] == whole[cut]["data"]["round"]]
+    assert again and not any("not_in_transcript" in call["verdict"] for call in again)
     copy.hpcagent("cancel", str(copy.run))
 
 
@@ -119,7 +124,9 @@ def _cut_copy(bench: Bench, folder: Path, cut: int) -> tuple[Bench, Path]:
     """A copy of the run as it was before its event `cut`, with a copy of the model."""
     folder.mkdir(exist_ok=True)
     subprocess.run(["cp", "-r", f"{bench.folder}/.", str(folder)], check=True)
-    copy = Bench(folder, {**bench.env, "HOME": str(folder), "HPCAGENT_QUEUE": f"{folder}/queue"})
+    (folder / "locks").mkdir()  # what others measure here meanwhile is no matter
+    own = {"HPCAGENT_QUEUE": f"{folder}/queue", "HPCAGENT_NODE_LOCK": f"{folder}/locks"}
+    copy = Bench(folder, {**bench.env, "HOME": str(folder), **own})
     model = folder / "tiny.gguf"
     events = copy.events()
     events[0]["data"]["settings"]["models"]["optimise"]["choice"]["file"] = str(model)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tiny_gguf import make_tiny_gguf
 
 from hpcagent.errors import UsageError
 from hpcagent.llm.llamacpp import LlamaCpp
+from hpcagent.llm.menus import reasoned
 from hpcagent.llm.pipe import Child
 from hpcagent.records import Limits, Message, Ranking
 
@@ -135,6 +138,40 @@ def test_too_long_a_prompt_is_refused_and_the_next_one_ranked(tiny: Path) -> Non
     assert not found.log_probabilities
     assert llama.rank((Message("user", "x"),), ("A", "B"), LIMITS).failure is None
     llama.close()
+
+
+def test_a_reason_comes_first_and_the_ranking_goes_on_from_it(model: LlamaCpp) -> None:
+    limits = Limits(80, 60)
+    for menu in (("A", "B", "C"), MENUS[2], MENUS[3], MENUS[4]):
+        found = model.rank(ASK, menu, limits, 40, seed=3)
+        assert found.failure is None, found.failure
+        assert 0 < len(found.reason) <= 40 and found.reason.isprintable()
+        assert len(found.log_probabilities) == len(menu)
+        assert math.fsum(map(math.exp, found.log_probabilities)) == pytest.approx(1.0)
+        assert model.rank(ASK, menu, limits, 40, seed=3) == replace(
+            found, seconds=pytest.approx(0.0, abs=60), tokens_cached=pytest.approx(0, abs=999)
+        )
+        assert model.rank(ASK, menu, limits, 40, seed=4).reason != found.reason
+    short = model.rank(ASK, ("A", "B"), Limits(9, 60), 40)
+    assert short.failure is not None and short.failure.id == "model.truncated"
+
+
+def test_the_choice_is_drawn_as_it_is_ranked(model: LlamaCpp) -> None:
+    """An answer with the same reason chooses each entry as often as the ranking says."""
+    menu = ("A", "B", "C")
+    schema = reasoned(menu, 12)
+    chosen = dict.fromkeys(menu, 0)
+    wanted = dict.fromkeys(menu, 0.0)
+    for seed in range(60):
+        answer = json.loads(model.complete(ASK, schema, Limits(60, 60), seed).text)
+        found = model.rank(ASK, menu, Limits(60, 60), 12, seed)
+        assert answer["reason"] == found.reason, "the same seed writes the same"
+        chosen[answer["choice"]] += 1
+        for entry, value in zip(menu, found.log_probabilities, strict=True):
+            wanted[entry] += math.exp(value / 0.7)  # the temperature of an answer
+    total = sum(wanted.values())
+    for entry in menu:
+        assert abs(chosen[entry] - 60 * wanted[entry] / total) < 20
 
 
 def test_answers_and_rankings_take_turns(model: LlamaCpp) -> None:

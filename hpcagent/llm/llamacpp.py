@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcagent.llm import gguf
 from hpcagent.llm.grammar import gbnf, linear, outline, violation
-from hpcagent.llm.menus import checked
+from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
@@ -90,13 +90,26 @@ class LlamaCpp:
             return Reply("", failure=self._lost(failed))
         return _reply(answer, schema)
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
-        """ln of each entry's probability; UsageError for a menu that cannot be one."""
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+        sampling: Sampling = _DEFAULT_SAMPLING,
+    ) -> Ranking:
+        """ln of each entry's probability, after a reason if wanted; UsageError for a bad menu."""
+        entries = [_encodable(entry) for entry in checked(menu)]
         request = {
             "op": "rank",
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
-            "menu": [_encodable(entry) for entry in checked(menu)],
+            "menu": entries,
+            "outline": outline(reasoned(entries, reason)) if reason else None,
+            "max_tokens": limits.max_tokens,
             "timeout_s": limits.timeout_s,
+            "sampling": {**self._sampling, **_drawn(sampling)},
+            "seed": (seed + sampling.seed) % 2**31,
         }
         try:
             child = self._running()
@@ -225,4 +238,10 @@ def _ranking(answer: Mapping[str, Any]) -> Ranking:
     if any(map(math.isnan, found)):
         words = "its weights give no probabilities, only NaN"
         return Ranking((), *cost, failure=Failure("model", "nonsense", words))
-    return Ranking(found, *cost, tokens_cached=answer["tokens_cached"])
+    return Ranking(
+        found,
+        *cost,
+        tokens_cached=answer["tokens_cached"],
+        tokens_out=answer["tokens_out"],
+        reason=str(answer["reason"]),
+    )

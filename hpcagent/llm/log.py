@@ -26,9 +26,9 @@ class Call:
 
     `verdict` is what the asker made of the answer; "failed: ..." where there was none, None where
     the asker did not say. `messages` are (role, text) pairs in their order; `role` is the asker's,
-    as in llm/roles.py. Of a menu, `ranking` has each entry with ln of its probability, and `answer`
-    the most probable one. `seconds` are the model's own, `waited_s` those of its asker, who may
-    have waited for it to be loaded.
+    as in llm/roles.py. Of a menu, `ranking` has each entry with ln of its probability, `reason`
+    what was written before, and `answer` the most probable one. `seconds` are the model's own,
+    `waited_s` those of its asker, who may have waited for it to be loaded.
     """
 
     prompt_sha256: str
@@ -44,6 +44,7 @@ class Call:
     tokens_cached: int = 0
     first_token_s: float = 0.0
     ranking: tuple[tuple[str, float], ...] = ()
+    reason: str = ""
     failure: Failure | None = None
     waited_s: float = 0.0
     thinking: str = ""
@@ -123,24 +124,33 @@ class RankingRecording(Recording):
         super().__init__(model, model_sha256, sink, role)
         self._ranks = model
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
         self.flush()
         began = time.monotonic()
-        found = self._ranks.rank(messages, menu, limits)
+        found = self._ranks.rank(messages, menu, limits, reason, seed)
         rows = tuple(zip(menu, found.log_probabilities, strict=False))
+        best = max(rows, key=lambda row: row[1])[0] if rows else ""
         self._begin(
             Call(
-                prompt_sha256=menu_digest(messages, menu),
+                prompt_sha256=menu_digest(messages, menu, limits, reason, seed),
                 model_sha256=self._digest,
                 tokens_in=found.tokens_in,
-                tokens_out=0,
+                tokens_out=found.tokens_out,
                 seconds=found.seconds,
-                answer=max(rows, key=lambda row: row[1])[0] if rows else "",
+                answer=json.dumps({"reason": found.reason, "choice": best}) if reason else best,
                 messages=_pairs(messages),
                 role=self._role,
                 op=RANKING,
                 tokens_cached=found.tokens_cached,
                 ranking=rows,
+                reason=found.reason,
                 failure=found.failure,
                 waited_s=time.monotonic() - began,
             )
@@ -167,9 +177,12 @@ def prompt_digest(
     return _digest([_pairs(messages), schema, *bounds, seed])
 
 
-def menu_digest(messages: Sequence[Message], menu: Sequence[str]) -> str:
-    """The same of a menu, whose ranking nothing but the messages and its entries determine."""
-    return _digest([_pairs(messages), {RANKING: list(menu)}])
+def menu_digest(
+    messages: Sequence[Message], menu: Sequence[str], limits: Limits, reason: int, seed: int
+) -> str:
+    """The same of a menu; without a reason its ranking depends on neither bounds nor seed."""
+    written = [reason, limits.max_tokens, seed] if reason else []
+    return _digest([_pairs(messages), {RANKING: list(menu)}, *written])
 
 
 def _digest(asked: Sequence[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hpcagent.errors import UsageError
 
@@ -21,3 +22,9 @@ def checked(menu: Sequence[str]) -> tuple[str, ...]:
         twice = next(entry for n, entry in enumerate(menu) if entry in menu[:n])
         raise UsageError(f"menu: {twice!r} is there twice")
     return tuple(menu)
+
+
+def reasoned(menu: Sequence[str], reason: int) -> dict[str, Any]:
+    """The schema of an answer that gives a reason of so many characters at most, then an entry."""
+    text = {"type": "string", "maxLength": reason}
+    return {"type": "object", "properties": {"reason": text, "choice": {"enum": list(menu)}}}

@@ -55,13 +55,26 @@ class Replay:
 class RankingReplay(Replay):
     """A RankingModel: the transcript of one."""
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
-        call = self._calls.get(menu_digest(messages, menu))
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
+        call = self._calls.get(menu_digest(messages, menu, limits, reason, seed))
         if call is None:
             return Ranking((), failure=self._missing())
-        failure, tokens = _failure(call), int(call.get("tokens_in", 0))
+        failure = _failure(call)
         rows = () if failure is not None else tuple(float(row[1]) for row in call["ranking"])
-        return Ranking(rows, tokens, failure=failure)
+        return Ranking(
+            rows,
+            int(call.get("tokens_in", 0)),
+            failure=failure,
+            tokens_out=int(call.get("tokens_out", 0)),
+            reason=str(call.get("reason", "")),
+        )
 
 
 def transcript(where: Path) -> Path:

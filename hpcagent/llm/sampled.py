@@ -26,5 +26,12 @@ class Sampled:
     ) -> Reply:
         return self._model.complete(messages, schema, limits, seed, self._sampling)
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
-        return self._model.rank(messages, menu, limits)
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
+        return self._model.rank(messages, menu, limits, reason, seed, self._sampling)

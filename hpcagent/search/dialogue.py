@@ -1,22 +1,29 @@
 """One slot of the strategy `model`: the exchange with a language model that fills it.
 
-A model that can rank gives a reason first and is then asked for a label of the menu, which it
-cannot get wrong; the last label stands for a configuration of its own. Any other model writes
-reason and configuration as JSON. Every loop here is bounded.
+A model that can rank writes a reason and then ranks the labels of the menu, which it cannot get
+wrong; the last label stands for a configuration of its own. Any other model writes reason and
+configuration as JSON. Every loop here is bounded.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hpcagent.protocols import LanguageModel, RankingModel
 from hpcagent.records import Config, Failure, Limits, Message, Ranking, Reply
-from hpcagent.search.question import SHORTEST, Question, answer_bound, one_line, reason_in
+from hpcagent.search.question import (
+    REASON_LENGTH,
+    SHORTEST,
+    Question,
+    answer_bound,
+    one_line,
+)
 
 REPEATS = 2
-ASK_LABEL = "Now the label of your choice, and nothing else."
+AROUND = 40  # tokens at most of what stands around the reason
 ASK_CONFIG = 'Which one? Answer with one JSON object: "config", a value for every parameter.'
 # What another try cannot mend.
 _FINAL = ("unavailable", "context_overflow", "not_in_transcript")
@@ -62,33 +69,25 @@ class Dialogue:
     def _ranked(self, model: RankingModel, seed: int) -> Chosen | Refused:
         words = ""
         for attempt in range(1 + REPEATS):
-            self._tail = ()
-            reply = self._complete(self._question.schema(), seed + 1000 * attempt)
-            reason = reason_in(reply.text) if reply.failure is None else None
-            if reason is None:
-                words = self._problem(reply.failure, "the answer has no reason")
-            else:
-                self._tell("reason")
-                self._say(reply.text, ASK_LABEL)
-                found = self._rank(model)
-                if found.failure is None:
-                    return self._picked(found, reason, seed)
-                words = _words(found.failure)
-                reply = Reply("", failure=found.failure)
-            if _final(reply.failure):
+            found = self._rank(model, seed + 1000 * attempt)
+            if found.failure is None:
+                return self._picked(found, seed)
+            words = _words(found.failure)
+            if _final(found.failure):
                 break
         return Refused(self._calls, words)
 
-    def _picked(self, found: Ranking, reason: str, seed: int) -> Chosen | Refused:
+    def _picked(self, found: Ranking, seed: int) -> Chosen | Refused:
         """The most probable entry; of equal ones the first."""
-        rows = found.log_probabilities
+        rows, reason = found.log_probabilities, one_line(found.reason)
         best = max(range(len(rows)), key=lambda index: rows[index])
         offered = self._question.offered(self._shortened)
         if best < len(offered):
             self._tell("accepted")
             return Chosen(offered[best].config, reason)
         self._tell("another")
-        self._say(self._question.labels(self._shortened)[best], ASK_CONFIG)
+        label = self._question.labels(self._shortened)[best]
+        self._say(json.dumps({"reason": reason, "choice": label}), ASK_CONFIG)
         return self._free(self._question.config_schema(), seed, reason)
 
     def _free(self, schema: Mapping[str, Any], seed: int, reason: str) -> Chosen | Refused:
@@ -104,16 +103,10 @@ class Dialogue:
             if isinstance(checked, tuple):
                 self._tell("accepted")
                 return Chosen(checked[0], checked[1] or reason)
-            words = self._problem(None, checked)
+            words = checked
+            self._tell(f"rejected: {checked}")
             self._say(reply.text, f"This cannot be used: {checked}. Answer again.")
         return Refused(self._calls, words)
-
-    def _problem(self, failure: Failure | None, wrong: str) -> str:
-        """What was wrong with an answer; told where there was one."""
-        if failure is not None:
-            return _words(failure)
-        self._tell(f"rejected: {wrong}")
-        return wrong
 
     def _say(self, answer: str, asked: str) -> None:
         self._tail = (*self._tail, Message("assistant", answer), Message("user", asked))
@@ -126,12 +119,12 @@ class Dialogue:
             if not (_overflows(reply.failure) and self._shorten()):
                 return reply
 
-    def _rank(self, model: RankingModel) -> Ranking:
-        limits = Limits(1, self._timeout_s)
+    def _rank(self, model: RankingModel, seed: int) -> Ranking:
+        limits = Limits(REASON_LENGTH + AROUND, self._timeout_s)
         while True:
             self._calls += 1
             menu = self._question.labels(self._shortened)
-            found = model.rank(self._messages(), menu, limits)
+            found = model.rank(self._messages(), menu, limits, REASON_LENGTH, seed)
             if not (_overflows(found.failure) and self._shorten()):
                 return found
 

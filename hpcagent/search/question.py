@@ -21,7 +21,7 @@ REASON_LENGTH = 200
 KEPT = (None, 16, 8, 4, 0)
 SHORTEST = len(KEPT) - 1
 SHORT_MENU = 2
-# One capital letter is one token in any vocabulary, so a ranking takes one evaluation.
+# A capital letter is one token, so that a ranking takes one evaluation.
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PROMPTS = Path(__file__).resolve().parent.parent / "llm" / "prompts"
 
@@ -34,7 +34,7 @@ class Question:
 
     `chapters` are what was told of the measurements in earlier rounds and what is new, in that
     order: to a prompt they are only ever added. Without them the history is told as it is.
-    `ranked` asks for a reason first, then for one of `labels`.
+    `ranked` asks for a reason and one of `labels`.
     """
 
     space: SearchSpace
@@ -80,9 +80,8 @@ class Question:
         return tuple(LABELS[: len(self.offered(shortened)) + 1])
 
     def schema(self) -> dict[str, Any]:
-        """The answer: a bounded reason and, unless it is `ranked`, a value for every parameter."""
-        properties = {"reason": _REASON}
-        return _object(properties if self.ranked else {**properties, "config": self._config()})
+        """The answer where it is not ranked: a bounded reason, then a value for every parameter."""
+        return _object({"reason": _REASON, "config": self._config()})
 
     def config_schema(self) -> dict[str, Any]:
         """The answer to "which other one?"."""
@@ -133,15 +132,6 @@ _REASON = {"type": "string", "maxLength": REASON_LENGTH}
 def answer_bound(schema: Mapping[str, Any]) -> int:
     """Characters of the longest answer, which is as many tokens at most."""
     return len(json.dumps(_longest(schema), separators=(",", ":"))) + 1
-
-
-def reason_in(text: str) -> str | None:
-    """The reason of an answer that has nothing else; None where it cannot be read."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return None
-    return one_line(answer.get("reason")) if isinstance(answer, dict) else None
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

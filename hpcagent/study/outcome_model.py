@@ -14,7 +14,7 @@ from hpcagent.study.state import TuneState
 from hpcagent.study.summary import ModelSummary
 
 OVERLAPS = "overlaps"  # of a call: something was out to be measured elsewhere meanwhile
-_STEPS = ("reason", "another")
+_STEP = "another"
 _TOO_LONG = f"{FAILED} model.context_overflow"
 
 _Calls = Sequence[Mapping[str, Any]]
@@ -26,7 +26,7 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     verdicts = [str(call.get("verdict") or "") for call in calls]
     valid = verdicts.count("accepted")
     shortened = sum(verdict.startswith(_TOO_LONG) for verdict in verdicts)
-    steps = sum(verdict in _STEPS for verdict in verdicts)
+    steps = verdicts.count(_STEP)
     measured, bests, share = 0, False, ""
     if state.done("feasibility") is not None and known.library is not None:
         picks = [trial for trial in known.trials if trial.proposed_by == "model"]

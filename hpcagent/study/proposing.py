@@ -49,6 +49,7 @@ class Proposer:
         self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
+        self._replaying = False
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
@@ -64,8 +65,8 @@ class Proposer:
     @property
     def device(self) -> str:
         """Where the model computes, in words; empty without one, and before its first answer."""
-        replayed = bool(self._settings.replay or self._without_model)
-        return "" if self._recording is None or replayed else self.models.device(OPTIMISE)
+        served = self._recording is not None and not self._replaying
+        return self.models.device(OPTIMISE) if served else ""
 
     @property
     def models(self) -> Models:
@@ -179,6 +180,7 @@ class Proposer:
             if instead:
                 self._without_model = f"{instead}{error}"
             return None
+        self._replaying = True
         self._recording = recording(
             model, model.model_sha256, lambda call: self._calls.append(call.as_json()), OPTIMISE
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcagent.errors import UsageError
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.measure import energy
 from hpcagent.measure.objectives import ENERGY
 from hpcagent.records import Config
@@ -101,7 +102,11 @@ def _may_add(state: TuneState) -> bool:
 def shares_node(settings: TuneSettings) -> bool:
     """Whether a language model computes where the rounds are measured: then not at the same time,
     so that there is no use in rounds ahead."""
-    return settings.scheduler == "local" and bool(settings.model)
+    if settings.scheduler != "local" or not settings.model:
+        return False
+    from hpcagent.llm.routing import Models
+
+    return Models.from_json(settings.routes, settings.model_hosts).computes_here(OPTIMISE)
 
 
 def _library_step(known: Knowledge) -> Step | None:

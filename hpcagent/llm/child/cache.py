@@ -72,6 +72,12 @@ class Cache:
         run.feed(tokens[-1:])
         return run, kept
 
+    def forget(self) -> None:
+        """All of it, so that the next prompt is read as in a process that is new."""
+        for index in range(len(self._held)):
+            self._held[index] = Held()
+            self._decoder.cut(index, 0)
+
     def _place(self, tokens: Sequence[int]) -> tuple[int, int]:
         """(sequence, tokens of it to keep): the one with most in common, or a copy of that part.
 

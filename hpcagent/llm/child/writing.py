@@ -44,11 +44,15 @@ class Writer:
     def free(self) -> None:
         """Text until the model ends it; Full where it does not."""
         while not self.written.ended:
-            token = self._drawn()
-            if self._vocabulary.is_end(token):
-                self.written.ended = True
-            else:
-                self._put([token], self.written.text)
+            self.step()
+
+    def step(self) -> None:
+        """One token more of a free text, or its end."""
+        token = self._drawn()
+        if self._vocabulary.is_end(token):
+            self.written.ended = True
+        else:
+            self._put([token], self.written.text)
 
     def think(self, most: int, begun: bool) -> None:
         """At most `most` tokens of thoughts, between their marks; `begun` where the prompt has the
