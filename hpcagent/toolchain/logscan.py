@@ -279,19 +279,17 @@ class _Scanner:
 def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Begin and end of each line that matches, cut to LONGEST around the match."""
     while begin < end:
-        for match in pattern.finditer(text, begin, end):
-            at = match.start()
-            if at < begin:
-                break  # another one on that line: go on below it
-            first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
-            last = text.find(b"\n", at, at + LONGEST)
-            first = first or max(begin, at - LONGEST // 2)
-            stop = last if last >= 0 else min(len(text), at + LONGEST)
-            yield first, stop
-            line_end = last if last >= 0 else text.find(b"\n", stop)
-            begin = line_end + 1 if line_end >= 0 else end
-        else:
+        match = pattern.search(text, begin, end)
+        if match is None:
             return
+        at = match.start()
+        first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
+        last = text.find(b"\n", at, at + LONGEST)
+        first = first or max(begin, at - LONGEST // 2)
+        stop = last if last >= 0 else min(len(text), at + LONGEST)
+        yield first, stop
+        line_end = last if last >= 0 else text.find(b"\n", stop)
+        begin = line_end + 1 if line_end >= 0 else end
 
 
 def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes]]:
