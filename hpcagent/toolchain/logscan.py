@@ -19,7 +19,7 @@ from hpcagent.toolchain.logend import in_messages, log_end
 from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
-from hpcagent.toolchain.survival import FORGIVEN, FULL, in_tracebacks, survival
+from hpcagent.toolchain.survival import ASKED, FORGIVEN, FULL, in_tracebacks, survival
 
 AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
 LONGEST = 4096  # bytes kept of one line, around what matched
@@ -63,7 +63,7 @@ class Line:
 class Hit:
     """A line that signatures match: the places in the catalogue, most general ones included.
 
-    `says` is what it says at most (survival.FULL, ENDING or FORGIVEN).
+    `says` is what it says at most (survival.FULL, ENDING, FORGIVEN or ASKED).
     """
 
     line: Line
@@ -249,8 +249,9 @@ class _Scanner:
             return []
         before, after = lines[max(0, at - _NEAR) : at], lines[at + 1 : at + 1 + _NEAR]
         places = self._matcher.match(text, before, after, self._matcher.possible(text))
-        forgiven = places and self._survival.says(places, text, before, after) == FORGIVEN
-        return [] if forgiven else places
+        if places and self._survival.says(places, text, before, after) in (FORGIVEN, ASKED):
+            return []
+        return places
 
     def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
