@@ -1,0 +1,132 @@
+"""Menu choices: of some configurations the one that a model expects to be the fastest.
+
+The surfaces are made like recorded ones: every value of a parameter has an effect on the logarithm
+of the time, pairs of values have smaller ones. Half of the situations carry predictions, as of a
+surrogate model; in the others only what was measured tells.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hpcagent.qualify.family import LABELS, WRONG_FORM, Case, Family, Judged, prompt
+
+_ENTRIES, _MEASURED = 6, 10
+_BLOCKS = 3  # of as many situations as there are entries
+_EFFECT, _TOGETHER, _NOISE, _PREDICTED = 0.18, 0.04, 0.008, 0.05
+_SPACE: Mapping[str, tuple[str, ...]] = {
+    "OPENBLAS_CORETYPE": ("Haswell", "SkylakeX", "Zen", "Prescott"),
+    "threads": ("1", "2", "4", "8"),
+    "hugetlb": ("0", "1"),
+    "places": ("cores", "sockets", "threads"),
+}
+_MACHINES = (
+    "2 sockets with 24 cores each, AVX-512",
+    "one socket with 8 cores, AVX2",
+    "a virtual machine with 4 cores, AVX-512",
+)
+
+_Point = tuple[str, ...]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """ln of the time over the default's, for every point."""
+
+    values: Mapping[_Point, float]
+
+    def ratio(self, point: _Point, error: float) -> str:
+        return f"{math.exp(self.values[point] + error):.3f}"
+
+
+def _cases() -> tuple[Case, ...]:
+    return tuple(_case(number) for number in range(_BLOCKS * _ENTRIES))
+
+
+def _case(number: int) -> Case:
+    block, shift = divmod(number, _ENTRIES)
+    draw = random.Random(7000 + number)
+    surface = _surface(draw)
+    points = _shuffled(sorted(surface.values), draw)
+    told, offered = points[:_MEASURED], points[_MEASURED : _MEASURED + _ENTRIES]
+    best_first = sorted(offered, key=lambda point: surface.values[point])
+    # In each block every label stands once for every rank: who always says the same gains nothing.
+    order = _shuffled(list(range(_ENTRIES)), random.Random(block))
+    ranks = [order[(place + shift) % _ENTRIES] for place in range(_ENTRIES)]
+    menu = [best_first[rank] for rank in ranks]
+    labels = tuple(LABELS[:_ENTRIES])
+    text = prompt(
+        "menu",
+        {
+            "machine": _MACHINES[number % len(_MACHINES)],
+            "history": [f"{_words(p)} -> {surface.ratio(p, _spread(draw, _NOISE))}" for p in told],
+            "menu": [
+                f"{label}: {_words(p)}{_predicted(surface, p, number, draw)}"
+                for label, p in zip(labels, menu, strict=True)
+            ],
+        },
+    )
+    scores = {label: 1 - r / (_ENTRIES - 1) for label, r in zip(labels, ranks, strict=True)}
+    group = "with predictions" if number % 2 else "from measurements alone"
+
+    def judge(answer: str) -> Judged:
+        if answer not in scores:
+            return WRONG_FORM
+        return Judged(scores[answer], True, f"better than {scores[answer]:.0%} of the others")
+
+    return Case(f"{number + 1:02}", text, judge, labels, outcomes=tuple(scores.values()),
+                group=group)  # fmt: skip
+
+
+def _surface(draw: random.Random) -> _Surface:
+    single = {
+        (name, value): _spread(draw, _EFFECT) for name, values in _SPACE.items() for value in values
+    }
+    points = list(itertools.product(*_SPACE.values()))
+    joint = {point: _spread(draw, _TOGETHER) for point in points}
+    total = {
+        point: joint[point]
+        + sum(single[pair] for pair in zip(_SPACE, point, strict=True))
+        for point in points
+    }  # fmt: skip
+    default = total[points[0]]
+    return _Surface({point: value - default for point, value in total.items()})
+
+
+def _predicted(surface: _Surface, point: _Point, number: int, draw: random.Random) -> str:
+    error = _spread(draw, _PREDICTED)
+    if number % 2 == 0:
+        return ""
+    return f" -> predicted {surface.ratio(point, error)} +- {_PREDICTED:.0%}"
+
+
+def _spread(draw: random.Random, deviation: float) -> float:
+    """Nearly normal, and of `random` alone, whose numbers never change between versions."""
+    return (sum(draw.random() for _ in range(12)) - 6.0) * deviation
+
+
+def _shuffled(items: list[_T], draw: random.Random) -> list[_T]:
+    keyed = sorted((draw.random(), index) for index in range(len(items)))
+    return [items[index] for _, index in keyed]
+
+
+def _words(point: _Point) -> str:
+    return " ".join(f"{name}={value}" for name, value in zip(_SPACE, point, strict=True))
+
+
+FAMILY = Family(
+    name="menu",
+    title="menu choices",
+    role="optimise",
+    chance=0.5,
+    chance_words="a random entry is better than half of the others",
+    needed=0.6,
+    counted=False,
+    cases=_cases,
+)
