@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hpcagent.llm.gguf import ModelFile
-    from hpcagent.qualify.answers import Answers
-    from hpcagent.qualify.ask import Answer
-    from hpcagent.qualify.family import Family
+    from hpcagent.llm.qualify.answers import Answers
+    from hpcagent.llm.qualify.ask import Answer
+    from hpcagent.llm.qualify.family import Family
 
 _FAMILIES = ("menu", "diagnosis", "merit", "kernel", "invent")
 
@@ -56,10 +56,10 @@ def qualify(
       hpcagent models qualify tuner.gguf --only menu --json
     """
     from hpcagent.llm import gguf
-    from hpcagent.qualify.answers import Answers
-    from hpcagent.qualify.card import card
-    from hpcagent.qualify.family import QUALIFICATION
-    from hpcagent.qualify.run import families
+    from hpcagent.llm.qualify.answers import Answers
+    from hpcagent.llm.qualify.card import card
+    from hpcagent.llm.qualify.family import QUALIFICATION
+    from hpcagent.llm.qualify.run import families
     from hpcagent.report.qualify_text import terminal
 
     found = gguf.read(file)
@@ -88,7 +88,7 @@ def _ask_what_is_missing(
 ) -> None:
     """A model that has answered everything is not loaded."""
     from hpcagent.llm.llamacpp import LlamaCpp
-    from hpcagent.qualify.run import missing, run
+    from hpcagent.llm.qualify.run import missing, run
 
     left = missing(chosen, answers)
     if not left:

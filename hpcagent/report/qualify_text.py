@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hpcagent.qualify.card import NOT_RUN, Card, Score
+from hpcagent.llm.qualify.card import NOT_RUN, Card, Score
 from hpcagent.report import wording
-from hpcagent.report.columns import Column, laid_out, wrapped
+from hpcagent.report.columns import Column, labelled, laid_out, wrapped
 
 _WIDEST, _NARROWEST = 80, 40
 
@@ -16,7 +16,9 @@ def terminal(card: Card, width: int) -> str:
     done = [score for score in card.scores if score.verdict != NOT_RUN]
     if done:
         blocks.append(laid_out(_table(done), columns))
-    blocks.append([line for score in card.scores for line in _recommended(score, columns)])
+    blocks.append(
+        [line for score in card.scores for line in labelled(score.role, score.words, columns)]
+    )
     blocks.append([line for score in done for line in _notes(score, columns)])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
@@ -40,17 +42,12 @@ def _table(scores: list[Score]) -> list[Column]:
     ]
 
 
-def _recommended(score: Score, columns: int) -> list[str]:
-    lines = wrapped(f"{score.role}: {score.words}", columns - 2)
-    return [line if place == 0 else f"  {line}" for place, line in enumerate(lines)]
-
-
 def _notes(score: Score, columns: int) -> list[str]:
     """What the table does not say: chance in words, parts of the family, failed calls."""
-    words = f"{score.title}: chance is {score.chance_words}"
+    words = f"{score.title}: by chance {_percent(score.chance)} ({score.chance_words})"
     if score.groups:
-        parts = ", ".join(f"{_percent(mean)} of {name}" for name, mean in score.groups.items())
-        words += f"; {parts}" if score.counted else f"; {parts.replace(' of ', ' ')}"
+        parts = (f"{name} {_percent(mean)}" for name, mean in score.groups.items())
+        words += f"; {', '.join(parts)}"
     for kind, count in score.failures.items():
         words += f"; {wording.plural(count, 'call')} failed with {kind}"
     lines = wrapped(words, columns - 2)

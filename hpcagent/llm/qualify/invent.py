@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 
-from hpcagent.qualify.casefile import Row, rows
-from hpcagent.qualify.family import (
+from hpcagent.llm.qualify.casefile import Row, rows
+from hpcagent.llm.qualify.family import (
     LABELS,
     WRONG_FORM,
     Case,
@@ -44,6 +45,7 @@ def questions() -> tuple[Asked, ...]:
     return rows("invent", Asked)
 
 
+@cache
 def _cases() -> tuple[Case, ...]:
     places = {True: 0, False: 0}
     found = []
@@ -84,9 +86,11 @@ def judge_words(answer: str) -> Judged:
     except ValueError:
         return WRONG_FORM
     words = found.get("answer") if isinstance(found, dict) else None
-    if not isinstance(words, str) or len(re.findall(r"[A-Za-z]{2,}", words)) < 2:
+    if not isinstance(words, str):
         return WRONG_FORM
     figure = _FIGURE.search(words)
+    if figure is None and len(re.findall(r"[A-Za-z]{2,}", words)) < 2:
+        return WRONG_FORM
     return Judged(float(figure is None), True, f"invents {figure.group()!r}" if figure else "")
 
 

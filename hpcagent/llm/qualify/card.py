@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
+from hpcagent.llm.qualify.ask import Answer
+from hpcagent.llm.qualify.family import QUALIFICATION, WRONG_FORM, Case, Family, Judged
 from hpcagent.measure.statistics.intervals import t_interval
 from hpcagent.measure.statistics.proportions import at_least, share_interval, sum_at_least
-from hpcagent.qualify.ask import Answer
-from hpcagent.qualify.family import QUALIFICATION, WRONG_FORM, Case, Family, Judged
 
 COVERAGE = 0.95
 BY_LUCK = 0.05  # a result that blind answers reach as often proves nothing
@@ -146,7 +146,7 @@ def _verdict(
 ) -> tuple[str, str]:
     """A role needs a result that luck does not explain, good enough in every part."""
     if luck > BY_LUCK:
-        return UNFIT, f"{UNFIT} at {family.title}: do not use it for {family.role}"
+        return UNFIT, f"{UNFIT} at {family.title}: not fit for {family.role}"
     worst = min(groups, key=lambda name: groups[name], default="")
     if mean >= family.needed and (not worst or groups[worst] >= 0.8 * family.needed):
         return FIT, f"{DOUBTFUL} at {family.title}: fit for {family.role}"

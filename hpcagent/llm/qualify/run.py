@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
+from hpcagent.llm.qualify.answers import Answers
+from hpcagent.llm.qualify.ask import Answer, ask
+from hpcagent.llm.qualify.family import Family
+from hpcagent.llm.qualify.kernel import Bench
 from hpcagent.protocols import LanguageModel
-from hpcagent.qualify import diagnosis, invent, kernel, menu, merit
-from hpcagent.qualify.answers import Answers
-from hpcagent.qualify.ask import Answer, ask
-from hpcagent.qualify.family import Family
-from hpcagent.qualify.kernel import Bench
 
 NAMES = ("menu", "diagnosis", "merit", "kernel", "invent")
 

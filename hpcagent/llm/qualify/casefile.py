@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hpcagent.errors import UsageError
-from hpcagent.yamlfile import load_yaml
+from hpcagent.yamlfile import Document, load_yaml
 
 
 class Row(BaseModel):
@@ -20,15 +21,21 @@ class Row(BaseModel):
 _R = TypeVar("_R", bound=Row)
 
 
+@cache
+def document(name: str) -> Document:
+    """cases/NAME.yaml."""
+    return load_yaml(Path(__file__).resolve().parent / "cases" / f"{name}.yaml")
+
+
 def rows(name: str, kind: type[_R]) -> tuple[_R, ...]:
     """The cases of cases/NAME.yaml; UsageError with file and line where one is wrong."""
-    document = load_yaml(Path(__file__).resolve().parent / "cases" / f"{name}.yaml")
+    file = document(name)
     found = []
-    for index, row in enumerate(document.data["cases"]):
+    for index, row in enumerate(file.data["cases"]):
         try:
             found.append(kind.model_validate(row))
         except ValidationError as error:
             first = error.errors()[0]
-            where = document.where("cases", index, *first["loc"])
+            where = file.where("cases", index, *first["loc"])
             raise UsageError(f"{where}: {first['msg']}") from None
     return tuple(found)

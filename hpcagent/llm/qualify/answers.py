@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.errors import EnvironmentProblem, UsageError
-from hpcagent.qualify.ask import Answer
+from hpcagent.llm.qualify.ask import Answer
 
 _NAMES = {field.name for field in fields(Answer)}
 

@@ -12,9 +12,10 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
-from hpcagent.qualify.family import LABELS, WRONG_FORM, Case, Family, Judged, prompt
+from hpcagent.llm.qualify.family import LABELS, WRONG_FORM, Case, Family, Judged, prompt
 
 _ENTRIES, _MEASURED = 6, 10
 _BLOCKS = 3  # of as many situations as there are entries
@@ -45,6 +46,7 @@ class _Surface:
         return f"{math.exp(self.values[point] + error):.3f}"
 
 
+@cache
 def _cases() -> tuple[Case, ...]:
     return tuple(_case(number) for number in range(_BLOCKS * _ENTRIES))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 from hpcagent import regexes
 from hpcagent.errors import UsageError
-from hpcagent.qualify.casefile import Row, rows
-from hpcagent.qualify.family import WRONG_FORM, Case, Family, Judged, prompt
+from hpcagent.llm.qualify.casefile import Row, rows
+from hpcagent.llm.qualify.family import WRONG_FORM, Case, Family, Judged, prompt
 
 _LONGEST = 160
 _SCHEMA = {
@@ -29,6 +30,7 @@ def outputs() -> tuple[Output, ...]:
     return rows("merit", Output)
 
 
+@cache
 def _cases() -> tuple[Case, ...]:
     return tuple(_case(row) for row in outputs())
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from hpcagent.qualify.casefile import Row, rows
-from hpcagent.qualify.family import WRONG_FORM, Case, Family, Judged, prompt
+from hpcagent.llm.qualify.casefile import Row, rows
+from hpcagent.llm.qualify.family import WRONG_FORM, Case, Family, Judged, prompt
 
 NEEDS = "the quarantine of hpcagent codegen, in which alone code of a model is run"
 LONGEST = 20_000

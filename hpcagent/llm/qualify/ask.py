@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpcagent.llm.qualify.family import Case
 from hpcagent.protocols import LanguageModel, RankingModel
-from hpcagent.qualify.family import Case
 from hpcagent.records import Limits
 
 SEED = 1
