@@ -37,7 +37,7 @@ def _case(place: int, row: Failed, told: Mapping[str, str]) -> Case:
     labels = tuple(LABELS[: len(order)])
     right = labels[order.index(row.id)]
     menu = [f"{label}: {told[name]}" for label, name in zip(labels, order, strict=True)]
-    text = prompt("diagnosis", {"log": row.shown, "menu": menu})
+    text = prompt("diagnosis", {"log": row.shown.rstrip(), "menu": menu})
     return Case(row.id, text, one_of(right, labels), labels, outcomes=_blind(len(labels)))
 
 

@@ -1,8 +1,9 @@
 """Menu choices: of some configurations the one that a model expects to be the fastest.
 
-The surfaces are made like recorded ones: every value of a parameter has an effect on the logarithm
-of the time, pairs of values have smaller ones. Half of the situations carry predictions, as of a
-surrogate model; in the others only what was measured tells.
+The surfaces are made like recorded ones: kernels for the machine are faster than others, threads
+help up to the number of cores; every value has an effect of its own on the logarithm of the time,
+every point a smaller one. Half of the situations carry predictions, as of a surrogate model; in the
+others only the machine and what was measured tell.
 """
 
 from __future__ import annotations
@@ -19,17 +20,25 @@ from hpcagent.llm.qualify.family import LABELS, WRONG_FORM, Case, Family, Judged
 
 _ENTRIES, _MEASURED = 6, 10
 _BLOCKS = 3  # of as many situations as there are entries
-_EFFECT, _TOGETHER, _NOISE, _PREDICTED = 0.18, 0.04, 0.008, 0.05
-_SPACE: Mapping[str, tuple[str, ...]] = {
-    "OPENBLAS_CORETYPE": ("Haswell", "SkylakeX", "Zen", "Prescott"),
-    "threads": ("1", "2", "4", "8"),
-    "hugetlb": ("0", "1"),
-    "places": ("cores", "sockets", "threads"),
-}
+_EFFECT, _OWN, _NOISE, _PREDICTED = 0.07, 0.03, 0.008, 0.05
+_KERNEL_STEP, _SPEED_UP, _TOO_MANY = 0.12, 0.3, 0.15
+_THREADS = ("1", "2", "4", "8")
+_NAMES = ("OPENBLAS_CORETYPE", "threads", "hugetlb", "places")
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """`kernels` from the fastest."""
+
+    words: str
+    cores: int
+    kernels: tuple[str, ...]
+
+
 _MACHINES = (
-    "2 sockets with 24 cores each, AVX-512",
-    "one socket with 8 cores, AVX2",
-    "a virtual machine with 4 cores, AVX-512",
+    _Machine("8 cores of a Xeon with AVX-512", 8, ("SkylakeX", "Haswell", "Zen", "Prescott")),
+    _Machine("4 cores of an AMD EPYC with AVX2", 4, ("Zen", "Haswell", "Sandybridge", "Prescott")),
+    _Machine("2 cores of a Core i5 with AVX2", 2, ("Haswell", "Zen", "Sandybridge", "Prescott")),
 )
 
 _Point = tuple[str, ...]
@@ -54,7 +63,8 @@ def _cases() -> tuple[Case, ...]:
 def _case(number: int) -> Case:
     block, shift = divmod(number, _ENTRIES)
     draw = random.Random(7000 + number)
-    surface = _surface(draw)
+    machine = _MACHINES[number % len(_MACHINES)]
+    surface = _surface(machine, draw)
     points = _shuffled(sorted(surface.values), draw)
     told, offered = points[:_MEASURED], points[_MEASURED : _MEASURED + _ENTRIES]
     best_first = sorted(offered, key=lambda point: surface.values[point])
@@ -66,7 +76,7 @@ def _case(number: int) -> Case:
     text = prompt(
         "menu",
         {
-            "machine": _MACHINES[number % len(_MACHINES)],
+            "machine": machine.words,
             "history": [f"{_words(p)} -> {surface.ratio(p, _spread(draw, _NOISE))}" for p in told],
             "menu": [
                 f"{label}: {_words(p)}{_predicted(surface, p, number, draw)}"
@@ -86,19 +96,27 @@ def _case(number: int) -> Case:
                 group=group)  # fmt: skip
 
 
-def _surface(draw: random.Random) -> _Surface:
-    single = {
-        (name, value): _spread(draw, _EFFECT) for name, values in _SPACE.items() for value in values
+def _surface(machine: _Machine, draw: random.Random) -> _Surface:
+    space = (machine.kernels, _THREADS, ("0", "1"), ("cores", "sockets", "threads"))
+    effects = {
+        (name, value): _spread(draw, _EFFECT)
+        for name, values in zip(_NAMES, space, strict=True)
+        for value in values
     }
-    points = list(itertools.product(*_SPACE.values()))
-    joint = {point: _spread(draw, _TOGETHER) for point in points}
-    total = {
-        point: joint[point]
-        + sum(single[pair] for pair in zip(_SPACE, point, strict=True))
-        for point in points
-    }  # fmt: skip
-    default = total[points[0]]
+    total = {}
+    for point in itertools.product(*space):
+        known = _known(machine, point[0], int(point[1])) + _spread(draw, _OWN)
+        total[point] = known + sum(effects[pair] for pair in zip(_NAMES, point, strict=True))
+    default = total[machine.kernels[1], "1", "0", "cores"]
     return _Surface({point: value - default for point, value in total.items()})
+
+
+def _known(machine: _Machine, kernel: str, threads: int) -> float:
+    """What anybody would expect: ln of a time."""
+    used = min(threads, machine.cores)
+    too_many = math.log2(threads / used)
+    ordered = machine.kernels.index(kernel)
+    return _KERNEL_STEP * ordered - _SPEED_UP * math.log(used) + _TOO_MANY * too_many
 
 
 def _predicted(surface: _Surface, point: _Point, number: int, draw: random.Random) -> str:
@@ -119,7 +137,7 @@ def _shuffled(items: list[_T], draw: random.Random) -> list[_T]:
 
 
 def _words(point: _Point) -> str:
-    return " ".join(f"{name}={value}" for name, value in zip(_SPACE, point, strict=True))
+    return " ".join(f"{name}={value}" for name, value in zip(_NAMES, point, strict=True))
 
 
 FAMILY = Family(
