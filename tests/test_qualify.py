@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.main import group
-from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
 from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
 from hpcagent.llm.qualify.answers import Answers
 from hpcagent.llm.qualify.ask import Answer
@@ -227,6 +227,14 @@ def test_answers_of_another_model_or_no_answers_are_refused(tmp_path: Path) -> N
         Answers(tmp_path / "b", HEADER)
     with pytest.raises(EnvironmentProblem, match="cannot be written"):
         Answers(tmp_path / "none" / "a", HEADER)
+
+
+def test_a_file_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    first = Answers(tmp_path / "a", HEADER)
+    with pytest.raises(RunInUse, match="another process"):
+        Answers(tmp_path / "a", HEADER)
+    first.close()
+    Answers(tmp_path / "a", HEADER).close()
 
 
 def test_a_file_that_was_killed_at_its_first_line_is_begun_again(tmp_path: Path) -> None:

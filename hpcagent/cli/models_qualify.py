@@ -97,6 +97,9 @@ def _ask_what_is_missing(
     model = LlamaCpp(file.path)
     try:
         run(chosen, model, answers, timeout_s, _tell)
+    except KeyboardInterrupt:
+        click.echo(f"kept in {answers.path}; the same command goes on from there", err=True)
+        raise
     finally:
         model.close()
 

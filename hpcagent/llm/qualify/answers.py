@@ -5,14 +5,17 @@ The first line says which model and qualification it is; then an answer a line, 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
 from hpcagent.llm.qualify.ask import Answer
 
 _NAMES = {field.name for field in fields(Answer)}
@@ -21,21 +24,25 @@ _NAMES = {field.name for field in fields(Answer)}
 class Answers:
     """Appends to a file, each answer once it is there; a last line that was cut off is dropped.
 
-    `header` has to be that of the file if there is one: UsageError names what differs.
+    `header` has to be that of the file if there is one: UsageError names what differs. RunInUse
+    where another process has the file.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
         self.known: dict[str, Answer] = {}
-        whole = self._read(dict(header))
-        try:
-            self._stream = path.open("r+b" if whole else "wb")
+        with ExitStack() as stack:
+            try:
+                self._stream = stack.enter_context(path.open("a+b"))
+            except OSError as error:
+                raise _unwritable(path, error) from None
+            _lock(path, self._stream)
+            self._stream.seek(0)
+            whole = self._read(self._stream.read(), header)
             self._stream.truncate(whole)
-            self._stream.seek(whole)
-        except OSError as error:
-            raise _unwritable(path, error) from None
-        if not whole:
-            self._write(header)
+            if not whole:
+                self._write(header)
+            stack.pop_all()
 
     def add(self, answer: Answer) -> None:
         self.known[answer.case] = answer
@@ -52,14 +59,8 @@ class Answers:
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
-    def _read(self, header: Mapping[str, Any]) -> int:
+    def _read(self, data: bytes, header: Mapping[str, Any]) -> int:
         """Bytes of whole lines; 0 where there is nothing."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return 0
-        except OSError as error:
-            raise UsageError(f"{self.path}: cannot be read: {error.strerror}") from None
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines(), 1):
             row = _row(self.path, number, line)
@@ -68,9 +69,19 @@ class Answers:
             else:
                 answer = _answer(self.path, number, row)
                 self.known[answer.case] = answer
-        if data and not whole and not _looks_begun(data):
+        if not whole and not _looks_begun(data):
             raise UsageError(f"{self.path}: no file of answers; name another one with --answers")
         return whole
+
+
+def _lock(path: Path, stream: BinaryIO) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunInUse(f"{path}: another process writes its answers there") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise _unwritable(path, error) from None  # else a file system without locks
 
 
 def _looks_begun(data: bytes) -> bool:
