@@ -20,6 +20,7 @@ from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
 from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
 from hpcagent.llm.qualify.answers import Answers
 from hpcagent.llm.qualify.ask import Answer
+from hpcagent.llm.qualify.bench import bench
 from hpcagent.llm.qualify.card import DOUBTFUL, FIT, NOT_RUN, UNFIT, Card, Score, card
 from hpcagent.llm.qualify.family import QUALIFICATION, Case, Family
 from hpcagent.llm.qualify.run import NAMES, families, missing, run
@@ -315,40 +316,68 @@ def test_words_with_figures_are_inventions(answer: str, score: float, valid: boo
     assert (found.score, found.valid) == (score, valid)
 
 
+def trusted(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Keeps the quarantine's contract, without its walls: what it runs here is ours."""
+    done = subprocess.run(
+        spec["argv"], cwd=spec["cwd"], capture_output=True, text=True, timeout=60, check=False
+    )
+    signal = -done.returncode if done.returncode < 0 else 0
+    return {"exit": done.returncode, "signal": signal, "stdout_tail": done.stdout,
+            "stderr_tail": done.stderr}  # fmt: skip
+
+
 @pytest.mark.toolchain
-def test_the_checks_of_kernels_tell_right_from_wrong(tmp_path: Path) -> None:
-    for row in kernel.kernels():
-        body = KERNELS[row.name]
-        for name, source, passes in (
-            ("right", body, True),
-            ("wrong", body.replace("< n", "+ 1 < n"), False),
-        ):
-            head = row.prototype.rstrip(";")
-            (tmp_path / "f.c").write_text(f"{head}\n{{\n{source}\n}}\n")
-            (tmp_path / "main.c").write_text(kernel.check_program(row))
-            command = ["gcc", "-std=c11", "-Werror", "f.c", "main.c", "-lm", "-o", "t"]
-            subprocess.run(command, cwd=tmp_path, check=True)
-            done = subprocess.run([tmp_path / "t"], check=False)
-            assert (done.returncode == 0) == passes, (row.name, name)
+@pytest.mark.parametrize("row", kernel.kernels(), ids=lambda row: row.name)
+def test_the_checks_of_kernels_tell_right_from_wrong(row: kernel.Wanted) -> None:
+    judge = bench(trusted, "/usr/bin/gcc")
+    function = f"{row.prototype.rstrip(';')}\n{{\n{KERNELS[row.name]}\n}}\n"
+    assert judge(function, row) == ""
+    assert judge(function.replace("< n", "+ 1 < n"), row) == "it fails: exit code 1"
+
+
+@pytest.mark.toolchain
+def test_a_kernel_cannot_end_the_check_as_if_it_were_right() -> None:
+    row = kernel.kernels()[1]
+    head = f"#include <stdlib.h>\n{row.prototype.rstrip(';')}"
+    judge = bench(trusted, "/usr/bin/gcc")
+    assert "ended the program" in judge(f"{head} {{ exit(0); }}\n", row)
+    assert judge(f"{head} {{ abort(); }}\n", row) == "it fails: signal 6"
+    assert judge(f"{head} {{ return none; }}\n", row).startswith(
+        "it does not compile: function.c:2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"error": "no namespaces"}, "it does not compile: no namespaces"),
+        (
+            {"exit": None, "stopped_by": "memory"},
+            "it does not compile: stopped: too much of memory",
+        ),
+        ({}, "it does not compile: exit code None"),
+    ],
+)
+def test_what_the_quarantine_says_is_told(result: dict[str, Any], words: str) -> None:
+    assert bench(lambda spec: result, "/usr/bin/gcc")("x", kernel.kernels()[0]) == words
 
 
 def test_a_kernel_is_taken_out_of_its_fence_and_put_on_the_bench() -> None:
     seen = []
 
-    def bench(source: str, check: str) -> str:
-        seen.append((source, check))
-        return "" if "return" in source else "does not compile"
+    def put(source: str, row: kernel.Wanted) -> str:
+        seen.append((source, row))
+        return "" if "return" in source else "it does not compile"
 
     row = kernel.kernels()[1]
-    good = kernel.judge(row, "Here:\n```c\ndouble dot() { return 1; }\n```\nDone.", bench)
+    good = kernel.judge(row, "Here:\n```c\ndouble dot() { return 1; }\n```\nDone.", put)
     assert (good.score, good.valid) == (1.0, True)
-    assert seen[0][0] == "double dot() { return 1; }\n"
-    assert "int main(void)" in seen[0][1]
-    assert kernel.judge(row, "```c\nx\n```", bench).words == "does not compile"
+    assert seen == [("double dot() { return 1; }\n", row)]
+    assert kernel.judge(row, "```c\nx\n```", put).words == "it does not compile"
     for text in ("double dot();", "```\n```", "```c\n" + "x" * 30_000 + "\n```", ""):
-        assert not kernel.judge(row, text, bench).valid
+        assert not kernel.judge(row, text, put).valid
     assert len(seen) == 2
-    assert families((), bench)[3].needs == ""
+    assert families((), put)[3].needs == ""
 
 
 def test_the_card_fits_a_terminal(tmp_path: Path) -> None:

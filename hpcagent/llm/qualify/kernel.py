@@ -17,9 +17,6 @@ LONGEST = 20_000
 _TOKENS = 600
 _FENCED = re.compile(r"```[A-Za-z0-9+]*[ \t]*\n(.*?)\n?```", re.DOTALL)
 
-# (the function's source, the program that checks it) -> what is wrong, in words; empty: nothing.
-Bench = Callable[[str, str], str]
-
 
 class Wanted(Row):
     name: str
@@ -28,18 +25,26 @@ class Wanted(Row):
     check: str
 
 
+# (the function's source, what was wanted) -> what is wrong, in words; empty: nothing.
+Bench = Callable[[str, Wanted], str]
+
+
 def kernels() -> tuple[Wanted, ...]:
     return rows("kernel", Wanted)
 
 
-def check_program(row: Wanted) -> str:
-    """A program that is linked with the function and ends with 0 where it is right."""
+def check_program(row: Wanted, word: str) -> str:
+    """A program that is linked with the function; it prints `word` where that is right.
+
+    The function cannot know the word, so it cannot end the program as if all were well.
+    """
     body = "".join(f"    {line}\n" for line in row.check.splitlines())
     return (
-        f"#include <math.h>\n\n{row.prototype}\n\n"
+        f"#include <math.h>\n#include <stdio.h>\n\n{row.prototype}\n\n"
         "static int near(double x, double y)\n{\n"
         "    return fabs(x - y) <= 1e-12 * (1.0 + fabs(y));\n}\n\n"
-        f"int main(void)\n{{\n{body}}}\n"
+        f"static int wrong(void)\n{{\n{body}}}\n\n"
+        f'int main(void)\n{{\n    return wrong() || puts("{word}") < 0;\n}}\n'
     )
 
 
@@ -54,7 +59,7 @@ def judge(row: Wanted, answer: str, bench: Bench) -> Judged:
     source = source_in(answer)
     if not source.strip():
         return WRONG_FORM
-    wrong = bench(source + "\n", check_program(row))
+    wrong = bench(source + "\n", row)
     return Judged(float(not wrong), True, wrong)
 
 
