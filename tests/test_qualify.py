@@ -353,7 +353,7 @@ def test_a_kernel_cannot_end_the_check_as_if_it_were_right() -> None:
         ({"error": "no namespaces"}, "it does not compile: no namespaces"),
         (
             {"exit": None, "stopped_by": "memory"},
-            "it does not compile: stopped: too much of memory",
+            "it does not compile: stopped at its limit of memory",
         ),
         ({}, "it does not compile: exit code None"),
     ],

@@ -73,7 +73,7 @@ def _problem(result: Mapping[str, Any]) -> str:
     """What went wrong, in one line; empty where it ended with 0."""
     for key, words in (
         ("error", ""),
-        ("stopped_by", "stopped: too much of "),
+        ("stopped_by", "stopped at its limit of "),
         ("signal", "signal "),
     ):
         if result.get(key):
