@@ -6,7 +6,9 @@ import click
 
 from hpcagent.cli.lazy import LazyGroup, Table
 
-_COMMANDS: Table = {}
+_COMMANDS: Table = {
+    "bench": ("hpcagent.cli.models_bench", "Measure a model's speed beside a bare loop."),
+}
 
 
 @click.group(cls=LazyGroup, table=_COMMANDS)
