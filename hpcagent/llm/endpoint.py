@@ -50,15 +50,12 @@ class Endpoint:
         self._format = 0
         self._losses = 0
         self._last = ""
+        self.device = ""  # where it computes, in words; known from the first answer on
         try:
             require_allowed(self._address, self._allowed)
         except Forbidden as forbidden:
             raise UsageError(f"model endpoint {forbidden}") from None
         _key(choice.api_key_file)
-
-    @property
-    def device(self) -> str:
-        return f"server at {self._address.text}"
 
     def complete(
         self,
@@ -117,7 +114,7 @@ class Endpoint:
             if response.status in _REFUSALS and not last and not overflow:
                 continue
             replies.require_ok(response, self._choice.api_key_file)
-            self._losses = 0
+            self._losses, self.device = 0, f"server at {self._address.text}"
             if schema is not None:
                 self._format = index
             return replies.read(response, schema)

@@ -21,6 +21,12 @@ from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
 
 NONE = ModelChoice()
+OpenFile = Callable[[ModelChoice], LlamaCpp]
+
+
+def open_file(choice: ModelChoice) -> LlamaCpp:
+    """A model of a file, as it is loaded where nothing else is said."""
+    return LlamaCpp(Path(choice.file), choice.context or None)
 
 
 @dataclass(frozen=True)
@@ -108,22 +114,34 @@ class Models:
     """The models of some roles, each opened when it is first asked for.
 
     Roles on the same file and context, or on the same endpoint, share one; `hosts` are those that
-    endpoints may be on.
+    endpoints may be on. `opened` makes the model of a file: whoever knows of limits on memory,
+    threads and the models that may be loaded gives one that keeps to them.
     """
 
-    def __init__(self, routes: Mapping[str, Route], hosts: Sequence[str]) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        hosts: Sequence[str],
+        opened: OpenFile = open_file,
+    ) -> None:
         self._routes = dict(routes)
         self._hosts = tuple(hosts)
+        self._open_file = opened
         self._open: dict[ModelChoice, _Open] = {}
 
     @classmethod
-    def from_json(cls, rows: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> Models:
+    def from_json(
+        cls,
+        rows: Mapping[str, Mapping[str, Any]],
+        hosts: Sequence[str],
+        opened: OpenFile = open_file,
+    ) -> Models:
         """Those of a run, as its settings have them: role -> Route.to_json()."""
         found = {
             role: Route(role, from_json(row["choice"]), str(row.get("source", "")))
             for role, row in rows.items()
         }
-        return cls(found, hosts)
+        return cls(found, hosts, opened)
 
     def has(self, role: str) -> bool:
         """Whether a model is configured for the role; whether it can serve is not known yet."""
@@ -203,5 +221,5 @@ class Models:
             if choice.endpoint:
                 self._open[key] = _Open(Endpoint(choice, self._hosts))
             else:
-                self._open[key] = _Open(LlamaCpp(Path(choice.file), choice.context or None))
+                self._open[key] = _Open(self._open_file(choice))
         return self._open[key]
