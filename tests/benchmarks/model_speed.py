@@ -88,7 +88,7 @@ def _first_tokens(model: LlamaCpp, index: int, count: int, ratios: _Ratios) -> N
     cold = _first(model, "".join(words))
     for share in SHARES:
         kept = round(len(words) * (1 - share))
-        new = [f"{word[::-1]}" for word in words[kept:]]
+        new = [word.replace("of it", "if at") for word in words[kept:]]  # as many tokens
         warm = _first(model, "".join(words[:kept] + new))
         ratios.setdefault(f"first token, {share:.0%} new, over cold", []).append(warm / cold)
 

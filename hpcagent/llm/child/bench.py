@@ -40,7 +40,7 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     try:
         tokens = _prompt(engine, count)
         lines: list[dict[str, float]] = []
-        with Bare(engine.llama, count + made) as bare:
+        with Bare(engine.llama, engine.context) as bare:
             _repeat(engine, bare, tokens[:2], 1, clock)  # pages in what is read for the first time
             while len(lines) < request["repeats"]:
                 if lines:

@@ -113,13 +113,17 @@ class Run:
 
     def logits(self) -> Any:
         """What the model thinks may come next (see Decoder.logits)."""
+        self.evaluate()
+        return self._decoder.logits()
+
+    def evaluate(self) -> None:
+        """All that was fed."""
         while self._fed:
             part, self._fed = self._fed[: self._decoder.block], self._fed[self._decoder.block :]
             self._decoder.decode(
                 self._sequence, self._length, part, self._clock, logits=not self._fed
             )
             self._length += len(part)
-        return self._decoder.logits()
 
 
 class _Batch:
