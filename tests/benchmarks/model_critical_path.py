@@ -45,8 +45,8 @@ def main() -> None:
             tell(f"{ahead} ahead: {rows[-1]}")
     columns = {
         "ahead": "ahead", "calls": "calls", "took_s": "s of the run", "in_calls_s": "s in calls",
-        "first_s": "with nothing out: first", "later_s": "later", "first_share": "first, % of the run",
-        "later_share": "later, %",
+        "first_s": "with nothing out: first", "later_s": "later",
+        "first_share": "first, % of the run", "later_share": "later, %",
     }  # fmt: skip
     table(tuple(columns.values()), [[row[key] for key in columns] for row in rows])
     finish(chosen, {"length_s": length_s, "runs": rows})
