@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_gguf import BYTE_TOKENS, EOS, Shape, make_tiny_gguf, many_words, token_of
 
+from hpcagent.cli.main import main
 from hpcagent.llm.child.cache import BLOCK
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
@@ -227,3 +228,41 @@ def test_a_vocabulary_that_puts_spaces_first(folder: Path, opened: list[LlamaCpp
     for seed in range(4):
         reply = opened[0].complete(chat("s", "u"), SCHEMA, CONFINED, seed)
         assert reply.failure is None and reply.text.startswith('{"reason":"')
+
+
+# --- models bench ---
+
+
+def test_bench_tells_speed_beside_a_bare_loop(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = make_tiny_gguf(folder / "benched.gguf")
+    assert _ran("bench", str(path), "--tokens", "8") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert [line.split()[0] for line in lines if line][:5] == [
+        "model",
+        "threads",
+        "memory",
+        "here",
+        "reading,",
+    ]
+    assert _ran("bench", str(path), "--tokens", "8", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["prompt_tokens"] == 64 and told["new_tokens"] == 13 and len(told["repeats"]) == 5
+    assert all(value > 0 for line in told["repeats"] for value in line.values())
+
+
+def test_bench_of_what_is_no_model_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"no model")
+    assert _ran("bench", str(tmp_path / "x.gguf")) == 3
+    assert "x.gguf" in capsys.readouterr().err
+
+
+def _ran(*words: str) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main(["models", *words])
+    return ended.value.code

@@ -190,19 +190,19 @@ def test_a_prompt_is_read_in_blocks_and_its_last_token_left() -> None:
 def test_only_what_would_be_read_the_same_way_is_kept(
     before: list[int], more: list[int], shared: int
 ) -> None:
-    held = Held(before[:-1], list(plan(len(before))))
+    held = Held(before[:-1], list(plan(len(before), 64)))
     tokens = [*before[:shared], *more]
-    kept = reusable(held, tokens)
+    kept = reusable(held, tokens, 64)
     assert kept < len(tokens) and tokens[:kept] == held.tokens[:kept]
     assert [end for end in held.ends if end <= kept] == [
-        end for end in plan(len(tokens)) if end <= kept
+        end for end in plan(len(tokens), 64) if end <= kept
     ]
 
 
 def test_a_prompt_asked_again_is_kept_but_for_its_last_token() -> None:
     tokens = list(range(150))
-    held = Held(tokens[:-1], list(plan(150)))
-    assert reusable(held, tokens) == 149
-    assert reusable(held, [*tokens, 1, 2, 3]) == 128
-    assert reusable(held, [*tokens[:100], 7]) == 64
-    assert reusable(held, tokens[:64]) == 0
+    held = Held(tokens[:-1], list(plan(150, 64)))
+    assert reusable(held, tokens, 64) == 149
+    assert reusable(held, [*tokens, 1, 2, 3], 64) == 128
+    assert reusable(held, [*tokens[:100], 7], 64) == 64
+    assert reusable(held, tokens[:64], 64) == 0

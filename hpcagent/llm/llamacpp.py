@@ -119,6 +119,26 @@ class LlamaCpp:
         except ChildFailed as failed:
             return Ranking((), failure=self._lost(failed))
 
+    def bench(
+        self, prompt_tokens: int, tokens: int, repeats: int, timeout_s: float
+    ) -> Mapping[str, Any] | Failure:
+        """Speed beside a bare llama.cpp loop, as child.bench tells it."""
+        request = {
+            "op": "bench",
+            "prompt_tokens": prompt_tokens,
+            "tokens": tokens,
+            "repeats": repeats,
+            "timeout_s": timeout_s,
+        }
+        try:
+            child = self._running()
+            if isinstance(child, Failure):
+                return child
+            answer = child.ask(request, timeout_s)
+        except ChildFailed as failed:
+            return self._lost(failed)
+        return _failure(answer["failure"]) if "failure" in answer else answer
+
     def close(self) -> None:
         """End the child; a later call starts another one."""
         if self._child is not None:

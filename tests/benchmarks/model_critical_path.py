@@ -43,16 +43,12 @@ def main() -> None:
         for ahead in (1, 2) * (1 if chosen.quick else int(chosen.extra["repeats"])):
             rows.append(_run(Path(name) / str(len(rows)), model, rounds, length_s, ahead))
             tell(f"{ahead} ahead: {rows[-1]}")
-    head = (
-        "ahead",
-        "rounds",
-        "calls",
-        "s in calls",
-        "of it with nothing out",
-        "share of the run %",
-    )
-    keys = ("ahead", "rounds", "calls", "in_calls_s", "waited_s", "share")
-    table(head, [[row[key] for key in keys] for row in rows])
+    columns = {
+        "ahead": "ahead", "calls": "calls", "took_s": "s of the run", "in_calls_s": "s in calls",
+        "first_s": "with nothing out: first", "later_s": "later",
+        "first_share": "first, % of the run", "later_share": "later, %",
+    }  # fmt: skip
+    table(tuple(columns.values()), [[row[key] for key in columns] for row in rows])
     finish(chosen, {"length_s": length_s, "runs": rows})
 
 

@@ -6,8 +6,10 @@ token after another, each the most probable one; same model, threads and kind of
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,7 +26,7 @@ _Json = Mapping[str, Any]
 
 
 def answer(engine: Engine, request: _Json) -> dict[str, Any]:
-    """{prompt_tokens, tokens, new_tokens, repeats} or {failure}.
+    """{prompt_tokens, tokens, new_tokens, threads, resident_bytes, repeats} or {failure}.
 
     `repeats` has the seconds of each repeat: `cold_s` to the first token of a prompt, `warm_s` to
     that of a prompt of which only `new_tokens` are new, `token_s` of a token after it (the median
@@ -38,7 +40,8 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     try:
         tokens = _prompt(engine, count)
         lines: list[dict[str, float]] = []
-        with Bare(engine.llama, count + made) as bare:
+        with Bare(engine.llama, engine.context) as bare:
+            _repeat(engine, bare, tokens[:2], 1, clock)  # pages in what is read for the first time
             while len(lines) < request["repeats"]:
                 if lines:
                     clock.check(clock.seconds() / len(lines))
@@ -49,7 +52,14 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     except (RuntimeError, ValueError) as error:
         return failed("decode", str(error))
     new = count - _kept(count)
-    return {"prompt_tokens": count, "tokens": made, "new_tokens": new, "repeats": lines}
+    return {
+        "prompt_tokens": count,
+        "tokens": made,
+        "new_tokens": new,
+        "threads": engine.llama.n_threads,
+        "resident_bytes": _resident_bytes(),
+        "repeats": lines,
+    }
 
 
 class _Endless(Vocabulary):
@@ -106,3 +116,10 @@ def _prompt(engine: Engine, count: int) -> list[int]:
     while len(tokens) < count:
         tokens += engine.vocabulary.spell(_TEXT)
     return tokens[:count]
+
+
+def _resident_bytes() -> int:
+    """Of this process at most, with the weights it has touched; 0 where the kernel does not say."""
+    status = Path("/proc/self/status").read_text("utf-8") if Path("/proc").is_dir() else ""
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

@@ -14,7 +14,9 @@ from typing import Any
 
 from hpcagent.llm.child.decode import Clock, Decoder, Run
 
-BLOCK = 64  # tokens; of a prompt that goes on differently, fewer than this are read again
+# Tokens; of a prompt that goes on differently, fewer than a block are read again. CPUs read no
+# faster in larger blocks, GPUs do.
+BLOCK, GPU_BLOCK = 32, 256
 MOST_SEQUENCES = 4
 _SPARE_BYTES = 512 * 2**20  # what sequences beyond the first may take together
 
@@ -28,15 +30,15 @@ class Held:
     used: int = 0  # the number of the call that used it last
 
 
-def plan(count: int, block: int = BLOCK) -> tuple[int, ...]:
+def plan(count: int, block: int) -> tuple[int, ...]:
     """Where the batches of a prompt of `count` tokens end; its last token is left to the answer."""
     return (*range(block, count - 1, block), *([count - 1] if count > 1 else []))
 
 
-def reusable(held: Held, tokens: Sequence[int]) -> int:
+def reusable(held: Held, tokens: Sequence[int], block: int) -> int:
     """How many first tokens of a prompt `held` has in just the batches that it needs."""
     kept = 0
-    for end, wanted in zip(held.ends, plan(len(tokens)), strict=False):
+    for end, wanted in zip(held.ends, plan(len(tokens), block), strict=False):
         if end != wanted or held.tokens[kept:end] != list(tokens[kept:end]):
             break
         kept = end
@@ -62,7 +64,7 @@ class Cache:
         held = self._held[index]
         held.used = self._calls
         kept = self._cut(index, kept)
-        for end in plan(len(tokens)):
+        for end in plan(len(tokens), self._decoder.block):
             if end > kept:
                 start = held.ends[-1] if held.ends else 0
                 self._decoder.decode(index, start, tokens[start:end], clock, logits=False)
@@ -83,7 +85,7 @@ class Cache:
 
         A copy is made where another prompt would lose more than it keeps.
         """
-        common = [reusable(held, tokens) for held in self._held]
+        common = [reusable(held, tokens, self._decoder.block) for held in self._held]
         best = max(range(len(common)), key=lambda index: (common[index], -index))
         oldest = min(range(len(common)), key=lambda index: (self._held[index].used, index))
         if common[best] == 0:
@@ -118,7 +120,10 @@ def cell_bytes(llama: Any) -> int:
     """Of one token in the cache: keys and values of all layers, 2 bytes each (f16)."""
     import llama_cpp
 
-    model = llama.model
+    model, told = llama.model, llama.metadata
     heads = max(1, llama_cpp.llama_model_n_head(model))
-    width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) // heads
-    return int(llama_cpp.llama_model_n_layer(model) * width * 4)
+    usual = llama_cpp.llama_model_n_embd(model) // heads
+    attention = f"{told.get('general.architecture')}.attention"
+    widths = [int(told.get(f"{attention}.{what}_length", usual)) for what in ("key", "value")]
+    layers, kept = llama_cpp.llama_model_n_layer(model), llama_cpp.llama_model_n_head_kv(model)
+    return int(2 * layers * kept * sum(widths))

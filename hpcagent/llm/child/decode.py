@@ -43,20 +43,20 @@ class Decoder:
         self._memory = llama_cpp.llama_get_memory(self.context)
         self._values = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(llama.model))
         self._batch = _Batch(block)
-        self._token_s = 0.0
+        self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
 
     def decode(
         self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool
     ) -> None:
         """Evaluate at most `block` tokens at positions from `start`; RuntimeError, OutOfTime."""
-        clock.check(self._token_s * len(tokens))
+        clock.check(self._took.get(len(tokens), self._took.get(1, 0.0)))
         before = time.monotonic()
         result = self._api.llama_decode(
             self.context, self._batch.filled(sequence, start, tokens, logits)
         )
         if result != 0:
             raise RuntimeError(f"llama_decode returned {result}")
-        self._token_s = (time.monotonic() - before) / len(tokens)
+        self._took[len(tokens)] = time.monotonic() - before
 
     def logits(self) -> Any:
         """Of the latest evaluation: one value a token of the vocabulary, a numpy view."""
@@ -113,13 +113,17 @@ class Run:
 
     def logits(self) -> Any:
         """What the model thinks may come next (see Decoder.logits)."""
+        self.evaluate()
+        return self._decoder.logits()
+
+    def evaluate(self) -> None:
+        """All that was fed."""
         while self._fed:
             part, self._fed = self._fed[: self._decoder.block], self._fed[self._decoder.block :]
             self._decoder.decode(
                 self._sequence, self._length, part, self._clock, logits=not self._fed
             )
             self._length += len(part)
-        return self._decoder.logits()
 
 
 class _Batch:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpcagent.llm.child.cache import BLOCK, Cache, cell_bytes, sequences
+from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache, cell_bytes, sequences
 from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ def load(request: _Json) -> Engine | dict[str, Any]:
             seed=request["seed"],
             verbose=True,
         )
-        cache = _cache(llama, request)
+        cache = _cache(llama, request, GPU_BLOCK if gpu else BLOCK)
     except jinja2.TemplateError as error:
         return failed("load", f"its chat template cannot be read: {error}")
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
@@ -58,7 +58,7 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     return Engine(llama, request["context"], device, cache, Vocabulary(llama))
 
 
-def _cache(llama: Any, request: _Json) -> Cache:
+def _cache(llama: Any, request: _Json, block: int) -> Cache:
     context = request["context"]
     kept = request.get("sequences") or sequences(cell_bytes(llama), context)
-    return Cache(Decoder(llama, context, kept, BLOCK), kept)
+    return Cache(Decoder(llama, context, kept, block), kept)

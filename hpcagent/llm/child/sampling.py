@@ -48,7 +48,7 @@ class Sampler:
 
     def draw(self) -> int:
         """The next token, whatever it is."""
-        self._run.logits()
+        self._run.evaluate()
         return int(self._api.llama_sampler_sample(self._chain, self._run.context, -1))
 
     def draw_from(self, allowed: Any) -> int:
