@@ -216,9 +216,7 @@ def _offer_to_oom_killer() -> None:
 class Supervisor:
     """Builds the view, starts the program, watches it, ends what it left, and reports."""
 
-    def __init__(
-        self, spec: Spec, scratch: str, stdin: int, writer: int, told: walls.Told
-    ) -> None:
+    def __init__(self, spec: Spec, scratch: str, stdin: int, writer: int, told: walls.Told) -> None:
         self.spec, self.scratch, self.stdin, self.writer = spec, scratch, stdin, writer
         self.told = told
         self.alone = told.get("process_namespace") is True
@@ -239,7 +237,7 @@ class Supervisor:
         result["error"] = self._start_and_watch()
         until = time.monotonic() + END_S
         result["leftover_processes"] = watch.end_all(self.alone, until)
-        result["survivors"] = len(watch.below(watch.own_number()))
+        result["survivors"] = watch.use_of(watch.below(watch.own_number())).tasks
         self._drain(until)
         self._fill(result)
         data = json.dumps(result).encode()
@@ -251,15 +249,18 @@ class Supervisor:
         spec, told = self.spec, self.told
         if told.get("network") is True:
             walls.tried(told, "loopback", walls.loopback_up)
+        told["few_processes"] = os.getuid() != 0 or walls.NO_LIMIT_OF_ROOT
         if told.get("mount_namespace") is not True:
             for name in ("read_only", "hidden", "private_tmp", "devices"):
                 told[name] = str(told.get("mount_namespace"))
             return
         lists = spec.lists
-        visible = [*lists["visible"], spec.cwd]
+        program = [spec.argv[0]] if os.path.isfile(spec.argv[0]) else []
+        visible = [*lists["visible"], spec.cwd, *program]
         room = int(spec.limits["memory_bytes"])
         view = walls.View(lists["writable"], visible, lists["hidden"], lists["devices"], room)
-        view.build(told, self.alone)
+        most = int(spec.limits["processes"]) if self.alone else 0
+        view.build(told, most)
         if told.get("private_tmp") is True:
             self.scratch = tempfile.mkdtemp(prefix="ha-")
         told["scratch"] = True
@@ -308,7 +309,7 @@ class Supervisor:
             if now >= end:
                 self._stop("wall")
             if self.stopped_by is not None:
-                os.kill(child, signal.SIGKILL)
+                watch.kill_all(self.alone)
             self._read_some([wake], max(0.0, min(due, end) - time.monotonic()))
             self._reap(child)
         self._judge_end()
@@ -320,9 +321,13 @@ class Supervisor:
         self.stopped_by = self.stopped_by or why
 
     def _look(self, now: float) -> None:
-        use = watch.use_of(watch.below(watch.own_number()))
         limits = self.spec.limits
-        if use.tasks > limits["processes"]:
+        most = int(limits["processes"])
+        found = watch.below(watch.own_number(), most)
+        if len(found) > most:  # to count the threads of all might take too long
+            return self._stop("processes")
+        use = watch.use_of(found)
+        if use.tasks > most:
             self._stop("processes")
         if use.memory_bytes > limits["memory_bytes"]:
             self._stop("memory")

@@ -42,6 +42,10 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # Folders with sockets of daemons (a read-only mount does not close them) and files of others.
 COVERED = ("/run", "/tmp", "/var/tmp")
 PRIVATE_TMP = "/tmp"
+LEAST_PID_MAX = 400  # the kernel takes none below 301
+NO_LIMIT_OF_ROOT = (
+    "the kernel does not limit the processes of root; they are counted from time to time"
+)
 _SWITCHES = (
     ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces is 0"),
     ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone is 0"),
@@ -161,6 +165,17 @@ def forbid_user_namespaces() -> None:
     _write("/proc/sys/user/max_user_namespaces", "0")
 
 
+def bound_processes(most: int) -> None:
+    """Of root, whom RLIMIT_NPROC does not bind (setrlimit(2)); needs a /proc of the namespace.
+
+    pid_max belongs to the namespace since Linux 6.14; before, it would be that of the whole node.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if numbers is None or (int(numbers.group(1)), int(numbers.group(2))) < (6, 14):
+        raise OSError(errno.ENOSYS, NO_LIMIT_OF_ROOT)
+    _write("/proc/sys/kernel/pid_max", str(max(LEAST_PID_MAX, most + 100)))
+
+
 # --- what is seen of the file system -------------------------------------------------------------
 
 
@@ -185,12 +200,15 @@ class View:
         self.room = "size=%d" % memory_bytes
         self.fresh = []  # type: List[str]
 
-    def build(self, told: Told, private_processes: bool) -> None:
-        """Needs a mount namespace of its own. Notes read_only, hidden, private_tmp, devices, proc."""
+    def build(self, told: Told, most_processes: int) -> None:
+        """Needs a mount namespace of its own, and notes what it can build.
+
+        `most_processes`: in the namespace of processes; 0: there is none.
+        """
         mount("none", "/", "", MS_REC | MS_PRIVATE)
         kept = {path: os.open(path, os.O_PATH) for path in (*self.visible, *self.writable)}
-        if private_processes:
-            tried(told, "own_proc", self._proc)
+        if most_processes and tried(told, "own_proc", self._proc) and os.getuid() == 0:
+            tried(told, "few_processes", lambda: bound_processes(most_processes))
         if not tried(told, "devices", self._dev):
             tried(told, "private_shm", self._shm)
         tried(told, "private_tmp", lambda: self._cover_all(kept))
@@ -245,7 +263,7 @@ class View:
                 mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
             covered.append(path)
         for path in sorted(kept):
-            if within(path, covered):
+            if within(path, covered) and not os.path.lexists(path):
                 _place(path, kept[path])
             if within(path, covered) or path in self.writable:
                 mount("/proc/self/fd/%d" % kept[path], path, "", MS_BIND | MS_REC)

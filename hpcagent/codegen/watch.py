@@ -3,6 +3,7 @@
 Runs inside jobs: standard library only, python3 >= 3.6.
 """
 
+import ctypes
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
+PIDFD_SEND_SIGNAL, PIDFD_OPEN = 424, 434  # the same on every architecture but alpha
+SWEEPS = 20
 MAX_FILES = 20000  # looked at in a writable folder
 
 
@@ -26,12 +29,15 @@ def own_number() -> int:
     return int(os.readlink("/proc/self"))
 
 
-def below(root: int) -> List[int]:
-    """The processes below one, itself left out; without CONFIG_PROC_CHILDREN by looking at all."""
+def below(root: int, most: int = 1 << 30) -> List[int]:
+    """The processes below one, itself left out; the search ends when there are more than `most`.
+
+    Without CONFIG_PROC_CHILDREN by looking at all that there are.
+    """
     listed = _listed()
     parents = {} if listed else _by_parents()  # type: Dict[int, List[int]]
     found, waiting = [], [root]  # type: List[int], List[int]
-    while waiting:
+    while waiting and len(found) <= most:
         pid = waiting.pop()
         more = _children(pid) if listed else parents.get(pid, [])
         found += more
@@ -128,39 +134,87 @@ def written_bytes(folders: Sequence[str], until: float) -> int:
 def end_all(only_ours: bool, until: float) -> int:
     """Kill and reap whatever is left below this process; how many there were.
 
-    `only_ours`: nobody else is in the namespace of processes, so that the kernel finds them all.
-    Otherwise only children that were not waited for are signalled, whose numbers cannot have gone
-    to others; theirs come up to this process, a subreaper, as they end.
+    `only_ours`: nobody else is in the namespace of processes, so that the kernel finds them all at
+    once. Otherwise all are stopped first (who cannot run cannot fork), then killed; those that have
+    lost their parent come up to this process, a subreaper.
     """
     count = 0
     while time.monotonic() < until:
-        if only_ours:
-            _kill(-1)
-        else:
-            me = os.getpid()
-            for pid in _children(me) if _listed() else _by_parents().get(me, []):
-                _kill(pid)
-        ended = _reap_one(until)
+        kill_all(only_ours)
+        ended = _reap()
         if ended is None:
             return count
         count += ended
+        time.sleep(0.001)
     return count
 
 
-def _kill(pid: int) -> None:
+def kill_all(only_ours: bool) -> None:
+    """Everything below this process."""
+    if only_ours:
+        _signal_all()
+        return
+    for _ in range(SWEEPS):
+        if not _sweep(signal.SIGSTOP):
+            break
+    _sweep(signal.SIGKILL)
+
+
+def _signal_all() -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(-1, signal.SIGKILL)
     except OSError:
         return
 
 
-def _reap_one(until: float) -> Optional[int]:
-    """1: one has ended, 0: not yet; None: there is none left."""
+def _sweep(number: int) -> bool:
+    """Send it to each below this process that is not stopped yet; whether there was one."""
+    me, found = own_number(), False
+    if me != os.getpid():
+        return False  # numbers of another namespace of processes
+    for pid in below(me):
+        fields = stat_fields(pid)
+        if fields and fields[0] not in "ZX" and (number == signal.SIGKILL or fields[0] != "T"):
+            found = True
+            _send(pid, int(fields[1]) == me, fields, number)
+    return found
+
+
+def _send(pid: int, child: bool, fields: Sequence[str], number: int) -> None:
+    """A number of a child that was not waited for is still its own; of others a pidfd makes sure.
+
+    pidfd_open(2), pidfd_send_signal(2): Linux 5.3; on older kernels only children are signalled.
+    """
     try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    if pid == 0:
-        time.sleep(0.001)
-        return 0
-    return 1 if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else 0
+        if child:
+            os.kill(pid, number)
+            return
+        handle = _syscall(PIDFD_OPEN, pid, 0)
+        try:
+            if stat_fields(pid)[19:20] == fields[19:20]:  # the time when it was started
+                _syscall(PIDFD_SEND_SIGNAL, handle, number, 0, 0)
+        finally:
+            os.close(handle)
+    except OSError:
+        return
+
+
+def _syscall(number: int, *arguments: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_long(value) for value in arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(result)
+
+
+def _reap() -> Optional[int]:
+    """How many of those that have ended were killed; None: there is none left to wait for."""
+    count = 0
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None if count == 0 else count
+        if pid == 0:
+            return count
+        count += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
