@@ -4,7 +4,7 @@
 Beside it lie walls.py and watch.py; standard library only, python3 >= 3.6. SPEC.json:
 
     argv, cwd          the program, and the folder where it starts
-    env                all of its environment, but for PATH, LANG, HOME and TMPDIR (given where left out)
+    env                its environment, besides PATH, LANG, HOME and TMPDIR where they are left out
     writable[]         folders that it may write, besides a scratch folder of its own
     visible[]          what it shall see although it lies in the user's home, in /tmp or in /run
     hidden[]           what it shall not read
@@ -325,7 +325,8 @@ class Supervisor:
         most = int(limits["processes"])
         found = watch.below(watch.own_number(), most)
         if len(found) > most:  # to count the threads of all might take too long
-            return self._stop("processes")
+            self._stop("processes")
+            return
         use = watch.use_of(found)
         if use.tasks > most:
             self._stop("processes")
@@ -414,7 +415,7 @@ def kernel_limits(spec: Spec) -> Dict[str, int]:
     found = {
         "CORE": 0,
         "NOFILE": _OPEN_FILES,
-        "CPU": int(math.ceil(spec.limits["cpu_s"])) + 1,
+        "CPU": math.ceil(spec.limits["cpu_s"]) + 1,
         "FSIZE": int(spec.limits["file_bytes"]),
         "NPROC": _tasks_of_user() + int(spec.limits["processes"]) + _SPARE_TASKS,
     }

@@ -78,7 +78,8 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     try:
         _call("mount", *words, ctypes.c_ulong(flags), os.fsencode(data) or None)
     except OSError as error:
-        raise OSError(error.errno, "mount %s: %s" % (target, os.strerror(error.errno))) from None
+        code = error.errno or 0
+        raise OSError(code, "mount %s: %s" % (target, os.strerror(code))) from None
 
 
 def tried(told: Told, name: str, action: Callable[[], None]) -> bool:
@@ -222,7 +223,7 @@ class View:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
     def _dev(self) -> None:
-        """A /dev of harmless devices: a read-only mount does not keep root from writing to disks."""
+        """A /dev of harmless devices: root can write disks on a read-only mount, too."""
         names = ["/dev/" + name for name in _DEVICES] + self.devices
         found = {name: os.open(name, os.O_PATH) for name in names if os.path.exists(name)}
         mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k")
@@ -306,7 +307,7 @@ def _set_read_only(path: str) -> bool:
     except OSError as error:
         if error.errno == errno.ENOSYS:
             return False
-        raise OSError(error.errno, "mount_setattr: " + os.strerror(error.errno)) from None
+        raise OSError(error.errno, "mount_setattr: %s" % os.strerror(error.errno or 0)) from None
     return True
 
 
