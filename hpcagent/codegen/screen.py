@@ -1,4 +1,4 @@
-"""A look at a source before it is compiled: what has no business in a kernel. Pure functions of text.
+"""A look at a source before it is compiled: what has no business in a kernel. Pure functions.
 
 It is the first of several looks, not the one that decides: names can be hidden from any reader of
 text. `own_part` gives what a preprocessor made of a source, for a second look that macros do not
@@ -23,6 +23,7 @@ else:
 
 QUOTE = 120
 MOST_FINDINGS = 200
+MOST_LINES = 1000000
 _LISTS = ("words", "calls", "heads", "strings", "directives", "attributes")
 # Functions of the C library, MPI and OpenMP that a harness or a runtime uses.
 _OF_OTHERS = re.compile(
@@ -91,7 +92,7 @@ def _by_rule(
     for number, token in enumerate(found):
         following = found[number + 1].text if number + 1 < len(found) else ""
         if token.sort == NAME:
-            called = token.text in calls and (following == "(" or _is_call(found, number))
+            called = token.text in calls and (following == "(" or _is_meant(found, number))
             if token.text in words or called or (heads and token.text.startswith(heads)):
                 yield token.line, token.text
         elif token.sort == STRING:
@@ -107,9 +108,10 @@ def _by_rule(
             yield line, text[:60]
 
 
-def _is_call(found: Sequence[Token], number: int) -> bool:
-    """Fortran's call of a subroutine without arguments."""
-    return number > 0 and found[number - 1].text == "call"
+def _is_meant(found: Sequence[Token], number: int) -> bool:
+    """Fortran's call of a subroutine without arguments, or a name of C++'s library."""
+    before = [token.text for token in found[max(0, number - 2) : number]]
+    return before[-1:] == ["call"] or before == ["std", "::"]
 
 
 def _any_of(patterns: Sequence[str]) -> "Pattern[str]":
@@ -203,15 +205,16 @@ def own_part(preprocessed: str, names: Sequence[str]) -> str:
             number, path = int(match.group(1)), match.group(2)
             wanted = path.replace("\\\\", "/").rpartition("/")[2] in names
             continue
-        if wanted and number < 10000000:
-            lines[number] = (lines.get(number, "") + " " + line).strip() if line.strip() else ""
+        if wanted and line.strip() and number <= MOST_LINES:
+            lines[number] = (lines.get(number, "") + " " + line).strip()
         number += 1
     return "\n".join(lines.get(number, "") for number in range(1, max(lines or [0]) + 1))
 
 
 # A macro of a system's header may bring these to a line of a kernel: assert names the file.
 _OF_SOURCES_ONLY = (
-    "paths", "include", "system_header", "line_directive", "hidden", "optimise", "pasting", "output",
+    "paths", "include", "system_header", "line_directive", "hidden", "optimise", "pasting",
+    "output",
 )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import bisect
 import re
 from typing import Callable, List, Match, NamedTuple, Tuple
 
-NAME, STRING, NUMBER, SIGN, DIRECTIVE, HIDDEN = "name", "string", "number", "sign", "directive", "!"
+NAME, STRING, NUMBER, SIGN = "name", "string", "number", "sign"
+DIRECTIVE, HIDDEN = "directive", "hidden"
 
 
 class Token(NamedTuple):
@@ -46,7 +47,7 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]+)|([0-7]{1,3})|u([0-9a-fA-F]{4})|U([0-
 
 
 def tokens(text: str, language: str) -> List[Token]:
-    """Of "c", "c++" or "fortran" (free form; lines for a preprocessor are directives there, too)."""
+    """Of "c", "c++" or "fortran" (free form, where lines for a preprocessor are directives)."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     found = [
         Token(HIDDEN, "a character that is not seen", text.count("\n", 0, match.start()) + 1)
@@ -69,8 +70,10 @@ def _unspliced(text: str) -> Tuple[str, Callable[[int], int], List[Token]]:
         pieces.append(piece)
         if match:
             after = text[match.end() : match.end() + 1]
-            if piece[-1:].isalnum() and (after.isalnum() or after == "_") or piece[-1:] == "_":
+            if _of_name(piece[-1:]) and _of_name(after):
                 hidden.append(Token(HIDDEN, "a name across two lines", line))
+            if match.group() != "\\\n":
+                hidden.append(Token(HIDDEN, "blanks behind the backslash at a line's end", line))
             line += 1
             at = match.end()
             starts.append(length)
@@ -78,11 +81,17 @@ def _unspliced(text: str) -> Tuple[str, Callable[[int], int], List[Token]]:
     return "".join(pieces), lambda at: lines[bisect.bisect_right(starts, at) - 1], hidden
 
 
+def _of_name(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
+
+
 def _c(text: str) -> List[Token]:
     joined, line_of, found = _unspliced(text)
     fresh, directive = True, ""
     for match in _C.finditer(joined):
         sort, line = str(match.lastgroup), line_of(match.start())
+        if sort == "comment" and "??/" in match.group():
+            found.append(Token(HIDDEN, "a trigraph", line))
         if sort in ("comment", "space"):
             continue
         found += _tricks(match, sort, line)
