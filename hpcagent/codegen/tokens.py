@@ -58,7 +58,7 @@ def tokens(text: str, language: str) -> List[Token]:
 
 def _unspliced(text: str) -> Tuple[str, Callable[[int], int], List[Token]]:
     """Lines that end with a backslash joined, and the line of an offset in the result."""
-    pieces, starts, lines, hidden = [], [], [], []  # type: ignore[var-annotated]
+    pieces, starts, lines, hidden = [], [], [], []
     at, line, length = 0, 1, 0
     for match in [*_SPLICE.finditer(text), None]:
         piece = text[at : match.start() if match else len(text)]
