@@ -111,9 +111,8 @@ def attempt_row(
 
 def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
     """What every run of a program needs to know, in an attempt as in a measurement."""
-    words = launcher(tools)
     return {
-        "launcher": ["sh", f"./{_LAUNCH}", *words] if words else [],
+        "launcher": launcher(tools),
         "ranks": list(task.ranks),
         "threads": threads(task, tools),
         "run_env": {"OMP_DYNAMIC": "false"},

@@ -100,7 +100,7 @@ class Session:
             "cwd": self.folder,
             "env": dict(program.env, OMP_NUM_THREADS=str(self._threads)),
             "writable": [self.folder],
-            "visible": [os.path.dirname(program.path)],
+            "visible": [os.path.dirname(program.path), *_folders(program.launcher)],
             "limits": program.limits,
         }
         self._spec = os.path.join(tempfile.mkdtemp(prefix="ha-spec-"), "SPEC.json")
@@ -256,6 +256,11 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
         if hasattr(self, "_spec"):
             shutil.rmtree(os.path.dirname(self._spec), ignore_errors=True)
+
+
+def _folders(launcher: Sequence[str]) -> List[str]:
+    """Where the script lies that starts ranks."""
+    return [os.path.dirname(word) for word in launcher[1:2]]
 
 
 Timed = NamedTuple("Timed", [("inside_s", float), ("outside_s", float)])

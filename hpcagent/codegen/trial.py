@@ -44,12 +44,18 @@ class Side:
     def program(self, ranks: int) -> Program:
         forge.verified(self.path, self._sha256)
         spec = self._spec
-        launcher = [*spec["launcher"], "-n", str(ranks)] if ranks else []
+        launcher = _launcher(spec["launcher"], ranks) if ranks else []
         limits = dict(spec["run_limits"])
         if self._checked:
             limits["address_bytes"] = 0  # a sanitizer's map of all memory is much larger than that
         env = dict(spec["run_env"], **(_BREAKS if self._checked else {}))
         return Program(self.path, self._sha256, launcher, env, limits, self._trusted)
+
+
+def _launcher(words: Sequence[str], ranks: int) -> List[str]:
+    """The words in front of a program; the script that starts ranks lies beside this file."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return ["sh", os.path.join(here, "cells", "launch.sh"), *words, "-n", str(ranks)]
 
 
 # --- the checks ----------------------------------------------------------------------------------
