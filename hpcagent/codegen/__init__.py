@@ -1,1 +1,1 @@
-"""Kernels and programs that a model writes: tasks, attempts, and the gate they have to pass."""
+"""Kernels and programs that somebody else wrote: built, checked and measured inside units only."""

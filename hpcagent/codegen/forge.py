@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""Compiles somebody else's source within the quarantine and links it with a harness of our own.
+
+Runs inside jobs: standard library only, python3 >= 3.6. The harness is compiled after the source
+and linked last, and the digest of what comes out is told before any of it has run.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any, Dict, List, Mapping, Sequence
+
+if __package__:
+    from hpcagent.codegen import quarantine
+    from hpcagent.codegen.session import Problem
+else:
+    import quarantine  # type: ignore[import-not-found,no-redef]
+    from session import Problem  # type: ignore[import-not-found,no-redef]
+
+BUILD = "build"
+KERNEL = "kernel"  # the folder of the source, and the name of its object
+PLAIN, CHECKED = "program", "program-checked"
+DIGESTS = "digests.json"
+TOOL_S = 120
+_CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
+# Code that runs before main, or after it.
+_SECTIONS = re.compile(r"\.(?:pre)?init_array|\.fini_array|\.ctors|\.dtors|\.init\b|\.fini\b")
+
+
+def sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for piece in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def compile_kernel(spec: Mapping[str, Any], kind: str) -> str:
+    """Compile the source, "plain" or "checked"; what the compiler said. Raises Problem."""
+    folder = os.path.abspath(os.path.join(BUILD, kind))
+    os.makedirs(folder, exist_ok=True)
+    if kind == "checked" and not _has_sanitizers(spec, folder):
+        return "no sanitizers: this toolchain cannot link them"
+    here = os.path.abspath(KERNEL)
+    flags = spec["kernel_flags"] + (spec["checked_flags"] if kind == "checked" else [])
+    said = []
+    for name in spec["kernel_files"]:
+        target = os.path.splitext(name)[0] + ".o"
+        words = [*spec["kernel"], *flags, "-I" + here, "-c", os.path.join(here, name), "-o", target]
+        said.append(_compile(spec, words, folder))
+    return "\n".join(text for text in said if text)
+
+
+def _compile(spec: Mapping[str, Any], words: Sequence[str], folder: str) -> str:
+    result = quarantine.run(
+        {
+            "argv": list(words),
+            "cwd": folder,
+            "env": dict(_environment(), **spec["compile_env"]),
+            "writable": [folder],
+            "visible": [os.path.abspath(KERNEL)],
+            "limits": spec["compile_limits"],
+        }
+    )
+    text = str(result.get("stderr_tail") or "") + str(result.get("stdout_tail") or "")
+    if result.get("error"):
+        raise Problem("environment.quarantine", str(result["error"]))
+    if result.get("stopped_by"):
+        words_ = "the compiler was stopped for its %s\n%s" % (result["stopped_by"], text)
+        raise Problem("compile.limit", words_)
+    if result.get("exit") != 0:
+        raise Problem("compile.failed", text or "exit code %s" % result.get("exit"))
+    return text
+
+
+def _environment() -> Dict[str, str]:
+    """What compilers need of the job's: the paths that modules set."""
+    names = ("PATH", "LD_LIBRARY_PATH", "CPATH", "LIBRARY_PATH", "LM_LICENSE_FILE")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _has_sanitizers(spec: Mapping[str, Any], folder: str) -> bool:
+    """Whether a program with these flags can be linked; the compiler takes them in any case."""
+    if not spec["checked_flags"]:
+        return False
+    source, target = os.path.join(folder, "try.c"), os.path.join(folder, "try")
+    with open(source, "w") as stream:
+        stream.write("int main(void) { return 0; }\n")
+    words = [*spec["harness"], *spec["checked_flags"], source, "-o", target]
+    ended = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TOOL_S)
+    return ended.returncode == 0
+
+
+# --- what an object brings along -----------------------------------------------------------------
+
+
+def judge_symbols(spec: Mapping[str, Any]) -> None:
+    """Raise Problem where an object defines or calls what a kernel does not need."""
+    for name in spec["kernel_files"]:
+        target = os.path.join(BUILD, "plain", os.path.splitext(name)[0] + ".o")
+        problem = symbol_problem(
+            _tool(["nm", "-P", target]),
+            _tool(["readelf", "-SW", target]),
+            spec["function"],
+            spec["allowed"],
+        )
+        if problem:
+            raise Problem(*problem)
+
+
+def symbol_problem(
+    symbols: str, sections: str, function: str, allowed: Sequence[str]
+) -> Sequence[str]:
+    """(kind, evidence) for what `nm -P` and `readelf -SW` tell of an object; empty if it is good.
+
+    `allowed` are patterns of what may be called. A module of Fortran and C++'s mangled names may be
+    defined besides the function: nothing of the C library or of the harness is called so.
+    """
+    calls = re.compile("|".join("(?:%s)" % pattern for pattern in allowed) + r"\Z")
+    defined = set()
+    for line in symbols.splitlines():
+        words = line.split()
+        if len(words) < 2:
+            continue
+        name, sort = words[0], words[1]
+        if sort in ("U", "w", "v") and not calls.match(name):
+            return "gate.forbidden_call", "it calls %s, which a kernel does not need" % name
+        if sort in _CODE:
+            defined.add(name)
+            own = name == function or re.match(r"_Z|__[A-Za-z0-9_]+_MOD_|DW\.ref\.", name)
+            if sort == "i" or not own:
+                words_ = "it defines %s: make it static; only %s is for others" % (name, function)
+                return "gate.symbol", words_
+    found = _SECTIONS.search(sections)
+    if found:
+        words_ = "it has code in %s, which runs outside of %s" % (found.group(), function)
+        return "gate.constructor", words_
+    if function not in defined:
+        there = ", ".join(sorted(defined)[:5]) or "nothing"
+        return "link.no_function", "it does not define %s (it defines %s)" % (function, there)
+    return ()
+
+
+def _tool(words: Sequence[str]) -> str:
+    try:
+        ended = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TOOL_S
+        )
+    except OSError as error:
+        raise Problem("environment.command_not_found", "%s: %s" % (words[0], error.strerror))
+    if ended.returncode:
+        said = ended.stderr.decode("utf-8", "replace")
+        raise Problem("environment.tool", "%s failed: %s" % (" ".join(words), said))
+    return ended.stdout.decode("utf-8", "replace")
+
+
+# --- the program ---------------------------------------------------------------------------------
+
+
+def link(spec: Mapping[str, Any]) -> Dict[str, str]:
+    """Compile the harness, link what there is; file -> digest. Raises Problem."""
+    _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", os.path.join(BUILD, "compare"), "-lm"])
+    digests = {"compare": sha256(os.path.join(BUILD, "compare"))}
+    for kind, program in (("plain", PLAIN), ("checked", CHECKED)):
+        names = [os.path.splitext(name)[0] + ".o" for name in spec["kernel_files"]]
+        objects = [os.path.join(BUILD, kind, name) for name in names]
+        if not all(os.path.exists(path) for path in objects):
+            continue
+        flags = spec["checked_flags"] if kind == "checked" else []
+        harness = os.path.join(BUILD, "harness-%s.o" % kind)
+        _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+        target = os.path.join(BUILD, program)
+        words = [*spec["link"], *flags, *spec["link_flags"], *objects, harness, "-o", target]
+        _trusted([*words, *spec["libraries"]])
+        digests[program] = sha256(target)
+    with open(os.path.join(BUILD, DIGESTS), "w") as stream:
+        json.dump(digests, stream)
+    return digests
+
+
+def _trusted(words: Sequence[str]) -> None:
+    try:
+        ended = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TOOL_S
+        )
+    except OSError as error:
+        raise Problem("environment.command_not_found", "%s: %s" % (words[0], error.strerror))
+    except subprocess.TimeoutExpired:
+        raise Problem("environment.tool", "%s took longer than %d s" % (words[0], TOOL_S))
+    if ended.returncode:
+        text = ended.stdout.decode("utf-8", "replace")
+        raise Problem("link.failed", "%s\n%s" % (" ".join(words), text))
+
+
+def verified(path: str, wanted: str) -> str:
+    """The path of a file that has this digest; Problem where it was changed."""
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise Problem("environment.missing_program", "%s: %s" % (path, error.strerror))
+    if found != wanted:
+        raise Problem("gate.tampered", "%s is not the file that was built" % path)
+    return path
+
+
+def words_of(values: Sequence[Any]) -> List[str]:
+    return [str(value) for value in values]
+
+
+if __name__ == "__main__":
+    sys.exit("forge.py is part of drive.py")
