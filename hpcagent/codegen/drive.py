@@ -33,7 +33,9 @@ def _screen(spec: Mapping[str, Any]) -> Dict[str, Any]:
     _reject(findings)
     if spec["language"] != "fortran":
         more = forge.preprocessed(spec)
-        rows = screen.screen_preprocessed(more, spec["kernel_files"], spec["language"], spec["screen"])
+        rows = screen.screen_preprocessed(
+            more, spec["kernel_files"], spec["language"], spec["screen"]
+        )
         _reject([dict(row, file=spec["kernel_files"][0]) for row in rows])
     return {"findings": findings[:20]}
 

@@ -49,8 +49,10 @@ def screen(text: str, language: str, rules: Mapping[str, Any]) -> List[Dict[str,
     found = tokens(text, language)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     seen, kept = set(), []  # type: ignore[var-annotated]
-    for kind, line, what in sorted(_findings(found, language, rules), key=lambda row: row[1]):
-        if kind not in rules or (kind, line, what) in seen or len(kept) >= MOST_FINDINGS:
+    order = {kind: number for number, kind in enumerate(rules)}
+    rows = [row for row in _findings(found, language, rules) if row[0] in rules]
+    for kind, line, what in sorted(rows, key=lambda row: (row[1], order[row[0]])):
+        if (kind, line, what) in seen or len(kept) >= MOST_FINDINGS:
             continue
         seen.add((kind, line, what))
         quote = lines[line - 1].strip()[:QUOTE] if 0 < line <= len(lines) else ""

@@ -298,7 +298,9 @@ def _check_expressions(document: Document, task: TaskFile) -> None:
         before = [a.name for a in task.arguments[:index] if a.name in whole]
         if offsets and offsets not in before:
             where = document.where("arguments", index, "values", "offsets")
-            raise UsageError(f"{where}: offsets: no array of whole numbers before it is {offsets!r}")
+            raise UsageError(
+                f"{where}: offsets: no array of whole numbers before it is {offsets!r}"
+            )
     if task.metric.count:
         _compiled(document, task, ("metric", "count"), task.metric.count)
 

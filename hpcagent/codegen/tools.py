@@ -77,7 +77,9 @@ def choose_tools(task: TaskFile, software: Software, machine: Machine, said: str
     return Tools(compilers, mpi, modules_of(parts), machine)
 
 
-def kernel_flags(task: TaskFile, tools: Tools, language: str, chosen: Mapping[str, str]) -> list[str]:
+def kernel_flags(
+    task: TaskFile, tools: Tools, language: str, chosen: Mapping[str, str]
+) -> list[str]:
     """What a source of this language is compiled with; `chosen` are declared build parameters."""
     compiler = tools.compilers[language]
     words = [f"-{chosen['optimisation']}"]
