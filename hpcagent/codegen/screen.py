@@ -37,7 +37,7 @@ _OF_OTHERS = re.compile(
 _INCLUDED = re.compile(r"""\s*include\b\s*(?:"(?P<own>[^"]*)"|<(?P<system>[^>]*)>)?""")
 _SYSTEM_HEADERS = (
     "sys/", "unistd.h", "dlfcn.h", "pthread.h", "fcntl.h", "signal.h", "spawn.h", "threads.h",
-    "setjmp.h", "link.h", "linux/", "arpa/", "net", "execinfo.h", "thread", "fstream", "filesystem",
+    "setjmp.h", "link", "linux/", "arpa/", "net", "execinfo.h", "thread", "fstream", "filesystem",
     "future", "csignal", "csetjmp", "cpuid.h",
 )  # fmt: skip
 _HAS_INCLUDE = re.compile(r"__has_(?:include|embed)")
