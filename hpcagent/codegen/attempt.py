@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcagent.codegen import drive, forge, quarantine, screen, session, signature, trial, walls, watch
+from hpcagent.codegen import (
+    drive,
+    forge,
+    quarantine,
+    screen,
+    session,
+    signature,
+    trial,
+    walls,
+    watch,
+)
 from hpcagent.codegen.allowed import allowed_calls
 from hpcagent.codegen.cases import check_rows, measure_rows
 from hpcagent.codegen.taskfile import TaskFile, reference_language
@@ -134,7 +144,7 @@ def threads(task: TaskFile, tools: Tools) -> list[int]:
     if task.parallel != "openmp":
         return [1]
     most = max(1, tools.machine.usable_cores)
-    return sorted({1, 3, min(most, _MOST_THREADS)} - {most}) + [most]
+    return [*sorted({1, 3, min(most, _MOST_THREADS)} - {most}), most]
 
 
 def measured_row(task: TaskFile, tools: Tools, reference: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +170,8 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
     modules = (drive, forge, trial, session, quarantine, walls, watch, screen)
-    files = {Path(m.__file__).name: Path(m.__file__).read_text(encoding="utf-8") for m in modules}
+    paths = [Path(str(module.__file__)) for module in modules]
+    files = {path.name: path.read_text(encoding="utf-8") for path in paths}
     return files | {_LAUNCH: cell_files()[_LAUNCH]}
 
 

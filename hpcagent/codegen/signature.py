@@ -51,8 +51,7 @@ def fortran_interface(task: TaskFile) -> str:
     names = [argument.name for argument in task.arguments]
     first = ["comm"] if task.parallel == "mpi" else []
     lines = [
-        f"subroutine {task.function}({', '.join(first + names)}) "
-        f'bind(C, name="{task.function}")',
+        f'subroutine {task.function}({", ".join(first + names)}) bind(C, name="{task.function}")',
         "  use, intrinsic :: iso_c_binding",
         "  implicit none",
     ]

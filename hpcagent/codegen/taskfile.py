@@ -21,11 +21,12 @@ MAX_ELEMENTS = 2**28
 INTEGERS = ("int", "long")
 SUFFIXES = {"c": (".c",), "c++": (".cpp", ".cc"), "fortran": (".f90", ".F90")}
 # Words that cannot be names in C, C++ or Fortran sources that the harness is linked with.
-_RESERVED = frozenset(
+_WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while main class new delete this template comm".split()
+    "union unsigned void volatile while main class new delete this template comm"
 )
+_RESERVED = frozenset(_WORDS.split())
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Flag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=+-]*$", max_length=60)]
@@ -298,7 +299,9 @@ def _check_expressions(document: Document, task: TaskFile) -> None:
         before = [a.name for a in task.arguments[:index] if a.name in whole]
         if offsets and offsets not in before:
             where = document.where("arguments", index, "values", "offsets")
-            raise UsageError(f"{where}: offsets: no array of whole numbers before it is {offsets!r}")
+            raise UsageError(
+                f"{where}: offsets: no array of whole numbers before it is {offsets!r}"
+            )
     if task.metric.count:
         _compiled(document, task, ("metric", "count"), task.metric.count)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from hpcagent.codegen.taskfile import TaskFile, reference_language
@@ -77,7 +77,9 @@ def choose_tools(task: TaskFile, software: Software, machine: Machine, said: str
     return Tools(compilers, mpi, modules_of(parts), machine)
 
 
-def kernel_flags(task: TaskFile, tools: Tools, language: str, chosen: Mapping[str, str]) -> list[str]:
+def kernel_flags(
+    task: TaskFile, tools: Tools, language: str, chosen: Mapping[str, str]
+) -> list[str]:
     """What a source of this language is compiled with; `chosen` are declared build parameters."""
     compiler = tools.compilers[language]
     words = [f"-{chosen['optimisation']}"]
@@ -104,5 +106,4 @@ def launcher(tools: Tools) -> list[str]:
     """The MPI's own launcher, behind the script that starts ranks on this node (launch.sh)."""
     if tools.mpi is None:
         return []
-    beside = os.path.join(os.path.dirname(tools.mpi.wrappers["c"]), "mpirun")
-    return [tools.mpi.launcher or beside]
+    return [tools.mpi.launcher or str(Path(tools.mpi.wrappers["c"]).with_name("mpirun"))]
