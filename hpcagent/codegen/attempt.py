@@ -12,16 +12,19 @@ from typing import Any
 from hpcagent.codegen import (
     drive,
     forge,
+    objects,
     quarantine,
     screen,
     session,
     signature,
+    tokens,
     trial,
     walls,
     watch,
 )
 from hpcagent.codegen.allowed import allowed_calls
 from hpcagent.codegen.cases import check_rows, measure_rows
+from hpcagent.codegen.rules import rules
 from hpcagent.codegen.taskfile import TaskFile, reference_language
 from hpcagent.codegen.tools import (
     Tools,
@@ -100,6 +103,7 @@ def attempt_row(
         "schema": 1,
         "function": task.function,
         "language": language,
+        "screen": rules(),
         "kernel": [tools.driver(language)],
         "kernel_files": sorted(source.files),
         "kernel_flags": kernel_flags(task, tools, language, values),
@@ -169,7 +173,9 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
-    modules = (drive, forge, trial, session, quarantine, walls, watch, screen)
+    modules = (
+        drive, forge, trial, session, quarantine, walls, watch, screen, tokens, objects,
+    )  # fmt: skip
     paths = [Path(str(module.__file__)) for module in modules]
     files = {path.name: path.read_text(encoding="utf-8") for path in paths}
     return files | {_LAUNCH: cell_files()[_LAUNCH]}

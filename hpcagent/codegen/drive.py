@@ -15,11 +15,12 @@ import sys
 from typing import Any, Dict, List, Mapping, Sequence
 
 if __package__:
-    from hpcagent.codegen import forge, trial
+    from hpcagent.codegen import forge, screen, trial
     from hpcagent.codegen.session import Problem
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import forge  # type: ignore[import-not-found,no-redef]
+    import screen  # type: ignore[import-not-found,no-redef]
     import trial  # type: ignore[import-not-found,no-redef]
     from session import Problem  # type: ignore[import-not-found,no-redef]
 
@@ -27,26 +28,32 @@ ATTEMPT = "attempt.json"
 
 
 def _screen(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    if __package__:
-        from hpcagent.codegen import screen
-    else:
-        import screen  # type: ignore[import-not-found,no-redef]
-    findings = screen_files(screen, spec)
-    bad = [finding for finding in findings if finding["rejected"]]
-    if bad:
-        words = "; ".join("%(file)s:%(line)d: %(what)s" % finding for finding in bad[:5])
-        raise Problem("gate.suspicious", words)
+    """A look at the sources as they are written, then as a preprocessor makes them."""
+    findings = _looked_at(spec)
+    _reject(findings)
+    if spec["language"] != "fortran":
+        more = forge.preprocessed(spec)
+        rows = screen.screen_preprocessed(
+            more, spec["kernel_files"], spec["language"], spec["screen"]
+        )
+        _reject([dict(row, file=spec["kernel_files"][0]) for row in rows])
     return {"findings": findings[:20]}
 
 
-def screen_files(screen: Any, spec: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    found = []  # type: List[Dict[str, Any]]
+def _looked_at(spec: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    found: List[Dict[str, Any]] = []
     for name in spec["kernel_files"]:
         with open(os.path.join(forge.KERNEL, name), encoding="utf-8") as stream:
             text = stream.read()
-        for row in screen.screen(text, spec["language"]):
-            found.append(dict(row, file=name))
+        found += [dict(r, file=name) for r in screen.screen(text, spec["language"], spec["screen"])]
     return found
+
+
+def _reject(findings: Sequence[Mapping[str, Any]]) -> None:
+    bad = [finding for finding in findings if finding["rejected"]]
+    if bad:
+        words = "; ".join("%(file)s:%(line)d: %(what)s" % finding for finding in bad[:5])
+        raise Problem("gate.%s" % bad[0]["kind"], words)
 
 
 def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:

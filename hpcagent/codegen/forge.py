@@ -11,12 +11,13 @@ import os
 import re
 import subprocess
 import sys
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 if __package__:
-    from hpcagent.codegen import quarantine
+    from hpcagent.codegen import objects, quarantine
     from hpcagent.codegen.session import Problem
 else:
+    import objects  # type: ignore[import-not-found,no-redef]
     import quarantine  # type: ignore[import-not-found,no-redef]
     from session import Problem  # type: ignore[import-not-found,no-redef]
 
@@ -52,6 +53,25 @@ def compile_kernel(spec: Mapping[str, Any], kind: str) -> str:
         words = [*spec["kernel"], *flags, "-I" + here, "-c", os.path.join(here, name), "-o", target]
         said.append(_compile(spec, words, folder))
     return "\n".join(text for text in said if text)
+
+
+def preprocessed(spec: Mapping[str, Any]) -> str:
+    """What the compiler's preprocessor makes of the sources; nothing where it makes nothing."""
+    folder = os.path.abspath(os.path.join(BUILD, "plain"))
+    os.makedirs(folder, exist_ok=True)
+    here, texts = os.path.abspath(KERNEL), []
+    for name in spec["kernel_files"]:
+        target = os.path.join(folder, name + ".i")
+        words = [*spec["kernel"], *spec["kernel_flags"], "-I" + here, "-E", "-o", target]
+        try:
+            _compile(spec, [*words, os.path.join(here, name)], folder)
+        except Problem as problem:
+            if problem.kind == "compile.failed":
+                continue  # which the next stage says better
+            raise
+        with open(target, encoding="utf-8", errors="replace") as stream:
+            texts.append(stream.read())
+    return "\n".join(texts)
 
 
 def _compile(spec: Mapping[str, Any], words: Sequence[str], folder: str) -> str:
@@ -107,8 +127,18 @@ def judge_symbols(spec: Mapping[str, Any]) -> None:
             spec["function"],
             spec["allowed"],
         )
+        problem = problem or object_problem(target)
         if problem:
             raise Problem(*problem)
+
+
+def object_problem(target: str) -> Optional[Sequence[str]]:
+    """What the source's text need not show: instructions, and where code and data lie."""
+    found = objects.instruction_problem(_tool(["objdump", "-d", "--no-show-raw-insn", target]))
+    if found is None:
+        tables = [_tool(["readelf", option, target]) for option in ("-SW", "-sW")]
+        found = objects.section_problem(*tables)
+    return found
 
 
 def symbol_problem(
