@@ -127,7 +127,7 @@ def judge_symbols(spec: Mapping[str, Any]) -> None:
             spec["function"],
             spec["allowed"],
         )
-        problem = problem or object_problem(target)
+        problem = problem or object_problem(target) or ()
         if problem:
             raise Problem(*problem)
 
