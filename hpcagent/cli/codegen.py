@@ -39,7 +39,8 @@ NEW, LIST = "new", "list"
     "--model",
     default="",
     metavar="FILE",
-    help="A language model (GGUF) that writes attempts. [default: the configured one, "
+    help="A language model (GGUF) that writes attempts, or the llm.jsonl of an earlier run, "
+    "whose answers are given again. [default: the configured one, "
     "without --candidates]",
 )
 @click.option(

@@ -161,6 +161,7 @@ def symbol_problem(
         if sort in _CODE:
             defined.add(name)
             own = name == function or re.match(r"_Z|__[A-Za-z0-9_]+_MOD_|DW\.ref\.", name)
+            own = own or (sort == "C" and re.match(r"mpi(?:_fortran_|priv|fcmb)", name))
             if sort == "i" or not own:
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_

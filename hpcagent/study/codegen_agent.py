@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from hpcagent.codegen.answer import Answer, parse_answer
 from hpcagent.codegen.prompt import Environment, messages
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.log import Call, Recording
 from hpcagent.probe.machine import parse_machine
-from hpcagent.protocols import LanguageModel, Scheduler
+from hpcagent.protocols import Scheduler
 from hpcagent.records import Failure, Limits
 from hpcagent.study.agent import Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.codegen_story import GAVE_UP, Story, story
 from hpcagent.study.codegen_task import Write, next_step, tools_of
+from hpcagent.study.codegen_writer import Writer
 from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.rundir import RunDir
@@ -26,16 +27,6 @@ from hpcagent.study.task import TaskAgent
 
 ANSWER = Limits(max_tokens=6000, timeout_s=1800.0)
 _MOST_SILENT = 3  # calls in a row without any answer, before the model is given up
-
-
-class Writer(Protocol):
-    """Where attempts come from: a model, opened when it is first asked."""
-
-    def open(self) -> tuple[LanguageModel, str]:
-        """The model, and its digest. Raises EnvironmentProblem."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class CodegenAgent(TaskAgent):
@@ -53,7 +44,6 @@ class CodegenAgent(TaskAgent):
     ) -> None:
         super().__init__(run, journal, folding, scheduler, publish, clock)
         self._writer = writer
-        self._recording: Recording | None = None
         self._calls: list[Call] = []
 
     def close(self) -> None:
@@ -73,7 +63,7 @@ class CodegenAgent(TaskAgent):
         """One answer of the model becomes one attempt, whatever it is worth."""
         told = story(self._task, self._state)
         try:
-            model = self._model()
+            model = self._model(step.number)
         except EnvironmentProblem as error:
             return self._give_up(f"no model writes any more: {error}")
         task = told.wish.task
@@ -109,13 +99,11 @@ class CodegenAgent(TaskAgent):
         self._write("decision", {"what": GAVE_UP, "reason": reason})
         return Turn(reason)
 
-    def _model(self) -> Recording:
-        if self._recording is None:
-            if self._writer is None:
-                raise EnvironmentProblem("this run was opened with a model, and none is named now")
-            model, digest = self._writer.open()
-            self._recording = Recording(model, digest, self._calls.append)
-        return self._recording
+    def _model(self, attempt: int) -> Recording:
+        if self._writer is None:
+            raise EnvironmentProblem("the run's settings name no model")
+        model, digest = self._writer.open(attempt)
+        return Recording(model, digest, self._calls.append)
 
     def _environment(self, told: Story) -> Environment:
         probe = self._state.done(self._task.purpose("probe", self._task.targets[0]))

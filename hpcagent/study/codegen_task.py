@@ -59,8 +59,7 @@ def next_step(task: Task, state: TuneState) -> tune.Step | Write:
     if probe is None:
         if state.open_units:
             return tune.Wait()
-        wish = Wish.of(task)
-        return tune.attempt(state, probe_unit(task, target, probe_spec(PARTS, True, wish.folder)))
+        return tune.attempt(state, _probe(task, target))
     told = story(task, state)
     try:
         tools = tools_of(told.wish, probe)
@@ -74,6 +73,14 @@ def next_step(task: Task, state: TuneState) -> tune.Step | Write:
         or _confirm_step(told, tools, target, probe)
         or close(told)
     )
+
+
+def _probe(task: Task, target: Target) -> Plan:
+    """The memory's bandwidth is measured only where a figure is judged by it."""
+    wish = Wish.of(task)
+    measured = wish.task.metric.unit == "GB/s"
+    parts = PARTS if measured else ("software",)
+    return probe_unit(task, target, probe_spec(parts, measured, wish.folder))
 
 
 def tools_of(wish: Wish, probe: Unit) -> Tools:
@@ -311,8 +318,7 @@ class _Codegen:
 
     def plan(self, task: Task, state: TuneState, target: Target) -> Plan | tune.Decide | None:
         """The first unit, which a dry run shows."""
-        wish = Wish.of(task)
-        unit = probe_unit(task, target, probe_spec(PARTS, True, wish.folder))
+        unit = _probe(task, target)
         return None if state.done(unit.purpose) is not None else unit
 
     def files(self, task: Task, state: TuneState, unit: Unit) -> dict[str, str]:
