@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,10 +48,13 @@ def run_options(command: Command) -> Command:
 
 def begin(
     task: Task, there: Place, configured: Settings, run_dir: Path | None, *, no_wait: bool,
-    dry_run: bool, as_json: bool,
+    dry_run: bool, as_json: bool, model: str = "",
 ) -> int:  # fmt: skip
-    """Make the run and drive it; with `dry_run` show what would be submitted first."""
-    settings = job_settings(configured, there.scheduler, asked())
+    """Make the run and drive it; with `dry_run` show what would be submitted first.
+
+    `model` is the file of the language model that takes part (empty: none does).
+    """
+    settings = replace(job_settings(configured, there.scheduler, asked()), model=model)
     if dry_run:
         _show_plan(task, settings, as_json)
         return 0

@@ -12,7 +12,8 @@ _ALWAYS = (
     r"(?:mem(?:cpy|move|set|cmp)|__mem(?:cpy|move|set)_chk|__stack_chk_fail|bcmp)",
     r"(?:a?(?:sin|cos|tan)h?|atan2|exp2?|exp10|expm1|log|log2|log10|log1p|pow|sqrt|cbrt|hypot|fabs"
     r"|fma|fmin|fmax|fmod|fdim|floor|ceil|round|rint|nearbyint|trunc|l?lround|l?lrint|copysign"
-    r"|c(?:abs|arg|exp|log|pow|sqrt|sinh?|cosh?|tanh?|proj|conj|real|imag)|ldexp|frexp|scalbn|modf|remainder|erfc?|[lt]gamma|nan|sincos)[fl]?",
+    r"|ldexp|frexp|scalbn|modf|remainder|erfc?|[lt]gamma|nan|sincos"
+    r"|c(?:abs|arg|exp|log|pow|sqrt|sinh?|cosh?|tanh?|proj|conj|real|imag))[fl]?",
     r"_ZGV[a-zA-Z]N?[0-9]*v*l?_[a-z0-9]+f?",
     r"__(?:[a-z]*(?:exp|log|pow|sin|cos|tan)[0-9]*f?_finite)",
     r"abs|labs|llabs|div|ldiv|qsort|__assert_fail|abort",

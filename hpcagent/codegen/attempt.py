@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -116,11 +117,16 @@ def attempt_row(
         "link_flags": link_flags(task, tools, language),
         "libraries": [f"-l{name}" for name in task.libraries],
         "allowed": allowed_calls(language, task.parallel),
-        "cases": check_rows(task),
+        "cases": check_rows(task, _digest(source)),
         "check_s": task.budget.seconds,
         "reference": dict(reference) if reference is not None else None,
         **run_row(task, tools),
     }
+
+
+def _digest(source: Source) -> str:
+    text = json.dumps([sorted(source.files.items()), sorted(source.parameters.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
@@ -148,7 +154,7 @@ def threads(task: TaskFile, tools: Tools) -> list[int]:
     if task.parallel != "openmp":
         return [1]
     most = max(1, tools.machine.usable_cores)
-    return sorted({1, 3, min(most, _MOST_THREADS)} - {most}) + [most]
+    return [*sorted({1, 3, min(most, _MOST_THREADS)} - {most}), most]
 
 
 def measured_row(task: TaskFile, tools: Tools, reference: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +182,8 @@ def driver_files() -> dict[str, str]:
     modules = (
         drive, forge, trial, session, quarantine, walls, watch, screen, tokens, objects,
     )  # fmt: skip
-    files = {Path(m.__file__).name: Path(m.__file__).read_text(encoding="utf-8") for m in modules}
+    paths = [Path(str(module.__file__)) for module in modules]
+    files = {path.name: path.read_text(encoding="utf-8") for path in paths}
     return files | {_LAUNCH: cell_files()[_LAUNCH]}
 
 

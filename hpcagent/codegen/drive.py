@@ -12,7 +12,7 @@ is not (kind and evidence say why), 2 wrong usage.
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 if __package__:
     from hpcagent.codegen import forge, screen, trial
@@ -81,7 +81,7 @@ STAGES = {
     "symbols": _symbols,
     "link": _link,
     "check": trial.check,
-}  # type: Dict[str, Callable[[Mapping[str, Any]], Dict[str, Any]]]
+}
 
 
 def stage(name: str) -> int:

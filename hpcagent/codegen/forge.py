@@ -132,7 +132,7 @@ def judge_symbols(spec: Mapping[str, Any]) -> None:
             spec["function"],
             spec["allowed"],
         )
-        problem = problem or object_problem(target)
+        problem = problem or object_problem(target) or ()
         if problem:
             raise Problem(*problem)
 
@@ -166,6 +166,7 @@ def symbol_problem(
         if sort in _CODE:
             defined.add(name)
             own = name == function or _OWN.match(name)
+            own = own or (sort == "C" and re.match(r"mpi(?:_fortran_|priv|fcmb)", name))
             if sort == "i" or not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from hpcagent.codegen.taskfile import TaskFile, reference_language
@@ -106,5 +106,4 @@ def launcher(tools: Tools) -> list[str]:
     """The MPI's own launcher, behind the script that starts ranks on this node (launch.sh)."""
     if tools.mpi is None:
         return []
-    beside = os.path.join(os.path.dirname(tools.mpi.wrappers["c"]), "mpirun")
-    return [tools.mpi.launcher or beside]
+    return [tools.mpi.launcher or str(Path(tools.mpi.wrappers["c"]).with_name("mpirun"))]

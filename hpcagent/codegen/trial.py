@@ -27,6 +27,7 @@ else:
 
 REPEATS = 2  # of a case: what is kept from one call is wrong in the next
 COMPARE_S = 300
+MORE_CALLS = 40  # where the times of a program are in doubt: a busy node needs them
 _SEED_BITS = 62
 _BREAKS = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=77:halt_on_error=1"}
 
@@ -207,15 +208,27 @@ def measure(config: Mapping[str, Any]) -> List[Tuple[str, float]]:
     with Session(side.program(ranks), threads, float(spec["reply_s"])) as session:
         for number, case in enumerate(spec["cases"]):
             times, chosen = _timed(session, case, int(spec["repeats"]), "out-%d" % number)
-            problem = clock_problem(times)
-            if problem:
-                raise Problem("gate.clock", "%s: %s" % (case["name"], problem))
+            if not side_is_reference(config):
+                _believe_clock(session, case, times)
             figures += [(case["name"], t.inside_s) for t in times]
             kept += chosen
         session.finish()
         if not side_is_reference(config):
             _compare_kept(config, kept, ranks, threads)
     return figures
+
+
+def _believe_clock(session: Session, case: Case, times: Sequence[Timed]) -> None:
+    """Raise Problem where the times cannot be true, however often it is called."""
+    bytes_ = 8 * sum(int(pair[0]) for pair in case["arrays"])
+    more = list(times)
+    problem = clock_problem(more, bytes_)
+    while problem and len(more) < len(times) + MORE_CALLS:
+        session.prepare(case, random.SystemRandom().getrandbits(_SEED_BITS))
+        more.append(session.run())
+        problem = clock_problem(more, bytes_)
+    if problem:
+        raise Problem("gate.clock", "%s: %s" % (case["name"], problem))
 
 
 def side_is_reference(config: Mapping[str, Any]) -> bool:
