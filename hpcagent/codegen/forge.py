@@ -23,7 +23,7 @@ else:
 
 BUILD = "build"
 KERNEL = "kernel"  # the folder of the source, and the name of its object
-PLAIN, CHECKED = "program", "program-checked"
+PLAIN, CHECKED, STIRRED = "program", "program-checked", "program-stirred"
 DIGESTS = "digests.json"
 TOOL_S = 120
 _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
@@ -45,13 +45,16 @@ def sha256(path: str) -> str:
 
 
 def compile_kernel(spec: Mapping[str, Any], kind: str) -> str:
-    """Compile the source, "plain" or "checked"; what the compiler said. Raises Problem."""
+    """Compile the source "plain", "checked" (by sanitizers) or "stirred" (stir.c).
+
+    Gives what the compiler said; raises Problem.
+    """
     folder = os.path.abspath(os.path.join(BUILD, kind))
     os.makedirs(folder, exist_ok=True)
     if kind == "checked" and not _has_sanitizers(spec, folder):
         return "no sanitizers: this toolchain cannot link them"
     here = os.path.abspath(KERNEL)
-    flags = spec["kernel_flags"] + (spec["checked_flags"] if kind == "checked" else [])
+    flags = spec["kernel_flags"] + spec.get(kind + "_flags", [])
     said = []
     for name in spec["kernel_files"]:
         target = os.path.splitext(name)[0] + ".o"
@@ -200,7 +203,7 @@ def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     """Compile the harness, link what there is; file -> digest. Raises Problem."""
     _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", os.path.join(BUILD, "compare"), "-lm"])
     digests = {"compare": sha256(os.path.join(BUILD, "compare"))}
-    for kind, program in (("plain", PLAIN), ("checked", CHECKED)):
+    for kind, program in (("plain", PLAIN), ("checked", CHECKED), ("stirred", STIRRED)):
         names = [os.path.splitext(name)[0] + ".o" for name in spec["kernel_files"]]
         objects = [os.path.join(BUILD, kind, name) for name in names]
         if not all(os.path.exists(path) for path in objects):
@@ -208,6 +211,9 @@ def link(spec: Mapping[str, Any]) -> Dict[str, str]:
         flags = spec["checked_flags"] if kind == "checked" else []
         harness = os.path.join(BUILD, "harness-%s.o" % kind)
         _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+        if kind == "stirred":
+            objects.append(os.path.join(BUILD, "stir.o"))
+            _trusted([*spec["harness_c"], "-O2", "-c", "stir.c", "-o", objects[-1]])
         target = os.path.join(BUILD, program)
         words = [*spec["link"], *flags, *spec["link_flags"], *objects, harness, "-o", target]
         _trusted([*words, *spec["libraries"]])
