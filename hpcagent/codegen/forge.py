@@ -31,6 +31,7 @@ _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what i
 # may have what its templates became, as all may; its operators new and delete are not for others.
 _OWN = re.compile(r"_Z(?!n[wa]|d[la])|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
 _OF_LIBRARY = re.compile(r"_ZN?K?S|_ZN?K?9__gnu|_ZT[ISV]S")
+_OF_MPI = re.compile(r"mpi(?:_fortran_|priv|fcmb)")  # common blocks of its Fortran headers
 _SHARED = ("W", "V", "u")
 # Code that runs before main, or after it.
 _SECTIONS = re.compile(r"\.(?:pre)?init_array|\.fini_array|\.ctors|\.dtors|\.init\b|\.fini\b")
@@ -168,8 +169,8 @@ def symbol_problem(
             return "gate.forbidden_call", "it calls %s, which a kernel does not need" % name
         if sort in _CODE:
             defined.add(name)
-            own = name == function or _OWN.match(name)
-            own = own or (sort == "C" and re.match(r"mpi(?:_fortran_|priv|fcmb)", name))
+            own = bool(name == function or _OWN.match(name))
+            own = own or (sort == "C" and bool(_OF_MPI.match(name)))
             if sort == "i" or not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_
