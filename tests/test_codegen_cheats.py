@@ -29,8 +29,7 @@ LONG = os.environ.get("HPCAGENT_FAULTS") == "long"
 # In the short form: one of each way to be caught behind the screen.
 SHORT = {
     "smooth-cached.c", "smooth-writes_behind.c-checked", "smooth-machine_code.c-screen",
-    "smooth-daemon.c-screen-symbols", "smooth-prints_result.c-screen-symbols",
-    "smooth-only_when_checked.c", "threads-race.c",
+    "smooth-prints_result.c-screen-symbols", "threads-race.c",
 }  # fmt: skip
 
 

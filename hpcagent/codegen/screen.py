@@ -24,9 +24,12 @@ else:
 QUOTE = 120
 MOST_FINDINGS = 200
 MOST_LINES = 1000000
+MOST_JOINED = 500
+MOST_ARGUMENTS = 200  # words between the brackets of a function that is defined
+MOST_IN_BRACKETS = 200000  # words of attributes that are looked at, together
 # Of several kinds on one line the first of these gives an attempt its kind of failure.
 _FIRST = ("hidden", "override", "startup", "instrumentation", "assembly", "include", "paths")
-_LISTS = ("words", "calls", "heads", "strings", "directives", "attributes")
+_LISTS = ("words", "calls", "heads", "strings", "directives")
 # Functions of the C library, MPI and OpenMP that a harness or a runtime uses.
 _OF_OTHERS = re.compile(
     r"""(?:main|_start|_init|_fini|(?:m|c|re|v|pv)alloc|free|cfree|aligned_alloc|posix_memalign
@@ -71,7 +74,10 @@ def _by_line(row: Tuple[str, int, str]) -> Tuple[int, int]:
 def _findings(
     found: Sequence[Token], language: str, rules: Mapping[str, Any]
 ) -> Iterator[Tuple[str, int, str]]:
+    attributes = list(attribute_words(found))
     for kind, rule in rules.items():
+        pattern = _any_of(rule.get("attributes") or ())
+        yield from ((kind, line, text[:60]) for line, text in attributes if pattern.search(text))
         own = dict(rule)
         if language == "fortran":
             own.update({name: [] for name in ("words", "calls", "heads")})
@@ -103,16 +109,12 @@ def _by_rule(
             if token.text in words or called or (heads and token.text.startswith(heads)):
                 yield token.line, token.text
         elif token.sort == STRING:
-            joined += token.text  # neighbours are one text
+            joined = (joined + token.text)[-MOST_JOINED:]  # neighbours are one text
             if texts.search(joined) or texts.search(token.text):
                 yield token.line, repr(joined[-60:])
         elif token.sort == DIRECTIVE and directives.search(token.text):
             yield token.line, "#" + token.text[:60]
         joined = joined if token.sort == STRING else ""
-    attributes = _any_of(lists["attributes"])
-    for line, text in attribute_words(found):
-        if attributes.search(text):
-            yield line, text[:60]
 
 
 def _is_meant(found: Sequence[Token], number: int) -> bool:
@@ -126,19 +128,28 @@ def _any_of(patterns: Sequence[str]) -> "Pattern[str]":
 
 
 def attribute_words(found: Sequence[Token]) -> Iterator[Tuple[int, str]]:
-    """(line, words) of each __attribute__((...)), [[...]], __declspec(...) and _Pragma(...)."""
+    """(line, words) of each __attribute__((...)), [[...]] and __declspec(...).
+
+    Attributes within attributes, over and over, are told as alias: nobody needs them.
+    """
+    left = MOST_IN_BRACKETS
     for number, token in enumerate(found):
         opened = (
             token.text == "[" and found[number + 1 : number + 2] and found[number + 1].text == "["
         )
         if token.text in ("__attribute__", "__attribute", "__declspec") or opened:
-            yield token.line, " ".join(_balanced(found, number if opened else number + 1))
+            words = _balanced(found, number if opened else number + 1, left)
+            left -= len(words)
+            yield token.line, " ".join(words) if left > 0 else "alias: too many attributes"
+            if left <= 0:
+                return
 
 
-def _balanced(found: Sequence[Token], start: int) -> List[str]:
-    """The words from an opening bracket to the one that closes it."""
+def _balanced(found: Sequence[Token], start: int, most: int) -> List[str]:
+    """The words from an opening bracket to the one that closes it, at most so many."""
     depth, words = 0, []
-    for token in found[start : start + 400]:
+    for number in range(start, min(len(found), start + most)):
+        token = found[number]
         words.append(token.text)
         if token.sort not in (STRING, NAME):
             depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
@@ -174,7 +185,7 @@ def _of_c(found: Sequence[Token]) -> Iterator[Tuple[str, int, str]]:
 def _has_body(found: Sequence[Token], start: int) -> bool:
     """Whether a name with brackets behind it is a definition: a body follows, not ; or the like."""
     if found[start : start + 1] and found[start].text == "(":
-        end = start + len(_balanced(found, start))
+        end = start + len(_balanced(found, start, MOST_ARGUMENTS))
         for token in found[end : end + 60]:
             if token.text in ("{", ";", ",", "=", ")"):
                 return token.text == "{"

@@ -26,7 +26,7 @@ class Token(NamedTuple):
 _C = re.compile(
     r"""(?P<comment>//[^\n]*|/\*.*?\*/)
     |(?P<open>/\*)
-    |(?P<raw>(?:u8|[uUL])?R"(?P<end>[^()\\\s"]{0,16})\((?P<body>.*?)\)(?P=end)")
+    |(?P<raw>(?:u8|[uUL])?R"(?P<end>[^()\\\s"]{0,16})\((?P<body>.{0,1000}?)\)(?P=end)")
     |(?P<string>(?:u8|[uUL])?"(?:[^"\\\n]|\\.)*")
     |(?P<char>(?:u8|[uUL])?'(?:[^'\\\n]|\\.)*')
     |(?P<number>\.?[0-9](?:[eEpP][+-]|'?[A-Za-z0-9_]|\.)*)
