@@ -45,7 +45,7 @@ def compile_kernel(spec: Mapping[str, Any], kind: str) -> str:
     os.makedirs(folder, exist_ok=True)
     if kind == "checked" and not _has_sanitizers(spec, folder):
         return "no sanitizers: this toolchain cannot link them"
-    here = os.path.abspath(KERNEL)
+    here = os.path.relpath(KERNEL, folder)  # the compiler's remarks are shorter so
     flags = spec["kernel_flags"] + (spec["checked_flags"] if kind == "checked" else [])
     said = []
     for name in spec["kernel_files"]:
@@ -160,9 +160,7 @@ def symbol_problem(
             return "gate.forbidden_call", "it calls %s, which a kernel does not need" % name
         if sort in _CODE:
             defined.add(name)
-            own = name == function or re.match(r"_Z|__[A-Za-z0-9_]+_MOD_|DW\.ref\.", name)
-            own = own or (sort == "C" and re.match(r"mpi(?:_fortran_|priv|fcmb)", name))
-            if sort == "i" or not own:
+            if sort == "i" or not (name == function or _is_own(name, sort)):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_
     found = _SECTIONS.search(sections)
@@ -173,6 +171,12 @@ def symbol_problem(
         there = ", ".join(sorted(defined)[:5]) or "nothing"
         return "link.no_function", "it does not define %s (it defines %s)" % (function, there)
     return ()
+
+
+def _is_own(name: str, sort: str) -> bool:
+    """C++ and modules of Fortran mangle names; MPI's own modules put common blocks everywhere."""
+    pattern = r"mpi(?:_fortran_|priv|fcmb)" if sort == "C" else r"_Z|__[A-Za-z0-9_]+_MOD_|DW\.ref\."
+    return bool(re.match(pattern, name))
 
 
 def _tool(words: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from hpcagent.study.attempts import given_up
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Task
 
+_MOST_TRIES = 2  # of a measurement that a node failed
 GAVE_UP = "model_gave_up"
 
 
@@ -208,10 +209,12 @@ def _measured_failure(
     for unit in units:
         for run in unit.runs.of(purpose, status_not_in=("ok", "dropped")):
             failure = problem_of(run)
-            if failure is not None:
+            if failure is not None and failure.stage != "environment":
                 return failure
-    if effect is None and any(purpose in unit.spec["codegen"] for unit in units):
-        return Failure("run", "unmeasured", "the time was over before it was measured once")
+    tries = sum(purpose in unit.spec["codegen"] for unit in units)
+    if effect is None and tries >= _MOST_TRIES:
+        words = f"{tries} measurements ended before it was measured once"
+        return Failure("run", "unmeasured", words)
     return None
 
 

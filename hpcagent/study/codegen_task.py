@@ -273,8 +273,8 @@ def _confirm_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tun
     best = told.best
     if best is None or best.log_ratio is None or best.log_ratio >= 0.0:
         return None
-    purpose = f"confirm-{best.number}"
-    if told.state.done(purpose) is not None or given_up(told.state, purpose) is not None:
+    purpose = _confirmation(told, best)
+    if confirmed(told) is not None or purpose is None or given_up(told.state, purpose) is not None:
         return None
     spec = measure_spec(told, tools, probe, [best], purpose, "fixed")
     return _measuring(told, target, purpose, spec)
@@ -282,15 +282,26 @@ def _confirm_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tun
 
 def confirmed(told: Story) -> Claim | None:
     """What fresh pairs say of the best; None without a whole confirmation."""
-    best = told.best
-    unit = None if best is None else told.state.done(f"confirm-{best.number}")
-    if unit is None or best is None:
+    best, settings = told.best, told.state.settings
+    if best is None:
         return None
-    settings = told.state.settings
-    ratios = paired_log_ratios(tuple(unit.runs), best.purpose, told.attempts[0].purpose)
-    if len(ratios) < int(unit.spec["stop_rule"]["pairs"]):
-        return None
-    return claim(ratios, settings.alpha, settings.minimum_effect)
+    for purpose in _confirmations(best):
+        unit = told.state.done(purpose)
+        if unit is not None:
+            ratios = paired_log_ratios(tuple(unit.runs), best.purpose, told.attempts[0].purpose)
+            if len(ratios) >= int(unit.spec["stop_rule"]["pairs"]):
+                return claim(ratios, settings.alpha, settings.minimum_effect)
+    return None
+
+
+def _confirmations(best: Attempt) -> tuple[str, str]:
+    """A node may fail the first one."""
+    return f"confirm-{best.number}", f"confirm-{best.number}-again"
+
+
+def _confirmation(told: Story, best: Attempt) -> str | None:
+    """The first that is not done; None where all are."""
+    return next((p for p in _confirmations(best) if told.state.done(p) is None), None)
 
 
 def close(told: Story) -> tune.Close:
