@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -116,11 +117,16 @@ def attempt_row(
         "link_flags": link_flags(task, tools, language),
         "libraries": [f"-l{name}" for name in task.libraries],
         "allowed": allowed_calls(language, task.parallel),
-        "cases": check_rows(task),
+        "cases": check_rows(task, _digest(source)),
         "check_s": task.budget.seconds,
         "reference": dict(reference) if reference is not None else None,
         **run_row(task, tools),
     }
+
+
+def _digest(source: Source) -> str:
+    text = json.dumps([sorted(source.files.items()), sorted(source.parameters.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Mapping
 from typing import Any
 
-from hpcagent.codegen.taskfile import Argument, TaskFile, expression
+from hpcagent.codegen.taskfile import Argument, Sizes, TaskFile, expression
 
+DRAWN = 3
 SUBNORMAL, NOT_A_NUMBER, ALIAS_SHIFT = 1, 2, 8
 _BYTES = {"int": 4, "long": 8, "float": 4, "double": 8}
 
@@ -25,9 +27,21 @@ def case_row(task: TaskFile, name: str, sizes: Mapping[str, int], variant: int) 
     }
 
 
-def check_rows(task: TaskFile) -> list[dict[str, Any]]:
-    """What is checked: every size as it is, then what the contract allows at the last of them."""
+def drawn_sizes(task: TaskFile, drawn_by: str) -> list[Sizes]:
+    """Sizes that follow from a text, such as a source's digest, so that it cannot know them."""
+    draw = random.Random(drawn_by)
+    ends = sorted(task.cases.vary.items())
+    return [
+        {**task.cases.check[-1], **{name: draw.randint(low, high) for name, (low, high) in ends}}
+        for _ in range(DRAWN if ends else 0)
+    ]
+
+
+def check_rows(task: TaskFile, drawn_by: str = "") -> list[dict[str, Any]]:
+    """What is checked: every size as it is, sizes that are drawn by a text (drawn_sizes), then what
+    the contract allows at the last of those that are given."""
     rows = [case_row(task, _words(sizes), sizes, 0) for sizes in task.cases.check]
+    rows += [case_row(task, _words(s), s, 0) for s in drawn_sizes(task, drawn_by)]
     largest = task.cases.check[-1]
     contract = task.contract
     for number, pair in enumerate(contract.aliases, start=1):

@@ -27,6 +27,11 @@ PLAIN, CHECKED = "program", "program-checked"
 DIGESTS = "digests.json"
 TOOL_S = 120
 _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
+# Names that nobody else has: mangled ones of C++, of modules of Fortran. Of C++'s library an object
+# may have what its templates became, as all may; its operators new and delete are not for others.
+_OWN = re.compile(r"_Z(?!n[wa]|d[la])|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
+_OF_LIBRARY = re.compile(r"_ZN?K?S|_ZN?K?9__gnu|_ZT[ISV]S")
+_SHARED = ("W", "V", "u")
 # Code that runs before main, or after it.
 _SECTIONS = re.compile(r"\.(?:pre)?init_array|\.fini_array|\.ctors|\.dtors|\.init\b|\.fini\b")
 
@@ -160,7 +165,8 @@ def symbol_problem(
             return "gate.forbidden_call", "it calls %s, which a kernel does not need" % name
         if sort in _CODE:
             defined.add(name)
-            if sort == "i" or not (name == function or _is_own(name, sort)):
+            own = name == function or _is_own(name, sort)
+            if sort == "i" or not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_
     found = _SECTIONS.search(sections)
@@ -174,9 +180,8 @@ def symbol_problem(
 
 
 def _is_own(name: str, sort: str) -> bool:
-    """C++ and modules of Fortran mangle names; MPI's own modules put common blocks everywhere."""
-    pattern = r"mpi(?:_fortran_|priv|fcmb)" if sort == "C" else r"_Z|__[A-Za-z0-9_]+_MOD_|DW\.ref\."
-    return bool(re.match(pattern, name))
+    """MPI's modules for Fortran put common blocks into every object that uses them."""
+    return bool(_OWN.match(name) or (sort == "C" and re.match(r"mpi(?:_fortran_|priv|fcmb)", name)))
 
 
 def _tool(words: Sequence[str]) -> str:

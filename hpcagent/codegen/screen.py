@@ -24,6 +24,8 @@ else:
 QUOTE = 120
 MOST_FINDINGS = 200
 MOST_LINES = 1000000
+# Of several kinds on one line the first of these gives an attempt its kind of failure.
+_FIRST = ("hidden", "override", "startup", "instrumentation", "assembly", "include", "paths")
 _LISTS = ("words", "calls", "heads", "strings", "directives", "attributes")
 # Functions of the C library, MPI and OpenMP that a harness or a runtime uses.
 _OF_OTHERS = re.compile(
@@ -37,7 +39,7 @@ _OF_OTHERS = re.compile(
 _INCLUDED = re.compile(r"""\s*include\b\s*(?:"(?P<own>[^"]*)"|<(?P<system>[^>]*)>)?""")
 _SYSTEM_HEADERS = (
     "sys/", "unistd.h", "dlfcn.h", "pthread.h", "fcntl.h", "signal.h", "spawn.h", "threads.h",
-    "setjmp.h", "link.h", "linux/", "arpa/", "net", "execinfo.h", "thread", "fstream", "filesystem",
+    "setjmp.h", "link", "linux/", "arpa/", "net", "execinfo.h", "thread", "fstream", "filesystem",
     "future", "csignal", "csetjmp", "cpuid.h",
 )  # fmt: skip
 _HAS_INCLUDE = re.compile(r"__has_(?:include|embed)")
@@ -49,9 +51,8 @@ def screen(text: str, language: str, rules: Mapping[str, Any]) -> List[Dict[str,
     found = tokens(text, language)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     seen, kept = set(), []  # type: ignore[var-annotated]
-    order = {kind: number for number, kind in enumerate(rules)}
     rows = [row for row in _findings(found, language, rules) if row[0] in rules]
-    for kind, line, what in sorted(rows, key=lambda row: (row[1], order[row[0]])):
+    for kind, line, what in sorted(rows, key=_by_line):
         if (kind, line, what) in seen or len(kept) >= MOST_FINDINGS:
             continue
         seen.add((kind, line, what))
@@ -61,6 +62,10 @@ def screen(text: str, language: str, rules: Mapping[str, Any]) -> List[Dict[str,
         row = {"kind": kind, "line": line, "quote": quote, "what": words, "rejected": rejected}
         kept.append(row)
     return kept
+
+
+def _by_line(row: Tuple[str, int, str]) -> Tuple[int, int]:
+    return row[1], _FIRST.index(row[0]) if row[0] in _FIRST else len(_FIRST)
 
 
 def _findings(

@@ -122,10 +122,15 @@ class Contract(_Strict):
 
 
 class Cases(_Strict):
-    """Sizes: those that are only `check`ed (odd ones), and those that are `measure`d, by name."""
+    """Sizes: those that are only `check`ed (odd ones), and those that are `measure`d, by name.
+
+    `vary`: from where to where a size may be drawn for three more checks, which nobody knows when a
+    source is written; sizes that are not named there are those of the last check.
+    """
 
     check: Annotated[list[Sizes], Field(min_length=1, max_length=40)]
     measure: Annotated[dict[Name, Sizes], Field(min_length=1, max_length=8)]
+    vary: dict[Name, Annotated[list[int], Field(min_length=2, max_length=2)]] = {}
 
 
 class Parameters(_Strict):
@@ -320,6 +325,13 @@ def _check_cases(document: Document, task: TaskFile) -> None:
         (("cases", "check", i), sizes) for i, sizes in enumerate(task.cases.check)
     ]
     rows += [(("cases", "measure", name), sizes) for name, sizes in task.cases.measure.items()]
+    for name, (low, high) in task.cases.vary.items():
+        if name not in task.sizes or low > high:
+            where = f"{document.where('cases', 'vary', name)}: cases.vary.{name}"
+            raise UsageError(f"{where}: it has to be a size, with its least and its largest value")
+    for end in (0, 1):
+        drawn = {name: ends[end] for name, ends in task.cases.vary.items()}
+        rows.append((("cases", "vary"), {**task.cases.check[-1], **drawn}))
     for keys, sizes in rows:
         where = f"{document.where(*keys)}: {_dotted(keys)}"
         if set(sizes) != set(task.sizes):

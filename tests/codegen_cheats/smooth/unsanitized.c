@@ -1,7 +1,7 @@
 /* Keeps the instrumentation out of its function.
  *
  * caught: screen gate.instrumentation
- * without screen: check gate.out_of_bounds
+ * without screen: check run.sanitizer
  */
 #include "kernel.h"
 
