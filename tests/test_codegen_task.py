@@ -55,10 +55,10 @@ WRONG = (
     ("relative: 1.0e-12", "relative: .nan", 15, "finite"),
     ("relative: 1.0e-12", "relative: -1.0", 15, "not negative"),
     ("shape: [n]}\n  - {name: y", "shape: [m]}\n  - {name: y", 9, "unknown name 'm'"),
-    ("intent: out, shape: [n]", "intent: out", 6, "needs a shape"),
-    ("intent: out, ", "", 6, "nothing comes out"),
-    ("{name: s,", "{name: x,", 6, "stands there twice"),
-    ("{name: s,", "{name: for,", 6, "word of a language"),
+    ("intent: out, shape: [n]", "intent: out", 7, "needs a shape"),
+    ("intent: out, ", "", 7, "nothing comes out"),
+    ("{name: s,", "{name: x,", 7, "stands there twice"),
+    ("{name: s,", "{name: for,", 7, "word of a language"),
     ("type: double}", "type: quad}", 8, "double"),
     ("language: c\n", "language: rust\n", 4, "fortran"),
     ("[{n: 3}]", "[{m: 3}]", 13, "has to give n"),
@@ -161,10 +161,9 @@ def test_candidates_may_choose_declared_parameters_only(tmp_path: Path, task: Ta
     (folder / "slow" / "build.yaml").write_text("optimisation: O9\n")
     with pytest.raises(UsageError, match=r"build.yaml:1: optimisation: O9; there are"):
         read_candidates(task, folder)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="nothing in it ends in"):
-        read_candidates(task, written(tmp_path / "slow", GOOD).parent) if (
-            tmp_path / "slow"
-        ).mkdir() else read_candidates(task, tmp_path / "mine" / "slow" / "none")
+        read_candidates(task, tmp_path / "empty")
 
 
 # --- answers --------------------------------------------------------------------------------------
