@@ -24,6 +24,7 @@ else:
 BUILD = "build"
 KERNEL = "kernel"  # the folder of the source, and the name of its object
 PLAIN, CHECKED = "program", "program-checked"
+COMPARE = "compare"
 DIGESTS = "digests.json"
 TOOL_S = 120
 _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
@@ -202,16 +203,18 @@ def _tool(words: Sequence[str]) -> str:
 
 def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     """Compile the harness, link what there is; file -> digest. Raises Problem."""
-    _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", os.path.join(BUILD, "compare"), "-lm"])
-    digests = {"compare": sha256(os.path.join(BUILD, "compare"))}
+    digests = {}
+    if not spec["reference"]:  # every attempt is compared by the program that was built with it
+        compare = os.path.join(BUILD, COMPARE)
+        _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", compare, "-lm"])
+        digests[COMPARE] = sha256(compare)
     for kind, program in (("plain", PLAIN), ("checked", CHECKED)):
         names = [os.path.splitext(name)[0] + ".o" for name in spec["kernel_files"]]
         objects = [os.path.join(BUILD, kind, name) for name in names]
         if not all(os.path.exists(path) for path in objects):
             continue
         flags = spec["checked_flags"] if kind == "checked" else []
-        harness = os.path.join(BUILD, "harness-%s.o" % kind)
-        _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+        harness = _harness(spec, kind, flags, digests)
         target = os.path.join(BUILD, program)
         words = [*spec["link"], *flags, *spec["link_flags"], *objects, harness, "-o", target]
         _trusted([*words, *spec["libraries"]])
@@ -219,6 +222,20 @@ def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     with open(os.path.join(BUILD, DIGESTS), "w") as stream:
         json.dump(digests, stream)
     return digests
+
+
+def _harness(
+    spec: Mapping[str, Any], kind: str, flags: Sequence[str], digests: Dict[str, str]
+) -> str:
+    """The harness's object: the reference's, where that is of the same language; else a new one."""
+    name = "harness-%s.o" % kind
+    built = spec["reference"]
+    if built and built.get("harness") and name in built["sha256"]:
+        return verified(os.path.join(built["folder"], name), str(built["sha256"][name]))
+    harness = os.path.join(BUILD, name)
+    _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+    digests[name] = sha256(harness)
+    return harness
 
 
 def _trusted(words: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpcagent.codegen.attempt import Source, reference_source
 from hpcagent.codegen.outcome import Checked, checked, problem_of
-from hpcagent.codegen.taskfile import TaskFile
+from hpcagent.codegen.taskfile import TaskFile, reference_language
 from hpcagent.codegen.tree import CHECKED, FAILED, GIVEN, MEASURED, OPEN, REFERENCE, Node
 from hpcagent.errors import RunFailed
 from hpcagent.measure.statistics import Effect, effects
@@ -124,7 +124,8 @@ class Story:
         """What attempts are compared with; the reference has to have passed."""
         first = self.attempts[0]
         digests = first.checked.digests if first.checked is not None else {}
-        return {"folder": f"../{first.unit}/build", "sha256": digests}
+        same = reference_language(self.wish.task) == self.wish.task.language
+        return {"folder": f"../{first.unit}/build", "sha256": digests, "harness": same}
 
     @cached_property
     def best(self) -> Attempt | None:

@@ -270,8 +270,8 @@ def _write_step(told: Story) -> Write | tune.Step | None:
 
 def _confirm_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tune.Step | None:
     """Fresh pairs for the best, where it looks better than the reference at all."""
-    best = told.best
-    if best is None or best.log_ratio is None or best.log_ratio >= 0.0:
+    best, pairs = told.best, told.wish.task.budget.confirm_pairs
+    if best is None or best.log_ratio is None or best.log_ratio >= 0.0 or not pairs:
         return None
     purpose = _confirmation(told, best)
     if confirmed(told) is not None or purpose is None or given_up(told.state, purpose) is not None:
@@ -313,6 +313,10 @@ def close(told: Story) -> tune.Close:
         words = f"none of {tried} attempts passed the gate and was measured{reason}"
         return tune.Close("nothing passed", words, 7)
     made = confirmed(told)
+    if made is None and not told.wish.task.budget.confirm_pairs and best.effect is not None:
+        ratio = math.exp(-best.effect.log_ratio)
+        words = f"{best.label}: {ratio:.3f}x the reference in {best.effect.pairs} pairs"
+        return tune.Close("measured", f"{words}; not confirmed, so not claimed", 0)
     if made is None:
         words = f"of {tried} attempts none is shown to be faster than the reference"
         return tune.Close("nothing better", words, 0)
