@@ -30,7 +30,7 @@ LONG = os.environ.get("HPCAGENT_FAULTS") == "long"
 SHORT = {
     "smooth-cached.c", "smooth-writes_behind.c-checked", "smooth-machine_code.c-screen",
     "smooth-daemon.c-screen-symbols", "smooth-prints_result.c-screen-symbols",
-    "smooth-only_when_checked.c", "smooth-pasted.c",
+    "smooth-only_when_checked.c", "threads-race.c",
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from hpcagent.codegen.tools import (
     kernel_flags,
     launcher,
     link_flags,
+    stirred_flags,
 )
 from hpcagent.toolchain.cellspec import cell_files
 
@@ -110,6 +111,7 @@ def attempt_row(
         "kernel_files": sorted(source.files),
         "kernel_flags": kernel_flags(task, tools, language, values),
         "checked_flags": checked_flags(tools, language),
+        "stirred_flags": stirred_flags(task, tools, language),
         "compile_env": tools.environment(language),
         "compile_limits": _compile_limits(),
         "harness": [tools.driver("c"), *openmp],
@@ -173,7 +175,8 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
     files = {f"{forge.KERNEL}/{name}": text for name, text in source.files.items()}
     files[f"{forge.KERNEL}/{signature.HEADER}"] = signature.header(task)
     files[signature.HARNESS] = signature.harness(task, source.language)
-    files[signature.COMPARE] = signature.compare_source()
+    files[signature.COMPARE] = signature.own_source(signature.COMPARE)
+    files[signature.STIR] = signature.own_source(signature.STIR)
     files[drive.ATTEMPT] = json.dumps(row, indent=1, sort_keys=True) + "\n"
     return files | driver_files()
 

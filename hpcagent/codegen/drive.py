@@ -62,6 +62,8 @@ def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _checked(spec: Mapping[str, Any]) -> Dict[str, Any]:
     said = forge.compile_kernel(spec, "checked")
+    if spec["stirred_flags"]:
+        forge.compile_kernel(spec, "stirred")
     return {"sanitizers": not said.startswith("no sanitizers")}
 
 

@@ -23,7 +23,7 @@ else:
 
 BUILD = "build"
 KERNEL = "kernel"  # the folder of the source, and the name of its object
-PLAIN, CHECKED = "program", "program-checked"
+PLAIN, CHECKED, STIRRED = "program", "program-checked", "program-stirred"
 COMPARE = "compare"
 DIGESTS = "digests.json"
 TOOL_S = 120
@@ -46,13 +46,16 @@ def sha256(path: str) -> str:
 
 
 def compile_kernel(spec: Mapping[str, Any], kind: str) -> str:
-    """Compile the source, "plain" or "checked"; what the compiler said. Raises Problem."""
+    """Compile the source "plain", "checked" (by sanitizers) or "stirred" (stir.c).
+
+    Gives what the compiler said; raises Problem.
+    """
     folder = os.path.abspath(os.path.join(BUILD, kind))
     os.makedirs(folder, exist_ok=True)
     if kind == "checked" and not _has_sanitizers(spec, folder):
         return "no sanitizers: this toolchain cannot link them"
     here = os.path.relpath(KERNEL, folder)  # the compiler's remarks are shorter so
-    flags = spec["kernel_flags"] + (spec["checked_flags"] if kind == "checked" else [])
+    flags = spec["kernel_flags"] + spec.get(kind + "_flags", [])
     said = []
     for name in spec["kernel_files"]:
         target = os.path.splitext(name)[0] + ".o"
@@ -203,18 +206,21 @@ def _tool(words: Sequence[str]) -> str:
 
 def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     """Compile the harness, link what there is; file -> digest. Raises Problem."""
-    digests = {}
+    digests: Dict[str, str] = {}
     if not spec["reference"]:  # every attempt is compared by the program that was built with it
         compare = os.path.join(BUILD, COMPARE)
         _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", compare, "-lm"])
         digests[COMPARE] = sha256(compare)
-    for kind, program in (("plain", PLAIN), ("checked", CHECKED)):
+    for kind, program in (("plain", PLAIN), ("checked", CHECKED), ("stirred", STIRRED)):
         names = [os.path.splitext(name)[0] + ".o" for name in spec["kernel_files"]]
         objects = [os.path.join(BUILD, kind, name) for name in names]
         if not all(os.path.exists(path) for path in objects):
             continue
         flags = spec["checked_flags"] if kind == "checked" else []
         harness = _harness(spec, kind, flags, digests)
+        if kind == "stirred":
+            objects.append(os.path.join(BUILD, "stir.o"))
+            _trusted([*spec["harness_c"], "-O2", "-c", "stir.c", "-o", objects[-1]])
         target = os.path.join(BUILD, program)
         words = [*spec["link"], *flags, *spec["link_flags"], *objects, harness, "-o", target]
         _trusted([*words, *spec["libraries"]])
@@ -228,11 +234,13 @@ def _harness(
     spec: Mapping[str, Any], kind: str, flags: Sequence[str], digests: Dict[str, str]
 ) -> str:
     """The harness's object: the reference's, where that is of the same language; else a new one."""
-    name = "harness-%s.o" % kind
+    name = "harness-%s.o" % ("checked" if kind == "checked" else "plain")
     built = spec["reference"]
     if built and built.get("harness") and name in built["sha256"]:
         return verified(os.path.join(built["folder"], name), str(built["sha256"][name]))
     harness = os.path.join(BUILD, name)
+    if name in digests:
+        return verified(harness, digests[name])
     _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
     digests[name] = sha256(harness)
     return harness

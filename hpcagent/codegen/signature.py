@@ -20,7 +20,7 @@ _FORTRAN: Mapping[str, str] = MappingProxyType(
         "double": "real(c_double)",
     }
 )
-HARNESS, COMPARE, HEADER = "harness.c", "compare.c", "kernel.h"
+HARNESS, COMPARE, STIR, HEADER = "harness.c", "compare.c", "stir.c", "kernel.h"
 
 
 def c_prototype(task: TaskFile, language: str) -> str:
@@ -95,9 +95,9 @@ def harness(task: TaskFile, language: str) -> str:
     return render(share("buildtemplates") / "codegen" / "harness.c.j2", values)
 
 
-def compare_source() -> str:
-    """The program that compares outputs."""
-    return (share("buildtemplates") / "codegen" / COMPARE).read_text(encoding="utf-8")
+def own_source(name: str) -> str:
+    """COMPARE, the program that compares outputs, or STIR, which makes threads wait."""
+    return (share("buildtemplates") / "codegen" / name).read_text(encoding="utf-8")
 
 
 def _row(argument: Argument, index: Mapping[str, int]) -> dict[str, Any]:

@@ -98,6 +98,13 @@ def checked_flags(tools: Tools, language: str) -> list[str]:
     return list(_SANITIZERS) if tools.compilers[language].family in _WITH_SANITIZERS else []
 
 
+def stirred_flags(task: TaskFile, tools: Tools, language: str) -> list[str]:
+    """What has a source call a function in front of each access of memory (stir.c), so that threads
+    wait where data races are; none where there are no threads, or no such flags."""
+    known = tools.compilers[language].family in _WITH_SANITIZERS
+    return ["-O1", "-g", "-fsanitize=thread"] if known and task.parallel == "openmp" else []
+
+
 def link_flags(task: TaskFile, tools: Tools, language: str) -> list[str]:
     return list(openmp_flags(tools.compilers[language])) if task.parallel == "openmp" else []
 
