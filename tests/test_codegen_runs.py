@@ -13,6 +13,8 @@ import pytest
 from lab.slurm_lab import Cluster
 from mainjob import Bench, make_bench, until
 
+from hpcagent.cli.main import main
+
 # Slow on purpose, so that what is better is so on a busy machine too.
 TASK = """\
 schema: 1
@@ -186,7 +188,18 @@ def test_a_reference_that_fails_its_own_checks_ends_the_run(bench: Bench) -> Non
     assert "the reference fails its own checks (numerics.wrong_result)" in done.stderr
 
 
-def test_bad_requests_are_told_in_one_line(bench: Bench) -> None:
+def called(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
+    """Exit code and output of the command line, in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(["codegen", *words])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_bad_requests_are_told_in_one_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bench.folder)
     for words, told_ in (
         (("task.yaml",), "nobody writes anything"),
         (("nosuch",), "tasks that come with hpcagent: allreduce-c"),
@@ -195,21 +208,24 @@ def test_bad_requests_are_told_in_one_line(bench: Bench) -> None:
         (("new",), "give the task a name"),
         (("task.yaml", "extra"), "only `codegen new NAME` takes a name"),
     ):
-        done = bench.hpcagent("codegen", *words)
-        assert done.returncode == 2, (words, done.stderr)
-        assert told_ in done.stderr
-        assert done.stderr.count("\n") == 1
+        code, _, err = called(words, capsys)
+        assert code == 2, (words, err)
+        assert told_ in err
+        assert err.count("\n") == 1
 
 
-def test_a_new_task_and_the_list(bench: Bench) -> None:
-    assert "gemm-fortran" in bench.hpcagent("codegen", "list").stdout.split()
-    done = bench.hpcagent("codegen", "new", "mine")
-    assert done.returncode == 0
-    assert "hpcagent codegen mine/task.yaml --candidates mine/candidates" in done.stdout
-    shown = bench.hpcagent("codegen", "mine/task.yaml", "--candidates", "mine/candidates",
-                           "--dry-run")  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    assert "collect_software.py" in shown.stdout
+def test_a_new_task_and_the_list(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bench.folder)
+    assert "gemm-fortran" in called(("list",), capsys)[1].split()
+    code, out, _ = called(("new", "mine"), capsys)
+    assert code == 0
+    assert "hpcagent codegen mine/task.yaml --candidates mine/candidates" in out
+    words = ("mine/task.yaml", "--candidates", "mine/candidates", "--dry-run")
+    code, out, err = called(words, capsys)
+    assert code == 0, err
+    assert "collect_software.py" in out
 
 
 @pytest.mark.slurm
