@@ -71,7 +71,8 @@ def attempt_spec(
 ) -> dict[str, Any]:
     """The unit's spec (contract of steps.py): each stage needs the one before it.
 
-    `reference` is what to compare with ({folder, sha256}); None: this is the reference itself.
+    `reference` is what to compare with ({folder, sha256, harness: whether its harness is this one's
+    too}); None: this is the reference itself.
     """
     budget_s = task.budget.seconds
     steps = []

@@ -93,7 +93,8 @@ def stage(name: str) -> int:
     try:
         line = dict(STAGES[name](spec), stage=name, ok=True)
     except Problem as problem:
-        line = {"stage": name, "ok": False, "kind": problem.kind, "evidence": problem.evidence}
+        evidence = problem.evidence.replace(os.getcwd() + "/", "")
+        line = {"stage": name, "ok": False, "kind": problem.kind, "evidence": evidence}
     sys.stdout.write(json.dumps(line) + "\n")
     return 0 if line["ok"] else 1
 

@@ -24,6 +24,7 @@ else:
 BUILD = "build"
 KERNEL = "kernel"  # the folder of the source, and the name of its object
 PLAIN, CHECKED, STIRRED = "program", "program-checked", "program-stirred"
+COMPARE = "compare"
 DIGESTS = "digests.json"
 TOOL_S = 120
 _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
@@ -31,7 +32,6 @@ _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what i
 # may have what its templates became, as all may; its operators new and delete are not for others.
 _OWN = re.compile(r"_Z(?!n[wa]|d[la])|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
 _OF_LIBRARY = re.compile(r"_ZN?K?S|_ZN?K?9__gnu|_ZT[ISV]S")
-_OF_MPI = re.compile(r"mpi(?:_fortran_|priv|fcmb)")  # common blocks of its Fortran headers
 _SHARED = ("W", "V", "u")
 # Code that runs before main, or after it.
 _SECTIONS = re.compile(r"\.(?:pre)?init_array|\.fini_array|\.ctors|\.dtors|\.init\b|\.fini\b")
@@ -54,7 +54,7 @@ def compile_kernel(spec: Mapping[str, Any], kind: str) -> str:
     os.makedirs(folder, exist_ok=True)
     if kind == "checked" and not _has_sanitizers(spec, folder):
         return "no sanitizers: this toolchain cannot link them"
-    here = os.path.abspath(KERNEL)
+    here = os.path.relpath(KERNEL, folder)  # the compiler's remarks are shorter so
     flags = spec["kernel_flags"] + spec.get(kind + "_flags", [])
     said = []
     for name in spec["kernel_files"]:
@@ -169,8 +169,7 @@ def symbol_problem(
             return "gate.forbidden_call", "it calls %s, which a kernel does not need" % name
         if sort in _CODE:
             defined.add(name)
-            own = bool(name == function or _OWN.match(name))
-            own = own or (sort == "C" and bool(_OF_MPI.match(name)))
+            own = name == function or _is_own(name, sort)
             if sort == "i" or not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_
@@ -182,6 +181,11 @@ def symbol_problem(
         there = ", ".join(sorted(defined)[:5]) or "nothing"
         return "link.no_function", "it does not define %s (it defines %s)" % (function, there)
     return ()
+
+
+def _is_own(name: str, sort: str) -> bool:
+    """MPI's modules for Fortran put common blocks into every object that uses them."""
+    return bool(_OWN.match(name) or (sort == "C" and re.match(r"mpi(?:_fortran_|priv|fcmb)", name)))
 
 
 def _tool(words: Sequence[str]) -> str:
@@ -202,16 +206,18 @@ def _tool(words: Sequence[str]) -> str:
 
 def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     """Compile the harness, link what there is; file -> digest. Raises Problem."""
-    _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", os.path.join(BUILD, "compare"), "-lm"])
-    digests = {"compare": sha256(os.path.join(BUILD, "compare"))}
+    digests: Dict[str, str] = {}
+    if not spec["reference"]:  # every attempt is compared by the program that was built with it
+        compare = os.path.join(BUILD, COMPARE)
+        _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", compare, "-lm"])
+        digests[COMPARE] = sha256(compare)
     for kind, program in (("plain", PLAIN), ("checked", CHECKED), ("stirred", STIRRED)):
         names = [os.path.splitext(name)[0] + ".o" for name in spec["kernel_files"]]
         objects = [os.path.join(BUILD, kind, name) for name in names]
         if not all(os.path.exists(path) for path in objects):
             continue
         flags = spec["checked_flags"] if kind == "checked" else []
-        harness = os.path.join(BUILD, "harness-%s.o" % kind)
-        _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+        harness = _harness(spec, kind, flags, digests)
         if kind == "stirred":
             objects.append(os.path.join(BUILD, "stir.o"))
             _trusted([*spec["harness_c"], "-O2", "-c", "stir.c", "-o", objects[-1]])
@@ -222,6 +228,22 @@ def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     with open(os.path.join(BUILD, DIGESTS), "w") as stream:
         json.dump(digests, stream)
     return digests
+
+
+def _harness(
+    spec: Mapping[str, Any], kind: str, flags: Sequence[str], digests: Dict[str, str]
+) -> str:
+    """The harness's object: the reference's, where that is of the same language; else a new one."""
+    name = "harness-%s.o" % ("checked" if kind == "checked" else "plain")
+    built = spec["reference"]
+    if built and built.get("harness") and name in built["sha256"]:
+        return verified(os.path.join(built["folder"], name), str(built["sha256"][name]))
+    harness = os.path.join(BUILD, name)
+    if name in digests:
+        return verified(harness, digests[name])
+    _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+    digests[name] = sha256(harness)
+    return harness
 
 
 def _trusted(words: Sequence[str]) -> None:

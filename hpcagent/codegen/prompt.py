@@ -7,8 +7,8 @@ so that a model's cache of what it has read stays of use.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,12 +62,14 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True)
 class Environment:
-    """Facts of the node, as (name, value) pairs."""
+    """Facts of the node, as (name, value) pairs; `limits` are seconds of each measured case below
+    which the whole node cannot be, where that is known."""
 
     facts: tuple[tuple[str, str], ...]
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, machine: Machine, tools: str) -> Environment:
+    def of(cls, machine: Machine, tools: str, limits: Mapping[str, float]) -> Environment:
         width = next((bits for name, bits in _VECTORS if name in machine.features), 0)
         caches = [
             f"L{c.level} {c.kind} {c.size_bytes // 1024} KiB" for c in machine.caches
@@ -82,7 +84,7 @@ class Environment:
             ("NUMA nodes", str(machine.numa_nodes)),
             ("compiler", tools),
         ]
-        return cls(tuple(rows))
+        return cls(tuple(rows), limits)
 
 
 def messages(
@@ -94,7 +96,7 @@ def messages(
     parts = [_task(task, wanted.reference)]
     if operation != DRAFT or any(one.operation in (DEBUG, IMPROVE) for one in tried):
         parts += [_result(one) for one in tried if one.operation != REFERENCE]
-    parts.append(_request(task, tried, operation, parent))
+    parts.append(_request(task, tried, operation, parent, environment.limits))
     return (Message("system", _system(environment, task)), Message("user", "\n".join(parts)))
 
 
@@ -165,7 +167,10 @@ def _ended(one: Tried) -> str:
     return f"passed, {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference"
 
 
-def _request(task: TaskFile, tried: Sequence[Tried], operation: str, parent: int | None) -> str:
+def _request(
+    task: TaskFile, tried: Sequence[Tried], operation: str, parent: int | None,
+    limits: Mapping[str, float],
+) -> str:  # fmt: skip
     if operation == DRAFT:
         count = 1 + sum(one.operation == DRAFT for one in tried)
         hint = _HINTS[(count - 1) % len(_HINTS)]
@@ -176,7 +181,8 @@ def _request(task: TaskFile, tried: Sequence[Tried], operation: str, parent: int
         values |= {"failure": one.failure.id, "evidence": evidence_for_model(one.failure)}
         return render(_FOLDER / "debug.j2", values)
     said = one.checked.said[-_SAID:] if one.checked is not None else ""
-    return render(_FOLDER / "improve.j2", values | {"profile": _profile(task, one), "said": said})
+    profile = _profile(task, one, limits)
+    return render(_FOLDER / "improve.j2", values | {"profile": profile, "said": said})
 
 
 def _source(one: Tried) -> str:
@@ -184,13 +190,16 @@ def _source(one: Tried) -> str:
     return "\n".join(f"```{name}\n{text}```" for name, text in sorted(files.items()))
 
 
-def _profile(task: TaskFile, one: Tried) -> str:
-    """Times and rates of each case, and the ratio to the reference."""
+def _profile(task: TaskFile, one: Tried, limits: Mapping[str, float]) -> str:
+    """Times, rates and share of the node's peak of each case, and the ratio to the reference."""
     words = []
     if one.effect is not None:
         words.append(f"It is {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference.")
     for name, seconds in one.medians.items():
         count = operations(task, name)
         rate = f", {count / seconds / 1e9:.4g} {task.metric.unit}" if count else ""
-        words.append(f"Case {name}: {seconds * 1e6:.4g} us a call{rate}.")
+        share = (
+            f", {100 * limits[name] / seconds:.3g} % of the node's peak" if name in limits else ""
+        )
+        words.append(f"Case {name}: {seconds * 1e6:.4g} us a call{rate}{share}.")
     return " ".join(words)

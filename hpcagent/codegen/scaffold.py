@@ -25,6 +25,7 @@ arguments:             # in the order of the function; without a shape: a number
 reference: reference.c # beside this file: plain, and right
 cases:
   check: [{{n: 0}}, {{n: 1}}, {{n: 7}}, {{n: 1001}}]
+  vary: {{n: [2, 5000]}} # sizes that are drawn when it is checked
   measure:
     large: {{n: 2000000}}
 tolerance: {{relative: 1.0e-14, absolute: 1.0e-14}}
@@ -68,7 +69,8 @@ def scaffold(parent: Path, name: str) -> tuple[Path, ...]:
     if folder.exists():
         raise UsageError(f"{folder} is there already")
     function = name.replace("-", "_")
-    values = {"name": name, "function": f"{function}_kernel"}
+    function += "" if function.endswith("kernel") else "_kernel"
+    values = {"name": name, "function": function}
     texts = {"task.yaml": _TASK, "reference.c": _SOURCE, "candidates/aligned.c": _CANDIDATE}
     written = []
     try:

@@ -142,13 +142,21 @@ class Parameters(_Strict):
 
 
 class Budget(_Strict):
-    """Attempts of a model; seconds that one attempt's checks may take; pairs of a measurement."""
+    """Attempts of a model; seconds that one attempt's checks may take; pairs of a measurement, and
+    fresh pairs that confirm the best (0: it is not confirmed, and nothing is claimed)."""
 
     attempts: Annotated[int, Field(ge=1, le=500)] = 12
     seconds: Annotated[int, Field(ge=5, le=7200)] = 120
     max_pairs: Annotated[int, Field(ge=3, le=100)] = 8
-    confirm_pairs: Annotated[int, Field(ge=9, le=200)] = 12
+    confirm_pairs: Annotated[int, Field(ge=0, le=200)] = 20
     memory_gib: Positive = 4.0
+
+    @field_validator("confirm_pairs")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < 9:
+            raise ValueError("confirm_pairs: a claim needs at least 9, or 0 for no claim")
+        return value
 
 
 class Toolchain(_Strict):

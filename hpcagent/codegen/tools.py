@@ -20,6 +20,15 @@ _SANITIZERS = (
     "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
 )  # fmt: skip
+# What tells which loops were vectorised: GCC's "Developer Options", Clang's "Options to Emit
+# Optimization Reports".
+_REMARKS: Mapping[str, str] = MappingProxyType(
+    {
+        "gcc": "-fopt-info-vec-optimized",
+        "clang": "-Rpass=loop-vectorize",
+        "aocc": "-Rpass=loop-vectorize",
+    }
+)
 _WITH_SANITIZERS = ("gcc", "clang", "aocc")
 _EXTRA: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -90,7 +99,7 @@ def kernel_flags(
         words += [extra] if extra else []
     if task.parallel == "openmp":
         words += openmp_flags(compiler)
-    return words
+    return [*words, *(word for family, word in _REMARKS.items() if family == compiler.family)]
 
 
 def checked_flags(tools: Tools, language: str) -> list[str]:

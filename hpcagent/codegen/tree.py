@@ -83,6 +83,7 @@ def _can_be_debugged(nodes: Sequence[Node], node: Node) -> bool:
     return (
         node.state == FAILED
         and node.source
+        and (node.failure is None or node.failure.stage != "environment")
         and node.operation in (DRAFT, DEBUG, IMPROVE)
         and not _children(nodes, node)
         and depth(nodes, node) < DEBUG_DEPTH

@@ -78,7 +78,8 @@ def _hanging(line: str, columns: int) -> list[str]:
 
 def _ended(summary: CodegenSummary, attempt: AttemptSummary) -> str:
     if attempt.failure is not None:
-        return f"refused  {attempt.failure.id}"
+        word = "refused" if attempt.failure.stage == "gate" else "failed"
+        return f"{word}  {attempt.failure.id}"
     if attempt.speedup is None:
         return {"open": "under way", "checked": "passed, not measured"}.get(attempt.state, "passed")
     rates = ", ".join(f"{name} {_figure(rate)}" for name, rate in attempt.rates.items())

@@ -17,7 +17,7 @@ from hpcagent.records import Failure, Limits
 from hpcagent.study.agent import Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.codegen_story import GAVE_UP, Story, story
-from hpcagent.study.codegen_task import Write, next_step, tools_of
+from hpcagent.study.codegen_task import Write, fastest_possible, next_step, tools_of
 from hpcagent.study.codegen_writer import Writer
 from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.journal import JournalWriter
@@ -109,7 +109,8 @@ class CodegenAgent(TaskAgent):
         probe = self._state.done(self._task.purpose("probe", self._task.targets[0]))
         assert probe is not None
         tools = tools_of(told.wish, probe)
-        return Environment.of(parse_machine(probe.facts or {}), tools.words)
+        limits = fastest_possible(told.wish.task, probe)
+        return Environment.of(parse_machine(probe.facts or {}), tools.words, limits)
 
     def _note_calls(self, number: int) -> None:
         """The whole transcript goes to llm.jsonl, the journal gets the short form."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpcagent.codegen.attempt import Source, reference_source
 from hpcagent.codegen.outcome import Checked, checked, problem_of
-from hpcagent.codegen.taskfile import TaskFile
+from hpcagent.codegen.taskfile import TaskFile, reference_language
 from hpcagent.codegen.tree import CHECKED, FAILED, GIVEN, MEASURED, OPEN, REFERENCE, Node
 from hpcagent.errors import RunFailed
 from hpcagent.measure.statistics import Effect, effects
@@ -18,6 +18,7 @@ from hpcagent.study.attempts import given_up
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Task
 
+_MOST_TRIES = 2  # of a measurement that a node failed
 GAVE_UP = "model_gave_up"
 
 
@@ -123,7 +124,8 @@ class Story:
         """What attempts are compared with; the reference has to have passed."""
         first = self.attempts[0]
         digests = first.checked.digests if first.checked is not None else {}
-        return {"folder": f"../{first.unit}/build", "sha256": digests}
+        same = reference_language(self.wish.task) == self.wish.task.language
+        return {"folder": f"../{first.unit}/build", "sha256": digests, "harness": same}
 
     @cached_property
     def best(self) -> Attempt | None:
@@ -208,10 +210,12 @@ def _measured_failure(
     for unit in units:
         for run in unit.runs.of(purpose, status_not_in=("ok", "dropped")):
             failure = problem_of(run)
-            if failure is not None:
+            if failure is not None and failure.stage != "environment":
                 return failure
-    if effect is None and any(purpose in unit.spec["codegen"] for unit in units):
-        return Failure("run", "unmeasured", "the time was over before it was measured once")
+    tries = sum(purpose in unit.spec["codegen"] for unit in units)
+    if effect is None and tries >= _MOST_TRIES:
+        words = f"{tries} measurements ended before it was measured once"
+        return Failure("run", "unmeasured", words)
     return None
 
 

@@ -270,11 +270,11 @@ def _write_step(told: Story) -> Write | tune.Step | None:
 
 def _confirm_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tune.Step | None:
     """Fresh pairs for the best, where it looks better than the reference at all."""
-    best = told.best
-    if best is None or best.log_ratio is None or best.log_ratio >= 0.0:
+    best, pairs = told.best, told.wish.task.budget.confirm_pairs
+    if best is None or best.log_ratio is None or best.log_ratio >= 0.0 or not pairs:
         return None
-    purpose = f"confirm-{best.number}"
-    if told.state.done(purpose) is not None or given_up(told.state, purpose) is not None:
+    purpose = _confirmation(told, best)
+    if confirmed(told) is not None or purpose is None or given_up(told.state, purpose) is not None:
         return None
     spec = measure_spec(told, tools, probe, [best], purpose, "fixed")
     return _measuring(told, target, purpose, spec)
@@ -282,15 +282,26 @@ def _confirm_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tun
 
 def confirmed(told: Story) -> Claim | None:
     """What fresh pairs say of the best; None without a whole confirmation."""
-    best = told.best
-    unit = None if best is None else told.state.done(f"confirm-{best.number}")
-    if unit is None or best is None:
+    best, settings = told.best, told.state.settings
+    if best is None:
         return None
-    settings = told.state.settings
-    ratios = paired_log_ratios(tuple(unit.runs), best.purpose, told.attempts[0].purpose)
-    if len(ratios) < int(unit.spec["stop_rule"]["pairs"]):
-        return None
-    return claim(ratios, settings.alpha, settings.minimum_effect)
+    for purpose in _confirmations(best):
+        unit = told.state.done(purpose)
+        if unit is not None:
+            ratios = paired_log_ratios(tuple(unit.runs), best.purpose, told.attempts[0].purpose)
+            if len(ratios) >= int(unit.spec["stop_rule"]["pairs"]):
+                return claim(ratios, settings.alpha, settings.minimum_effect)
+    return None
+
+
+def _confirmations(best: Attempt) -> tuple[str, str]:
+    """A node may fail the first one."""
+    return f"confirm-{best.number}", f"confirm-{best.number}-again"
+
+
+def _confirmation(told: Story, best: Attempt) -> str | None:
+    """The first that is not done; None where all are."""
+    return next((p for p in _confirmations(best) if told.state.done(p) is None), None)
 
 
 def close(told: Story) -> tune.Close:
@@ -302,6 +313,10 @@ def close(told: Story) -> tune.Close:
         words = f"none of {tried} attempts passed the gate and was measured{reason}"
         return tune.Close("nothing passed", words, 7)
     made = confirmed(told)
+    if made is None and not told.wish.task.budget.confirm_pairs and best.effect is not None:
+        ratio = math.exp(-best.effect.log_ratio)
+        words = f"{best.label}: {ratio:.3f}x the reference in {best.effect.pairs} pairs"
+        return tune.Close("measured", f"{words}; not confirmed, so not claimed", 0)
     if made is None:
         words = f"of {tried} attempts none is shown to be faster than the reference"
         return tune.Close("nothing better", words, 0)
