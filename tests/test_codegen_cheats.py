@@ -18,9 +18,13 @@ from codegen_gate import Gate
 from doctor_scene import BARE
 
 from hpcagent.codegen.attempt import STAGES, Source
+from hpcagent.codegen.cases import drawn_sizes
 from hpcagent.codegen.rules import rules
 from hpcagent.codegen.screen import screen
+from hpcagent.codegen.taskfile import parse_task
+from hpcagent.errors import UsageError
 from hpcagent.toolchain.signatures import catalogue
+from hpcagent.yamlfile import load_yaml
 
 HERE = Path(__file__).parent / "codegen_cheats"
 LANGUAGES = {".c": "c", ".cpp": "c++", ".f90": "fortran"}
@@ -83,6 +87,23 @@ def test_the_screen_sees_what_it_is_said_to_see(path: Path) -> None:
     found = [f"gate.{row['kind']}" for row in rows if row["rejected"]]
     wanted = [c.kind for c in catches(path) if c.stage == "screen" and path.name != "pasted.c"]
     assert found[:1] == wanted
+
+
+def test_sizes_are_drawn_by_the_source_and_lie_where_the_task_says() -> None:
+    task = parse_task(load_yaml(HERE / "smooth" / "task.yaml"))
+    one, same, other = (drawn_sizes(task, text) for text in ("a", "a", "b"))
+    assert one == same != other
+    assert all(2 <= sizes["n"] <= 600 for sizes in one + other)
+    assert len(one) == 3
+
+
+def test_a_range_of_sizes_that_is_none_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    text = (HERE / "smooth" / "task.yaml").read_text(encoding="utf-8")
+    for bad in ("{m: [1, 2]}", "{n: [5, 2]}", "{n: [-3, 2]}"):
+        path.write_text(text.replace("{n: [2, 600]}", bad))
+        with pytest.raises(UsageError, match=r"task\.yaml:\d+: cases\.vary"):
+            parse_task(load_yaml(path))
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,14 @@ def test_joined_lines_hide_no_name(pieces: list[str]) -> None:
         assert hidden or any(name.startswith(("fork", "yfork")) or "fork" in name for name in names)
 
 
+@pytest.mark.parametrize("piece", ['"a" ', "__attribute__((", "malloc(", 'R"(', "/*", "&\n"])
+def test_long_texts_are_looked_at_to_their_end(piece: str) -> None:
+    """Pieces over and over, up to the size that a source may have; a call follows."""
+    text = piece * (20000 // len(piece))
+    for language in ("c", "fortran"):
+        assert screen(text + "\n", language, rules()) is not None
+
+
 # --- the second look -----------------------------------------------------------------------------
 
 MACROS = """#define GLUE(a, b) a##b

@@ -24,7 +24,7 @@ else:
 QUOTE = 120
 MOST_FINDINGS = 200
 MOST_LINES = 1000000
-MOST_JOINED = 500
+MOST_JOINED = 64
 MOST_ARGUMENTS = 200  # words between the brackets of a function that is defined
 MOST_IN_BRACKETS = 200000  # words of attributes that are looked at, together
 # Of several kinds on one line the first of these gives an attempt its kind of failure.
@@ -109,8 +109,8 @@ def _by_rule(
             if token.text in words or called or (heads and token.text.startswith(heads)):
                 yield token.line, token.text
         elif token.sort == STRING:
-            joined = (joined + token.text)[-MOST_JOINED:]  # neighbours are one text
-            if texts.search(joined) or texts.search(token.text):
+            joined = joined[-MOST_JOINED:] + token.text  # neighbours are one text
+            if lists["strings"] and texts.search(joined):
                 yield token.line, repr(joined[-60:])
         elif token.sort == DIRECTIVE and directives.search(token.text):
             yield token.line, "#" + token.text[:60]
