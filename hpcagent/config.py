@@ -1,6 +1,7 @@
 """Configuration from files and the environment: site < user < project < environment < flags.
 
 Files are TOML. Some keys may be set by the site only, so that a project file cannot loosen them.
+Tables `[models.ROLE]` say which model serves a role; `model` and `[models.all]` are for all roles.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from typing import Annotated, Any, get_type_hints
 
 from hpcagent.catalogue import CORE_HOUR, GPU_HOUR, NODE_HOUR, Rate
 from hpcagent.errors import UsageError
+from hpcagent.llm.address import LOOPBACK, check_hosts
+from hpcagent.llm.roles import ROLES
+from hpcagent.llm.routing import Route, routes
+from hpcagent.llm.tables import ALL, ModelChoice, from_table, from_text, laid_over
 
 SITE_FILE = Path("/etc/hpcagent.toml")
 
@@ -24,6 +29,7 @@ SITE_FILE = Path("/etc/hpcagent.toml")
 class Settings:
     """What can be configured; `sources` says where each value that was set came from.
 
+    `models` are tables by role; "models.ROLE" is the name of one's source. `model` is in them too.
     The words beside a type are its one line of explanation wherever a key is told; `keys` has them.
     """
 
@@ -61,7 +67,7 @@ class Settings:
     mpi: Annotated[str, "MPI of programs: a family (openmpi, mpich ...) or a wrapper's path"] = ""
     blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
-    model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
+    model: Annotated[str, "a language model for all roles: a GGUF file or a server's URL"] = ""
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
     target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
@@ -89,6 +95,8 @@ class Settings:
     charge_rates: Annotated[
         tuple[str, ...], 'charges, for instance "gpu=2.5 per gpu-hour"; also core-, node-hour'
     ] = ()
+    model_hosts: Annotated[tuple[str, ...], "hosts whose model servers may be asked"] = (LOOPBACK,)
+    models: Mapping[str, ModelChoice] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,7 +111,8 @@ class Key:
     site_only: bool
 
 
-SITE_ONLY = frozenset({"prologue", "max_core_hours", "charge_rates"})
+SITE_ONLY = frozenset({"prologue", "max_core_hours", "charge_rates", "model_hosts"})
+_TABLES = "models"
 # Headings, by the first key below each; the site's own keys come last.
 _SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -124,7 +133,9 @@ _TRUTH: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 )
 _KINDS: dict[str, type] = {
-    f.name: type(getattr(Settings(), f.name)) for f in fields(Settings) if f.name != "sources"
+    f.name: type(getattr(Settings(), f.name))
+    for f in fields(Settings)
+    if f.name not in ("sources", _TABLES)
 }
 
 
@@ -177,6 +188,14 @@ def rates(lines: Sequence[str], source: str = "charge_rates") -> dict[str, Rate]
     return found
 
 
+def model_routes(settings: Settings, flag: str | None = None) -> dict[str, Route]:
+    """Which model serves each role; `flag` is what `--model` says for all of them (empty: none)."""
+    if flag is not None:
+        settings = _for_all(settings, flag, "--model")
+    sources = {role: settings.sources.get(_source_key(role), "") for role in settings.models}
+    return routes(settings.models, sources)
+
+
 def _user_file(environment: Mapping[str, str]) -> Path:
     home = Path(environment.get("HOME") or "/nonexistent")
     base = environment.get("XDG_CONFIG_HOME")
@@ -196,13 +215,51 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _merge(settings: Settings, values: Mapping[str, Any], source: str, is_site: bool) -> Settings:
     for key, value in values.items():
+        if key == _TABLES:
+            continue
         if key not in _KINDS:
-            raise UsageError(f"{source}: unknown key {key!r}; known: {', '.join(sorted(_KINDS))}")
+            known = ", ".join(sorted((*_KINDS, _TABLES)))
+            raise UsageError(f"{source}: unknown key {key!r}; known: {known}")
         if key in SITE_ONLY and not is_site:
             raise UsageError(f"{source}: {key!r} can be set in the site's configuration only")
         typed = _typed(key, value, source)
         settings = replace(settings, **{key: typed}, sources={**settings.sources, key: source})
+    if "model" in values:
+        settings = _for_all(settings, settings.model, source)
+    if _TABLES in values:
+        settings = _with_tables(settings, values, source)
     return settings
+
+
+def _for_all(settings: Settings, model: str, source: str) -> Settings:
+    """`model` is for all roles: what earlier layers said of single ones is gone."""
+    kept = {k: v for k, v in settings.sources.items() if not k.startswith(_source_key(""))}
+    if not model:
+        return replace(settings, models={}, sources=kept)
+    sources = {**kept, _source_key(ALL): source}
+    return replace(settings, models={ALL: from_text(model, source)}, sources=sources)
+
+
+def _with_tables(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
+    tables = values[_TABLES]
+    if not isinstance(tables, Mapping):
+        raise UsageError(f"{source}: models: write tables such as [models.debug]")
+    models, sources = dict(settings.models), dict(settings.sources)
+    for role, table in tables.items():
+        choice, said = from_table(role, table, source), f"{source} [{_TABLES}.{role}]"
+        if role == ALL and choice.placed:
+            if values.get("model"):
+                raise UsageError(f"{source}: model and [models.{ALL}] name a model each: keep one")
+            settings = replace(settings, model=choice.label)
+            sources["model"] = said
+        elif role == ALL and ALL in models:
+            choice, said = laid_over(choice, models[ALL]), f"{sources[_source_key(ALL)]}, {said}"
+        models[role], sources[_source_key(role)] = choice, said
+    return replace(settings, models=models, sources=sources)
+
+
+def _source_key(role: str) -> str:
+    return f"{_TABLES}.{role}"
 
 
 def _from_environment(settings: Settings, environment: Mapping[str, str]) -> Settings:
@@ -212,6 +269,13 @@ def _from_environment(settings: Settings, environment: Mapping[str, str]) -> Set
         if text is None or key in SITE_ONLY:
             continue
         settings = _merge(settings, {key: _parsed(key, text, name)}, name, is_site=False)
+    for role in ROLES:
+        name = f"HPCAGENT_MODEL_{role.upper()}"
+        text = environment.get(name, "")
+        if text:
+            models = {**settings.models, role: from_text(text, name)}
+            sources = {**settings.sources, _source_key(role): name}
+            settings = replace(settings, models=models, sources=sources)
     return settings
 
 
@@ -244,6 +308,8 @@ def _typed(key: str, value: Any, source: str) -> Any:
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
             if key == "charge_rates":
                 rates(value, source)
+            if key == "model_hosts":
+                check_hosts(value, source)
             return tuple(value)
         raise UsageError(f"{source}: {key!r} must be a list of strings")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

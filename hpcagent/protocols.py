@@ -154,6 +154,17 @@ class LanguageModel(Protocol):
 class RankingModel(LanguageModel, Protocol):
     """A model that can tell its probabilities."""
 
-    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
-        """How probable each entry of `menu` is as the answer to `messages`."""
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
+        """How probable each entry of `menu` is as the answer to `messages`.
+
+        With `reason`, the answer is JSON with "reason" (a text of so many characters at most, for
+        which the seed is) and "choice"; else it is the entry alone.
+        """
         ...

@@ -397,7 +397,8 @@ class Reply:
     """One answer of a model: the text, what it cost, or why there is none (`failure`).
 
     `tokens_cached` of `tokens_in` were in the model's cache from an earlier call; `first_token_s`
-    is the time from the question to the first token of the answer.
+    is the time from the question to the first token that the model decided. `thinking` is what it
+    wrote before its answer. A failure may come with a text: what there was of it.
     """
 
     text: str
@@ -407,6 +408,7 @@ class Reply:
     failure: Failure | None = None
     tokens_cached: int = 0
     first_token_s: float = 0.0
+    thinking: str = ""
 
 
 @dataclass(frozen=True)
@@ -414,6 +416,7 @@ class Ranking:
     """What a model thinks of each entry of a menu: ln of its probability, in the menu's order.
 
     The probabilities of a menu add up to one. Costs as of a Reply; with a `failure`, none.
+    `reason` is what was written before the choice, where that was asked for.
     """
 
     log_probabilities: tuple[float, ...]
@@ -421,6 +424,8 @@ class Ranking:
     seconds: float = 0.0
     failure: Failure | None = None
     tokens_cached: int = 0
+    tokens_out: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,15 @@ def test_bad_models(bench: Bench) -> None:
     assert not bench.run.exists()
 
 
+def test_bad_transcripts(bench: Bench) -> None:
+    one_line(bench.tune("--replay", "nothing"), 3, "nothing", "no such transcript")
+    (bench.folder / "empty.jsonl").write_text("{}\n")
+    one_line(bench.tune("--replay", "empty.jsonl"), 3, "holds no answer of a model")
+    both = ("--replay", "empty.jsonl", "--model", "x.gguf")
+    one_line(bench.tune(*both), 2, "--replay and --model exclude each other")
+    assert not bench.run.exists()
+
+
 def test_a_bad_workload_names_file_line_and_field(bench: Bench) -> None:
     (bench.folder / "mix.yaml").write_text("cases:\n  - {routine: dgemm, m: -1, n: 2, k: 3}\n")
     one_line(bench.tune(), 2, "mix.yaml:2: m: -1")

@@ -300,7 +300,9 @@ def test_violations_are_told(answer: object, words: str) -> None:
         {"type": "string"},
         {"type": "string", "maxLength": 10**6},
         {"enum": []},
-        {"enum": [1]},
+        {"enum": [1.5]},
+        {"type": "integer", "minimum": 0},
+        {"type": "array", "items": {"const": 1}},
         {"type": "object", "properties": {}},
     ],
 )

@@ -13,11 +13,22 @@ from hpcagent.llm.gguf import digest
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording
-from hpcagent.records import Config, Failure, Limits, Message, Param, Proposal, Reply, Stop, Trial
+from hpcagent.records import (
+    Config,
+    Failure,
+    Limits,
+    Message,
+    Param,
+    Proposal,
+    Ranking,
+    Reply,
+    Stop,
+    Trial,
+)
 from hpcagent.search.earned import slots
 from hpcagent.search.model import create
 from hpcagent.search.options import Options
-from hpcagent.search.question import Question
+from hpcagent.search.question import SHORTEST, Question, answer_bound
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
 
@@ -44,6 +55,36 @@ class Scripted:
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
         self.asked.append(tuple(messages))
         return Reply(answer) if isinstance(answer, str) else answer
+
+
+FAILURES = {
+    "?": "context_overflow", "!": "died", "-": "unavailable", "/": "not_in_transcript",
+}  # fmt: skip
+
+
+class Ranker(Scripted):
+    """Ranks as well: the label whose turn it is has nearly all of the probability."""
+
+    def __init__(self, *answers: str | Reply, labels: str = "A") -> None:
+        super().__init__(*answers)
+        self.labels = labels
+        self.menus: list[tuple[tuple[Message, ...], tuple[str, ...]]] = []
+
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+    ) -> Ranking:
+        label = self.labels[min(len(self.menus), len(self.labels) - 1)]
+        self.menus.append((tuple(messages), tuple(menu)))
+        assert reason == 200
+        if label in FAILURES:
+            return Ranking((), failure=Failure("model", FAILURES[label], "none"))
+        rows = tuple(0.0 if entry == label else -9.0 for entry in menu)
+        return Ranking(rows, 100, 0.1, reason="more\ncores")
 
 
 def answer(threads: str, core: str, reason: str = "more cores") -> str:
@@ -147,7 +188,7 @@ def test_two_slots_never_hold_the_same_configuration() -> None:
     assert len({p.config for p in found}) == len(found) == 8
 
 
-def test_a_prompt_too_long_is_shortened_once() -> None:
+def test_a_prompt_too_long_is_shortened() -> None:
     overflow = Reply("", failure=Failure("model", "context_overflow", "9000 tokens"))
     illegal = Failure("run", "signal", "SIGILL")
     past = [Trial(config("1", "auto"), None, None, illegal, 1, "surrogate")]
@@ -158,7 +199,86 @@ def test_a_prompt_too_long_is_shortened_once() -> None:
     assert [(p.config, p.proposed_by) for p in found] == [(config("4", "HASWELL"), "model")]
     full, short = (asked[1].text for asked in model.asked)
     assert "core=auto threads=1 -> failed (run.signal)" in full
-    assert "1 earlier ones, 1 of them failed" in short and "threads=1 ->" not in short
+    assert "4 earlier ones, 1 of them failed" in short and "threads=1 ->" not in short
+
+
+def test_a_model_that_can_rank_gives_a_reason_and_a_label() -> None:
+    verdicts: list[str] = []
+    model = Ranker(labels="B")
+    found = proposals(model, history(("8", "ZEN")), k=4, verdicts=verdicts)
+    taken = [p.config for p in found[:3]]
+    menu = Surrogate().candidates(SPACE, history(("8", "ZEN")), taken, 6, 1)
+    assert (found[3].config, found[3].reason) == (menu[1].config, "more cores")
+    assert found[3].proposed_by == "model" and verdicts == ["accepted"]
+    ((asked, labels),) = model.menus
+    assert not model.asked
+    assert f"B: {menu[1].config} -> " in asked[1].text
+    assert labels == tuple("ABCDEFG"[: len(menu) + 1])
+
+
+def test_the_last_label_leads_to_a_configuration_of_its_own() -> None:
+    verdicts: list[str] = []
+    past = history(("8", "ZEN"))
+    taken = [p.config for p in proposals(Ranker(), past, k=4)[:3]]
+    last = "ABCDEFG"[len(Surrogate().candidates(SPACE, past, taken, 6, 1))]
+    wish = next(p for p in SPACE.points() if p not in (*taken, *(t.config for t in past)))
+    own = json.dumps({"config": dict(wish.values)})
+    bad = json.dumps({"config": {"threads": "8", "core": "ZEN"}})
+    model = Ranker(bad, own, labels=last)
+    found = proposals(model, past, k=4, verdicts=verdicts)
+    assert (found[3].config, found[3].reason) == (wish, "more cores")
+    assert verdicts[0] == "another" and verdicts[2] == "accepted"
+    assert "was measured already" in verdicts[1]
+    assert len(model.menus) == 1
+    said = json.loads(model.asked[0][2].text)
+    assert said == {"reason": "more cores", "choice": last}
+
+
+@pytest.mark.parametrize(("labels", "calls"), [("-", 1), ("/", 1), ("!", 3), ("?", 2)])
+def test_a_ranking_that_cannot_be_had_leaves_the_slot_to_the_surrogate(
+    labels: str, calls: int
+) -> None:
+    model = Ranker(labels=labels)
+    found = proposals(model, history(), k=8)
+    assert {p.proposed_by for p in found} == {"surrogate"}
+    assert len(model.menus) == calls and not model.asked
+    assert f"model.{FAILURES[labels]}: none" in found[-2].reason
+
+
+def test_a_ranking_that_does_not_fit_is_asked_again_with_less_history() -> None:
+    model = Ranker(labels="?A")
+    points = [p for p in SPACE.points() if p != SPACE.default]
+    past = [*history(), *(Trial(p, 0.01, 0.01, None, 1, "surrogate") for p in points[:5])]
+    found = proposals(model, past, k=4)
+    assert found[-1].proposed_by == "model"
+    long, short = (messages for messages, _ in model.menus[:2])
+    assert "earlier ones" in short[1].text and len(short[1].text) < len(long[1].text)
+    assert short[2:] == long[2:]
+
+
+def test_a_prompt_is_shortened_in_bounded_steps_and_never_cut() -> None:
+    overflow = Reply("", failure=Failure("model", "context_overflow", "9000 tokens"))
+    model = Scripted(overflow)
+    many = [Trial(point, 0.1, 0.01, None, 1, "surrogate") for point in SPACE.points()]
+    past = [t for n in range(4) for t in many if t.config != config("8", "ZEN")]
+    found = proposals(model, past, k=4)
+    assert {p.proposed_by for p in found} <= {"surrogate"}
+    texts = [asked[1].text for asked in model.asked]
+    assert len(texts) == SHORTEST + 1
+    assert [len(text) for text in texts] == sorted((len(t) for t in texts), reverse=True)
+    assert all(text.endswith("every parameter.\n") for text in texts)
+    assert "nothing yet" not in texts[-1] and "earlier ones" in texts[-1]
+
+
+def test_a_summary_stays_as_it_is_while_lines_are_added() -> None:
+    def told(count: int) -> str:
+        past = (Trial(point, 0.1, 0.01, None, 1, "") for point in (*SPACE.points(),) * 9)
+        question = Question(SPACE, FACTS, tuple(past)[:count], (), ())
+        text = question.messages(2)[1].text
+        return text[: text.index("The statistical")].strip()
+
+    assert all(told(count + 1).startswith(told(count)) for count in range(24, 31))
+    assert not told(32).startswith(told(31))
 
 
 def test_the_static_part_comes_first_and_history_is_appended() -> None:
@@ -181,7 +301,7 @@ def test_the_schema_bounds_the_answer_and_its_length() -> None:
     schema = question.schema()
     assert list(schema["properties"]) == ["reason", "config"]
     assert violation(json.loads(answer("8", "ZEN")), schema) == ""
-    assert question.answer_bound() >= longest(schema)
+    assert answer_bound(schema) >= longest(schema)
 
 
 def test_a_hostile_reason_is_one_harmless_line() -> None:

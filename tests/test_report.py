@@ -501,6 +501,25 @@ def test_terminal_says_what_the_model_did_and_what_was_spent() -> None:
     assert "none was used; the search ran without it" in text.terminal(nothing_better(), 80)
 
 
+@pytest.mark.parametrize(
+    ("waited_s", "words"),
+    [
+        (41.2, "from the cache, in all of which (1.6 % of the run) nothing was measured;"),
+        (9.0, "from the cache, in 9.00 s of which (0.35 % of the run) nothing was measured;"),
+        (0.0, "from the cache; the best"),
+    ],
+)
+def test_what_a_model_cost_is_told(waited_s: float, words: str) -> None:
+    model = ModelSummary(
+        True, "tiny.gguf", 9, 5, 1, 3, True, 41.2, "", "", ranked=6, shortened=2,
+        cached_share=0.63, waited_s=waited_s,
+    )  # fmt: skip
+    shown = text.model_words(replace(improved(), model=model))
+    assert "9 calls (5 valid, 1 invalid, 6 choices from a menu)" in shown
+    assert f"41.2 s with 63 % of the prompts' tokens {words}" in shown
+    assert "2 times a prompt was too long for it and was shortened" in shown
+
+
 def test_it_says_what_the_model_earned() -> None:
     earned = "its picks paid in 1 and lagged in 2 rounds, which leaves it 10 % of the evaluations"
     summary = replace(improved(), model=replace(improved().model, earned=earned))

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from lab import slurm_lab
 from lab.pbs_lab import PbsLab
 from mainjob import ROOT, Bench, make_bench
+from openai_server import Server, serving
 
 from hpcagent.cli.configtext import configuration, duration, proposal, toml
 from hpcagent.cli.surroundings import (
@@ -87,7 +88,7 @@ def loaded(text: str, kind: str) -> Settings:
 
 
 def test_every_key_is_told_once_in_one_line_of_words() -> None:
-    names = [f.name for f in fields(Settings) if f.name != "sources"]
+    names = [f.name for f in fields(Settings) if f.name not in ("sources", "models")]
     assert [key.name for key in keys()] == names
     for key in keys():
         assert key.default == getattr(Settings(), key.name)
@@ -384,6 +385,29 @@ def test_show_says_where_a_value_came_from(bench: Bench) -> None:
     assert told["partition"]["from"] == "file" and told["qos"]["from"] == "default"
 
 
+def test_show_says_which_model_serves_what_and_why(bench: Bench) -> None:
+    (bench.folder / "hpcagent.toml").write_text(
+        'model = "/m/a.gguf"\n[models.codegen]\nendpoint = "http://localhost:1/v1"\n'
+    )
+    bench.env["HPCAGENT_MODEL_DEBUG"] = "/m/d.gguf"
+    told = " ".join(config(bench, "show").replace("#", " ").split())
+    assert "debug /m/d.gguf (HPCAGENT_MODEL_DEBUG) result /m/a.gguf (" in told
+    assert "[models.codegen]); nothing uses the role yet" in told
+    roles = json.loads(config(bench, "show", "--json"))["roles"]
+    assert roles["codegen"]["model"] == {"endpoint": "http://localhost:1/v1"}
+    assert (roles["debug"]["used"], roles["vision"]["used"]) == (True, False)
+
+
+def test_check_asks_the_server_and_says_whom_it_serves(bench: Bench) -> None:
+    with serving(Server(lambda *asked: "")) as server:
+        (bench.folder / "hpcagent.toml").write_text(
+            f'model = "{server.url}"\n[models.debug]\nendpoint = "{server.url}"\nname = "other"\n'
+        )
+        told = " ".join(config(bench, "check", code=3).split())
+    assert f"ok model {server.url} answers: tiny (optimise, result, manager" in told
+    assert "it has no model 'other'; it serves tiny" in told
+
+
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
@@ -396,6 +420,9 @@ def test_show_says_where_a_value_came_from(bench: Bench) -> None:
         ('python = "/bin/true"', 3, "is no python3"),
         ('runs = "/proc/runs"', 3, "error    runs       cannot write in /proc/runs"),
         ('model = "none.gguf"', 3, "error    model"),
+        ('[models.debug]\nfile = "none.gguf"', 3, "error    model"),
+        ('[models.debug]\nendpoint = "http://192.0.2.1/v1"', 2, "192.0.2.1 is not on the site"),
+        ('[models.debug]\nendpoint = "unix:/none"', 3, "error    model"),
         ('runs = "deep/er"\nrounds = 2', 0, "ok       runs"),
     ],
 )

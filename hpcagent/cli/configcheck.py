@@ -7,14 +7,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hpcagent.cli.asks import choose_scheduler, node_cores, resources
 from hpcagent.cli.configtext import one_line
 from hpcagent.cli.surroundings import OLDEST_PYTHON, accounts_of, python_version
-from hpcagent.config import Settings
+from hpcagent.config import Settings, model_routes
 from hpcagent.errors import EnvironmentProblem, HpcagentError, SchedulerRefused
-from hpcagent.llm import gguf
+from hpcagent.llm.address import read_address
+from hpcagent.llm.roles import OPTIMISE, ROLES
+from hpcagent.llm.routing import Models, Route, check
+from hpcagent.llm.tables import ModelChoice
 from hpcagent.measure.objectives import parse_constraints
 from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
@@ -61,10 +65,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _guarded("runs", lambda: _runs(settings.runs, name))
     if settings.within:
         yield _guarded("within", lambda: _within(settings.within))
-    if settings.model:
-        yield _guarded("model", lambda: _model(settings.model))
+    yield from _models(settings)
     if settings.function:
-        yield _guarded("function", lambda: _function(settings.function, bool(settings.model)))
+        with_model = bool(settings.model) or OPTIMISE in settings.models
+        yield _guarded("function", lambda: _function(settings.function, with_model))
     if settings.target:
         yield _guarded("target", lambda: _target(settings.target))
 
@@ -189,10 +193,31 @@ def _runs(configured: str, name: str) -> Finding:
     return Finding(OK, "runs", f"{path} can be written")
 
 
-def _model(configured: str) -> Finding:
-    path = Path(clean(configured, "model")).absolute()
-    gguf.read(path)
-    return Finding(OK, "model", f"{path} can be read")
+def _models(settings: Settings) -> Iterator[Finding]:
+    """One line for each model, with the roles that it serves; a server is asked."""
+    serving: dict[ModelChoice, list[Route]] = {}
+    try:
+        for route in model_routes(settings).values():
+            if route.choice.placed:
+                serving.setdefault(route.choice, []).append(route)
+    except HpcagentError as error:
+        yield _error("model", error)
+    for routes in serving.values():
+        yield _guarded("model", partial(_model, routes, settings.model_hosts))
+
+
+def _model(routes: list[Route], hosts: tuple[str, ...]) -> Finding:
+    first, choice = routes[0], routes[0].choice
+    check(first, hosts)
+    words = "can be read"
+    if choice.endpoint:
+        served = Models({first.role: first}, hosts).identity(first.role)
+        words = f"answers: {served['name']}"
+    roles = "all roles" if len(routes) == len(ROLES) else ", ".join(r.role for r in routes)
+    if choice.api_key_file and read_address(choice.endpoint).in_clear:
+        words += "; its key and all texts travel unencrypted"
+        return Finding(WARNING, "model", f"{choice.label} {words} ({roles})")
+    return Finding(OK, "model", f"{choice.label} {words} ({roles})")
 
 
 def _function(configured: str, with_model: bool) -> Finding:

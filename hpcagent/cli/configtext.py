@@ -13,6 +13,8 @@ from itertools import groupby
 from hpcagent.cli.surroundings import Batch, Found, ModuleSystem
 from hpcagent.config import Key, Settings, keys
 from hpcagent.errors import UsageError
+from hpcagent.llm.roles import ROLES, USED
+from hpcagent.llm.routing import Route
 from hpcagent.records import Queue
 
 Value = str | bool | int | float | tuple[str, ...]
@@ -106,6 +108,7 @@ def configuration(found: Found, kind: str, version: str) -> str:
             lines.append(_assignment(key, values))
     if kind != "site":
         lines += ["", *_sites_own(), *notes["prologue"]]
+    lines += ["", *_model_tables()]
     return "\n".join(lines) + "\n"
 
 
@@ -113,6 +116,21 @@ def _assignment(key: Key, values: Mapping[str, Value]) -> str:
     if key.name in values:
         return f"{key.name} = {toml(values[key.name])}"
     return f"# {key.name} = {toml(key.default)}"
+
+
+def _model_tables() -> list[str]:
+    """Last in a file: what stood below a table would be in it."""
+    example = (
+        "#   [models.debug]",
+        '#   endpoint = "http://127.0.0.1:8080/v1"',
+        "#   temperature = 0.2",
+    )
+    words = (
+        "A role may have a model of its own, by a table of a file or an endpoint with name, "
+        "context, temperature, top_p, top_k, seed, mmproj or api_key_file; [models.all] is for all "
+        f"roles: {', '.join(ROLES)}. For instance:"
+    )
+    return [*_comment(words), *example]
 
 
 def _sites_own() -> list[str]:
@@ -278,3 +296,17 @@ def shown(settings: Settings) -> Iterator[str]:
             else:
                 yield left
                 yield f"{'':<{longest}}   # {one_line(source) or kind}"
+
+
+def shown_roles(routes: Mapping[str, Route]) -> Iterator[str]:
+    """Which model serves which role, and what says so."""
+    yield "# Language models: role, model, and what says so"
+    longest = max(map(len, ROLES))
+    for role, route in routes.items():
+        used = "" if role in USED else "; nothing uses the role yet"
+        left = f"# {role:<{longest}} "
+        yield from textwrap.wrap(
+            one_line(f"{route.why}{used}"), WIDTH, initial_indent=left,
+            subsequent_indent="#" + " " * (len(left) - 1),
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from hpcagent.cli.explainmodel import Asked, asking, say
+from hpcagent.cli.modelroutes import model_option
 from hpcagent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from hpcagent.study.explaining import Explained
     from hpcagent.toolchain.diagnosis import Diagnosis, Found
+
+_MOST_OPINIONS = 3  # failures of a run that a model is asked about
 
 
 @click.command()
@@ -39,19 +43,28 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 255),
     help="The exit code of what wrote the log, where you know it.",
 )
-def explain(what: str, as_json: bool, only_filter: bool, tokens: int, exit_code: int | None) -> int:
+@model_option
+@click.option("--no-model", is_flag=True, help="Ask no language model, also where one is set.")
+def explain(
+    what: str, as_json: bool, only_filter: bool, tokens: int, exit_code: int | None,
+    model: str | None, no_model: bool,
+) -> int:  # fmt: skip
     """Say why something failed, from its LOG (- for standard input) or from a RUN.
 
     Causes are ranked, the root first, each with its line, what it means and how to cure it. A log
     that went well has none. Exit code 0 either way; 2 where it cannot be read.
-    """
-    if _is_run(what):
-        return _explain_run(what, as_json, only_filter, tokens)
-    from hpcagent.toolchain.diagnosis import diagnose
 
-    with _opened(what) as stream:
-        diagnosis = diagnose(stream, exit_code, name=what)
-    _tell(diagnosis, what, as_json, only_filter, tokens)
+    A language model (--model, or one of the role debug in the configuration) may add its words:
+    which of the causes it takes for the one, and why. They are shown as such and change nothing.
+    """
+    with asking(model, no_model or only_filter) as asked:
+        if _is_run(what):
+            return _explain_run(what, as_json, only_filter, tokens, asked)
+        from hpcagent.toolchain.diagnosis import diagnose
+
+        with _opened(what) as stream:
+            diagnosis = diagnose(stream, exit_code, name=what)
+        _tell(diagnosis, what, as_json, only_filter, tokens, asked)
     return 0
 
 
@@ -74,11 +87,15 @@ def _opened(what: str) -> Iterator[BinaryIO]:
         raise UsageError(f"{what}: cannot be read: {error.strerror}") from None
 
 
-def _tell(diagnosis: Diagnosis, what: str, as_json: bool, only_filter: bool, tokens: int) -> None:
+def _tell(
+    diagnosis: Diagnosis, what: str, as_json: bool, only_filter: bool, tokens: int, asked: Asked
+) -> None:
     from hpcagent.toolchain.logfilter import filter_log
 
+    wrong = diagnosis.failed or bool(diagnosis.causes)
     if as_json:
         filtered = filter_log(diagnosis, tokens)
+        said = asked(diagnosis.causes, filtered.text) if wrong else None
         row = {
             "log": what,
             "failed": diagnosis.failed,
@@ -87,12 +104,15 @@ def _tell(diagnosis: Diagnosis, what: str, as_json: bool, only_filter: bool, tok
             "filtered": filtered.text,
             "tokens": filtered.tokens,
             "log_tokens": filtered.log_tokens,
+            "model": None if said is None else said.to_json(),
         }
         click.echo(json.dumps(row, indent=1))
     elif only_filter:
         click.echo(filter_log(diagnosis, tokens).text)
     else:
         _say(diagnosis.causes, diagnosis.failed, what)
+        if wrong:
+            say(asked(diagnosis.causes, filter_log(diagnosis, tokens).text), _width())
 
 
 def _say(causes: Sequence[Found], failed: bool | None, what: str) -> None:
@@ -106,7 +126,7 @@ def _say(causes: Sequence[Found], failed: bool | None, what: str) -> None:
 
 def _causes(causes: Sequence[Found]) -> str:
     """The first cause in full, the others in two lines each."""
-    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    width = _width()
     first, *others = causes
     parts = [
         f"{_bold(first.id)}  (confidence {first.confidence:.2f})",
@@ -121,6 +141,10 @@ def _causes(causes: Sequence[Found]) -> str:
     for other in others:
         parts.append(_field(other.id, f"{_place(other)}{other.quote}", width, indent=2))
     return "\n".join(parts)
+
+
+def _width() -> int:
+    return min(100, shutil.get_terminal_size((80, 24)).columns)
 
 
 def _place(cause: Found) -> str:
@@ -141,7 +165,7 @@ def _bold(text: str) -> str:
     return click.style(text, bold=True)
 
 
-def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int) -> int:
+def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked: Asked) -> int:
     from hpcagent.cli.place import find_run
     from hpcagent.study.explaining import explain_run
     from hpcagent.study.session import read_state
@@ -155,18 +179,23 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int) -> in
         raise UsageError(f"{what} is no file that can be read, and: {error}") from None
     explained = explain_run(run, read_state(run), tokens)
     if as_json:
-        rows = [one.to_json() for one in explained]
+        rows = []
+        for number, one in enumerate(explained):
+            said = asked(one.causes, one.filtered) if number < _MOST_OPINIONS else None
+            rows.append(one.to_json() | {"model": None if said is None else said.to_json()})
         click.echo(json.dumps({"run": run.id, "failures": rows}, indent=1))
         return 0
     if not explained:
         click.echo(f"{run.id}: nothing wrong was found: no unit of it failed")
-    for one in explained:
+    for number, one in enumerate(explained):
         _say_unit(one, only_filter)
+        if number < _MOST_OPINIONS:
+            say(asked(one.causes, one.filtered), _width())
     return 0
 
 
 def _say_unit(one: Explained, only_filter: bool) -> None:
-    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    width = _width()
     head = f"{one.purpose} ({one.unit}): {one.failure}"
     click.echo("\n".join(textwrap.wrap(head, width, subsequent_indent="  ")))
     if only_filter:

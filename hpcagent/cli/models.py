@@ -7,6 +7,7 @@ import click
 from hpcagent.cli.lazy import LazyGroup, Table
 
 _COMMANDS: Table = {
+    "bench": ("hpcagent.cli.models_bench", "Measure a model's speed beside a bare loop."),
     "qualify": ("hpcagent.cli.models_qualify", "Put a model through tasks, and print its card."),
 }
 

@@ -15,10 +15,20 @@ import click
 
 from hpcagent import __version__
 from hpcagent.cli.configcheck import OK, Finding, exit_code, findings
-from hpcagent.cli.configtext import WIDTH, configuration, one_line, origin, proposal, shown
+from hpcagent.cli.configtext import (
+    WIDTH,
+    configuration,
+    one_line,
+    origin,
+    proposal,
+    shown,
+    shown_roles,
+)
 from hpcagent.cli.surroundings import Found, look
-from hpcagent.config import Settings, keys, layers, load_settings
+from hpcagent.config import Settings, keys, layers, load_settings, model_routes
 from hpcagent.errors import UsageError
+from hpcagent.llm.roles import ROLES, USED
+from hpcagent.llm.routing import Route
 from hpcagent.study.durable import problem, write_atomic
 from hpcagent.templates import clean
 
@@ -84,6 +94,8 @@ def show(as_json: bool) -> int:
         return 0
     for line in shown(settings):
         click.echo(line)
+    for line in shown_roles(model_routes(settings)):
+        click.echo(line)
     click.echo("# Files, later ones win")
     for layer, path in files.items():
         there = "" if path.is_file() else "  (not there)"
@@ -128,8 +140,18 @@ def _as_json(settings: Settings, files: Mapping[str, Path]) -> dict[str, Any]:
             "source": source,
             "meaning": key.meaning,
         }
+    roles = {role: _role(route) for role, route in model_routes(settings).items()}
     there = {layer: {"path": str(path), "exists": path.is_file()} for layer, path in files.items()}
-    return {"schema": 1, "settings": rows, "files": there}
+    return {"schema": 1, "settings": rows, "roles": roles, "files": there}
+
+
+def _role(route: Route) -> dict[str, Any]:
+    return {
+        "model": route.choice.to_json() or None,
+        "why": route.why,
+        "meaning": ROLES[route.role],
+        "used": route.role in USED,
+    }
 
 
 def _usual(kind: str) -> Path:

@@ -28,11 +28,15 @@ from hpcagent.cli.asks import (
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.goals import charge, check, goal_options, wanted
+from hpcagent.cli.modelroutes import ask_servers, model_option
+from hpcagent.cli.modelroutes import wanted as wanted_models
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
-from hpcagent.llm import gguf
+from hpcagent.llm import replay as transcripts
+from hpcagent.llm.roles import OPTIMISE, RESULT
+from hpcagent.llm.routing import Route
 from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
 from hpcagent.search.stopping import read_target
 from hpcagent.study.history import store_folder
@@ -62,7 +66,11 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--workload", type=click.Path(path_type=Path), metavar="FILE",
     help="YAML file of routines and shapes with weights. [default: a mix of BLAS and LAPACK]",
 )  # fmt: skip
-@click.option("--model", metavar="FILE", help="A GGUF model that takes part in the proposals.")
+@model_option
+@click.option(
+    "--replay", metavar="LOG", help="Take a model's answers from an earlier run (its folder or "
+    "llm.jsonl) in its place.",
+)  # fmt: skip
 @click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
 @click.option(
     "--function", metavar="FILE.py", help="Your own search: a file that defines "
@@ -148,11 +156,12 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 @click.option("--dry-run", is_flag=True, help="Show every file and command; run nothing.")
 @json_option
 def tune(
-    lib: str, prefix: str | None, workload: Path | None, model: str | None, strategy: str | None,
-    function: str | None, target: str | None, budget: tuple[str, ...], challengers: int | None,
-    seed: int, scheduler: str | None, run_dir: Path | None, building: bool, source: Path | None,
-    sha256: str, given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
-    store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
+    lib: str, prefix: str | None, workload: Path | None, model: str | None, replay: str | None,
+    strategy: str | None, function: str | None, target: str | None, budget: tuple[str, ...],
+    challengers: int | None, seed: int, scheduler: str | None, run_dir: Path | None, building: bool,
+    source: Path | None, sha256: str, given: tuple[str, ...], families: tuple[str, ...],
+    modules: tuple[str, ...], store: Path | None, no_history: bool, no_wait: bool, dry_run: bool,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Find settings under which a library runs fastest here, and prove it.
 
@@ -174,13 +183,17 @@ def tune(
     """
     card = load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
+    transcript = _transcript(replay, model)
+    model = "" if transcript else model
+    routes = wanted_models(configured, model, (OPTIMISE, RESULT))
     settings = _settings(
-        configured, lib, prefix, workload, model, strategy, budget, challengers, seed, scheduler
+        configured, lib, prefix, workload, routes, strategy, budget, challengers, seed, scheduler
     )
     settings = replace(
         settings,
         history=_history(configured, no_history),
         site_history=_site_history(configured, no_history),
+        replay=transcript,
     )
     settings = replace(settings, **_searching(configured, settings, strategy, function, target))
     check(settings, card)
@@ -195,6 +208,7 @@ def tune(
     if dry_run:
         show_plan(settings, as_json)
         return 0
+    ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":
         _require_build_tools()
     if run_dir is not None:
@@ -207,12 +221,11 @@ def tune(
 
 
 def _settings(
-    configured: Settings, lib: str, prefix: str | None, workload: Path | None, model: str | None,
-    strategy: str | None, budget: tuple[str, ...], challengers: int | None, seed: int,
-    scheduler: str | None,
+    configured: Settings, lib: str, prefix: str | None, workload: Path | None,
+    routes: dict[str, Route], strategy: str | None, budget: tuple[str, ...],
+    challengers: int | None, seed: int, scheduler: str | None,
 ) -> TuneSettings:  # fmt: skip
     prefix = configured.openblas_prefix if prefix is None else prefix
-    model = configured.model if model is None else model
     words = asked()
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
@@ -232,7 +245,9 @@ def _settings(
         challengers=challengers or configured.challengers,
         core_hours=core_hours,
         wall_s=wall_s,
-        model=_model(model) if model else "",
+        model=routes[OPTIMISE].choice.label if OPTIMISE in routes else "",
+        models={role: route.to_json() for role, route in routes.items()},
+        model_hosts=configured.model_hosts if routes else (),
         prefix=_prefix(prefix, scheduler) if prefix else "",
         python=configured.python or (sys.executable if scheduler == "local" else "python3"),
         workload=cases,
@@ -294,7 +309,8 @@ def _searching(
     """The strategy and what belongs to it: a model, a function, a target."""
     function = configured.function if function is None else function
     target = configured.target if target is None else target
-    name = _strategy(strategy or "", configured.strategy, bool(settings.model), bool(function))
+    asks = bool(settings.model or settings.replay)
+    name = _strategy(strategy or "", configured.strategy, asks, bool(function))
     found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
     if function:
         file = read_function(function, ENTRIES[name])
@@ -313,7 +329,8 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
     if (name in ("model", "guided")) != model:
         raise UsageError(
-            "--strategy model and guided need --model FILE, and --model needs one of these"
+            "--strategy model and guided need --model FILE or URL (or --replay LOG), and a model"
+            " of the role optimise needs one of these"
         )
     if (name in ENTRIES) != function:
         raise UsageError(
@@ -323,9 +340,14 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
     return name
 
 
-def _model(text: str) -> str:
-    path = Path(clean(text, "--model")).absolute()
-    gguf.read(path)
+def _transcript(text: str | None, model: str | None) -> str:
+    """The path of a transcript that can be read; a configured model gives way to it."""
+    if not text:
+        return ""
+    if model:
+        raise UsageError("--replay and --model exclude each other")
+    path = Path(clean(text, "--replay")).absolute()
+    transcripts.replay(path)
     return str(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.llm import gguf
-from hpcagent.llm.grammar import gbnf, violation
+from hpcagent.llm.grammar import gbnf, linear, outline, violation
+from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
-from hpcagent.records import Failure, Limits, Message, Reply
+from hpcagent.llm.tables import Sampling
+from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
 _LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
 _SMALL_BYTES = 100_000_000
+_DEFAULT_SAMPLING = Sampling()
 _COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
 
 
@@ -27,7 +31,11 @@ class LlamaCpp:
     `context` is in tokens; None takes the model's own, at most 8192. After two restarts of a child
     that died or hung, every call answers with the failure `model.unavailable`. Failure kinds:
     load, died, timeout, nonsense, unavailable, context_overflow, unspeakable, decode, truncated,
-    invalid. EnvironmentProblem where the file cannot serve.
+    garbled (not UTF-8), empty, invalid. EnvironmentProblem where the file cannot serve.
+
+    `sampling` may set temperature, top_k, top_p and min_p. The child keeps the prompts of as many
+    callers as it has memory for (`sequences`; None lets it decide), so that each pays only for
+    what is new to it.
     """
 
     def __init__(
@@ -36,12 +44,16 @@ class LlamaCpp:
         context: int | None = None,
         load_timeout_s: float = _LOAD_TIMEOUT_S,
         command: Sequence[str] = _COMMAND,
+        sampling: Mapping[str, float] | None = None,
+        sequences: int | None = None,
     ) -> None:
         self.file = gguf.read(path)
         known = self.file.context_length or DEFAULT_CONTEXT
         self.context = min(context or DEFAULT_CONTEXT, known)
         self._load_timeout_s = load_timeout_s
         self._command = tuple(command)
+        self._sampling = dict(sampling or {})
+        self._sequences = sequences
         self._child: Child | None = None
         self._losses = 0
         self._last = ""
@@ -53,16 +65,21 @@ class LlamaCpp:
         schema: Mapping[str, Any] | None,
         limits: Limits,
         seed: int,
+        sampling: Sampling = _DEFAULT_SAMPLING,
     ) -> Reply:
-        """One answer that obeys `schema`; the same arguments give the same answer."""
-        if schema is None:
-            raise NotImplementedError
+        """One answer that obeys `schema`; the same arguments give the same answer.
+
+        Without a schema it is free text, until the model ends it.
+        """
         request = {
             "op": "complete",
             "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
-            "grammar": gbnf(schema),
+            **_confinement(schema),
             "max_tokens": limits.max_tokens,
-            "seed": seed % 2**31,
+            "thinking_tokens": limits.thinking_tokens,
+            "timeout_s": limits.timeout_s,
+            "sampling": {**self._sampling, **_drawn(sampling)},
+            "seed": (seed + sampling.seed) % 2**31,
         }
         try:
             child = self._running()
@@ -72,6 +89,55 @@ class LlamaCpp:
         except ChildFailed as failed:
             return Reply("", failure=self._lost(failed))
         return _reply(answer, schema)
+
+    def rank(
+        self,
+        messages: Sequence[Message],
+        menu: Sequence[str],
+        limits: Limits,
+        reason: int = 0,
+        seed: int = 0,
+        sampling: Sampling = _DEFAULT_SAMPLING,
+    ) -> Ranking:
+        """ln of each entry's probability, after a reason if wanted; UsageError for a bad menu."""
+        entries = [_encodable(entry) for entry in checked(menu)]
+        request = {
+            "op": "rank",
+            "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
+            "menu": entries,
+            "outline": outline(reasoned(entries, reason)) if reason else None,
+            "max_tokens": limits.max_tokens,
+            "timeout_s": limits.timeout_s,
+            "sampling": {**self._sampling, **_drawn(sampling)},
+            "seed": (seed + sampling.seed) % 2**31,
+        }
+        try:
+            child = self._running()
+            if isinstance(child, Failure):
+                return Ranking((), failure=child)
+            return _ranking(child.ask(request, limits.timeout_s))
+        except ChildFailed as failed:
+            return Ranking((), failure=self._lost(failed))
+
+    def bench(
+        self, prompt_tokens: int, tokens: int, repeats: int, timeout_s: float
+    ) -> Mapping[str, Any] | Failure:
+        """Speed beside a bare llama.cpp loop, as child.bench tells it."""
+        request = {
+            "op": "bench",
+            "prompt_tokens": prompt_tokens,
+            "tokens": tokens,
+            "repeats": repeats,
+            "timeout_s": timeout_s,
+        }
+        try:
+            child = self._running()
+            if isinstance(child, Failure):
+                return child
+            answer = child.ask(request, timeout_s)
+        except ChildFailed as failed:
+            return self._lost(failed)
+        return _failure(answer["failure"]) if "failure" in answer else answer
 
     def close(self) -> None:
         """End the child; a later call starts another one."""
@@ -100,6 +166,7 @@ class LlamaCpp:
             "path": str(self.file.path.resolve()),
             "context": self.context,
             "threads": threads(self.file.size_bytes),
+            "sequences": self._sequences,
             "seed": 0,
         }
 
@@ -121,6 +188,21 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONPATH": path}
 
 
+def _confinement(schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the child has to keep to: an outline where one can say it, else the whole grammar."""
+    if schema is None:
+        return {"outline": None}
+    if linear(schema):
+        return {"outline": outline(schema)}
+    return {"outline": None, "grammar": gbnf(schema)}
+
+
+def _drawn(sampling: Sampling) -> dict[str, float]:
+    """How tokens are drawn, as far as that is configured."""
+    found = {k: getattr(sampling, k) for k in ("temperature", "top_p", "top_k")}
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
@@ -130,15 +212,56 @@ def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
     return Failure("model", str(found.get("kind")), f"{found.get('evidence')}{words}")
 
 
-def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any]) -> Reply:
+def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Reply:
     if "failure" in answer:
         return Reply("", failure=_failure(answer["failure"]))
-    text = str(answer["text"])
-    failure = None
-    if not answer["complete"]:
-        failure = Failure("model", "truncated", f"{answer['tokens_out']} tokens, no end: {text!r}")
-    else:
+    return Reply(
+        text=str(answer["text"]),
+        tokens_in=answer["tokens_in"],
+        tokens_out=answer["tokens_out"],
+        seconds=answer["seconds"],
+        failure=_wrong(answer, schema),
+        tokens_cached=answer["tokens_cached"],
+        first_token_s=answer["first_token_s"],
+        thinking=str(answer["thinking"]),
+    )
+
+
+def _wrong(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Failure | None:
+    text, stopped = str(answer["text"]), str(answer["stopped"])
+    if stopped:
+        words = f"stopped after {answer['tokens_out']} tokens, no end: {_shortened(text)}"
+        return Failure("model", stopped, words)
+    if schema is None:
+        if answer["garbled"]:
+            words = f"{answer['garbled']} of {len(text)} characters are not UTF-8"
+            return Failure("model", "garbled", f"{words}: {_shortened(text)}")
+        if not text.strip():
+            return Failure("model", "empty", "it ended its answer at once")
+        return None
+    try:
         wrong = violation(json.loads(text), schema)
-        if wrong:
-            failure = Failure("model", "invalid", wrong)
-    return Reply(text, answer["tokens_in"], answer["tokens_out"], answer["seconds"], failure)
+    except ValueError as error:
+        wrong = f"not JSON: {error}"
+    return Failure("model", "invalid", wrong) if wrong else None
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "...")
+
+
+def _ranking(answer: Mapping[str, Any]) -> Ranking:
+    if "failure" in answer:
+        return Ranking((), failure=_failure(answer["failure"]))
+    found = tuple(map(float, answer["log_probabilities"]))
+    cost = answer["tokens_in"], answer["seconds"]
+    if any(map(math.isnan, found)):
+        words = "its weights give no probabilities, only NaN"
+        return Ranking((), *cost, failure=Failure("model", "nonsense", words))
+    return Ranking(
+        found,
+        *cost,
+        tokens_cached=answer["tokens_cached"],
+        tokens_out=answer["tokens_out"],
+        reason=str(answer["reason"]),
+    )

@@ -733,6 +733,10 @@ class NodeLock:
                 raise End(128 + int(signals.stop), "stopped by signal %d" % signals.stop)
             self.waited_s = time.monotonic() - began
 
+    def at_once(self) -> bool:
+        """Take the node if nobody has it; whether it was to be had."""
+        return self._try(lock_places())
+
     def told(self) -> Dict[str, Any]:
         """For done.json: how long it waited, for whom, and why there was no lock."""
         record: Dict[str, Any] = {"waited_s": round(self.waited_s, 3)}
@@ -750,7 +754,7 @@ class NodeLock:
                 self._lock(folder)
             except BlockingIOError:
                 self.waited_for = _holder(folder)
-                self._let_go()
+                self.let_go()
                 return False
             except OSError as error:
                 problems.append("%s: %s" % (folder, error.strerror or error))
@@ -773,7 +777,7 @@ class NodeLock:
             raise
         self._held[folder] = descriptor
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         while self._held:
             os.close(self._held.popitem()[1])
 

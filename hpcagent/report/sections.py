@@ -26,6 +26,9 @@ def result(summary: RunSummary) -> Section:
         blocks.append(paragraph("Measured in ", *_source(claim.unit)))
     if summary.outcome_text and summary.outcome != "failed":
         blocks.append(paragraph(wording.shorten(summary.outcome_text, 600)))
+    if summary.words:
+        said = f"In the words of {summary.words_by}, with the figures of this run: "
+        blocks.append(paragraph(said, summary.words))
     if wording.proven(summary):
         blocks += _how_to_set(summary)
     blocks += [paragraph("Warning: ", warning) for warning in summary.warnings]

@@ -200,6 +200,8 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
     )
     lines = _variability(summary, columns)
     lines += labelled("Model", model_words(summary), columns)
+    if summary.words:
+        lines += labelled("Model says", summary.words, columns)
     if summary.history:
         lines += labelled("History", summary.history, columns)
     lines += labelled("Spent", budget, columns)
@@ -217,6 +219,20 @@ def _variability(summary: RunSummary, columns: int) -> list[str]:
     return labelled("Variability", f"run-to-run CV of the whole workload: {change}", columns)
 
 
+def _model_time(summary: RunSummary) -> str:
+    """What its calls took, what of it made the run longer, what its cache saved."""
+    model, wall_s = summary.model, summary.spent.wall_s
+    words = wording.seconds(model.seconds)
+    if model.cached_share:
+        words += f" with {100 * model.cached_share:.0f} % of the prompts' tokens from the cache"
+    if model.waited_s and wall_s:
+        share = f"{100 * model.waited_s / wall_s:.2g} % of the run"
+        whole = model.waited_s >= 0.995 * model.seconds
+        part = "in all of which" if whole else f"in {wording.seconds(model.waited_s)} of which"
+        words += f", {part} ({share}) nothing was measured"
+    return words
+
+
 def model_words(summary: RunSummary) -> str:
     """What the language model contributed, in one sentence."""
     model = summary.model
@@ -224,12 +240,16 @@ def model_words(summary: RunSummary) -> str:
     if not model.used:
         return f"none was used; the search ran without it{note}"
     owner = "is" if model.best_is_models else "is not"
+    menus = f", {wording.plural(model.ranked, 'choice')} from a menu" if model.ranked else ""
     words = (
         f"{model.name}: {wording.plural(model.calls, 'call')} "
-        f"({model.valid} valid, {model.invalid} invalid), "
+        f"({model.valid} valid, {model.invalid} invalid{menus}), "
         f"{wording.plural(model.picks_measured, 'pick')} measured, "
-        f"{wording.seconds(model.seconds)}; the best configuration {owner} its pick"
+        f"{_model_time(summary)}; the best configuration {owner} its pick"
     )
+    if model.shortened:
+        times = wording.plural(model.shortened, "time")
+        words += f"; {times} a prompt was too long for it and was shortened"
     return words + (f"; {model.earned}" if model.earned else "") + note
 
 

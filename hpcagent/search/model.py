@@ -1,26 +1,26 @@
 """Strategy `model`: the surrogate, with a bounded share of its choices made by a language model.
 
 A language model helps with a small share of the evaluations and harms with a large one, so it
-gets 30 % of the slots, and fewer while its picks do not pay (`earned`). Its answer is confined by a
-schema made from the space and validated again; after two repeats with the validator's words the
-surrogate's own choice takes the slot.
+gets 30 % of the slots, and fewer while its picks do not pay (`earned`). It picks from the
+surrogate's candidates, or names a configuration of its own, which is confined by a schema made from
+the space and validated again; after two repeats with the validator's words the surrogate's own
+choice takes the slot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from hpcagent.errors import UsageError
-from hpcagent.protocols import LanguageModel, SearchSpace
-from hpcagent.records import Config, Limits, Message, Proposal, Reply, Stop, Trial
+from hpcagent.protocols import LanguageModel, RankingModel, SearchSpace
+from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search import earned
+from hpcagent.search.dialogue import Dialogue, Refused
 from hpcagent.search.options import Options
 from hpcagent.search.question import Question
 from hpcagent.search.surrogate import Surrogate
 
 NAME = "model"
-REPEATS = 2
 MENU = 6
 
 
@@ -35,16 +35,8 @@ def create(options: Options) -> ModelStrategy:
     return ModelStrategy(options.model, options)
 
 
-@dataclass(frozen=True)
-class _Refused:
-    """No usable answer: how many calls were made and what was wrong with the last."""
-
-    calls: int
-    words: str
-
-
 class ModelStrategy:
-    """`propose` asks the model once for each of its slots, at most three times each."""
+    """`propose` asks the model once for each of its slots, in a bounded number of calls."""
 
     def __init__(
         self, model: LanguageModel, options: Options, analysis: Analysis | None = None
@@ -75,10 +67,10 @@ class ModelStrategy:
         given_up = False
         for slot in range(slots):
             taken = (*pending, *(each.config for each in chosen))
-            found: Proposal | _Refused = _Refused(0, "no usable answer before in this round")
+            found: Proposal | Refused = Refused(0, "no usable answer before in this round")
             if not given_up:
                 found = self._ask(space, history, taken, seed + slot, told)
-            if isinstance(found, _Refused):
+            if isinstance(found, Refused):
                 given_up = True
                 found = _instead(spare, taken, found)
             chosen.append(found)
@@ -91,50 +83,28 @@ class ModelStrategy:
         taken: Sequence[Config],
         seed: int,
         told: str,
-    ) -> Proposal | _Refused:
-        menu = self._surrogate.candidates(space, history, taken, MENU, seed)
-        question = Question(space, self._options.facts, tuple(history), tuple(taken), menu, told)
-        messages = question.messages()
-        words, calls = "", 0
-        for attempt in range(1 + REPEATS):
-            reply, messages = self._complete(question, messages, seed + 1000 * attempt)
-            calls += 1
-            if reply.failure is not None:
-                words = f"{reply.failure.id}: {reply.failure.evidence}"
-                if reply.failure.kind in ("unavailable", "context_overflow"):
-                    break
-                continue
-            checked = question.check(reply.text)
-            if isinstance(checked, tuple):
-                self._tell("accepted")
-                config, reason = checked
-                return Proposal(config, reason or "no reason given", NAME)
-            words = checked
-            self._tell(f"rejected: {checked}")
-            messages = (
-                *messages,
-                Message("assistant", reply.text),
-                Message("user", f"This cannot be used: {checked}. Answer again."),
-            )
-        return _Refused(calls, words)
-
-    def _complete(
-        self, question: Question, messages: tuple[Message, ...], seed: int
-    ) -> tuple[Reply, tuple[Message, ...]]:
-        """The reply and the messages it answers: a prompt too long is shortened once."""
-        limits = Limits(question.answer_bound(), self._options.timeout_s)
-        reply = self._model.complete(messages, question.schema(), limits, seed)
-        if reply.failure is None or reply.failure.kind != "context_overflow":
-            return reply, messages
-        shorter = question.messages(short=True)
-        return self._model.complete(shorter, question.schema(), limits, seed), shorter
+    ) -> Proposal | Refused:
+        question = Question(
+            space,
+            self._options.facts,
+            tuple(history),
+            tuple(taken),
+            self._surrogate.candidates(space, history, taken, MENU, seed),
+            told,
+            () if self._options.chapters is None else self._options.chapters(),
+            isinstance(self._model, RankingModel),
+        )
+        found = Dialogue(self._model, question, self._options.timeout_s, self._tell).choose(seed)
+        if isinstance(found, Refused):
+            return found
+        return Proposal(found.config, found.reason or "no reason given", NAME)
 
     def _tell(self, words: str) -> None:
         if self._options.verdict is not None:
             self._options.verdict(words)
 
 
-def _instead(spare: list[Proposal], taken: Sequence[Config], refused: _Refused) -> Proposal:
+def _instead(spare: list[Proposal], taken: Sequence[Config], refused: Refused) -> Proposal:
     own = next(each for each in spare if each.config not in taken)
     spare.remove(own)
     note = f"in place of the model's choice ({refused.words[:120]})"

@@ -6,10 +6,11 @@ A strategy is one file in this folder, found by its name; it has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcagent.protocols import LanguageModel
+from hpcagent.records import Trial
 from hpcagent.search.prior import Prior
 
 
@@ -30,7 +31,8 @@ class Options:
     `facts` are lines for a prompt (what -> value: the machine, the library, the workload);
     `verdict` is told, once after each call of the model, what became of the answer. `function` is
     the path of the user's own file, `told` hears of every call of it. `prior` is what is known
-    before anything is measured.
+    before anything is measured. `chapters` gives what a prompt has told of the measurements so far,
+    and what is new, in the order in which it came.
     """
 
     seed: int = 0
@@ -41,3 +43,4 @@ class Options:
     prior: Prior | None = None
     function: str = ""
     told: Callable[[FunctionCall], None] | None = None
+    chapters: Callable[[], Sequence[Sequence[Trial]]] | None = None

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from hpcagent.apps.space import Setting
-from hpcagent.llm.log import FAILED
 from hpcagent.records import Config, Library, Machine
-from hpcagent.search.earned import earned
-from hpcagent.study import budget, noise_notes
+from hpcagent.study import budget, noise_notes, result_words
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
 from hpcagent.study.outcome_goals import goals_summary
+from hpcagent.study.outcome_model import model_summary
 from hpcagent.study.outcome_trials import failures_of, infeasible_of, trials_of
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState
-from hpcagent.study.summary import (
-    ModelSummary,
-    RunSummary,
-    Spent,
-)
+from hpcagent.study.summary import RunSummary, Spent
 from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
@@ -34,7 +33,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
     setting = known.setting(best) if best is not None else _NO_SETTING
     confirm = state.done("confirm")
     closed = state.closed or {}
-    return RunSummary(
+    summary = RunSummary(
         run_id=run.id,
         kind=run.kind,
         app=state.settings.app,
@@ -60,7 +59,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         trials=trials_of(known) if tunable else (),
         infeasible=infeasible_of(known) if searched else (),
         failures=failures_of(state),
-        model=_model(known, best),
+        model=model_summary(known, best),
         spent=_spent(state),
         warnings=_warnings(known),
         best_build=_build(known, best),
@@ -69,6 +68,14 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         variation=variation(known),
         history=_history(state),
     )
+    return _with_words(summary, state.decisions.get(result_words.DECISION, {}))
+
+
+def _with_words(summary: RunSummary, decision: Mapping[str, Any]) -> RunSummary:
+    words = result_words.resolved(decision, summary)
+    return replace(summary, words=words, words_by=str(decision.get("model", ""))) if words else (
+        summary
+    )  # fmt: skip
 
 
 def _history(state: TuneState) -> str:
@@ -125,42 +132,6 @@ def _best(known: Knowledge) -> Config:
 
 def _improved(state: TuneState) -> bool:
     return state.closed is not None and state.closed.get("outcome") == "improved"
-
-
-def _model(known: Knowledge, best: Config | None) -> ModelSummary:
-    state = known.state
-    calls = state.calls
-    valid = sum(1 for call in calls if call.get("verdict") == "accepted")
-    measured = 0
-    bests = False
-    share = ""
-    if state.done("feasibility") is not None and known.library is not None:
-        picks = [trial for trial in known.trials if trial.proposed_by == "model"]
-        measured = len(picks)
-        bests = any(trial.config == best for trial in picks)
-        share = earned(known.trials).words()
-    return ModelSummary(
-        used=bool(state.settings.model),
-        name=state.settings.model,
-        calls=len(calls),
-        valid=valid,
-        invalid=len(calls) - valid,
-        picks_measured=measured,
-        best_is_models=bests,
-        seconds=sum(float(call.get("seconds") or 0.0) for call in calls),
-        note=_model_note(state),
-        earned=share,
-    )
-
-
-def _model_note(state: TuneState) -> str:
-    """What went wrong with the model itself, apart from answers that could not be used."""
-    parts = [str(state.decisions.get("model", {}).get("note", ""))]
-    verdicts = [str(call.get("verdict") or "") for call in state.calls]
-    failed = [verdict for verdict in verdicts if verdict.startswith(FAILED)]
-    if failed:
-        parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")
-    return "; ".join(part for part in parts if part)
 
 
 def _spent(state: TuneState) -> Spent:

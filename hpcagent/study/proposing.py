@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.protocols import Strategy
-from hpcagent.records import Proposal, Stop
+from hpcagent.records import Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
@@ -22,15 +23,18 @@ from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.telling import Teller
 
 if TYPE_CHECKING:
-    from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.log import Recording
+    from hpcagent.llm.routing import Models
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
 FUNCTION_LOG = "function.log"
+_IN_FULL = ("messages", "answer", "ranking", "failure")
 Record = Callable[[Mapping[str, Any]], None]
+Chapters = tuple[tuple[Trial, ...], ...]
 
 
 class Proposer:
@@ -39,20 +43,39 @@ class Proposer:
     def __init__(self, settings: TuneSettings, log: Path) -> None:
         self._settings = settings
         self._log = log
-        self._model: LlamaCpp | None = None
+        self._models: Models | None = None
         self._recording: Recording | None = None
         self._strategy: Strategy | None = None
         self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
+        self._replaying = False
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
+        self._teller = Teller()
+        self._chapters: Chapters = ()
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether the next proposal may make a language model compute on this node."""
+        wanted = self._settings.strategy in WITH_MODEL and bool(self._settings.model)
+        return wanted and not self._without_model and self.models.computes_here(OPTIMISE)
 
     @property
     def device(self) -> str:
         """Where the model computes, in words; empty without one, and before its first answer."""
-        return "" if self._model is None else self._model.device
+        served = self._recording is not None and not self._replaying
+        return self.models.device(OPTIMISE) if served else ""
+
+    @property
+    def models(self) -> Models:
+        """The models of the run's roles; each is opened when it is first asked for."""
+        if self._models is None:
+            from hpcagent.llm.routing import Models
+
+            self._models = Models.from_json(self._settings.routes, self._settings.model_hosts)
+        return self._models
 
     def propose(
         self, known: Knowledge, index: int, record: Record
@@ -75,7 +98,10 @@ class Proposer:
         asked = (*asked, *sizes)
         if len(sizes) == left:
             return asked, None
-        answer = self._strategy_for(known).propose(
+        strategy = self._strategy_for(known)
+        if self._recording is not None:
+            self._chapters = self._teller.chapters(known)
+        answer = strategy.propose(
             space,
             known.history(index),
             (*waiting, *(proposal.config for proposal in sizes)),
@@ -85,8 +111,7 @@ class Proposer:
         if self._recording is not None:
             self._recording.flush()
         for call in self._calls:
-            self._write({"round": index, **call})
-            record({"round": index, **_brief(call)})
+            record({"round": index, **self.logged({"round": index, **call})})
         self._calls.clear()
         self._keep_functions(index)
         if isinstance(answer, Stop):
@@ -95,9 +120,9 @@ class Proposer:
         return (*asked, *answer), stop
 
     def close(self) -> None:
-        if self._model is not None:
-            self._model.close()
-        self._model = self._recording = self._strategy = None
+        if self._models is not None:
+            self._models.close()
+        self._models = self._recording = self._strategy = None
 
     def _strategy_for(self, known: Knowledge) -> Strategy:
         """Made once; made again where the user has given advice since, which prompts carry."""
@@ -123,24 +148,41 @@ class Proposer:
             function=self._settings.function,
             told=self._functions.append,
             prior=prior,
+            chapters=lambda: self._chapters,
         )
         strategy: Strategy = module.create(options)
         return strategy
 
     def _open_model(self) -> Recording | None:
-        """None where the file cannot serve any more; it could when the run was opened."""
-        from hpcagent.llm import gguf
-        from hpcagent.llm.llamacpp import LlamaCpp
-        from hpcagent.llm.log import Recording
+        """None where the model cannot serve any more; it could when the run was opened.
 
-        path = Path(self._settings.model)
+        What such a run's own transcript has already is used all the same.
+        """
+        if self._settings.replay:
+            return self._replayed(Path(self._settings.replay), "the search went on without it: ")
         try:
-            self._model, digest = LlamaCpp(path), gguf.digest(path)
-        except EnvironmentProblem as error:
+            self._recording = self.models.recorded(
+                OPTIMISE, lambda call: self._calls.append(call.as_json())
+            )
+        except (EnvironmentProblem, UsageError) as error:
             self._without_model = f"the search went on without it: {error}"
+            return self._replayed(self._log, "")
+        return self._recording
+
+    def _replayed(self, where: Path, instead: str) -> Recording | None:
+        """The answers of a transcript; None where there are none, told after `instead`."""
+        from hpcagent.llm.log import recording
+        from hpcagent.llm.replay import replay
+
+        try:
+            model = replay(where)
+        except EnvironmentProblem as error:
+            if instead:
+                self._without_model = f"{instead}{error}"
             return None
-        self._recording = Recording(
-            self._model, digest, lambda call: self._calls.append(call.as_json())
+        self._replaying = True
+        self._recording = recording(
+            model, model.model_sha256, lambda call: self._calls.append(call.as_json()), OPTIMISE
         )
         return self._recording
 
@@ -152,6 +194,7 @@ class Proposer:
             found["model"] = {"note": self._without_model}
         if self.device:
             found["model_device"] = {"device": self.device}
+            found["model_served"] = self.models.identity(OPTIMISE)
         if self._changed:
             found["function"] = {"reason": self._changed}
         return found | self._problems
@@ -184,6 +227,11 @@ class Proposer:
         if self._recording is not None:
             self._recording.verdict(words)
 
+    def logged(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the transcript of a call; what of it belongs into the journal."""
+        self._write(call)
+        return _brief(call)
+
     def _write(self, call: Mapping[str, Any]) -> None:
         """The full transcript of a call; the journal gets the short form."""
         line = json.dumps({"t_utc": utc_text(utc_now()), **call}, sort_keys=True) + "\n"
@@ -206,7 +254,7 @@ def _torn(stream: BinaryIO) -> bool:
 
 def _brief(call: Mapping[str, Any]) -> dict[str, Any]:
     """Without the texts, which llm.jsonl has."""
-    return {key: value for key, value in call.items() if key not in ("messages", "answer")}
+    return {key: value for key, value in call.items() if key not in _IN_FULL}
 
 
 def hints_here(known: Knowledge) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hpcagent.errors import RunFailed
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
 
@@ -30,7 +31,10 @@ class TuneSettings:
     fresh pairs behind a claim. `objectives` are names of measure/objectives.py, the first of which
     decides; `within` constraints as they are written; `charge` is objectives.Charge as JSON (None:
     core-hours). The search ends early when a configuration is `target` times as fast as the default
-    (0: no target). `function` is a user's own file, with its digest when the run was opened.
+    (0: no target). `model` names the model that takes part in the proposals, as `--model` does;
+    `models` holds llm.routing.Route as JSON, by role, and `model_hosts` the hosts whose servers may
+    be asked. `function` is a user's own file, with its digest when the run was opened; `replay` a
+    transcript that answers in the place of a model.
     """
 
     app: str
@@ -42,6 +46,8 @@ class TuneSettings:
     core_hours: float = 0.0
     wall_s: float = 0.0
     model: str = ""
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    model_hosts: tuple[str, ...] = ()
     prefix: str = ""
     python: str = "python3"
     workload: tuple[Mapping[str, Any], ...] | None = None
@@ -71,6 +77,7 @@ class TuneSettings:
     objectives: tuple[str, ...] = (TIME,)
     within: tuple[str, ...] = ()
     charge: Mapping[str, Any] | None = None
+    replay: str = ""
 
     @property
     def plain(self) -> bool:
@@ -81,6 +88,13 @@ class TuneSettings:
     def speed_alone(self) -> bool:
         """Whether only speed decides, however it is told."""
         return self.objectives in ((TIME,), (THROUGHPUT,)) and not self.within
+
+    @property
+    def routes(self) -> Mapping[str, Mapping[str, Any]]:
+        """`models`; a run of an earlier version has a file in `model` only."""
+        if self.models or not self.model:
+            return self.models
+        return {OPTIMISE: {"choice": {"file": self.model}, "source": "--model"}}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,6 +113,7 @@ class TuneSettings:
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
+            "--replay": self.replay,
             "--function": self.function,
             "--target": f"{self.target:g}x" if self.target else "",
         }
@@ -151,7 +166,7 @@ class TuneSettings:
         values = dict(data)
         rows = values.get("workload")
         values["workload"] = None if rows is None else tuple(rows)
-        for name in ("prologue", "objectives", "within"):
+        for name in ("prologue", "objectives", "within", "model_hosts"):
             if name in values:
                 values[name] = tuple(values[name])
         if "asks" in values:

@@ -170,7 +170,13 @@ class InfeasibleValue:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What the language model did: `used` is False where none was configured."""
+    """What the language model did: `used` is False where none was configured.
+
+    `seconds` are those that the agent waited for answers, `waited_s` those of them in which nothing
+    was out to be measured, which made the run longer. `cached_share` of the prompts' tokens were in
+    the model's cache. Of the calls some ranked a menu (`ranked`), and some had a prompt too long
+    for the model, which was `shortened`.
+    """
 
     used: bool
     name: str
@@ -182,6 +188,10 @@ class ModelSummary:
     seconds: float
     note: str
     earned: str = ""  # how its picks did, and what share of the evaluations that left it
+    ranked: int = 0
+    shortened: int = 0
+    cached_share: float = 0.0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -225,6 +235,7 @@ class RunSummary:
     best configuration (the default where nothing is better), `best_environment` what sets it,
     `best_prefix` the words put before the command and `best_binding` the CPUs it is bound to.
     `history` tells which earlier runs the search began with, and whether this one was kept.
+    `words` is a paragraph by the model `words_by`, its figures the run's own.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
     then `library`.
     """
@@ -262,3 +273,5 @@ class RunSummary:
     goals: GoalsSummary | None = None  # None: the run is for time alone
     disturbances: tuple[Disturbance, ...] = ()
     variation: tuple[Variation, ...] = ()
+    words: str = ""
+    words_by: str = ""

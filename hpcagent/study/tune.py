@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcagent.errors import UsageError
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.measure import energy
 from hpcagent.measure.objectives import ENERGY
 from hpcagent.records import Config
@@ -16,6 +17,7 @@ from hpcagent.study.feasibility import memory_problem
 from hpcagent.study.goals import metrics
 from hpcagent.study.history_recall import DECISION
 from hpcagent.study.knowledge import Knowledge, failure_in
+from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit, round_purpose
 from hpcagent.study.verdict import judged
 
@@ -92,7 +94,19 @@ def _may_add(state: TuneState) -> bool:
     out = state.open_units
     searching = "search_ended" not in state.decisions and all(u.kind == "round" for u in out)
     most = state.settings.ahead * state.settings.pack
+    if shares_node(state.settings) and any(unit.job_id for unit in out):
+        return False
     return not out or (searching and len(out) < most)
+
+
+def shares_node(settings: TuneSettings) -> bool:
+    """Whether a language model computes where the rounds are measured: then not at the same time,
+    so that there is no use in rounds ahead."""
+    if settings.scheduler != "local" or not settings.model:
+        return False
+    from hpcagent.llm.routing import Models
+
+    return Models.from_json(settings.routes, settings.model_hosts).computes_here(OPTIMISE)
 
 
 def _library_step(known: Knowledge) -> Step | None:

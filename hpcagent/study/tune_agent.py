@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from hpcagent.llm.roles import RESULT
+from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
-from hpcagent.study import history_recall, tune, units
+from hpcagent.study import history_recall, result_words, tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome import summarise
+from hpcagent.study.outcome_model import OVERLAPS
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding, Unit, proposal_to
@@ -71,9 +76,49 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
+            case tune.Close() if self._to_be_worded(step):
+                return self._word(step)
         return self._follow(step)
 
+    def _to_be_worded(self, close: tune.Close) -> bool:
+        done = close.outcome in ("improved", "nothing better")
+        there = result_words.DECISION in self._state.decisions
+        return done and not there and self._proposer.models.has(RESULT)
+
+    def _word(self, close: tune.Close) -> Turn:
+        """Let a model word the result, as it will be when the run is closed."""
+        if not self._proposer.models.computes_here(RESULT):
+            return self._worded(close)
+        return self._alone("the report", lambda: self._worded(close))
+
+    def _worded(self, close: tune.Close) -> Turn:
+        closed = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
+        summary = summarise(self._run, self.known.after(replace(self._state, closed=closed)))
+        models, seed = self._proposer.models, self._state.settings.seed
+        data = result_words.worded(
+            models, summary, seed, lambda call: self._note_call(self._proposer.logged(call))
+        )
+        self._write("decision", {"what": result_words.DECISION, **data})
+        return Turn(str(data.get("note", "the model worded the result")))
+
     def _propose(self, index: int) -> Turn:
+        if not self._proposer.asks_a_model:
+            return self._proposed(index)
+        return self._alone(f"round {index}", lambda: self._proposed(index))
+
+    def _alone(self, what: str, turn: Callable[[], Turn]) -> Turn:
+        """A model computes only with this node to itself: it would disturb what is measured here,
+        be it of another run or of a batch system whose node this is."""
+        node = NodeLock(shared=False, wait_s=0.0, unit="a language model")
+        if not node.at_once():
+            words = f"{what}: the model waits for {node.waited_for} to leave this node"
+            return Turn(words, waiting=True)
+        try:
+            return turn()
+        finally:
+            node.let_go()
+
+    def _proposed(self, index: int) -> Turn:
         proposals, stop = self._proposer.propose(self.known, index, self._note_call)
         told = ""
         for what, data in self._proposer.decisions.items():
@@ -88,7 +133,8 @@ class Agent(RunAgent):
         return Turn(f"round {index}: {len(rows)} configurations proposed{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
-        self._write("llm_call", call)
+        overlaps = any(unit.job_id for unit in self._state.open_units)
+        self._write("llm_call", {**call, OVERLAPS: overlaps})
 
 
 def _told(what: str, data: Mapping[str, Any]) -> str:

@@ -128,13 +128,13 @@ def new_run(folder: Path, clock: Clock, chosen: TuneSettings) -> RunDir:
 
 
 @contextmanager
-def agent_of(run: RunDir, clock: Clock) -> Iterator[Agent]:
+def agent_of(run: RunDir, clock: Clock, proposer: type[Proposer] = EachInTurn) -> Iterator[Agent]:
     """The agent of a run as session.opened makes it, but for strategy, clock and report."""
     folding = Folding()
     with Lease.acquire(run.path) as lease, JournalWriter(
         run.journal, lease.check, clock.now, folding.add
     ) as journal:  # fmt: skip
-        strategy = EachInTurn(folding.state().settings, run.llm_log)
+        strategy = proposer(folding.state().settings, run.llm_log)
         yield Agent(run, journal, folding, SlurmScheduler(), strategy, _no_report, clock)
 
 

@@ -16,9 +16,9 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from hpcagent.llm.child import complete, load
+from hpcagent.llm.child import bench, complete, load, rank
 
-OPERATIONS = {"complete": complete.answer}
+OPERATIONS = {"bench": bench.answer, "complete": complete.answer, "rank": rank.answer}
 
 _Json = Mapping[str, Any]
 

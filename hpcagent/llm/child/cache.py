@@ -1,0 +1,129 @@
+"""What the model has read stays evaluated, so that a prompt costs only what is new in it.
+
+Floating-point sums depend on how many tokens are evaluated together and on where they lie, and an
+answer must not depend on what was asked before. So a prompt is always evaluated in the same
+batches (`plan`), at the same places, whatever of it is taken from the cache: sequences have cells
+of their own (llama.cpp's streams), and only whole batches are reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcagent.llm.child.decode import Clock, Decoder, Run
+
+# Tokens; of a prompt that goes on differently, fewer than a block are read again. CPUs read no
+# faster in larger blocks, GPUs do.
+BLOCK, GPU_BLOCK = 32, 256
+MOST_SEQUENCES = 4
+_SPARE_BYTES = 512 * 2**20  # what sequences beyond the first may take together
+
+
+@dataclass
+class Held:
+    """The tokens of a prompt that a sequence holds, and where its batches end."""
+
+    tokens: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    used: int = 0  # the number of the call that used it last
+
+
+def plan(count: int, block: int) -> tuple[int, ...]:
+    """Where the batches of a prompt of `count` tokens end; its last token is left to the answer."""
+    return (*range(block, count - 1, block), *([count - 1] if count > 1 else []))
+
+
+def reusable(held: Held, tokens: Sequence[int], block: int) -> int:
+    """How many first tokens of a prompt `held` has in just the batches that it needs."""
+    kept = 0
+    for end, wanted in zip(held.ends, plan(len(tokens), block), strict=False):
+        if end != wanted or held.tokens[kept:end] != list(tokens[kept:end]):
+            break
+        kept = end
+    return kept
+
+
+class Cache:
+    """The sequences of one model; each caller finds its own again by what it has in common."""
+
+    def __init__(self, decoder: Decoder, sequences: int) -> None:
+        self._decoder = decoder
+        self._held = [Held() for _ in range(sequences)]
+        self._calls = 0
+
+    def read(self, tokens: Sequence[int], clock: Clock) -> tuple[Run, int]:
+        """(the run that goes on after the prompt, how many of its tokens were in the cache).
+
+        The prompt's last token is fed to the run and not evaluated yet. OutOfTime where the clock
+        says so; what was read till then is kept. RuntimeError where llama.cpp cannot go on.
+        """
+        self._calls += 1
+        index, kept = self._place(tokens)
+        held = self._held[index]
+        held.used = self._calls
+        kept = self._cut(index, kept)
+        for end in plan(len(tokens), self._decoder.block):
+            if end > kept:
+                start = held.ends[-1] if held.ends else 0
+                self._decoder.decode(index, start, tokens[start:end], clock, logits=False)
+                held.tokens += tokens[start:end]
+                held.ends.append(end)
+        run = Run(self._decoder, index, len(held.tokens), clock)
+        run.feed(tokens[-1:])
+        return run, kept
+
+    def forget(self) -> None:
+        """All of it, so that the next prompt is read as in a process that is new."""
+        for index in range(len(self._held)):
+            self._held[index] = Held()
+            self._decoder.cut(index, 0)
+
+    def _place(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """(sequence, tokens of it to keep): the one with most in common, or a copy of that part.
+
+        A copy is made where another prompt would lose more than it keeps.
+        """
+        common = [reusable(held, tokens, self._decoder.block) for held in self._held]
+        best = max(range(len(common)), key=lambda index: (common[index], -index))
+        oldest = min(range(len(common)), key=lambda index: (self._held[index].used, index))
+        if common[best] == 0:
+            return oldest, 0
+        if 2 * common[best] >= len(self._held[best].tokens) or len(common) == 1:
+            return best, common[best]
+        if oldest == best:
+            others = [index for index in range(len(common)) if index != best]
+            oldest = min(others, key=lambda index: (self._held[index].used, index))
+        self._decoder.copy(best, oldest)
+        source = self._held[best]
+        self._held[oldest] = Held(list(source.tokens), list(source.ends))
+        return oldest, common[best]
+
+    def _cut(self, index: int, kept: int) -> int:
+        """Forget what comes after `kept`; 0 where the model can only forget everything."""
+        held = self._held[index]
+        if not self._decoder.cut(index, kept):  # recurrent models cannot go back in part
+            self._decoder.cut(index, 0)
+            kept = 0
+        held.tokens = held.tokens[:kept]
+        held.ends = [end for end in held.ends if end <= kept]
+        return kept
+
+
+def sequences(cell_bytes: int, context: int) -> int:
+    """How many sequences to keep where a token takes `cell_bytes` of the cache."""
+    return min(MOST_SEQUENCES, 1 + _SPARE_BYTES // max(1, cell_bytes * context))
+
+
+def cell_bytes(llama: Any) -> int:
+    """Of one token in the cache: keys and values of all layers, 2 bytes each (f16)."""
+    import llama_cpp
+
+    model, told = llama.model, llama.metadata
+    heads = max(1, llama_cpp.llama_model_n_head(model))
+    usual = llama_cpp.llama_model_n_embd(model) // heads
+    attention = f"{told.get('general.architecture')}.attention"
+    widths = [int(told.get(f"{attention}.{what}_length", usual)) for what in ("key", "value")]
+    layers, kept = llama_cpp.llama_model_n_layer(model), llama_cpp.llama_model_n_head_kv(model)
+    return int(2 * layers * kept * sum(widths))

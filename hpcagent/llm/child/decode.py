@@ -1,0 +1,192 @@
+"""Evaluates tokens: batches for llama_decode, and the run of an answer being written."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from typing import Any
+
+
+class OutOfTime(Exception):
+    """The next evaluation would end after the time limit."""
+
+
+class Clock:
+    """The time limit of one answer, from now on; it ends a little before the asker's own."""
+
+    _MARGIN = 0.25  # of the limit, at most a second: the way back, and one token more than thought
+
+    def __init__(self, limit_s: float) -> None:
+        self.started = time.monotonic()
+        self._end = self.started + limit_s - min(1.0, self._MARGIN * limit_s)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def check(self, needed_s: float) -> None:
+        """OutOfTime unless `needed_s` are left."""
+        if time.monotonic() + needed_s > self._end:
+            raise OutOfTime
+
+
+class Decoder:
+    """A llama.cpp context of `sequences` times `context` tokens, `block` of them at once."""
+
+    def __init__(self, llama: Any, context: int, sequences: int, block: int) -> None:
+        import llama_cpp
+
+        self._api = llama_cpp
+        self._llama = llama  # whose model must outlive the context
+        self.block = block
+        self.context = _open(llama, context, sequences, block)
+        self._memory = llama_cpp.llama_get_memory(self.context)
+        self._values = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(llama.model))
+        self._batch = _Batch(block)
+        self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
+
+    def decode(
+        self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool
+    ) -> None:
+        """Evaluate at most `block` tokens at positions from `start`; RuntimeError, OutOfTime."""
+        clock.check(self._took.get(len(tokens), self._took.get(1, 0.0)))
+        before = time.monotonic()
+        result = self._api.llama_decode(
+            self.context, self._batch.filled(sequence, start, tokens, logits)
+        )
+        if result != 0:
+            raise RuntimeError(f"llama_decode returned {result}")
+        self._took[len(tokens)] = time.monotonic() - before
+
+    def logits(self) -> Any:
+        """Of the latest evaluation: one value a token of the vocabulary, a numpy view."""
+        import numpy as np
+
+        pointer = self._api.llama_get_logits_ith(self.context, -1)
+        if not pointer:
+            raise RuntimeError("llama.cpp has no logits")
+        return np.ctypeslib.as_array(pointer, shape=(self._values,))
+
+    def cut(self, sequence: int, length: int) -> bool:
+        """Forget a sequence beyond `length`; False where the model cannot."""
+        return bool(self._api.llama_memory_seq_rm(self._memory, sequence, length, -1))
+
+    def copy(self, source: int, target: int) -> None:
+        self._api.llama_memory_seq_rm(self._memory, target, -1, -1)
+        self._api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+
+class Run:
+    """One sequence that is being written; what is fed to it is evaluated when it is needed."""
+
+    def __init__(self, decoder: Decoder, sequence: int, length: int, clock: Clock) -> None:
+        self._decoder = decoder
+        self._sequence = sequence
+        self._length = length
+        self._clock = clock
+        self._fed: list[int] = []
+
+    @property
+    def context(self) -> Any:
+        return self._decoder.context
+
+    def seconds(self) -> float:
+        """Since the question."""
+        return self._clock.seconds()
+
+    @property
+    def length(self) -> int:
+        """Of all that was fed, with what came before."""
+        return self._length + len(self._fed)
+
+    def back(self, length: int) -> bool:
+        """Forget what was fed beyond `length`; False where the model cannot."""
+        evaluated = min(self._length, length)
+        if evaluated < self._length and not self._decoder.cut(self._sequence, evaluated):
+            return False
+        self._fed = self._fed[: length - evaluated] if evaluated == self._length else []
+        self._length = evaluated
+        return True
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        self._fed += tokens
+
+    def logits(self) -> Any:
+        """What the model thinks may come next (see Decoder.logits)."""
+        self.evaluate()
+        return self._decoder.logits()
+
+    def evaluate(self) -> None:
+        """All that was fed."""
+        while self._fed:
+            part, self._fed = self._fed[: self._decoder.block], self._fed[self._decoder.block :]
+            self._decoder.decode(
+                self._sequence, self._length, part, self._clock, logits=not self._fed
+            )
+            self._length += len(part)
+
+
+class _Batch:
+    """A llama_batch of our own arrays, used again and again."""
+
+    def __init__(self, most: int) -> None:
+        import llama_cpp
+
+        self._tokens = (llama_cpp.llama_token * most)()
+        self._positions = (llama_cpp.llama_pos * most)()
+        self._counts = (ctypes.c_int32 * most)(*[1] * most)
+        self._sequence = (llama_cpp.llama_seq_id * 1)()
+        pointer = ctypes.POINTER(llama_cpp.llama_seq_id)
+        same = ctypes.cast(self._sequence, pointer)
+        self._sequences = (pointer * most)(*[same] * most)
+        self._wanted = (ctypes.c_int8 * most)()
+        self._batch = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=self._tokens,
+            embd=None,
+            pos=self._positions,
+            n_seq_id=self._counts,
+            seq_id=self._sequences,
+            logits=self._wanted,
+        )
+
+    def filled(self, sequence: int, start: int, tokens: Sequence[int], logits: bool) -> Any:
+        count = len(tokens)
+        self._tokens[:count] = tokens
+        self._positions[:count] = range(start, start + count)
+        self._sequence[0] = sequence
+        self._wanted[:count] = [0] * count
+        self._wanted[count - 1] = logits
+        self._batch.n_tokens = count
+        return self._batch
+
+
+def attention() -> int:
+    """Flash attention where a GPU computes.
+
+    On CPUs llama.cpp's is twice as slow for one token, or a few, after a thousand others, and
+    only a little faster for whole blocks.
+    """
+    import llama_cpp
+
+    if llama_cpp.llama_supports_gpu_offload():
+        return int(llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO)
+    return int(llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED)
+
+
+def _open(llama: Any, context: int, sequences: int, block: int) -> Any:
+    """A context beside the binding's own, whose cache is not reached by several sequences."""
+    import llama_cpp
+
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = context * sequences
+    parameters.n_seq_max = sequences
+    parameters.kv_unified = False
+    parameters.n_batch = parameters.n_ubatch = block
+    parameters.n_threads = llama.n_threads
+    parameters.n_threads_batch = llama.n_threads_batch
+    parameters.flash_attn_type = attention()
+    opened = llama_cpp.llama_init_from_model(llama.model, parameters)
+    if not opened:
+        raise ValueError(f"no memory for {sequences} x {context} tokens of context")
+    return opened

@@ -1,0 +1,207 @@
+"""A model behind an OpenAI-compatible server of the laboratory's own: llama-server, vLLM, Ollama.
+
+The chat completions interface as these three document it: POST {base}/chat/completions with
+`response_format` {"type": "json_schema"} (an older server may know "json_object" only, or none),
+GET {base}/models. Whatever comes back is checked here by the same schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm import replies
+from hpcagent.llm.address import Forbidden, read_address, require_allowed
+from hpcagent.llm.http import HttpFailed, Request, Response, exchange
+from hpcagent.llm.replies import BadReply
+from hpcagent.llm.tables import ModelChoice
+from hpcagent.records import Failure, Limits, Message, Reply
+
+MAX_LOSSES = 3
+MODELS_S = 10.0
+_FORMATS = ("json_schema", "json_object", "none")
+# What servers answer to a field that they do not know or cannot serve.
+_REFUSALS = (400, 415, 422, 501)
+_LONGEST_KEY = 4096
+_LOST = ("refused", "timeout", "died", "nonsense", "too_large", "forbidden")
+
+
+class Endpoint:
+    """A LanguageModel behind HTTP; nothing is asked before the first call.
+
+    Only hosts of the list `allowed` are spoken to. After three calls in a row that got no answer at
+    all every further one fails as `model.unavailable`. Failure kinds: refused, timeout, died,
+    nonsense, too_large, forbidden (no answer); http (a status other than 200), unauthorised, busy,
+    context_overflow, truncated, invalid, unavailable. UsageError and EnvironmentProblem where the
+    configuration itself cannot serve.
+    """
+
+    def __init__(self, choice: ModelChoice, allowed: Sequence[str]) -> None:
+        self._choice = choice
+        self._allowed = tuple(allowed)
+        self._address = read_address(choice.endpoint)
+        self._name = choice.name
+        self._entry: Mapping[str, Any] | None = None
+        self._format = 0
+        self._losses = 0
+        self._last = ""
+        self.device = ""  # where it computes, in words; known from the first answer on
+        try:
+            require_allowed(self._address, self._allowed)
+        except Forbidden as forbidden:
+            raise UsageError(f"model endpoint {forbidden}") from None
+        _key(choice.api_key_file)
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
+    ) -> Reply:
+        """One answer that obeys `schema`, or free text where that is None."""
+        if self._losses >= MAX_LOSSES:
+            words = f"{self._losses} calls in a row got no answer, last: {self._last}"
+            return Reply("", failure=Failure("model", "unavailable", words))
+        started = time.monotonic()
+        try:
+            reply = self._asked(messages, schema, limits, seed)
+        except HttpFailed as failed:
+            reply = self._failed(failed.kind, str(failed))
+        except BadReply as bad:
+            reply = self._failed(bad.kind, str(bad))
+        except EnvironmentProblem as problem:  # the key's file, which may change at any time
+            reply = self._failed("unauthorised", str(problem))
+        return replies.timed(reply, time.monotonic() - started)
+
+    def identity(self) -> dict[str, Any]:
+        """What is known of the model: address, name, and what the server says of it.
+
+        Raises EnvironmentProblem where the server does not answer as it should.
+        """
+        try:
+            name, entry = self._served()
+        except (HttpFailed, BadReply) as error:
+            raise EnvironmentProblem(f"model endpoint {self._address.text}: {error}") from None
+        return {"endpoint": self._address.text, "name": name, "served": dict(entry)}
+
+    def close(self) -> None:
+        """Nothing is kept open between calls."""
+
+    def _asked(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
+    ) -> Reply:
+        """The reply in the first format from the remembered one on that the server takes."""
+        deadline = time.monotonic() + limits.timeout_s
+        name, _ = self._served()
+        formats = range(self._format, len(_FORMATS)) if schema is not None else (len(_FORMATS) - 1,)
+        for index in formats:
+            body = _body(name, messages, schema, _FORMATS[index], limits)
+            body |= _sampling(self._choice, seed)
+            left = max(0.01, deadline - time.monotonic())
+            response = self._exchange("/chat/completions", body, left)
+            last = index == len(_FORMATS) - 1
+            overflow = replies.overflows(response)
+            if response.status in _REFUSALS and not last and not overflow:
+                continue
+            replies.require_ok(response, self._choice.api_key_file)
+            self._losses, self.device = 0, f"server at {self._address.text}"
+            if schema is not None:
+                self._format = index
+            return replies.read(response, schema)
+        raise AssertionError("the last format is always answered")
+
+    def _failed(self, kind: str, words: str) -> Reply:
+        if kind in _LOST:
+            self._losses, self._last = self._losses + 1, words
+        return Reply("", failure=Failure("model", kind, f"{self._address.text}: {words}"))
+
+    def _served(self) -> tuple[str, Mapping[str, Any]]:
+        """The model's name at the server, and its entry there; asked for once."""
+        if self._entry is None:
+            response = self._exchange("/models", None, MODELS_S)
+            if response.status == 404 and self._name:  # not every server has the list
+                self._entry = {}
+            else:
+                replies.require_ok(response, self._choice.api_key_file)
+                self._entry = replies.entry(response, self._name)
+                self._name = self._name or str(self._entry["id"])
+        return self._name, self._entry
+
+    def _exchange(self, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Response:
+        key = _key(self._choice.api_key_file)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        data = None if body is None else json.dumps(body, ensure_ascii=True).encode("ascii")
+        return exchange(self._address, Request(path, data, headers), self._allowed, timeout_s)
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 in hex of what is known of a served model.
+
+    The time of its creation is left out: llama-server gives that of the request.
+    """
+    served = {k: v for k, v in identity["served"].items() if k != "created"}
+    text = json.dumps({**identity, "served": served}, sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _body(
+    name: str,
+    messages: Sequence[Message],
+    schema: Mapping[str, Any] | None,
+    form: str,
+    limits: Limits,
+) -> dict[str, Any]:
+    told = list(messages)
+    if schema is not None and form != "json_schema":
+        told = replies.with_schema_in_words(told, schema)
+    body: dict[str, Any] = {
+        "model": name,
+        "messages": [{"role": m.role, "content": _encodable(m.text)} for m in told],
+        "max_tokens": limits.max_tokens + limits.thinking_tokens,
+        "stream": False,
+    }
+    if schema is not None and form == "json_schema":
+        strict = {"name": "answer", "strict": True, "schema": replies.strict(schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": strict}
+    elif schema is not None and form == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    return body
+
+
+def _sampling(choice: ModelChoice, seed: int) -> dict[str, Any]:
+    """What is configured; `top_k` is no field of the interface, but all three servers take it."""
+    drawn = {"temperature": choice.temperature, "top_p": choice.top_p, "top_k": choice.top_k}
+    said = {key: value for key, value in drawn.items() if value is not None}
+    return {"seed": (seed + choice.seed) % 2**31, **said}
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _key(file: str) -> str:
+    """The key in `file`, read at each call so that a new one is taken up; never told anywhere."""
+    if not file:
+        return ""
+    path = Path(file).expanduser()
+    try:
+        if path.stat().st_mode & 0o007:
+            raise EnvironmentProblem(f"api_key_file {path}: everybody can read it: chmod o= {path}")
+        with path.open("rb") as stream:
+            raw = stream.read(_LONGEST_KEY + 1)
+    except OSError as error:
+        raise EnvironmentProblem(f"api_key_file {path}: {error.strerror or error}") from None
+    key = raw.strip().decode("ascii", errors="replace")
+    if not key or len(raw) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise EnvironmentProblem(f"api_key_file {path}: it has to hold one line of ASCII, the key")
+    return key

@@ -1,0 +1,211 @@
+"""What a model server answered, read with suspicion: pure functions of a response."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpcagent.llm.grammar import violation
+from hpcagent.llm.http import Response
+from hpcagent.records import Failure, Message, Reply
+
+_MOST_ENTRY = 4000  # characters of what a server says of a model that are kept
+_OVERFLOW = ("context length", "context size", "context window", "exceed_context_size")
+
+
+class BadReply(Exception):
+    """An answer that cannot be used; `kind` as a failure of the stage model."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+def require_ok(response: Response, key_file: str) -> None:
+    """BadReply in words of the cure unless the status is 200."""
+    status = response.status
+    if status == 200:
+        return
+    said = _error_words(response)
+    if overflows(response):
+        raise BadReply("context_overflow", f"the server refused the prompt: {said}")
+    if status in (401, 403):
+        cure = f"is the key in {key_file} the right one?" if key_file else "set api_key_file"
+        raise BadReply("unauthorised", f"status {status}: {cure} {said}".rstrip())
+    if status == 404:
+        cure = "is the URL right (most end in /v1), and the model's name?"
+        raise BadReply("http", f"status 404: {cure} {said}".rstrip())
+    if status == 429 or status == 503:
+        raise BadReply("busy", f"status {status}, the server has no room now: {said}".rstrip(" :"))
+    if 300 <= status < 400:
+        where = f" to {_printable(response.location)}" if response.location else ""
+        raise BadReply("http", f"status {status}: a redirection{where}, which is not followed")
+    raise BadReply("http", f"status {status}: {said}".rstrip(" :"))
+
+
+def overflows(response: Response) -> bool:
+    """Whether the prompt is too long for the server's context: servers say so in words only."""
+    if response.status not in (400, 413):
+        return False
+    words = response.body[:4000].decode("utf-8", errors="replace").lower()
+    return response.status == 413 or any(each in words for each in _OVERFLOW)
+
+
+def read(response: Response, schema: Mapping[str, Any] | None) -> Reply:
+    """The first choice of a completion; what is wrong with it is the reply's failure."""
+    answer = _json(response)
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise BadReply("invalid", "the answer has no choices")
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        raise BadReply("invalid", "the first choice has no message")
+    text = message.get("content")
+    costs = _costs(answer.get("usage"))
+    failure = None
+    if not isinstance(text, str) or not text.strip():
+        failure = Failure("model", "invalid", _why_empty(message, choices[0]))
+        text = ""
+    elif choices[0].get("finish_reason") == "length":
+        words = f"{costs.tokens_out} tokens, no end: {_printable(text)}"
+        failure = Failure("model", "truncated", words)
+    elif schema is not None:
+        text, wrong = _checked(text, schema)
+        failure = Failure("model", "invalid", wrong) if wrong else None
+    return dataclasses.replace(costs, text=text, failure=failure)
+
+
+def entry(response: Response, name: str) -> dict[str, Any]:
+    """What the list of models says of the one called `name`, or of the only one."""
+    rows = _json(response).get("data")
+    if not isinstance(rows, list):
+        raise BadReply("nonsense", "its list of models has no data: is this a model server?")
+    known = {
+        row["id"]: row
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]
+    }
+    if not known:
+        raise BadReply("http", "the server has no model loaded")
+    if not name and len(known) > 1:
+        raise BadReply("http", f"it serves several models: set name, one of {_names(known)}")
+    if name and name not in known:
+        raise BadReply("http", f"it has no model {name!r}; it serves {_names(known)}")
+    row = known[name or next(iter(known))]
+    if len(json.dumps(row)) > _MOST_ENTRY:
+        row = {"id": row["id"]}
+    return dict(row)
+
+
+def timed(reply: Reply, seconds: float) -> Reply:
+    return dataclasses.replace(reply, seconds=seconds)
+
+
+def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema as servers want it: what the grammar takes for granted is said."""
+    found = dict(schema)
+    if "properties" in schema:
+        found["properties"] = {name: strict(part) for name, part in schema["properties"].items()}
+        found["required"] = list(schema["properties"])
+        found["additionalProperties"] = False
+    if "items" in schema:
+        found["items"] = strict(schema["items"])
+    if "anyOf" in schema:
+        found["anyOf"] = [strict(part) for part in schema["anyOf"]]
+    return found
+
+
+def with_schema_in_words(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:
+    """For a server that cannot be given the schema: the last message says it."""
+    words = (
+        "Answer with one JSON object and nothing else, by this JSON schema:\n"
+        f"{json.dumps(strict(schema), separators=(',', ':'))}"
+    )
+    *before, last = messages
+    return [*before, Message(last.role, f"{last.text}\n\n{words}")]
+
+
+def _checked(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
+    """(the JSON in its shortest form, what is wrong with it)."""
+    try:
+        value = json.loads(_bare(text))
+    except (ValueError, RecursionError):
+        return text, f"the answer is not JSON: {_printable(text)}"
+    wrong = violation(value, schema)
+    return (text, wrong) if wrong else (json.dumps(value, separators=(",", ":")), "")
+
+
+def _bare(text: str) -> str:
+    """Without what models put around JSON where nothing forbids it: thoughts, a code block."""
+    text = text.strip()
+    if text.startswith("<think>"):
+        text = text.partition("</think>")[2].strip()
+    if text.startswith("```") and text.endswith("```"):
+        return text[3:-3].strip().removeprefix("json")
+    return text
+
+
+def _json(response: Response) -> dict[str, Any]:
+    kind = response.content_type.partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise BadReply("nonsense", f"not JSON but {_printable(kind or 'nothing in particular')}")
+    try:
+        answer = json.loads(response.body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadReply("nonsense", f"not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError):
+        raise BadReply("nonsense", f"not JSON: it begins {response.body[:40]!r}") from None
+    if not isinstance(answer, dict):
+        raise BadReply("nonsense", "its JSON is no object")
+    return answer
+
+
+def _costs(usage: object) -> Reply:
+    found = usage if isinstance(usage, dict) else {}
+    details = found.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return Reply(
+        "",
+        tokens_in=_count(found.get("prompt_tokens")),
+        tokens_out=_count(found.get("completion_tokens")),
+        tokens_cached=_count(cached),
+    )
+
+
+def _count(value: object) -> int:
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9
+    return value if isinstance(value, int) and fits else 0
+
+
+def _why_empty(message: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
+    if message.get("tool_calls"):
+        return "it calls a tool instead of answering; none was offered"
+    if message.get("refusal"):
+        return f"it refuses: {_printable(str(message['refusal']))}"
+    if choice.get("finish_reason") == "length":
+        return "all its tokens went into thinking, none into the answer"
+    return "the answer is empty"
+
+
+def _error_words(response: Response) -> str:
+    """The server's own words on an error, in one short line."""
+    text = response.body[:4000].decode("utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return _printable(text)
+    error = found.get("error", found) if isinstance(found, dict) else found
+    words = error.get("message", error) if isinstance(error, dict) else error
+    return _printable(words if isinstance(words, str) else json.dumps(words))
+
+
+def _names(known: Mapping[str, object]) -> str:
+    shown = [_printable(name) for name in sorted(known)[:8]]
+    return ", ".join(shown) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+
+
+def _printable(text: str) -> str:
+    kept = "".join(char if char.isprintable() else " " for char in text[:2000])
+    return " ".join(kept.split())[:200]

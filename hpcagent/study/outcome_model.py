@@ -1,0 +1,73 @@
+"""What the language model of a run contributed, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpcagent.llm.log import FAILED, RANKING
+from hpcagent.llm.roles import OPTIMISE
+from hpcagent.records import Config
+from hpcagent.search.earned import earned
+from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.state import TuneState
+from hpcagent.study.summary import ModelSummary
+
+OVERLAPS = "overlaps"  # of a call: something was out to be measured elsewhere meanwhile
+_STEP = "another"
+_TOO_LONG = f"{FAILED} model.context_overflow"
+
+_Calls = Sequence[Mapping[str, Any]]
+
+
+def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
+    state = known.state
+    calls, settings = _proposing(state), state.settings
+    verdicts = [str(call.get("verdict") or "") for call in calls]
+    valid = verdicts.count("accepted")
+    shortened = sum(verdict.startswith(_TOO_LONG) for verdict in verdicts)
+    steps = verdicts.count(_STEP)
+    measured, bests, share = 0, False, ""
+    if state.done("feasibility") is not None and known.library is not None:
+        picks = [trial for trial in known.trials if trial.proposed_by == "model"]
+        measured = len(picks)
+        bests = any(trial.config == best for trial in picks)
+        share = earned(known.trials).words()
+    tokens = sum(int(call.get("tokens_in") or 0) for call in calls)
+    cached = sum(int(call.get("tokens_cached") or 0) for call in calls)
+    return ModelSummary(
+        used=bool(settings.model or settings.replay),
+        name=settings.model or (f"transcript {settings.replay}" if settings.replay else ""),
+        calls=len(calls),
+        valid=valid,
+        invalid=len(calls) - valid - steps - shortened,
+        picks_measured=measured,
+        best_is_models=bests,
+        seconds=_seconds(calls),
+        note=_note(state),
+        earned=share,
+        ranked=sum(call.get("op") == RANKING for call in calls),
+        shortened=shortened,
+        cached_share=cached / tokens if tokens else 0.0,
+        waited_s=_seconds([call for call in calls if not call.get(OVERLAPS)]),
+    )
+
+
+def _proposing(state: TuneState) -> _Calls:
+    """The calls of the role that takes part in the proposals; earlier versions knew no other."""
+    return [call for call in state.calls if call.get("role", "") in ("", OPTIMISE)]
+
+
+def _seconds(calls: _Calls) -> float:
+    """What the agent waited for answers; journals of older versions have the model's own time."""
+    return sum(float(call.get("waited_s") or call.get("seconds") or 0.0) for call in calls)
+
+
+def _note(state: TuneState) -> str:
+    """What went wrong with the model itself, apart from answers that could not be used."""
+    parts = [str(state.decisions.get("model", {}).get("note", ""))]
+    verdicts = [str(call.get("verdict") or "") for call in _proposing(state)]
+    failed = [v for v in verdicts if v.startswith(FAILED) and not v.startswith(_TOO_LONG)]
+    if failed:
+        parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")
+    return "; ".join(part for part in parts if part)
