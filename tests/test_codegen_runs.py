@@ -204,7 +204,7 @@ def test_bad_requests_are_told_in_one_line(
         (("task.yaml",), "nobody writes anything"),
         (("nosuch",), "tasks that come with hpcagent: allreduce-c"),
         (("task.yaml", "--candidates", "nowhere"), "there is no such folder"),
-        (("task.yaml", "--model", "no.gguf"), "there is no such file"),
+        (("task.yaml", "--model", "no.jsonl"), "there is no such file"),
         (("new",), "give the task a name"),
         (("task.yaml", "extra"), "only `codegen new NAME` takes a name"),
     ):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from hpcagent.cli.asks import asked, request_options
+from hpcagent.cli.modelroutes import wanted
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.targets import place
@@ -21,6 +22,7 @@ from hpcagent.codegen.taskfile import find_task, read_task, task_names
 from hpcagent.config import load_settings
 from hpcagent.errors import UsageError
 from hpcagent.study.codegen_story import Wish
+from hpcagent.study.codegen_writer import ROLE, TRANSCRIPT
 from hpcagent.study.task_plan import Task
 
 NEW, LIST = "new", "list"
@@ -38,7 +40,7 @@ NEW, LIST = "new", "list"
 @click.option(
     "--model",
     default="",
-    metavar="FILE",
+    metavar="FILE|URL",
     help="A language model (GGUF) that writes attempts, or the llm.jsonl of an earlier run, "
     "whose answers are given again. [default: the configured one, "
     "without --candidates]",
@@ -78,8 +80,13 @@ def codegen(
     if name is not None:
         raise UsageError(f"codegen {task} {name}: only `codegen new NAME` takes a name")
     configured = load_settings(os.environ, Path.cwd())
-    model = model or ("" if candidates is not None else configured.model)
-    wish = _wish(find_task(task), candidates, model, attempts)
+    replay = model if model.endswith(TRANSCRIPT) else ""
+    routes = {}
+    if not replay and (model or candidates is None):
+        routes = wanted(configured, model or None, (ROLE,))
+    wish = _wish(find_task(task), candidates, bool(replay or routes), attempts)
+    if replay and not Path(replay).is_file():
+        raise UsageError(f"--model {replay}: there is no such file")
     there = place(scheduler, asked(), configured)
     if len(there.targets) != 1:
         raise UsageError("codegen measures on one kind of node: name one partition")
@@ -87,11 +94,11 @@ def codegen(
     made = Task("codegen", there.targets, full.to_json())
     return begin(
         made, there, configured, run_dir, no_wait=no_wait, dry_run=dry_run, as_json=as_json,
-        model=model,
+        routes=routes, replay=str(Path(replay).absolute()) if replay else "",
     )  # fmt: skip
 
 
-def _wish(path: Path, candidates: Path | None, model: str, attempts: int | None) -> Wish:
+def _wish(path: Path, candidates: Path | None, model: bool, attempts: int | None) -> Wish:
     task, reference = read_task(path)
     given: tuple[Mapping[str, Any], ...] = ()
     if candidates is not None:
@@ -101,12 +108,10 @@ def _wish(path: Path, candidates: Path | None, model: str, attempts: int | None)
             "nobody writes anything: name your sources with --candidates DIR, or a model with "
             "--model FILE.gguf"
         )
-    if model and not Path(model).is_file():
-        raise UsageError(f"--model {model}: there is no such file")
     if attempts is not None:
         budget = task.budget.model_copy(update={"attempts": attempts})
         task = task.model_copy(update={"budget": budget})
-    return Wish(task, reference, given, model=bool(model))
+    return Wish(task, reference, given, model=model)
 
 
 def _new(name: str | None) -> int:

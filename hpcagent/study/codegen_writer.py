@@ -14,8 +14,9 @@ from hpcagent.records import Failure, Limits, Message, Reply
 from hpcagent.study.settings import TuneSettings
 
 if TYPE_CHECKING:
-    from hpcagent.llm.llamacpp import LlamaCpp
+    from hpcagent.llm.routing import Models
 
+ROLE = "codegen"
 TRANSCRIPT = ".jsonl"
 
 
@@ -27,26 +28,20 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class GgufWriter:
-    """A model in a GGUF file, loaded when it is first asked."""
+class RoleWriter:
+    """The model that the configuration, or --model, names for this role."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._model: LlamaCpp | None = None
-        self._digest = ""
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def open(self, attempt: int) -> tuple[LanguageModel, str]:
-        from hpcagent.llm import gguf
-        from hpcagent.llm.llamacpp import LlamaCpp
-
-        if self._model is None:
-            self._model, self._digest = LlamaCpp(self._path), gguf.digest(self._path)
-        return self._model, self._digest
+        model = self._models.for_role(ROLE)
+        if model is None:
+            raise EnvironmentProblem("no model is named for the role codegen")
+        return model, self._models.digest(ROLE)
 
     def close(self) -> None:
-        if self._model is not None:
-            self._model.close()
-            self._model = None
+        self._models.close()
 
 
 class Transcript:
@@ -104,7 +99,10 @@ def _answers(data: bytes) -> dict[int, str]:
 
 def writer_of(settings: TuneSettings) -> Writer | None:
     """None where no model takes part."""
-    if not settings.model:
+    if settings.replay:
+        return Transcript(Path(settings.replay))
+    if not settings.models:
         return None
-    path = Path(settings.model)
-    return Transcript(path) if path.suffix == TRANSCRIPT else GgufWriter(path)
+    from hpcagent.llm.routing import Models
+
+    return RoleWriter(Models.from_json(settings.models, settings.model_hosts))
