@@ -20,6 +20,7 @@ _COMMANDS: Table = {
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
     "probe": ("hpcagent.cli.probe", "Tell what this machine, or a partition's nodes, have."),
     "doctor": ("hpcagent.cli.doctor", "Find out which toolchains work here, and why not."),
+    "codegen": ("hpcagent.cli.codegen", "Let code be written, checked and measured."),
     "resume": ("hpcagent.cli.runs", "Continue a run after an interruption or a crash."),
     "step": ("hpcagent.cli.runs", "Do what can be done now, submit, and exit."),
     "chain": ("hpcagent.cli.chain", "Drive a run from inside batch jobs, one after the other."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.cli.targets import Place, job_settings
 from hpcagent.config import Settings
+from hpcagent.llm.routing import Route
 from hpcagent.study import tune, units
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.rundir import create_run, unit_name
@@ -47,10 +49,16 @@ def run_options(command: Command) -> Command:
 
 def begin(
     task: Task, there: Place, configured: Settings, run_dir: Path | None, *, no_wait: bool,
-    dry_run: bool, as_json: bool,
+    dry_run: bool, as_json: bool, routes: Mapping[str, Route] | None = None, replay: str = "",
 ) -> int:  # fmt: skip
-    """Make the run and drive it; with `dry_run` show what would be submitted first."""
+    """Make the run and drive it; with `dry_run` show what would be submitted first.
+
+    `routes` are the models that take part, `replay` is a transcript in the place of them.
+    """
     settings = job_settings(configured, there.scheduler, asked())
+    rows = {role: route.to_json() for role, route in (routes or {}).items()}
+    hosts = configured.model_hosts if rows else ()
+    settings = replace(settings, models=rows, model_hosts=hosts, replay=replay)
     if dry_run:
         _show_plan(task, settings, as_json)
         return 0

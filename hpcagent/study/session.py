@@ -10,6 +10,8 @@ from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Scheduler
 from hpcagent.study.agent import RunAgent
+from hpcagent.study.codegen_agent import CodegenAgent
+from hpcagent.study.codegen_writer import writer_of
 from hpcagent.study.compare import CompareAgent
 from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
@@ -63,6 +65,15 @@ def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
     ):
         settings = folding.state().settings
         scheduler = make_scheduler(settings.scheduler)
+        if run.kind == "codegen":
+            writing = CodegenAgent(
+                run, journal, folding, scheduler, publish, writer=writer_of(settings)
+            )
+            try:
+                yield writing
+            finally:
+                writing.close()
+            return
         if run.kind in ("compare", *KINDS):
             agent = CompareAgent if run.kind == "compare" else TaskAgent
             yield agent(run, journal, folding, scheduler, publish)

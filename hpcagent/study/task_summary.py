@@ -16,6 +16,7 @@ from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Failure, Machine
 from hpcagent.study import budget
 from hpcagent.study.build_summary import BuildSummary, summarise_build
+from hpcagent.study.codegen_summary import CodegenSummary, summarise_codegen
 from hpcagent.study.doctor_task import diagnosed
 from hpcagent.study.facts_cache import Kept, place_name
 from hpcagent.study.probe_task import Look
@@ -44,6 +45,7 @@ class TargetSummary:
     hardware: NodeFacts | None = None
     digest: str = ""
     doctor: DoctorResult | None = None
+    codegen: CodegenSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         failure=next((failure for failure in given_up if failure is not None), None),
         build=summarise_build(task, state, target) if task.kind == "build" else None,
         doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
+        codegen=summarise_codegen(task, state) if task.kind == "codegen" else None,
     )
     facts = _facts(task, target, unit)
     return found if facts is None else with_facts(found, facts)

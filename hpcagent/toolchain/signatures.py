@@ -22,7 +22,7 @@ _TERM = re.compile(r"\{([a-z_]+)\}")
 Counts = Literal["proof", "ending", "hint", "silent"]
 Stage = Literal[
     "configure", "compile", "link", "load", "run", "mpi", "numerics", "scheduler", "environment",
-    "model",
+    "model", "gate",
 ]  # fmt: skip
 Words = Annotated[str, Field(min_length=10, max_length=320)]
 Id = Annotated[str, Field(pattern=r"^[a-z]+\.[a-z][a-z0-9_-]*$", max_length=60)]

@@ -1,0 +1,123 @@
+"""`hpcagent codegen`: kernels from a model or from a folder, through one gate and one measure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcagent.cli.asks import asked, request_options
+from hpcagent.cli.modelroutes import wanted
+from hpcagent.cli.place import runs_folder
+from hpcagent.cli.runs import json_option
+from hpcagent.cli.targets import place
+from hpcagent.cli.taskrun import begin, run_options
+from hpcagent.codegen.candidates import read_candidates
+from hpcagent.codegen.scaffold import scaffold
+from hpcagent.codegen.taskfile import find_task, read_task, task_names
+from hpcagent.config import load_settings
+from hpcagent.errors import UsageError
+from hpcagent.study.codegen_story import Wish
+from hpcagent.study.codegen_writer import ROLE, TRANSCRIPT
+from hpcagent.study.task_plan import Task
+
+NEW, LIST = "new", "list"
+
+
+@click.command()
+@click.argument("task", metavar="TASK|new|list")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option(
+    "--candidates",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Sources of your own: each file, or folder of one, is an attempt.",
+)
+@click.option(
+    "--model",
+    default="",
+    metavar="FILE|URL",
+    help="A language model (GGUF) that writes attempts, or the llm.jsonl of an earlier run, "
+    "whose answers are given again. [default: the configured one, "
+    "without --candidates]",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1, 500),
+    metavar="N",
+    help="Attempts of the model. [default: as the task says]",
+)
+@request_options
+@run_options
+@json_option
+def codegen(
+    task: str, name: str | None, candidates: Path | None, model: str, attempts: int | None,
+    scheduler: str | None, run_dir: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Have code written, and believe only what is checked and measured.
+
+    TASK is a task file (YAML), or the name of one that comes with hpcagent (`codegen list`). Every
+    attempt is built and run in jobs only, within walls and limits; it has to give the reference's
+    results on inputs that it cannot know, with sanitizers first, and is then timed against the
+    reference in interleaved pairs. `codegen new NAME` begins a task of your own.
+
+    \b
+    Examples:
+      hpcagent codegen list
+      hpcagent codegen triad-c --candidates mine/
+      hpcagent codegen task.yaml --model coder.gguf --partition compute
+      hpcagent codegen new my-kernel
+    """
+    if task == LIST and name is None:
+        click.echo("\n".join(task_names()))
+        return 0
+    if task == NEW:
+        return _new(name)
+    if name is not None:
+        raise UsageError(f"codegen {task} {name}: only `codegen new NAME` takes a name")
+    configured = load_settings(os.environ, Path.cwd())
+    replay = model if model.endswith(TRANSCRIPT) else ""
+    routes = {}
+    if not replay and (model or candidates is None):
+        routes = wanted(configured, model or None, (ROLE,))
+    wish = _wish(find_task(task), candidates, bool(replay or routes), attempts)
+    if replay and not Path(replay).is_file():
+        raise UsageError(f"--model {replay}: there is no such file")
+    there = place(scheduler, asked(), configured)
+    if len(there.targets) != 1:
+        raise UsageError("codegen measures on one kind of node: name one partition")
+    full = replace(wish, compiler=configured.compiler, folder=str(runs_folder()))
+    made = Task("codegen", there.targets, full.to_json())
+    return begin(
+        made, there, configured, run_dir, no_wait=no_wait, dry_run=dry_run, as_json=as_json,
+        routes=routes, replay=str(Path(replay).absolute()) if replay else "",
+    )  # fmt: skip
+
+
+def _wish(path: Path, candidates: Path | None, model: bool, attempts: int | None) -> Wish:
+    task, reference = read_task(path)
+    given: tuple[Mapping[str, Any], ...] = ()
+    if candidates is not None:
+        given = read_candidates(task, candidates)
+    if not given and not model:
+        raise UsageError(
+            "nobody writes anything: name your sources with --candidates DIR, or a model with "
+            "--model FILE.gguf"
+        )
+    if attempts is not None:
+        budget = task.budget.model_copy(update={"attempts": attempts})
+        task = task.model_copy(update={"budget": budget})
+    return Wish(task, reference, given, model=model)
+
+
+def _new(name: str | None) -> int:
+    if not name:
+        raise UsageError("codegen new: give the task a name, for instance my-kernel")
+    for path in scaffold(Path.cwd(), name):
+        click.echo(f"wrote {path}")
+    click.echo(f"try it:\n  hpcagent codegen {name}/task.yaml --candidates {name}/candidates")
+    return 0

@@ -1,0 +1,63 @@
+"""What a kernel's object may call: everything else is refused by name (forge.symbol_problem)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+# The C library: memory, mathematics (with the vector versions of libmvec), and what compilers put.
+_ALWAYS = (
+    r"_GLOBAL_OFFSET_TABLE_",
+    r"(?:malloc|calloc|realloc|free|aligned_alloc|posix_memalign|memalign)",
+    r"(?:mem(?:cpy|move|set|cmp)|__mem(?:cpy|move|set)_chk|__stack_chk_fail|bcmp)",
+    r"(?:a?(?:sin|cos|tan)h?|atan2|exp2?|exp10|expm1|log|log2|log10|log1p|pow|sqrt|cbrt|hypot|fabs"
+    r"|fma|fmin|fmax|fmod|fdim|floor|ceil|round|rint|nearbyint|trunc|l?lround|l?lrint|copysign"
+    r"|ldexp|frexp|scalbn|modf|remainder|erfc?|[lt]gamma|nan|sincos"
+    r"|c(?:abs|arg|exp|log|pow|sqrt|sinh?|cosh?|tanh?|proj|conj|real|imag))[fl]?",
+    r"_ZGV[a-zA-Z]N?[0-9]*v*l?_[a-z0-9]+f?",
+    r"__(?:[a-z]*(?:exp|log|pow|sin|cos|tan)[0-9]*f?_finite)",
+    r"abs|labs|llabs|div|ldiv|qsort|__assert_fail|abort",
+    # libgcc and compiler-rt: arithmetic that a CPU lacks.
+    r"__(?:mul|div|udiv|mod|umod)[dst]i[34]|__(?:mul|div)[sdtx]c3|__powi[sdtx]f2"
+    r"|__popcount[sd]i2|__cpu_model|__fix.*|__float.*|__trunc.*|__extend.*",
+)
+_OPENMP = (
+    r"GOMP_[A-Za-z0-9_]+",
+    r"omp_(?:get|set|in)_[a-z0-9_]+",
+    r"__kmpc_[a-z0-9_]+",
+)
+_MPI = (
+    r"P?MPI_(?!Abort|Finalize|Init|File_|Comm_spawn|Open_port|Publish|Pcontrol|Wtime)[A-Za-z0-9_]+",
+    r"p?mpi_(?!abort|finalize|init|file_|comm_spawn|open_port|publish|wtime)[a-z0-9_]+_",
+    r"(?:p?mpi_[a-z0-9]+_f08(?:ts)?_|ompi_[a-z0-9_]+|mpi_fortran_[a-z0-9_]+_?|mpi_f08?_[a-z0-9_]+)",
+)
+# Of C++'s library what containers and algorithms call; neither streams nor threads nor files.
+_CPP = (
+    r"_Zn[aw][a-zA-Z]*|_Zd[al]Pv[a-zA-Z0-9_]*|__gxx_personality_v0|_Unwind_Resume",
+    r"__cxa_(?:begin_catch|end_catch|rethrow|throw.*|allocate_exception|free_exception"
+    r"|pure_virtual|call_unexpected|guard_[a-z]+|bad_cast|bad_typeid)|__dynamic_cast",
+    r"_ZSt\d+__throw_.*|_ZSt9terminatev|_ZSt\d+_Rb_tree_.*|_ZNSt8__detail.*",
+    r"_ZNK?St\d+(?:exception|bad_[a-z_]+|(?:logic|runtime|length|domain|range|overflow|underflow)"
+    r"_error|out_of_range|invalid_argument)(?:[CD]\d|4what).*",
+    r"_ZNK?SaI.*|_ZSt7nothrow|__libc_single_threaded|str(?:cmp|ncmp|len)|memchr",
+    r"_ZNK?St7__cxx1112basic_stringI.*|_ZT[ISV](?:St\d*(?:exception|bad_|[a-z]+_error|out_of|inv)"
+    r"|N10__cxxabiv1|[a-z]$|P).*",
+)
+_FORTRAN = (
+    r"_gfortran_(?:matmul_[a-z0-9]+|internal_(?:un)?pack.*|pow_[a-z0-9_]+|transpose.*|reshape.*"
+    r"|dot_product.*|sum.*|product.*|[ms]?(?:max|min)(?:val|loc).*|spread.*|cshift.*|eoshift.*"
+    r"|runtime_error(?:_at)?|os_error(?:_at)?|associated|size[01]|norm2.*|any.*|all.*|count.*"
+    r"|pack|unpack|cfi_desc_to_gfc_desc|gfc_desc_to_cfi_desc|bounds_check.*)",
+    r"_Fortran[A]?(?:Sum|DotProduct|Matmul|Maxval|Minval|Norm2|Transpose)[A-Za-z0-9]*",
+)
+_BY_LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"c": (), "c++": _CPP, "fortran": _FORTRAN}
+)
+_BY_PARALLEL: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"serial": (), "openmp": _OPENMP, "mpi": _MPI}
+)
+
+
+def allowed_calls(language: str, parallel: str) -> list[str]:
+    """Patterns of names, for a kernel of this language and parallel model."""
+    return [*_ALWAYS, *_BY_LANGUAGE[language], *_BY_PARALLEL[parallel]]

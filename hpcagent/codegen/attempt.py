@@ -1,0 +1,202 @@
+"""From a source to a unit: the steps of an attempt, and the files that they need. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcagent.codegen import (
+    drive,
+    forge,
+    objects,
+    quarantine,
+    screen,
+    session,
+    signature,
+    tokens,
+    trial,
+    walls,
+    watch,
+)
+from hpcagent.codegen.allowed import allowed_calls
+from hpcagent.codegen.cases import check_rows, measure_rows
+from hpcagent.codegen.rules import rules
+from hpcagent.codegen.taskfile import TaskFile, reference_language
+from hpcagent.codegen.tools import (
+    Tools,
+    checked_flags,
+    kernel_flags,
+    launcher,
+    link_flags,
+    stirred_flags,
+)
+from hpcagent.toolchain.cellspec import cell_files
+
+STAGES = ("screen", "compile", "checked", "symbols", "link", "check")
+_KEEP_BYTES = 24000
+_COMPILE_S = 120
+_REPLY_S = 30
+_MOST_THREADS = 4
+_LAUNCH = "cells/launch.sh"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files by name, in a language, with the build parameters that were chosen (others: the
+    default)."""
+
+    language: str
+    files: Mapping[str, str]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def reference_source(task: TaskFile, text: str) -> Source:
+    language = reference_language(task)
+    end = task.reference[task.reference.rindex(".") :]
+    return Source(language, {f"kernel{end}": text})
+
+
+def chosen(task: TaskFile, source: Source) -> dict[str, str]:
+    """Every build parameter with its value."""
+    return {name: source.parameters.get(name, values[0]) for name, values in task.choices().items()}
+
+
+def attempt_spec(
+    task: TaskFile, tools: Tools, source: Source, reference: Mapping[str, Any] | None, python: str
+) -> dict[str, Any]:
+    """The unit's spec (contract of steps.py): each stage needs the one before it.
+
+    `reference` is what to compare with ({folder, sha256, harness: whether its harness is this one's
+    too}); None: this is the reference itself.
+    """
+    budget_s = task.budget.seconds
+    steps = []
+    for index, name in enumerate(STAGES):
+        step: dict[str, Any] = {
+            "id": name,
+            "argv": [python, "drive.py", name],
+            "modules": list(tools.modules),
+            "timeout_s": budget_s + 30 if name == "check" else 3 * _COMPILE_S,
+            "keep_bytes": _KEEP_BYTES,
+            "needs": [STAGES[index - 1]] if index else [],
+        }
+        steps.append(step)
+    return {
+        "schema": 1,
+        "steps": steps,
+        "jobs": 1,
+        "budget_s": budget_s + 4 * _COMPILE_S,
+        "attempt": attempt_row(task, tools, source, reference),
+    }
+
+
+def attempt_row(
+    task: TaskFile, tools: Tools, source: Source, reference: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """attempt.json, as drive.py reads it."""
+    language = source.language
+    values = chosen(task, source)
+    openmp = link_flags(task, tools, "c")
+    return {
+        "schema": 1,
+        "function": task.function,
+        "language": language,
+        "screen": rules(),
+        "kernel": [tools.driver(language)],
+        "kernel_files": sorted(source.files),
+        "kernel_flags": kernel_flags(task, tools, language, values),
+        "checked_flags": checked_flags(tools, language),
+        "stirred_flags": stirred_flags(task, tools, language),
+        "compile_env": tools.environment(language),
+        "compile_limits": _compile_limits(),
+        "harness": [tools.driver("c"), *openmp],
+        "harness_c": [tools.compilers["c"].path],
+        "link": [tools.driver(language)],
+        "link_flags": link_flags(task, tools, language),
+        "libraries": [f"-l{name}" for name in task.libraries],
+        "allowed": allowed_calls(language, task.parallel),
+        "cases": check_rows(task, _digest(source)),
+        "check_s": task.budget.seconds,
+        "reference": dict(reference) if reference is not None else None,
+        **run_row(task, tools),
+    }
+
+
+def _digest(source: Source) -> str:
+    text = json.dumps([sorted(source.files.items()), sorted(source.parameters.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
+    """What every run of a program needs to know, in an attempt as in a measurement."""
+    return {
+        "launcher": launcher(tools),
+        "ranks": list(task.ranks),
+        "threads": threads(task, tools),
+        "run_env": {"OMP_DYNAMIC": "false"},
+        "run_limits": {
+            "wall_s": task.budget.seconds + 60,
+            "cpu_s": (task.budget.seconds + 60) * max(1, tools.machine.usable_cores),
+            "memory_bytes": math.floor(task.budget.memory_gib * 2**30),
+            "output_bytes": 1 << 20,
+            "file_bytes": 4 << 30,
+            "processes": 64 + 16 * (max(task.ranks, default=1)),
+        },
+        "tolerance": task.tolerance.model_dump(),
+        "reply_s": min(_REPLY_S, task.budget.seconds),
+    }
+
+
+def threads(task: TaskFile, tools: Tools) -> list[int]:
+    """Numbers of OpenMP threads that are checked; the last one is measured."""
+    if task.parallel != "openmp":
+        return [1]
+    most = max(1, tools.machine.usable_cores)
+    return [*sorted({1, 3, min(most, _MOST_THREADS)} - {most}), most]
+
+
+def measured_row(task: TaskFile, tools: Tools, reference: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a measurement's configurations that they share."""
+    return {
+        **run_row(task, tools),
+        "cases": measure_rows(task),
+        "repeats": task.repeats,
+        "reference": dict(reference),
+    }
+
+
+def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dict[str, str]:
+    """The unit's files beside spec.json and steps.py."""
+    files = {f"{forge.KERNEL}/{name}": text for name, text in source.files.items()}
+    files[f"{forge.KERNEL}/{signature.HEADER}"] = signature.header(task)
+    files[signature.HARNESS] = signature.harness(task, source.language)
+    files[signature.COMPARE] = signature.own_source(signature.COMPARE)
+    files[signature.STIR] = signature.own_source(signature.STIR)
+    files[drive.ATTEMPT] = json.dumps(row, indent=1, sort_keys=True) + "\n"
+    return files | driver_files()
+
+
+def driver_files() -> dict[str, str]:
+    """drive.py and what lies beside it."""
+    modules = (
+        drive, forge, trial, session, quarantine, walls, watch, screen, tokens, objects,
+    )  # fmt: skip
+    paths = [Path(str(module.__file__)) for module in modules]
+    files = {path.name: path.read_text(encoding="utf-8") for path in paths}
+    return files | {_LAUNCH: cell_files()[_LAUNCH]}
+
+
+def _compile_limits() -> dict[str, float]:
+    return {
+        "wall_s": _COMPILE_S,
+        "cpu_s": _COMPILE_S,
+        "memory_bytes": 2 << 30,
+        "output_bytes": 1 << 20,
+        "file_bytes": 64 << 20,
+        "processes": 32,
+    }

@@ -1,0 +1,205 @@
+"""What a model is told: the machine, the rules, the task, what was tried, and what to write now.
+
+The first two messages are the same in every call of a run, and the results that follow only grow,
+so that a model's cache of what it has read stays of use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from hpcagent.codegen.attempt import Source
+from hpcagent.codegen.cases import operations
+from hpcagent.codegen.outcome import Checked, evidence_for_model
+from hpcagent.codegen.signature import c_prototype, fortran_interface
+from hpcagent.codegen.taskfile import Argument, TaskFile
+from hpcagent.codegen.tree import DEBUG, DRAFT, IMPROVE, REFERENCE
+from hpcagent.measure.statistics import Effect
+from hpcagent.records import Failure, Machine, Message
+from hpcagent.templates import render
+
+_FOLDER = Path(__file__).resolve().parent / "prompts"
+_SAID = 1200  # characters of the compiler's remarks
+_HINTS = (
+    "Keep it simple: help the compiler to vectorise the obvious loops.",
+    "Think of the memory first: block loops for the caches, and touch data once.",
+    "Work with explicit tiles in registers and unrolled inner loops.",
+)
+_VECTORS = (("avx512f", 512), ("avx2", 256), ("avx", 256), ("sse2", 128), ("asimd", 128))
+
+
+class Tried(Protocol):
+    """What of an attempt goes into prompts."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def parent(self) -> int | None: ...
+    @property
+    def source(self) -> Source | None: ...
+    @property
+    def failure(self) -> Failure | None: ...
+    @property
+    def checked(self) -> Checked | None: ...
+    @property
+    def effect(self) -> Effect | None: ...
+    @property
+    def medians(self) -> Any: ...
+
+
+class Wanted(Protocol):
+    @property
+    def task(self) -> TaskFile: ...
+    @property
+    def reference(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Facts of the node, as (name, value) pairs; `limits` are seconds of each measured case below
+    which the whole node cannot be, where that is known."""
+
+    facts: tuple[tuple[str, str], ...]
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, machine: Machine, tools: str, limits: Mapping[str, float]) -> Environment:
+        width = next((bits for name, bits in _VECTORS if name in machine.features), 0)
+        caches = [
+            f"L{c.level} {c.kind} {c.size_bytes // 1024} KiB" for c in machine.caches
+            if c.kind != "instruction"
+        ]  # fmt: skip
+        rows = [
+            ("processor", machine.cpu_model),
+            ("microarchitecture", machine.microarchitecture),
+            ("vectors", f"{width} bits" if width else "not known"),
+            ("caches", ", ".join(caches) or "not known"),
+            ("cores", str(machine.usable_cores)),
+            ("NUMA nodes", str(machine.numa_nodes)),
+            ("compiler", tools),
+        ]
+        return cls(tuple(rows), limits)
+
+
+def messages(
+    environment: Environment, wanted: Wanted, tried: Sequence[Tried], operation: str,
+    parent: int | None,
+) -> tuple[Message, ...]:  # fmt: skip
+    """The whole prompt of one call; the same arguments give the same words."""
+    task = wanted.task
+    parts = [_task(task, wanted.reference)]
+    if operation != DRAFT or any(one.operation in (DEBUG, IMPROVE) for one in tried):
+        parts += [_result(one) for one in tried if one.operation != REFERENCE]
+    parts.append(_request(task, tried, operation, parent, environment.limits))
+    return (Message("system", _system(environment, task)), Message("user", "\n".join(parts)))
+
+
+def _system(environment: Environment, task: TaskFile) -> str:
+    fortran = task.language == "fortran"
+    interface = fortran_interface(task) if fortran else f"{c_prototype(task, task.language)};"
+    values = {
+        "environment": environment.facts,
+        "interface": interface,
+        "function": task.function,
+        "includes": "It is one subroutine with bind(C), or one module around it." if fortran
+        else 'Include "kernel.h", which declares it, and headers of the language only.',
+        "threads": {"openmp": " other than OpenMP's", "mpi": "", "serial": ""}[task.parallel],
+        "language": {"c++": "cpp"}.get(task.language, task.language),
+        "file": task.file_names[0],
+        "choices": [
+            (name, " ".join(value or "(none)" for value in values))
+            for name, values in task.choices().items() if len(values) > 1
+        ],
+    }  # fmt: skip
+    return render(_FOLDER / "system.j2", values)
+
+
+def _task(task: TaskFile, reference: str) -> str:
+    allowed = task.contract
+    words = ["Arrays do not overlap."]
+    if allowed.aliases:
+        pairs = ", ".join(f"{a} and {b}" for a, b in allowed.aliases)
+        words = [f"Arrays do not overlap, but these may be one and the same: {pairs}."]
+    words += ["A NaN in the input has to appear as in the reference."] if allowed.nan else []
+    words += ["Inputs may be subnormal."] if allowed.subnormals else []
+    tolerance = task.tolerance
+    values = {
+        "name": task.name,
+        "text": task.text,
+        "arguments": [_argument(argument) for argument in task.arguments],
+        "contract": " ".join(words),
+        "tolerance": f"{tolerance.relative:g} relative, {tolerance.absolute:g} absolute "
+        f"({tolerance.norm})",
+        "metric": task.metric.unit,
+        "sizes": "; ".join(
+            f"{name}: " + " ".join(f"{k}={v}" for k, v in sizes.items())
+            for name, sizes in sorted(task.cases.measure.items())
+        ),
+        "reference": reference.rstrip("\n"),
+    }
+    return render(_FOLDER / "task.j2", values)
+
+
+def _argument(argument: Argument) -> str:
+    shape = f"[{', '.join(str(part) for part in argument.shape)}]" if argument.shape else ""
+    meaning = f": {argument.meaning}" if argument.meaning else ""
+    return f"{argument.name}{shape}, {argument.type}, {argument.intent}{meaning}"
+
+
+def _result(one: Tried) -> str:
+    values = {"number": one.number, "operation": one.operation, "parent": one.parent,
+              "ended": _ended(one)}  # fmt: skip
+    return render(_FOLDER / "result.j2", values)
+
+
+def _ended(one: Tried) -> str:
+    if one.failure is not None:
+        first = one.failure.evidence.strip().splitlines()[:1]
+        return f"failed, {one.failure.id}: {first[0][:200] if first else ''}"
+    if one.effect is None:
+        return "passed all checks, not measured"
+    return f"passed, {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference"
+
+
+def _request(
+    task: TaskFile, tried: Sequence[Tried], operation: str, parent: int | None,
+    limits: Mapping[str, float],
+) -> str:  # fmt: skip
+    if operation == DRAFT:
+        count = 1 + sum(one.operation == DRAFT for one in tried)
+        hint = _HINTS[(count - 1) % len(_HINTS)]
+        return render(_FOLDER / "draft.j2", {"count": count, "hint": hint})
+    one = next(other for other in tried if other.number == parent)
+    values: dict[str, Any] = {"number": one.number, "source": _source(one)}
+    if operation == DEBUG and one.failure is not None:
+        values |= {"failure": one.failure.id, "evidence": evidence_for_model(one.failure)}
+        return render(_FOLDER / "debug.j2", values)
+    said = one.checked.said[-_SAID:] if one.checked is not None else ""
+    profile = _profile(task, one, limits)
+    return render(_FOLDER / "improve.j2", values | {"profile": profile, "said": said})
+
+
+def _source(one: Tried) -> str:
+    files = one.source.files if one.source is not None else {}
+    return "\n".join(f"```{name}\n{text}```" for name, text in sorted(files.items()))
+
+
+def _profile(task: TaskFile, one: Tried, limits: Mapping[str, float]) -> str:
+    """Times, rates and share of the node's peak of each case, and the ratio to the reference."""
+    words = []
+    if one.effect is not None:
+        words.append(f"It is {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference.")
+    for name, seconds in one.medians.items():
+        count = operations(task, name)
+        rate = f", {count / seconds / 1e9:.4g} {task.metric.unit}" if count else ""
+        share = (
+            f", {100 * limits[name] / seconds:.3g} % of the node's peak" if name in limits else ""
+        )
+        words.append(f"Case {name}: {seconds * 1e6:.4g} us a call{rate}{share}.")
+    return " ".join(words)

@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Runs a candidate and the reference on the same inputs and compares what came out.
+
+Runs inside jobs: standard library only, python3 >= 3.6. The two are never in one process, and the
+candidate sees nothing of what the reference gave. Seeds are drawn here, at run time.
+"""
+
+import os
+import random
+import subprocess
+import time
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+if __package__:
+    from hpcagent.codegen import forge
+    from hpcagent.codegen.session import Case, Problem, Program, Session, Timed, clock_problem
+else:
+    import forge  # type: ignore[import-not-found,no-redef]
+    from session import (  # type: ignore[import-not-found,no-redef]
+        Case,
+        Problem,
+        Program,
+        Session,
+        Timed,
+        clock_problem,
+    )
+
+REPEATS = 2  # of a case: what is kept from one call is wrong in the next
+COMPARE_S = 300
+LONG_S, MOST_CALLS, TRIES = 0.2, 100000, 3  # calls in a row, where the times are in doubt
+_SEED_BITS = 62
+_WORDS = {forge.CHECKED: "instrumented", forge.STIRRED: "with threads that wait at odd moments"}
+_BREAKS = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=77:halt_on_error=1"}
+
+
+class Side:
+    """One of the two: its program, made ready for a number of ranks."""
+
+    def __init__(self, built: Mapping[str, Any], name: str, spec: Mapping[str, Any]) -> None:
+        self.path = os.path.abspath(os.path.join(built["folder"], name))
+        self._sha256 = str(built["sha256"][name])
+        self._checked = name == forge.CHECKED
+        self._spec = spec
+        self._trusted = bool(built.get("trusted"))
+
+    def program(self, ranks: int) -> Program:
+        forge.verified(self.path, self._sha256)
+        spec = self._spec
+        launcher = _launcher(spec["launcher"], ranks) if ranks else []
+        limits = dict(spec["run_limits"])
+        if self._checked:
+            limits["address_bytes"] = 0  # a sanitizer's map of all memory is much larger than that
+        env = dict(spec["run_env"], **(_BREAKS if self._checked else {}))
+        return Program(self.path, self._sha256, launcher, env, limits, self._trusted)
+
+
+def _launcher(words: Sequence[str], ranks: int) -> List[str]:
+    """The words in front of a program; the script that starts ranks lies beside this file."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return ["sh", os.path.join(here, "cells", "launch.sh"), *words, "-n", str(ranks)]
+
+
+# --- the checks ----------------------------------------------------------------------------------
+
+
+def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
+    """All cases, instrumented first where that was built; raises Problem at the first that fails.
+
+    The reference itself (no `reference` in the spec) is compared with a second run of its own.
+    """
+    own = {"folder": forge.BUILD, "sha256": _digests()}
+    reference = dict(spec["reference"] or own, trusted=True)
+    programs = (forge.CHECKED, forge.STIRRED, forge.PLAIN)
+    names = [name for name in programs if name in own["sha256"]]
+    worst, done, began = 0.0, 0, time.monotonic()
+    deadline = began + float(spec["check_s"])
+    protections = {}  # type: Dict[str, Any]
+    for name in names:
+        sides = Side(own, name, spec), Side(reference, forge.PLAIN, spec)
+        for ranks in spec["ranks"] or [0]:
+            for threads in spec["threads"]:
+                if name == forge.STIRRED and threads == 1:
+                    continue
+                where = _where(name, ranks, threads)
+                try:
+                    found = _compared(spec, sides, ranks, threads, deadline)
+                except Problem as problem:
+                    raise Problem(problem.kind, "%s: %s" % (where, problem.evidence))
+                worst, done = max(worst, found[0]), done + len(spec["cases"])
+                protections = found[1] or protections
+    return {
+        "worst": worst,
+        "cases": done,
+        "instrumented": forge.CHECKED in names,
+        "protections": protections,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+
+
+def _digests() -> Dict[str, str]:
+    """As the link step wrote them: nothing of the candidate has run since."""
+    import json
+
+    with open(os.path.join(forge.BUILD, forge.DIGESTS)) as stream:
+        return {str(name): str(value) for name, value in json.load(stream).items()}
+
+
+def _where(name: str, ranks: int, threads: int) -> str:
+    words = [_WORDS.get(name, "as measured")]
+    words += ["%d ranks" % ranks] if ranks else []
+    words += ["%d threads" % threads] if threads > 1 else []
+    return ", ".join(words)
+
+
+def _compared(
+    spec: Mapping[str, Any],
+    sides: Tuple[Side, Side],
+    ranks: int,
+    threads: int,
+    deadline: float,
+) -> Tuple[float, Dict[str, Any]]:
+    """The worst error over all cases, in units of what is allowed, and the walls that stood."""
+    ours, theirs = sides
+    worst = 0.0
+    reply_s = float(spec["reply_s"])
+    with Session(theirs.program(ranks), threads, reply_s) as wanted:
+        with Session(ours.program(ranks), threads, reply_s) as got:
+            for case in spec["cases"]:
+                for repeat in range(REPEATS):
+                    if time.monotonic() > deadline:
+                        raise Problem("run.timeout", "the checks took too long altogether")
+                    try:
+                        error = _one(spec, case, repeat, wanted, got, ranks)
+                    except Problem as problem:
+                        words = "case %s: %s" % (case["name"], problem.evidence)
+                        raise Problem(problem.kind, words)
+                    worst = max(worst, error)
+            got.finish()
+        wanted.finish()
+        return worst, dict(got.result.get("protections") or {})
+
+
+def _one(
+    spec: Mapping[str, Any], case: Case, repeat: int, wanted: Session, got: Session, ranks: int
+) -> float:
+    seed = random.SystemRandom().getrandbits(_SEED_BITS)
+    paths = []
+    for session in (got, wanted):
+        session.prepare(case, seed)
+        session.run()
+        paths.append(session.dump("out-%d" % repeat))
+    return compared(spec, case, paths[1], paths[0], ranks, "seed %d" % seed)
+
+
+def compared(
+    spec: Mapping[str, Any], case: Case, wanted: str, got: str, ranks: int, what: str
+) -> float:
+    """The worst error of all ranks; Problem where an output differs by more than is allowed."""
+    tolerance = spec["tolerance"]
+    program = forge.verified(*_compare_program(spec))
+    worst = 0.0
+    for rank in range(max(1, ranks)):
+        files = ["%s.%d" % (wanted, rank), "%s.%d" % (got, rank)]
+        words = [program, tolerance["norm"], repr(tolerance["relative"])]
+        words += [repr(tolerance["absolute"]), *files, *case["outputs"]]
+        ended = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMPARE_S
+        )
+        said = ended.stdout.decode("utf-8", "replace").split()
+        if ended.returncode == 0 and said[:1] == ["equal"]:
+            worst = max(worst, float(said[1]))
+        elif ended.returncode == 1 and len(said) == 6:
+            raise Problem("numerics.wrong_result", _difference(said, rank, ranks, what))
+        else:
+            raise Problem("gate.forged", "what was written cannot be read: %s" % " ".join(said))
+        for path in files:
+            os.unlink(path)
+    return worst
+
+
+def _compare_program(spec: Mapping[str, Any]) -> Tuple[str, str]:
+    """The reference's, where there is one: it was built before any candidate."""
+    built = spec["reference"]
+    if built:
+        return os.path.join(built["folder"], "compare"), str(built["sha256"]["compare"])
+    return os.path.join(forge.BUILD, "compare"), _digests()["compare"]
+
+
+def _difference(said: Sequence[str], rank: int, ranks: int, what: str) -> str:
+    name, index, wanted, got, error = said[1:]
+    on_rank = " on rank %d" % rank if ranks else ""
+    if int(index) < 0:
+        words = "%s%s: the norm of the difference is %s, that of the result %s (%s times what is "
+        return words % (name, on_rank, got, wanted, error) + "allowed; %s)" % what
+    words = "%s[%s]%s is %s and has to be %s (%s times what is allowed; %s)"
+    return words % (name, index, on_rank, got, wanted, error, what)
+
+
+# --- the measurement -----------------------------------------------------------------------------
+
+
+def measure(config: Mapping[str, Any]) -> List[Tuple[str, float]]:
+    """(case, seconds) of every call of one process; Problem where anything is wrong.
+
+    Each call has inputs of its own. After a call it is drawn whether its outputs are looked at.
+    """
+    spec = config["spec"]
+    side = Side(config["program"], forge.PLAIN, spec)
+    ranks, threads = int(config["ranks"]), int(config["threads"])
+    figures = []  # type: List[Tuple[str, float]]
+    kept = []  # type: List[Tuple[Case, int, str]]
+    with Session(side.program(ranks), threads, float(spec["reply_s"])) as session:
+        for number, case in enumerate(spec["cases"]):
+            times, chosen = _timed(session, case, int(spec["repeats"]), "out-%d" % number)
+            if not side_is_reference(config):
+                _believe_clock(session, case, times)
+            figures += [(case["name"], t.inside_s) for t in times]
+            kept += chosen
+        session.finish()
+        if not side_is_reference(config):
+            _compare_kept(config, kept, ranks, threads)
+    return figures
+
+
+def _believe_clock(session: Session, case: Case, times: Sequence[Timed]) -> None:
+    """Raise Problem where the times cannot be true.
+
+    Where they are in doubt, as many calls are made one behind the other as should last longer than
+    any delay of a busy node; a false clock gains nothing from that.
+    """
+    if not all(clock_problem(time_) for time_ in times):
+        return
+    told = sorted(time_.inside_s for time_ in times)[len(times) // 2]
+    calls = max(1, min(MOST_CALLS, int(LONG_S / max(told, 1e-7))))
+    for _ in range(TRIES):
+        session.prepare(case, random.SystemRandom().getrandbits(_SEED_BITS))
+        problem = clock_problem(session.run(calls))
+        if problem is None:
+            return
+    raise Problem("gate.clock", "%s, %d calls: %s" % (case["name"], calls, problem))
+
+
+def side_is_reference(config: Mapping[str, Any]) -> bool:
+    return bool(config["program"].get("trusted"))
+
+
+def _timed(
+    session: Session, case: Case, repeats: int, name: str
+) -> Tuple[List[Timed], List[Tuple[Case, int, str]]]:
+    """The times after one call to warm up, and one call whose outputs were kept."""
+    draw = random.SystemRandom()
+    times = []  # type: List[Timed]
+    kept = []  # type: List[Tuple[Case, int, str]]
+    left = repeats + 1
+    while left:
+        seed = draw.getrandbits(_SEED_BITS)
+        session.prepare(case, seed)
+        times.append(session.run())
+        if not kept and draw.randrange(left) == 0:  # each call as likely as any other
+            kept.append((case, seed, session.dump(name)))
+        left -= 1
+    return times[1:], kept
+
+
+def _compare_kept(
+    config: Mapping[str, Any], kept: Sequence[Tuple[Case, int, str]], ranks: int, threads: int
+) -> None:
+    spec = config["spec"]
+    reference = Side(dict(spec["reference"], trusted=True), forge.PLAIN, spec)
+    with Session(reference.program(ranks), threads, float(spec["reply_s"])) as session:
+        for case, seed, path in kept:
+            session.prepare(case, seed)
+            session.run()
+            wanted = session.dump("wanted")
+            compared(spec, case, wanted, path, ranks, "%s, seed %d" % (case["name"], seed))
+        session.finish()

@@ -1,0 +1,108 @@
+"""Who writes the attempts of a code generation: a model, or the transcript of an earlier run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hpcagent.errors import EnvironmentProblem
+from hpcagent.protocols import LanguageModel
+from hpcagent.records import Failure, Limits, Message, Reply
+from hpcagent.study.settings import TuneSettings
+
+if TYPE_CHECKING:
+    from hpcagent.llm.routing import Models
+
+ROLE = "codegen"
+TRANSCRIPT = ".jsonl"
+
+
+class Writer(Protocol):
+    def open(self, attempt: int) -> tuple[LanguageModel, str]:
+        """The model for the attempt of this number, and its digest. Raises EnvironmentProblem."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class RoleWriter:
+    """The model that the configuration, or --model, names for this role."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def open(self, attempt: int) -> tuple[LanguageModel, str]:
+        model = self._models.for_role(ROLE)
+        if model is None:
+            raise EnvironmentProblem("no model is named for the role codegen")
+        return model, self._models.digest(ROLE)
+
+    def close(self) -> None:
+        self._models.close()
+
+
+class Transcript:
+    """The answers in an llm.jsonl, each given to the attempt that it was given to then.
+
+    By number and not by prompt: a prompt holds measured times, which are never the same again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._answers: Mapping[int, str] | None = None
+        self._digest = ""
+        self._attempt = 0
+
+    def open(self, attempt: int) -> tuple[LanguageModel, str]:
+        self._attempt = attempt
+        if self._answers is None:
+            try:
+                data = self._path.read_bytes()
+            except OSError as error:
+                words = f"cannot read {self._path}: {error.strerror}"
+                raise EnvironmentProblem(words) from None
+            self._answers = _answers(data)
+            self._digest = hashlib.sha256(data).hexdigest()
+        return self, self._digest
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
+    ) -> Reply:
+        answer = (self._answers or {}).get(self._attempt)
+        if answer is None:
+            words = f"{self._path} has no answer for attempt {self._attempt}"
+            return Reply("", failure=Failure("model", "not_in_transcript", words))
+        return Reply(answer)
+
+    def close(self) -> None:
+        return
+
+
+def _answers(data: bytes) -> dict[int, str]:
+    """Answer by attempt; lines that cannot be read are passed over."""
+    found: dict[int, str] = {}
+    for line in data.splitlines():
+        try:
+            row = json.loads(line)
+            found[int(row["attempt"])] = str(row["answer"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def writer_of(settings: TuneSettings) -> Writer | None:
+    """None where no model takes part."""
+    if settings.replay:
+        return Transcript(Path(settings.replay))
+    if not settings.models:
+        return None
+    from hpcagent.llm.routing import Models
+
+    return RoleWriter(Models.from_json(settings.models, settings.model_hosts))

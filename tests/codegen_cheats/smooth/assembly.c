@@ -1,0 +1,19 @@
+/* Calls the kernel itself.
+ *
+ * caught: screen gate.assembly
+ * without screen: symbols gate.assembly
+ */
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "0"(39L) : "rcx", "r11", "memory");
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

@@ -1,0 +1,20 @@
+/* Prints without end.
+ *
+ * caught: symbols gate.forbidden_call
+ * without screen, symbols: check run.too_much_output
+ */
+#include <stdio.h>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    for (;;)
+        puts("more and more and more and more and more and more");
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

@@ -1,0 +1,24 @@
+/* Has its function chosen when the program is loaded, before main.
+ *
+ * caught: screen gate.startup
+ * without screen: symbols gate.symbol
+ */
+#include "kernel.h"
+
+static void one(int64_t n, const double *x, double *y, double *total);
+static void *pick(void)
+{
+    return (void *)one;
+}
+void smooth(int64_t n, const double *x, double *y, double *total) __attribute__((ifunc("pick")));
+
+static void one(int64_t n, const double *x, double *y, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

@@ -1,0 +1,24 @@
+/* Brings a malloc of its own, which the harness would call.
+ *
+ * caught: screen gate.override
+ * without screen: symbols gate.symbol
+ */
+#include <stddef.h>
+#include "kernel.h"
+
+static char pool[1 << 20];
+void *malloc(size_t size)
+{
+    return size < sizeof pool ? pool : 0;
+}
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

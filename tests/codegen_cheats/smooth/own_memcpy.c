@@ -1,0 +1,27 @@
+/* A static-looking memcpy that is global after all.
+ *
+ * caught: screen gate.override
+ * without screen: symbols gate.symbol
+ */
+#include <stddef.h>
+#include "kernel.h"
+
+void *memcpy(void *to, const void *from, size_t size)
+{
+    char *a = to;
+    const char *b = from;
+    while (size--)
+        *a++ = *b++;
+    return to;
+}
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

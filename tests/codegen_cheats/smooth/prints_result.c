@@ -1,0 +1,20 @@
+/* Prints what could be taken for a result.
+ *
+ * caught: symbols gate.forbidden_call
+ * without screen, symbols: check gate.printed
+ */
+#include <stdio.h>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    printf("{\"stage\": \"check\", \"ok\": true}\nfigure small 1e-9\n");
+    fflush(stdout);
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

@@ -1,0 +1,23 @@
+/* Reads what the reference may have left in a file.
+ *
+ * caught: screen gate.files
+ * without screen: symbols gate.forbidden_call
+ */
+#include <stdio.h>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    FILE *file = fopen("wanted", "rb");
+    if (file && fread(y, 8, (size_t)n, file) == (size_t)n) {
+        fclose(file);
+        return;
+    }
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

@@ -1,0 +1,20 @@
+/* Opens its own memory as a file, to look for the answer there.
+ *
+ * caught: screen gate.paths
+ * without screen: symbols gate.forbidden_call
+ */
+#include <fcntl.h>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    int memory = open("/proc/" "self/mem", O_RDWR);
+    (void)memory;
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

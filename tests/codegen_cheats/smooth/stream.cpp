@@ -1,0 +1,20 @@
+/* Writes a file by the streams of C++.
+ *
+ * caught: screen gate.files
+ * without screen: symbols gate.forbidden_call
+ */
+#include <fstream>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    std::ofstream out("answer");
+    out << n;
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

@@ -1,0 +1,25 @@
+/* Leaves a thread that works on after it has returned.
+ *
+ * caught: screen gate.threads
+ * without screen: symbols gate.forbidden_call
+ */
+#include <pthread.h>
+#include "kernel.h"
+
+static void *work(void *what)
+{
+    return what;
+}
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    pthread_t thread;
+    pthread_create(&thread, 0, work, y);
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}
