@@ -14,6 +14,7 @@ from hpcagent.records import (
     JobStatus,
     Limits,
     Message,
+    Outlook,
     OwnJob,
     Pace,
     Param,
@@ -156,4 +157,18 @@ class RankingModel(LanguageModel, Protocol):
 
     def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
         """How probable each entry of `menu` is as the answer to `messages`."""
+        ...
+
+
+class PointModel(Protocol):
+    """A model that has learnt to tune: it predicts results of points from a history."""
+
+    def refusal(self, space: SearchSpace) -> str:
+        """Why it cannot express this space; empty where it can."""
+        ...
+
+    def expect(
+        self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
+    ) -> Outlook:
+        """What is to be expected of each point; a function of the arguments."""
         ...

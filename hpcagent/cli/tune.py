@@ -31,8 +31,9 @@ from hpcagent.cli.goals import charge, check, goal_options, wanted
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
+from hpcagent.embedded.card import SHIPPED, checked
+from hpcagent.embedded.opening import WORD, is_small
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
-from hpcagent.llm import gguf
 from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
 from hpcagent.search.stopping import read_target
 from hpcagent.study.history import store_folder
@@ -62,7 +63,11 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--workload", type=click.Path(path_type=Path), metavar="FILE",
     help="YAML file of routines and shapes with weights. [default: a mix of BLAS and LAPACK]",
 )  # fmt: skip
-@click.option("--model", metavar="FILE", help="A GGUF model that takes part in the proposals.")
+@click.option(
+    "--model",
+    metavar="FILE",
+    help="A GGUF model that takes part in the proposals; `embedded`: the small one that ships.",
+)
 @click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
 @click.option(
     "--function", metavar="FILE.py", help="Your own search: a file that defines "
@@ -294,7 +299,7 @@ def _searching(
     """The strategy and what belongs to it: a model, a function, a target."""
     function = configured.function if function is None else function
     target = configured.target if target is None else target
-    name = _strategy(strategy or "", configured.strategy, bool(settings.model), bool(function))
+    name = _strategy(strategy or "", configured.strategy, settings.model, bool(function))
     found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
     if function:
         file = read_function(function, ENTRIES[name])
@@ -302,18 +307,24 @@ def _searching(
     return found
 
 
-def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
+def _strategy(asked: str, configured: str, model: str, function: bool) -> str:
     """The strategy that was asked for, or follows from what was given; UsageError if not."""
+    small = is_small(model)
+    language = bool(model) and not small
     implied = {
         (True, True): "guided", (True, False): "model", (False, True): "user-function",
-    }.get((model, function), "")  # fmt: skip
+    }.get((language, function), "embedded" if small else "")  # fmt: skip
     name = asked or implied or configured
     choices = plugins.names("hpcagent.search", "create")
     if name not in choices:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
-    if (name in ("model", "guided")) != model:
+    if (name in ("model", "guided")) != language:
         raise UsageError(
             "--strategy model and guided need --model FILE, and --model needs one of these"
+        )
+    if (name == "embedded") != small:
+        raise UsageError(
+            "--strategy embedded needs --model embedded (or a file of that kind), which needs it"
         )
     if (name in ENTRIES) != function:
         raise UsageError(
@@ -324,8 +335,12 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
 
 
 def _model(text: str) -> str:
+    if text == WORD:
+        checked(SHIPPED)
+        return text
     path = Path(clean(text, "--model")).absolute()
-    gguf.read(path)
+    if is_small(str(path)):
+        checked(path)
     return str(path)
 
 

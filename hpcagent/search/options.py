@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hpcagent.protocols import LanguageModel
+from hpcagent.protocols import LanguageModel, PointModel
+from hpcagent.records import Outlook
 from hpcagent.search.prior import Prior
 
 
@@ -30,7 +31,8 @@ class Options:
     `facts` are lines for a prompt (what -> value: the machine, the library, the workload);
     `verdict` is told, once after each call of the model, what became of the answer. `function` is
     the path of the user's own file, `told` hears of every call of it. `prior` is what is known
-    before anything is measured.
+    before anything is measured. `points` is a model that has learnt to tune, `outlook` hears of
+    each question to it.
     """
 
     seed: int = 0
@@ -41,3 +43,5 @@ class Options:
     prior: Prior | None = None
     function: str = ""
     told: Callable[[FunctionCall], None] | None = None
+    points: PointModel | None = None
+    outlook: Callable[[Outlook], None] | None = None

@@ -135,7 +135,7 @@ def _model(known: Knowledge, best: Config | None) -> ModelSummary:
     bests = False
     share = ""
     if state.done("feasibility") is not None and known.library is not None:
-        picks = [trial for trial in known.trials if trial.proposed_by == "model"]
+        picks = [trial for trial in known.trials if trial.proposed_by in ("model", "embedded")]
         measured = len(picks)
         bests = any(trial.config == best for trial in picks)
         share = earned(known.trials).words()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem
-from hpcagent.protocols import Strategy
-from hpcagent.records import Proposal, Stop
+from hpcagent.llm.log import FAILED
+from hpcagent.protocols import PointModel, Strategy
+from hpcagent.records import Outlook, Proposal, Stop
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
+EMBEDDED = "embedded"
 FUNCTION_LOG = "function.log"
 Record = Callable[[Mapping[str, Any]], None]
 
@@ -45,6 +47,7 @@ class Proposer:
         self._facts: Mapping[str, str] = {}
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
+        self._sha256 = ""
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
@@ -114,6 +117,7 @@ class Proposer:
             model = self._open_model()
         if name in WITH_MODEL and model is None:
             name = FALLBACK
+        points = self._open_points(facts) if name == EMBEDDED else None
         module = plugins.load("hpcagent.search", name, "create")
         options = Options(
             seed=self._settings.seed,
@@ -123,6 +127,8 @@ class Proposer:
             function=self._settings.function,
             told=self._functions.append,
             prior=prior,
+            points=points,
+            outlook=self._outlook,
         )
         strategy: Strategy = module.create(options)
         return strategy
@@ -143,6 +149,33 @@ class Proposer:
             self._model, digest, lambda call: self._calls.append(call.as_json())
         )
         return self._recording
+
+    def _open_points(self, facts: Mapping[str, str]) -> PointModel | None:
+        """The small model that has learnt to tune; None where it cannot serve."""
+        from hpcagent.embedded.opening import opened
+
+        try:
+            found, self._model, self._sha256 = opened(
+                self._settings.model, int(facts["usable cores"])
+            )
+        except EnvironmentProblem as error:
+            self._without_model = f"the search went on without it: {error}"
+            return None
+        return found
+
+    def _outlook(self, outlook: Outlook) -> None:
+        """A question to the small model, as a call of a model."""
+        failure = outlook.failure
+        self._calls.append(
+            {
+                "model_sha256": self._sha256,
+                "tokens_in": outlook.tokens,
+                "tokens_out": 0,
+                "seconds": outlook.seconds,
+                "answer": f"expected improvements of {len(outlook.gains)} points",
+                "verdict": f"{FAILED} {failure.id}: {failure.evidence}" if failure else "accepted",
+            }
+        )
 
     @property
     def decisions(self) -> dict[str, dict[str, Any]]:

@@ -74,7 +74,9 @@ class Layer(nn.Module):
         self.ffn_gate, self.ffn_up = _linear(w, size.inner), _linear(w, size.inner)
         self.ffn_down = _linear(size.inner, w)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], hidden: Tensor, history: int) -> Tensor:
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], hidden: Tensor, history: int
+    ) -> Tensor:
         x = x + self._attended(norm(x, self.attn_norm), rope, hidden, history)
         y = norm(x, self.ffn_norm)
         found: Tensor = self.ffn_down(functional.silu(self.ffn_gate(y)) * self.ffn_up(y))
@@ -89,11 +91,13 @@ class Layer(nn.Module):
             part(x).view(batch, length, self.heads, -1).transpose(1, 2)
             for part in (self.attn_q, self.attn_k, self.attn_v)
         )
-        q, k = _rotated(q, *rope), _rotated(k, *rope)
-        scores = torch.cat(
-            [q @ k[:, :, :history].transpose(2, 3), (q * k).sum(dim=3, keepdim=True)], dim=3
+        past = k[:, :, :history].transpose(2, 3)
+        # at position 0 nothing is turned, and seen from itself a position is where it is
+        turned = torch.cat([q[:, :, :history], _rotated(q[:, :, history:], *rope)], dim=2)
+        scores = torch.cat([turned @ past, (q * k).sum(dim=3, keepdim=True)], dim=3)
+        share = torch.softmax(scores.float() / math.sqrt(q.shape[3]) + hidden, dim=3).to(
+            value.dtype
         )
-        share = torch.softmax(scores.float() / math.sqrt(q.shape[3]) + hidden, dim=3).to(value.dtype)
         mixed = share[..., :history] @ value[:, :, :history] + share[..., history:] * value
         found: Tensor = self.attn_output(mixed.transpose(1, 2).reshape(batch, length, width))
         return found
@@ -119,7 +123,7 @@ class Network(nn.Module):
         x = functional.embedding_bag(flat, padded, mode="sum", padding_idx=v.SIZE)
         x = x.view(batch, length, -1)
         hidden = _hidden(seen, length, history)
-        rope = _angles(length, history, self.size.width // self.size.heads)
+        rope = _angles(self.size.width // self.size.heads)
         for layer in self.layers:
             x = layer(x, rope, hidden, history)
         x = norm(x[:, history:], self.output_norm)
@@ -139,17 +143,15 @@ def _hidden(seen: Tensor, length: int, history: int) -> Tensor:
     return torch.zeros(looks.shape).masked_fill(~looks, -math.inf)[:, None]
 
 
-def _angles(length: int, history: int, width: int) -> tuple[Tensor, Tensor]:
-    """(cosine, sine), each (T, width / 2): position 0 for history, 1 for what is asked about."""
+def _angles(width: int) -> tuple[Tensor, Tensor]:
+    """(cosine, sine), each (width / 2,): by how much position 1 is turned."""
     speed = ROPE_BASE ** (-torch.arange(0, width, 2) / width)
-    place = (torch.arange(length) >= history).float()
-    angle = place[:, None] * speed[None]
-    return angle.cos(), angle.sin()
+    return speed.cos(), speed.sin()
 
 
 def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Neighbouring pairs turned, as llama.cpp does it for this architecture."""
-    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
+    even, odd = x[..., 0::2], x[..., 1::2]
     turned = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
     return turned.flatten(-2).to(x.dtype)
 
@@ -158,7 +160,9 @@ def _waves(count: int) -> Tensor:
     """(count, 12): smooth functions of a rank."""
     x = torch.arange(count) / (count - 1)
     waves = [torch.cos(math.pi * n * x) for n in range(1, 9)]
-    return torch.stack([torch.ones(count), 2 * x - 1, (2 * x - 1) ** 2, (x == 0).float(), *waves], 1)
+    return torch.stack(
+        [torch.ones(count), 2 * x - 1, (2 * x - 1) ** 2, (x == 0).float(), *waves], 1
+    )
 
 
 def _normal(*shape: int, scale: float = 0.1) -> Tensor:

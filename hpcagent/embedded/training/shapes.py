@@ -60,7 +60,7 @@ def smooth(space: Drawn, rng: Generator) -> Shape:
 
 
 def rotated(space: Drawn, rng: Generator) -> Shape:
-    """A bowl, or ridges, in directions across the axes; depends on one category where there is one."""
+    """A bowl, or ridges, in directions across the axes; a category may move it."""
     coordinates = _unit(space)
     ordinal = [n for n, p in enumerate(space.params) if p.kind == "ordinal"]
     if not ordinal:
@@ -181,7 +181,9 @@ def pairs(space: Drawn, rng: Generator) -> Shape:
         a, b = rng.choice(len(space.params), 2, replace=False)
         table = np.stack([_effect(space, int(b), rng) for _ in space.params[a].values])
         tables.append((int(a), int(b), rng.gamma(0.7) * table))
-    return lambda codes: sum((t[codes[:, a], codes[:, b]] for a, b, t in tables), np.zeros(len(codes)))
+    return lambda codes: sum(
+        (t[codes[:, a], codes[:, b]] for a, b, t in tables), np.zeros(len(codes))
+    )
 
 
 MAKERS: tuple[tuple[Make, float], ...] = (

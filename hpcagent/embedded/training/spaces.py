@@ -90,7 +90,9 @@ def _sizes(name: str, rng: Generator) -> Param:
     if rng.random() < 0.65:
         values = [first * 2.0**n for n in range(count)]
     elif rng.random() < 0.5:
-        values = sorted({first * 2.0**n for n in range(count)} | {1.5 * first * 2.0**n for n in range(1, count)})
+        values = sorted(
+            {first * 2.0**n for n in range(count)} | {1.5 * first * 2.0**n for n in range(1, count)}
+        )
     else:
         values = [max(4.0, first) * n for n in range(1, int(rng.integers(5, 32)))]
     return _ordinal(name, [int(x) for x in values])

@@ -171,15 +171,15 @@ def _scatter(codes: Codes, salt: NDArray[np.int64]) -> Array:
     return np.asarray(((mixed >> np.uint64(8)) % np.uint64(65536)) / 65536.0 - 0.5) * 3.46
 
 
-def _failures(
-    space: Drawn, probe: Codes, rng: Generator
-) -> Callable[[Codes], NDArray[np.bool_]]:
+def _failures(space: Drawn, probe: Codes, rng: Generator) -> Callable[[Codes], NDArray[np.bool_]]:
     """Values that die, sizes that do not fit, or single points without a rule; mostly none."""
     kind = rng.choice(4, p=(0.6, 0.2, 0.12, 0.08))
     salt = rng.integers(1, 2**31, size=len(space.params))
     share = rng.uniform(0.02, 0.3)
     if kind == 1:
-        n = int(rng.choice([n for n, p in enumerate(space.params) if p.kind == "categorical"] or [0]))
+        n = int(
+            rng.choice([n for n, p in enumerate(space.params) if p.kind == "categorical"] or [0])
+        )
         dead = rng.random(len(space.params[n].values)) < share
         dead[int(rng.integers(len(dead)))] = True
         if not dead.all():
@@ -203,7 +203,9 @@ def _measured(true: Shape, rng: Generator) -> Callable[[Codes, Generator], Array
     def measured(codes: Codes, draws: Generator) -> Array:
         off = draws.normal(size=len(codes))
         if tail:
-            off = 0.4 * off + np.where(draws.random(len(codes)) < 0.3, draws.exponential(1.8, len(codes)), 0)
+            off = 0.4 * off + np.where(
+                draws.random(len(codes)) < 0.3, draws.exponential(1.8, len(codes)), 0
+            )
         return np.asarray(true(codes) + noise * off)
 
     return measured

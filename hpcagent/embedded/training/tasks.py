@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Tokens = NDArray[np.int32]
 
 QUERIES = 32
+_USES = 3
 WIDTH = 3 * v.SLOTS + 2
 
 
@@ -70,7 +71,7 @@ def lesson(surface: Surface, rng: Generator, most: int = v.CONTEXT) -> Lesson | 
 
 
 def batch(draw: Callable[[Generator], Surface], seed: int, step: int, count: int) -> Batch:
-    """The lessons of one step, a function of its arguments; each surface is used twice.
+    """The lessons of one step, a function of its arguments; each surface is used three times.
 
     Histories of a batch are of like length, since the longest sets what all cost.
     """
@@ -79,7 +80,7 @@ def batch(draw: Callable[[Generator], Surface], seed: int, step: int, count: int
     found: list[Lesson] = []
     while len(found) < count:
         surface = draw(rng)
-        for _ in range(2):
+        for _ in range(_USES):
             made = lesson(surface, rng, most)
             if made is not None and len(found) < count:
                 found.append(made)

@@ -1,4 +1,4 @@
-"""Trains the small model: resumes where it was, shows how far it is, keeps an average of weights."""
+"""Trains the small model: resumes where it was, shows how far it is, averages the weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hpcagent.embedded.training.sources import Sources, drawing
 from hpcagent.embedded.training.tasks import Batch, batch
 
 _WARM_UP = 200  # steps
-_AVERAGE = 0.998  # of the weights so far, at each step
+_AVERAGE, _AVERAGED = 0.99, 5  # of the weights so far, each so many steps
 _CLIP = 1.0
 _EVERY = 50  # steps between two lines
 _PIECE = 64  # steps whose lessons are made ahead, at most
@@ -46,7 +46,7 @@ class Plan:
     sources: Sources
     workers: int = 1
     threads: int = 1
-    keep_every: int = 250
+    keep_every: int = 100
 
 
 def train(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Network:
@@ -61,7 +61,8 @@ def train(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Network:
     began, recent = time.monotonic(), []
     for step, lessons in _batches(plan, first):
         recent.append(_learn(network, optimisers, lessons, plan.rate * _rate(plan, step)))
-        _follow(average, network, step)
+        if step % _AVERAGED == 0:
+            _follow(average, network, step)
         done = step + 1
         if done % _EVERY == 0:
             curve.append((done, sum(recent) / len(recent)))
@@ -139,7 +140,7 @@ def _rate(plan: Plan, step: int) -> float:
 
 
 def _follow(average: Network, network: Network, step: int) -> None:
-    keep = min(_AVERAGE, step / (step + 10))
+    keep = min(_AVERAGE, step / (step + 50))
     with torch.no_grad():
         for mine, theirs in zip(average.parameters(), network.parameters(), strict=True):
             mine.lerp_(theirs, 1 - keep)

@@ -16,9 +16,9 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from hpcagent.llm.child import complete, load
+from hpcagent.llm.child import complete, load, score
 
-OPERATIONS = {"complete": complete.answer}
+OPERATIONS = {"complete": complete.answer, "score": score.answer}
 
 _Json = Mapping[str, Any]
 

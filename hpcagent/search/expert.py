@@ -1,0 +1,129 @@
+"""A model that has learnt to tune, as one voice in the choice of the next point.
+
+While there is too little for a Gaussian process of its own, the model proposes; later its expected
+improvement multiplies that of the process, with a weight that fades. It never decides alone for
+long, and where it fails or cannot express the space the search is what it is without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpcagent.protocols import PointModel, SearchSpace
+from hpcagent.records import Failure, Outlook, Trial
+from hpcagent.search.evidence import Evidence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Rows = NDArray[np.intp]
+
+NAME = "embedded"
+EARLY = 8  # evaluations, the default included, of which the model chooses those of the design
+WEIGHT, FADED = 1.0, 20  # of its voice at first; evaluations after which it has none
+ASKED = 1024  # points at once
+SHORTLIST = 256  # of the process's best, that the model is asked about
+_FAILED = Failure("run", "seen", "it failed")
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much say the model has."""
+
+    early: int = EARLY
+    weight: float = WEIGHT
+    faded: int = FADED
+
+    def at(self, evaluations: int) -> float:
+        return self.weight * max(0.0, 1.0 - evaluations / self.faded) if self.faded else 0.0
+
+
+class Expert:
+    """`told` hears what became of each question: an Outlook, which may hold a failure."""
+
+    def __init__(
+        self,
+        model: PointModel,
+        space: SearchSpace,
+        seed: int,
+        share: Share = Share(),
+        told: Callable[[Outlook], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._space = space
+        self._seed = seed
+        self._told = told
+        self.share = share
+
+    def first(self, state: Evidence, usable: NDArray[np.bool_]) -> tuple[int, str] | None:
+        """The usable row that the model would try, and why; None where it has no say."""
+        import numpy as np
+
+        if len(state.seen) >= self.share.early or not len(state.worked):
+            return None
+        rows = _selection(state, usable, self._seed)
+        gains = self._gains(state, rows)
+        if gains is None:
+            return None
+        best = int(np.argmax(gains))
+        words = f"the embedded model expects {100 * gains[best]:.2g} % of gain"
+        return int(rows[best]), f"{words} over the fastest so far"
+
+    def weighed(self, state: Evidence, gain: Array) -> Array:
+        """Gains of the process (P,), those of its best multiplied by what the model thinks."""
+        import numpy as np
+
+        weight = self.share.at(len(state.seen))
+        if weight <= 0.0:
+            return gain
+        count = min(SHORTLIST, int(np.isfinite(gain).sum()))
+        rows = np.argpartition(-gain, count - 1)[:count]
+        theirs = self._gains(state, rows)
+        if theirs is None or float(theirs.max()) <= 0.0:
+            return gain
+        found = np.full(len(gain), -np.inf)
+        # scaled so that a gain keeps its meaning: the stop rule looks at the greatest of them
+        found[rows] = gain[rows] * (theirs / theirs.max()) ** weight
+        return found
+
+    def _gains(self, state: Evidence, rows: Rows) -> Array | None:
+        import numpy as np
+
+        points = [state.grid.points[row] for row in rows]
+        outlook = self._model.expect(self._space, _history(state), points, self._seed)
+        if self._told is not None:
+            self._told(outlook)
+        return None if outlook.failure is not None else np.array(outlook.gains)
+
+
+def _selection(state: Evidence, usable: NDArray[np.bool_], seed: int) -> Rows:
+    """At most ASKED usable rows: those next to the fastest, and others at random."""
+    import numpy as np
+
+    rows = np.flatnonzero(usable)
+    if len(rows) <= ASKED:
+        return rows
+    fastest = state.worked[int(np.argmin(state.values))]
+    apart = (state.grid.codes[rows] != state.grid.codes[fastest]).sum(axis=1)
+    order = np.random.default_rng((seed, len(state.seen))).permutation(len(rows))
+    order = order[np.argsort(apart[order] > 1, kind="stable")]
+    return np.asarray(rows[order[:ASKED]])
+
+
+def _history(state: Evidence) -> list[Trial]:
+    """What was seen, and for what is still pending the middle one of it (a constant liar: D.
+    Ginsbourger, R. Le Riche, L. Carraro, 2010), so that the next choice is another one."""
+    points = state.grid.points
+    found = [
+        Trial(points[row], float(value), float(spread), None, 0, "", bool(allowed))
+        for row, value, spread, allowed in zip(
+            state.worked, state.values, state.spreads, state.allowed, strict=True
+        )
+    ]
+    found += [Trial(points[row], None, None, _FAILED, 0, "") for row in state.failed]
+    middle = sorted(state.values.tolist())[len(state.values) // 2]
+    return found + [Trial(points[row], middle, 0.0, None, 0, "") for row in state.waiting]
