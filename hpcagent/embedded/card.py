@@ -31,7 +31,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Card:
-    """`loss` is in nats a point, on lessons that it had not seen; `data` and `held_out` in words."""
+    """`loss` is in nats a point, on lessons not seen before; `data` and `held_out` in words."""
 
     format: int
     sha256: str

@@ -64,7 +64,8 @@ class Layout:
         """(N, 3 P): the tokens of points given as (N, P) indices of values; NONE fills up."""
         import numpy as np
 
-        found = self.values[np.arange(len(self.params)), codes].reshape(len(codes), -1)
+        found = self.values[np.arange(len(self.params)), codes]
+        found = found.reshape(len(codes), 2 * len(self.params))
         roles = np.broadcast_to(np.array(self.roles, dtype=np.int32), (len(codes), len(self.roles)))
         return np.concatenate([found, roles], axis=1)
 

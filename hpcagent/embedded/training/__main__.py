@@ -53,7 +53,7 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from hpcagent.embedded.training.check import MOST_APART, apart, unseen_loss
+    from hpcagent.embedded.training.check import MOST_APART, apart, unseen_loss, write_logits
     from hpcagent.embedded.training.export import export
     from hpcagent.embedded.training.network import Size
     from hpcagent.embedded.training.train import load
@@ -78,6 +78,8 @@ def _export(chosen: argparse.Namespace) -> None:
         made_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip
     _write(chosen.file, made)
+    if chosen.logits:
+        write_logits(network, made.sha256, chosen.logits)
     print(f"{chosen.file}: after {step} steps, loss {loss:.4f}; llama.cpp is {off:.4f} off PyTorch")
 
 
@@ -119,6 +121,7 @@ def _arguments() -> argparse.Namespace:
     part.add_argument("folder", type=Path)
     part.add_argument("file", type=Path, metavar="FILE.gguf")
     part.add_argument("--held-out", action="append", default=[], metavar="WORDS")
+    part.add_argument("--logits", type=Path, metavar="FILE", help="a few, for the tests")
     part = parts.add_parser("effect", help="note on a card what tests/benchmarks/search.py found")
     part.add_argument("file", type=Path, metavar="FILE.gguf")
     part.add_argument("where", help="which surfaces, in a word or two")

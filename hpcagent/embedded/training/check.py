@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,23 @@ def apart(network: Network, path: Path, lessons: int = 6) -> float:
         )
     finally:
         model.close()
+
+
+def write_logits(network: Network, sha256: str, path: Path, lessons: int = 3) -> None:
+    """What PyTorch gives for a few fixed points, for a test that has no PyTorch."""
+    made = batch(drawing(Sources()), _SEED, 1, lessons)
+    logits = _logits(network, made).numpy()
+    cases = []
+    for n in range(lessons):
+        asked = made.bins[n] >= 0
+        cases.append(
+            {
+                "history": made.tokens[n, : made.seen[n]].tolist(),
+                "points": made.tokens[n, made.history :][asked][:8].tolist(),
+                "logits": base64.b64encode(logits[n][asked][:8].tobytes()).decode("ascii"),
+            }
+        )
+    path.write_text(json.dumps({"sha256": sha256, "cases": cases}) + "\n", encoding="utf-8")
 
 
 def through_llama(model: LlamaCpp, made: Batch, n: int) -> NDArray[np.float32]:

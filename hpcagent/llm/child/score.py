@@ -63,7 +63,8 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
 def _rows(text: str, width: int) -> NDArray[np.int16]:
     import numpy as np
 
-    return np.frombuffer(base64.b64decode(text), dtype="<i2").reshape(-1, width)
+    raw = base64.b64decode(text)
+    return np.frombuffer(raw, dtype="<i2", count=len(raw) // 2).reshape(-1, width)
 
 
 def _summed(table: Wide, tokens: NDArray[np.int16]) -> Wide:
