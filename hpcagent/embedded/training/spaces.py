@@ -119,4 +119,4 @@ def _axis(param: Param) -> Array:
         return np.zeros(len(param.values))
     if role_of(param) == "ordinal":
         return np.arange(len(param.values), dtype=np.float64)
-    return np.log2(np.array([float(x) for x in param.values]))
+    return np.asarray(np.log2([float(x) for x in param.values]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -187,12 +187,15 @@ def _failures(space: Drawn, probe: Codes, rng: Generator) -> Callable[[Codes], N
     if kind == 2:
         weights = np.where(rng.random(len(space.params)) < 0.5, rng.gamma(1.0), 0.0)
         axes = [w * a for w, a in zip(weights, space.axes, strict=True)]
-        total = lambda codes: sum(a[codes[:, n]] for n, a in enumerate(axes))  # noqa: E731
-        bound = float(np.quantile(total(probe), 1 - share))
-        return lambda codes: np.asarray(total(codes) > bound)
+        bound = float(np.quantile(_total(axes, probe), 1 - share))
+        return lambda codes: np.asarray(_total(axes, codes) > bound)
     if kind == 3:
         return lambda codes: np.asarray(_scatter(codes, salt) > 1.73 - 3.46 * share)
     return lambda codes: np.zeros(len(codes), dtype=bool)
+
+
+def _total(axes: Sequence[Array], codes: Codes) -> Array:
+    return sum((axis[codes[:, n]] for n, axis in enumerate(axes)), np.zeros(len(codes)))
 
 
 def _measured(true: Shape, rng: Generator) -> Callable[[Codes, Generator], Array]:

@@ -86,7 +86,7 @@ def _learn(
     network: Network, optimisers: list[torch.optim.Optimizer], lessons: Batch, rate: float
 ) -> float:
     loss = _loss(network, lessons)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
