@@ -79,7 +79,8 @@ class Layer(nn.Module):
     ) -> Tensor:
         x = x + self._attended(norm(x, self.attn_norm), rope, hidden, history)
         y = norm(x, self.ffn_norm)
-        found: Tensor = self.ffn_down(functional.silu(self.ffn_gate(y)) * self.ffn_up(y))
+        gate, up = _together(y, self.ffn_gate, self.ffn_up)
+        found: Tensor = self.ffn_down(functional.silu(gate) * up)
         return x + found
 
     def _attended(
@@ -88,8 +89,8 @@ class Layer(nn.Module):
         """`hidden` (B, 1, T, history + 1): -inf where a position does not look; last is itself."""
         batch, length, width = x.shape
         q, k, value = (
-            part(x).view(batch, length, self.heads, -1).transpose(1, 2)
-            for part in (self.attn_q, self.attn_k, self.attn_v)
+            part.view(batch, length, self.heads, -1).transpose(1, 2)
+            for part in _together(x, self.attn_q, self.attn_k, self.attn_v)
         )
         past = k[:, :, :history].transpose(2, 3)
         # at position 0 nothing is turned, and seen from itself a position is where it is
@@ -101,6 +102,12 @@ class Layer(nn.Module):
         mixed = share[..., :history] @ value[:, :, :history] + share[..., history:] * value
         found: Tensor = self.attn_output(mixed.transpose(1, 2).reshape(batch, length, width))
         return found
+
+
+def _together(x: Tensor, *parts: nn.Linear) -> tuple[Tensor, ...]:
+    """What each gives for the same input, by one product of matrices."""
+    found = functional.linear(x, torch.cat([part.weight for part in parts]))
+    return found.chunk(len(parts), dim=-1)
 
 
 class Network(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hpcagent.embedded import vocabulary as v
+from hpcagent.embedded.training.muon import Muon
 from hpcagent.embedded.training.network import Network, Size
 from hpcagent.embedded.training.sources import Sources, drawing
 from hpcagent.embedded.training.tasks import Batch, batch
@@ -130,8 +131,7 @@ def _optimisers(network: Network, rate: float) -> list[torch.optim.Optimizer]:
     matrices = [p for p in network.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in chosen]
-    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
+    return [Muon(matrices, rate, 0.02), torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
 def _rate(plan: Plan, step: int) -> float:
