@@ -84,15 +84,20 @@ class LlamaCpp:
         A row is a position, the sum of the embeddings of its tokens (N, width; negative: none).
         `outputs` are the first token that logits are wanted of, and how many.
         """
-        request = scores.request(self.file.path, history, points, outputs)
-        try:
-            child = self._running()
-            if isinstance(child, Failure):
-                return child
-            answer = child.ask(request, limits.timeout_s)
-        except ChildFailed as failed:
-            return self._lost(failed)
-        return _failure(answer["failure"]) if "failure" in answer else scores.read(answer, outputs)
+        found = []
+        for piece in scores.pieces(points, outputs):
+            request = scores.request(self.file.path, history, piece, outputs)
+            try:
+                child = self._running()
+                if isinstance(child, Failure):
+                    return child
+                answer = child.ask(request, limits.timeout_s)
+            except ChildFailed as failed:
+                return self._lost(failed)
+            if "failure" in answer:
+                return _failure(answer["failure"])
+            found.append(scores.read(answer, outputs))
+        return scores.joined(found)
 
     def close(self) -> None:
         """End the child; a later call starts another one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Tokens = NDArray[np.int32]
+
+
+_MOST_BYTES = 600_000  # of logits in one answer; in base64 it stays below what a line may have
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,22 @@ def request(
         "points": _packed(points, width),
         "outputs": list(outputs),
     }
+
+
+def pieces(points: Tokens, outputs: tuple[int, int]) -> list[Tokens]:
+    """The points in as many parts as answers of bounded length need; at least one part."""
+    most = max(1, _MOST_BYTES // (outputs[1] * 4))
+    return [points[start : start + most] for start in range(0, max(1, len(points)), most)]
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    import numpy as np
+
+    return Scores(
+        np.concatenate([part.logits for part in parts]),
+        sum(part.tokens for part in parts),
+        sum(part.seconds for part in parts),
+    )
 
 
 def read(answer: Mapping[str, Any], outputs: tuple[int, int]) -> Scores:

@@ -47,14 +47,21 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     import numpy as np
 
     rows = np.array(seen, dtype=np.intp)
-    fresh = _fresh(grid, rows)
-    pool = np.flatnonzero(free & (fresh == fresh[free].max()))
+    pool = np.flatnonzero(freshest(grid, seen, free))
     rng = np.random.default_rng([seed, len(seen)])
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
     if not len(rows):
         return int(drawn[np.argmin(grid.ends[drawn])])
     gaps = np.min([_distance(grid, int(row), drawn) for row in rows], axis=0)
     return int(drawn[np.argmax(gaps - _END * grid.ends[drawn])])
+
+
+def freshest(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(P,): the free points that show the most categorical choices for the first time."""
+    import numpy as np
+
+    fresh = _fresh(grid, np.array(seen, dtype=np.intp))
+    return np.asarray(free & (fresh == fresh[free].max()))
 
 
 def _categorical(grid: Grid) -> list[int]:

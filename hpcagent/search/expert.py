@@ -32,9 +32,10 @@ _FAILED = Failure("run", "seen", "it failed")
 
 @dataclass(frozen=True)
 class Share:
-    """How much say the model has."""
+    """How much say the model has; `covering`: only among the points that the design asks for."""
 
     early: int = EARLY
+    covering: bool = True
     weight: float = WEIGHT
     faded: int = FADED
 
@@ -63,8 +64,12 @@ class Expert:
         """The usable row that the model would try, and why; None where it has no say."""
         import numpy as np
 
+        from hpcagent.search.design import freshest
+
         if len(state.seen) >= self.share.early or not len(state.worked):
             return None
+        if self.share.covering:
+            usable = freshest(state.grid, state.seen, usable)
         rows = _selection(state, usable, self._seed)
         gains = self._gains(state, rows)
         if gains is None:
