@@ -7,6 +7,7 @@ long, and where it fails or cannot express the space the search is what it is wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ EARLY = 8  # evaluations, the default included, of which the model chooses those
 WEIGHT, FADED = 1.0, 20  # of its voice at first; evaluations after which it has none
 ASKED = 1024  # points at once
 SHORTLIST = 256  # of the process's best, that the model is asked about
+_FEWEST = 3  # measurements by which it is judged
 _FAILED = Failure("run", "seen", "it failed")
 
 
@@ -61,7 +63,11 @@ class Expert:
         self.share = share
 
     def first(self, state: Evidence, usable: NDArray[np.bool_]) -> tuple[int, str] | None:
-        """The usable row that the model would try, and why; None where it has no say."""
+        """The usable row that the model expects to be fastest, and why; None where it has no say.
+
+        Its mean decides, not its expected improvement: of points of which next to nothing is known
+        that favours the most uncertain ones.
+        """
         import numpy as np
 
         from hpcagent.search.design import freshest
@@ -71,38 +77,64 @@ class Expert:
         if self.share.covering:
             usable = freshest(state.grid, state.seen, usable)
         rows = _selection(state, usable, self._seed)
-        gains = self._gains(state, rows)
-        if gains is None:
+        outlook = self._asked(state, rows)
+        if outlook is None:
             return None
-        best = int(np.argmax(gains))
-        words = f"the embedded model expects {100 * gains[best]:.2g} % of gain"
-        return int(rows[best]), f"{words} over the fastest so far"
+        # a point that may fail is as good as one that takes 1/chance times as long
+        means = np.array(outlook.means) - np.log(np.maximum(outlook.chances, 1e-6))
+        best = int(np.argmin(means))
+        return int(rows[best]), _words(float(means[best]))
 
     def weighed(self, state: Evidence, gain: Array) -> Array:
-        """Gains of the process (P,), those of its best multiplied by what the model thinks."""
+        """Gains of the process (P,), those of its best multiplied by what the model thinks.
+
+        The weight fades, and is what the model has earned on this surface.
+        """
         import numpy as np
 
         weight = self.share.at(len(state.seen))
+        weight *= self._earned(state) if weight > 0.0 else 0.0
         if weight <= 0.0:
             return gain
         count = min(SHORTLIST, int(np.isfinite(gain).sum()))
         rows = np.argpartition(-gain, count - 1)[:count]
-        theirs = self._gains(state, rows)
-        if theirs is None or float(theirs.max()) <= 0.0:
+        outlook = self._asked(state, rows)
+        theirs = np.array(outlook.gains if outlook else ())
+        if not len(theirs) or float(theirs.max()) <= 0.0:
             return gain
         found = np.full(len(gain), -np.inf)
         # scaled so that a gain keeps its meaning: the stop rule looks at the greatest of them
         found[rows] = gain[rows] * (theirs / theirs.max()) ** weight
         return found
 
-    def _gains(self, state: Evidence, rows: Rows) -> Array | None:
+    def _earned(self, state: Evidence) -> float:
+        """Whether it tells faster from slower here: half of what was measured is predicted from the
+        other half. The correlation of ranks; nothing where that is negative, or cannot be told."""
         import numpy as np
 
+        asked = state.worked[1::2]
+        if len(asked) < _FEWEST:
+            return 0.0
+        points = [state.grid.points[row] for row in asked]
+        told = [trial for trial in _history(state) if trial.config not in points]
+        outlook = self._model.expect(self._space, told, points, self._seed)
+        if outlook.failure is not None:
+            return 0.0
+        ranks = [np.argsort(np.argsort(x)) for x in (outlook.means, state.values[1::2])]
+        return max(0.0, float(np.corrcoef(*ranks)[0, 1]))
+
+    def _asked(self, state: Evidence, rows: Rows) -> Outlook | None:
         points = [state.grid.points[row] for row in rows]
         outlook = self._model.expect(self._space, _history(state), points, self._seed)
         if self._told is not None:
             self._told(outlook)
-        return None if outlook.failure is not None else np.array(outlook.gains)
+        return None if outlook.failure is not None else outlook
+
+
+def _words(mean: float) -> str:
+    speed = 100 * math.expm1(-mean)
+    words = "more" if speed >= 0 else "less"
+    return f"the embedded model expects {abs(speed):.2g} % {words} speed than the fastest so far"
 
 
 def _selection(state: Evidence, usable: NDArray[np.bool_], seed: int) -> Rows:

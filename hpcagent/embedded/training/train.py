@@ -131,7 +131,10 @@ def _optimisers(network: Network, rate: float) -> list[torch.optim.Optimizer]:
     matrices = [p for p in network.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in chosen]
-    return [Muon(matrices, rate, 0.02), torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
+    return [
+        Muon(matrices, rate, 0.02),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
 
 
 def _rate(plan: Plan, step: int) -> float:
