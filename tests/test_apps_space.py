@@ -188,6 +188,8 @@ def test_an_unknown_library_lists_the_known_ones() -> None:
         ("OPENBLAS_CORETYPE: ", "'A=B; rm': ", "environment variable"),
         ("    binding: true\n", "", "nothing sets this parameter"),
         ("success:", "succes:", "succes"),
+        ("(?P<value>", "(?P<valu>", "lacks the group 'key' or 'value'"),
+        ("'^time (?P", "'^time ((?P", "is not a regular expression"),
     ],
 )
 def test_a_bad_card_names_line_and_field(tmp_path: Path, old: str, new: str, words: str) -> None:

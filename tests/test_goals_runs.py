@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from mainjob import PROJECT, Bench, make_bench
 
+from hpcagent.apps import card
 from hpcagent.cli.main import main
 from hpcagent.measure import energy
 from hpcagent.study import units
@@ -96,6 +97,47 @@ def test_two_objectives_within_a_constraint(tmp_path: Path) -> None:
     page = bench.hpcagent("report", str(bench.run), "--width", "80").stdout
     assert "Goal         throughput (more is better), then memory (less is better)," in page
     assert max(map(len, page.splitlines())) <= 80
+    _follows_from_its_journal(bench)
+
+
+@pytest.fixture
+def with_residual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The card of OpenBLAS says that the residual is a figure of merit as well."""
+    text = (card._FOLDER / "openblas.yaml").read_text()
+    first = "unit: s, direction: min}\n"
+    second = first + "  - {name: residual, unit: eps, direction: min,\n"
+    second += "     regex: '^residual (?P<key>\\S+) (?P<value>\\S+)$'}\n"
+    assert text.count(first) == 1
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    (cards / "openblas.yaml").write_text(text.replace(first, second))
+    monkeypatch.setattr(card, "_FOLDER", cards)
+    card.load_card.cache_clear()
+    yield
+    card.load_card.cache_clear()
+
+
+@pytest.mark.openblas
+def test_a_second_figure_that_the_application_prints_is_an_objective(
+    tmp_path: Path, with_residual: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(tmp_path)
+    (tmp_path / "hpcagent.toml").write_text(PROJECT.replace("= 9", "= 10"))
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("HPCAGENT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--objective", "time", "--objective", "residual", "--budget", "rounds=1"]
+    with pytest.raises(SystemExit) as ended:
+        main(bench.tune_words(*words))
+    assert ended.value.code == 0
+    files = [*(bench.run / "work").glob("*/result.jsonl")]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    ran = [row for row in rows if row["status"] == "ok"]
+    assert ran
+    assert all(set(row["further"]["residual"]) == set(row["samples"]) for row in ran)
+    page = (bench.run / "result" / "report.md").read_text()
+    assert "then residual (less is better)" in page
     _follows_from_its_journal(bench)
 
 

@@ -192,6 +192,30 @@ def test_of_rates_the_larger_one_has_the_lower_objective() -> None:
     assert slow.objective == -(parse_results(line(), WEIGHTS)[0].objective or 0.0)
 
 
+def test_a_further_figure_has_a_direction_of_its_own() -> None:
+    further = {"bandwidth": {"a": [4.0], "b": [4.0, 4.0]}}
+    (run,) = parse_results(line({"further": further}), WEIGHTS, further={"bandwidth": "max"})
+    assert run.ok
+    assert run.further == {"bandwidth": pytest.approx(-math.log(4.0))}
+
+
+@pytest.mark.parametrize(
+    ("further", "status", "words"),
+    [
+        (None, "wrong", "no figure for bandwidth of a"),
+        ({"bandwidth": {"a": [4.0]}}, "wrong", "no figure for bandwidth of b"),
+        ({"bandwidth": {"a": [4.0], "b": [0.0]}}, "implausible", "b: 0.0 is not bandwidth"),
+        ({"bandwidth": {"a": [4.0], "b": ["x"]}}, "unreadable", "cannot be read"),
+    ],
+)
+def test_without_its_further_figure_no_process_counts(
+    further: object, status: str, words: str
+) -> None:
+    (run,) = parse_results(line({"further": further}), WEIGHTS, further={"bandwidth": "max"})
+    assert (run.status, run.ok, dict(run.further)) == (status, False, {})
+    assert words in run.message
+
+
 @pytest.mark.parametrize("value", [math.nan, 0.0, -1.0, 1e308])
 def test_what_is_no_rate_is_said_to_be_none(value: float) -> None:
     (run,) = parse_results(line({"samples": {"a": [value, value], "b": [0.2]}}), WEIGHTS, "max")

@@ -224,6 +224,24 @@ def test_the_default_comes_first_and_every_category_early(grid: Grid) -> None:
     assert {p.config.values["core"] for p in found} == {"auto", "ZEN", "HASWELL", "NEHALEM"}
 
 
+KERNELS = Space(
+    (
+        Param("core", "categorical", tuple(f"core{n}" for n in range(12)), "core0"),
+        Param("threads", "ordinal", LEVELS, LEVELS[2]),
+        Param("block", "ordinal", LEVELS, LEVELS[2]),
+    )
+)
+
+
+def test_of_too_many_kernels_some_are_tried_with_all_else_at_its_default() -> None:
+    found = Surrogate().propose(KERNELS, [], [], 8, 0)
+    assert not isinstance(found, Stop)
+    assert len({p.config.values["core"] for p in found}) == 8
+    rest = [(p.config.values["threads"], p.config.values["block"]) for p in found]
+    alike = sum(pair == rest[0] for pair in rest)
+    assert 5 <= alike < 8
+
+
 SWITCHES = Space(
     (
         *(Param(name, "categorical", ("off", "on"), "off") for name in ("pack", "swap", "pad")),

@@ -90,7 +90,11 @@ class Command(_Strict):
 
 
 class FigureOfMerit(_Strict):
-    """A figure that the application prints; the first of a card is the one that is measured."""
+    """A figure that the application prints, for each key of the workload.
+
+    `regex` has the groups `key` and `value` and is matched at the beginning of a line. The first
+    of a card is always measured; the others where an objective names them.
+    """
 
     name: Label
     regex: str
@@ -99,6 +103,12 @@ class FigureOfMerit(_Strict):
 
     @model_validator(mode="after")
     def _means_what_it_says(self) -> FigureOfMerit:
+        try:
+            groups = re.compile(self.regex).groupindex
+        except re.error as error:
+            raise ValueError(f"{self.regex!r} is not a regular expression: {error}") from None
+        if not {"key", "value"} <= set(groups):
+            raise ValueError(f"{self.regex!r} lacks the group 'key' or 'value'")
         if self.name in (THROUGHPUT, COST, ENERGY, MEMORY, CV):
             raise ValueError(f"{self.name} is an objective of every run: take another name")
         if self.name == TIME and (self.unit, self.direction) != ("s", "min"):
@@ -142,6 +152,15 @@ class Card(_Strict):
     check: Check
     readback: dict[str, str]
     resources: Request
+
+    @field_validator("figures_of_merit")
+    @classmethod
+    def _names_differ(cls, value: list[FigureOfMerit]) -> list[FigureOfMerit]:
+        names = [figure.name for figure in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is named twice")
+        return value
 
 
 def card_names() -> tuple[str, ...]:

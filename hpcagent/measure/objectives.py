@@ -77,11 +77,13 @@ class Charge:
 @dataclass(frozen=True)
 class Scales:
     """What turns a process into figures: the weighted mean of ln(GFLOP) of the workload's calls
-    (None: the printed figure is no time of a call), what hours cost, and what is printed."""
+    (None: the printed figure is no time of a call), what hours cost, what the application prints
+    first and what it prints besides."""
 
     log_gflop: float | None
     charge: Charge
     printed: Objective
+    further: tuple[Objective, ...] = ()
 
 
 # --- what can be asked for ------------------------------------------------------------------------
@@ -108,6 +110,7 @@ def _available(scales: Scales) -> Iterator[Objective]:
     yield Objective(CV, "")
     if scales.printed.name != TIME:
         yield scales.printed
+    yield from scales.further
 
 
 _UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
@@ -158,6 +161,8 @@ def loss(name: str, run: Run, scales: Scales) -> float | None:
         return None
     if name == scales.printed.name:
         return run.objective
+    if name in (each.name for each in scales.further):
+        return run.further.get(name)
     if name == TIME:
         return _log(run.wall_s)
     if name == THROUGHPUT:

@@ -7,6 +7,7 @@ import math
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from hpcagent.measure import worker
@@ -49,7 +50,8 @@ class Run:
 
     `mhz` is the mean frequency of its CPUs, `celsius` the hottest package at its end, `joules` the
     energy of all packages of the node (whoever used it), `cpu_s` user and system time; None where
-    it could not be had. `maxrss_bytes` and `cpu_s` are wait4(2)'s: of the process and of those
+    it could not be had. `further` maps each further figure that was asked for to worker.objective
+    of it. `maxrss_bytes` and `cpu_s` are wait4(2)'s: of the process and of those
     descendants that were waited for. `note` says what was odd without being a failure.
     """
 
@@ -74,6 +76,7 @@ class Run:
     joules: float | None = None
     cpu_s: float | None = None
     note: str = ""
+    further: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -105,21 +108,24 @@ class Done:
 
 
 def parse_results(
-    text: str, weights: Mapping[str, float], direction: str = worker.MIN
+    text: str,
+    weights: Mapping[str, float],
+    direction: str = worker.MIN,
+    further: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Run, ...]:
     """All runs in the order they ended; a torn last line (a killed worker) is no run.
 
-    `weights` maps each key to its weight in the objective, `direction` is that of the figures. An
-    "ok" line is not trusted: one whose keys are not all there, or with a figure that is not finite
+    `weights` maps each key to its weight in the objective, `direction` is that of the figures;
+    `further` maps each further figure to its own direction. An "ok" line is not trusted: one whose
+    keys are not all there, or with a figure that is not finite
     and positive, is no longer ok. Nothing here relies on the order of the time stamps: a clock may
     be set while the worker runs.
     """
     *lines, last = text.split("\n")
     if _whole(last):
         lines.append(last)
-    runs = [
-        _parse_line(line, number, weights, direction) for number, line in enumerate(lines, start=1)
-    ]
+    asked = _Asked(weights, direction, further)
+    runs = [_parse_line(line, number, asked) for number, line in enumerate(lines, start=1)]
     return tuple(run for run in runs if run is not None)
 
 
@@ -196,22 +202,36 @@ def _whole(line: str) -> bool:
         return False
 
 
-def _parse_line(line: str, number: int, weights: Mapping[str, float], direction: str) -> Run | None:
+@dataclass(frozen=True)
+class _Asked:
+    weights: Mapping[str, float]
+    direction: str
+    further: Mapping[str, str]
+
+
+def _parse_line(line: str, number: int, asked: _Asked) -> Run | None:
     if not line.strip():
         return None
     try:
-        return _run(json.loads(line), weights, direction)
+        return _run(json.loads(line), asked)
     except _SPOILT as error:
         message = f"result.jsonl, line {number} cannot be read ({error}): {line[:200]}"
         return Run("", -1, -1, "unreadable", message=message)
 
 
-def _run(data: Mapping[str, Any], weights: Mapping[str, float], direction: str) -> Run:
+def _run(data: Mapping[str, Any], asked: _Asked) -> Run:
+    weights, direction = asked.weights, asked.direction
     check, meters = data["check"], data.get("meters") or {}
-    samples = {str(k): tuple(float(s) for s in v) for k, v in data["samples"].items()}
+    samples = _figures(data["samples"])
+    further = {
+        name: _figures((data.get("further") or {}).get(name) or {}) for name in asked.further
+    }
     status, message = str(data["status"]), str(check.get("message") or "")
     if status == "ok":
         status, message = _distrust(samples, weights, direction, message)
+    for name, figures in further.items():
+        if status == "ok":
+            status, message = _distrust(figures, weights, asked.further[name], message, name)
     ok = status == "ok"
     readback = {str(k): str(v) for k, v in data["readback"].items() if k != "maxrss_bytes"}
     residuals = [_optional_float(r) for r in check.get("residuals", {}).values()]
@@ -237,7 +257,16 @@ def _run(data: Mapping[str, Any], weights: Mapping[str, float], direction: str) 
         joules=_optional_float(meters.get("joules")),
         cpu_s=_optional_float(meters.get("cpu_s")),
         note=_note(_optional_float(data.get("clock_step_s"))),
+        further={
+            name: worker.objective(figures, weights, asked.further[name])
+            for name, figures in further.items()
+            if ok and weights
+        },
     )
+
+
+def _figures(data: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    return {str(key): tuple(float(value) for value in values) for key, values in data.items()}
 
 
 def _note(clock_step_s: float | None) -> str:
@@ -249,17 +278,19 @@ def _distrust(
     weights: Mapping[str, float],
     direction: str,
     message: str,
+    name: str = "",
 ) -> tuple[str, str]:
-    what = "a rate" if direction == worker.MAX else "a time in seconds"
+    what = name or ("a rate" if direction == worker.MAX else "a time in seconds")
+    of = f"{name} of " if name else ""
     for key in weights:
         if not samples.get(key):
-            return "wrong", f"no figure for {key}"
+            return "wrong", f"no figure for {of}{key}"
     for key, values in samples.items():
         for value in values:
             if not 0.0 < value < worker.LARGEST:
                 return "implausible", f"{key}: {value} is not {what}"
         if not values:
-            return "wrong", f"no figure for {key}"
+            return "wrong", f"no figure for {of}{key}"
     return "ok", message
 
 

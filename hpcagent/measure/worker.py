@@ -263,6 +263,8 @@ class Check:
         self.maximum = _bounds(data, "maximum", self.direction == MAX)
         self.success: List[Pattern[str]] = [re.compile(p) for p in data.get("success", ())]
         self.readback = {name: re.compile(p) for name, p in data.get("readback", {}).items()}
+        further = data.get("further") or {}
+        self.further = {name: re.compile(figure["pattern"]) for name, figure in further.items()}
 
 
 def _bounds(data: Mapping[str, Any], name: str, applies: bool) -> Dict[str, float]:
@@ -325,12 +327,14 @@ class Printed:
         self.samples: Dict[str, List[float]] = {}
         self.residuals: Dict[str, Optional[float]] = {}
         self.readback: Dict[str, Any] = {}
+        self.further: Dict[str, Dict[str, List[float]]] = {name: {} for name in check.further}
         self._wrong: List[str] = []
         self._implausible: List[str] = []
         missing = list(check.success)
         for line in lines_of(text):
             self._read_figure(line, check)
             self._read_residual(line, check)
+            self._read_further(line, check)
             for name, pattern in check.readback.items():
                 found = pattern.match(line)
                 if found:
@@ -362,6 +366,17 @@ class Printed:
             _add(self._implausible, "%s: a figure of %g is above %g, the peak" % above)
         self.samples.setdefault(key, []).append(figure)
 
+    def _read_further(self, line: str, check: Check) -> None:
+        for name, pattern in check.further.items():
+            found = pattern.match(line)
+            if not found or found.group("key") not in check.keys:
+                continue
+            figure = _number(found.group("value"))
+            if figure is None or not 0.0 < figure < LARGEST:
+                _add(self._implausible, "not a positive %s: %r" % (name, line[:200]))
+            else:
+                self.further[name].setdefault(found.group("key"), []).append(figure)
+
     def _read_residual(self, line: str, check: Check) -> None:
         found = check.residual.match(line) if check.residual else None
         if not found or found.group("key") not in check.keys:
@@ -379,6 +394,9 @@ class Printed:
                 self._wrong.append("no figure for %s" % key)
             if check.residual and key not in self.residuals:
                 self._wrong.append("no residual for %s" % key)
+            for name, figures in self.further.items():
+                if key not in figures and not self._implausible:
+                    self._wrong.append("no figure for %s of %s" % (name, key))
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -1421,6 +1439,7 @@ def judge(name: str, process: Process, ended: str, over: str, check: Check) -> D
     line = _line(name, 0, 0, status, verdict)
     line.update(
         samples=printed.samples,
+        further=printed.further,
         readback=dict(printed.readback, maxrss_bytes=process.maxrss_bytes),
         exit=process.exit,
         signal=process.signal,

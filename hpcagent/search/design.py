@@ -4,6 +4,10 @@ A choice that pays only together with another one is invisible in the main effec
 covers the combinations of categorical values like a covering array (Colbourn, Combinatorial
 aspects of covering arrays, 2004). Distance counts, and the ends of the ordinals count a little
 against a point: the farthest ones lie in corners, where most parameters are at their worst.
+
+A categorical parameter with more values than the design has evaluations (the kernels of a library)
+is never covered. Every second evaluation then tries its next value with all else as in the first
+evaluation, so that these can be compared with each other, whatever the rest does.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST = 8  # evaluations of the design, the default included
 _END = 0.4  # of a range: what an ordinal at its end costs a point in the comparison of distances
+_SAME = 1e-9  # distances that differ by less are equal
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
 
@@ -42,13 +47,17 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     """Of 20 points drawn with `seed`, the farthest from all seen ones and from the ends.
 
     They are drawn among the free points that show the most values, pairs and combinations of the
-    categorical parameters for the first time. At least one point must be free.
+    categorical parameters for the first time. Where a categorical parameter is too long for the
+    design, every second one is instead nearest to the first. At least one point must be free.
     """
     import numpy as np
 
     rows = np.array(seen, dtype=np.intp)
     pool = np.flatnonzero(freshest(grid, seen, free))
     rng = np.random.default_rng([seed, len(seen)])
+    if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
+        gap = _distance(grid, seen[0], pool)
+        return int(rng.choice(pool[gap <= gap.min() + _SAME]))
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
     if not len(rows):
         return int(drawn[np.argmin(grid.ends[drawn])])

@@ -127,8 +127,10 @@ def collect_failed(
 
 
 def _runs(folder: Path, unit: Unit) -> tuple[Run, ...]:
-    direction = unit.spec.get("check", {}).get("direction", MIN)
-    return parse_results(_read(folder / "result.jsonl") or "", unit.spec["weights"], direction)
+    check = unit.spec.get("check", {})
+    further = {name: figure["direction"] for name, figure in check.get("further", {}).items()}
+    text = _read(folder / "result.jsonl") or ""
+    return parse_results(text, unit.spec["weights"], check.get("direction", MIN), further)
 
 
 def _notes(runs: Sequence[Run], done: Done) -> tuple[str, ...]:

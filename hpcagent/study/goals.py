@@ -85,8 +85,8 @@ def goals_of(card: Card, settings: TuneSettings, workload: Workload | None) -> G
     elif counted:
         log_gflop = 0.0
     hour = settings.charge or {"job_hour": float(settings.cores), "unit": "core-hours"}
-    figure = Objective(printed.name, printed.unit, printed.direction)
-    scales = Scales(log_gflop, Charge(**hour), figure)
+    figure, *further = (Objective(f.name, f.unit, f.direction) for f in card.figures_of_merit)
+    scales = Scales(log_gflop, Charge(**hour), figure, tuple(further))
     wanted = objectives(settings.objectives, scales)
     step = max(LEAST_STEP, math.log1p(settings.minimum_effect))
     return Goals(wanted, parse_constraints(settings.within), scales, step)

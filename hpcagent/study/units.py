@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hpcagent.apps.card import Card
 from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script, pack_script
 from hpcagent.apps.space import Setting, cpus_requested
 from hpcagent.apps.variants import Variant
@@ -268,12 +269,20 @@ def _spec(
             "keys": sorted(weights),
             "success": list(card.success),
             "readback": dict(card.readback),
+            **_further(card, settings.objectives),
         },
         "weights": weights,
         "budget_s": 0,
         "seed": settings.seed,
         "stop_rule": stop_rule(settings),
     }
+
+
+def _further(card: Card, wanted: Sequence[str]) -> dict[str, Any]:
+    """The figures beside the first that objectives are about; nothing where there are none."""
+    figures = [f for f in card.figures_of_merit[1:] if f.name in wanted]
+    further = {f.name: {"pattern": f.regex, "direction": f.direction} for f in figures}
+    return {"further": further} if further else {}
 
 
 def _fastest_possible(known: Knowledge) -> dict[str, float]:
