@@ -24,7 +24,9 @@ from hpcagent.llm import gguf
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Limits, Outlook, Param, Proposal, Trial
+from hpcagent.search.design import leading
 from hpcagent.search.embedded import create
+from hpcagent.search.encoding import Grid
 from hpcagent.search.expert import Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
@@ -273,20 +275,19 @@ def proposed(options: Options, history: Sequence[Trial] = BEGUN) -> tuple[Propos
     return found
 
 
-def test_the_model_chooses_early_and_says_so() -> None:
-    liked = next(c for c in SPACE.points() if c.values["core"] == "Haswell")
+def test_it_chooses_early_among_what_the_design_would_take_and_says_so() -> None:
+    grid = Grid.of(SPACE.params, SPACE.points())
+    seen = [grid.index[SPACE.default]]
+    free = np.arange(len(grid.points)) != seen[0]
+    likes = leading(grid, seen, free, 1)
     heard: list[Outlook] = []
+    liked = grid.points[likes[3]]
     first = proposed(Options(points=Liking(liked), outlook=heard.append))[0]
     assert first.config == liked and first.proposed_by == "embedded"
     assert first.reason == "the embedded model expects 48 % more speed than the fastest so far"
     assert heard
-
-
-def test_it_chooses_among_what_the_design_asks_for() -> None:
-    """A value of a choice that was not seen comes first, however well another is liked."""
-    liked = next(c for c in SPACE.points() if c.values["core"] == SPACE.default.values["core"])
-    first = proposed(Options(points=Liking(liked)))[0]
-    assert first.config.values["core"] != SPACE.default.values["core"]
+    far = proposed(Options(points=Liking(grid.points[likes[-1]])))[0]
+    assert far.config in [grid.points[row] for row in likes[:5]]
 
 
 @pytest.mark.parametrize(

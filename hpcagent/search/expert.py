@@ -8,7 +8,7 @@ long, and where it fails or cannot express the space the search is what it is wi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "embedded"
 EARLY = 8  # evaluations, the default included, of which the model chooses those of the design
 WEIGHT, FADED = 1.0, 20  # of its voice at first; evaluations after which it has none
-ASKED = 1024  # points at once
+AMONG = 5  # points that are of use to the design
 SHORTLIST = 256  # of the process's best, that the model is asked about
 _FEWEST = 3  # measurements by which it is judged
 _FAILED = Failure("run", "seen", "it failed")
@@ -34,10 +34,10 @@ _FAILED = Failure("run", "seen", "it failed")
 
 @dataclass(frozen=True)
 class Share:
-    """How much say the model has; `covering`: only among the points that the design asks for."""
+    """How much say the model has; `among` so many of the points that the design would take."""
 
     early: int = EARLY
-    covering: bool = True
+    among: int = AMONG
     weight: float = WEIGHT
     faded: int = FADED
 
@@ -62,28 +62,24 @@ class Expert:
         self._told = told
         self.share = share
 
-    def first(self, state: Evidence, usable: NDArray[np.bool_]) -> tuple[int, str] | None:
-        """The usable row that the model expects to be fastest, and why; None where it has no say.
+    def first(self, state: Evidence, rows: Sequence[int]) -> tuple[int, str] | None:
+        """Of the first rows of the design that which the model expects to be fastest, and why.
 
-        Its mean decides, not its expected improvement: of points of which next to nothing is known
-        that favours the most uncertain ones.
+        None where it has no say. Its mean decides, not its expected improvement: of points of which
+        next to nothing is known that favours the most uncertain ones.
         """
         import numpy as np
 
-        from hpcagent.search.design import freshest
-
-        if len(state.seen) >= self.share.early or not len(state.worked):
+        if len(state.seen) >= self.share.early or not len(state.worked) or len(rows) < 2:
             return None
-        if self.share.covering:
-            usable = freshest(state.grid, state.seen, usable)
-        rows = _selection(state, usable, self._seed)
-        outlook = self._asked(state, rows)
+        among = np.array(rows[: self.share.among], dtype=np.intp)
+        outlook = self._asked(state, among)
         if outlook is None:
             return None
         # a point that may fail is as good as one that takes 1/chance times as long
         means = np.array(outlook.means) - np.log(np.maximum(outlook.chances, 1e-6))
         best = int(np.argmin(means))
-        return int(rows[best]), _words(float(means[best]))
+        return int(among[best]), _words(float(means[best]))
 
     def weighed(self, state: Evidence, gain: Array) -> Array:
         """Gains of the process (P,), those of its best multiplied by what the model thinks.
@@ -135,20 +131,6 @@ def _words(mean: float) -> str:
     speed = 100 * math.expm1(-mean)
     words = "more" if speed >= 0 else "less"
     return f"the embedded model expects {abs(speed):.2g} % {words} speed than the fastest so far"
-
-
-def _selection(state: Evidence, usable: NDArray[np.bool_], seed: int) -> Rows:
-    """At most ASKED usable rows: those next to the fastest, and others at random."""
-    import numpy as np
-
-    rows = np.flatnonzero(usable)
-    if len(rows) <= ASKED:
-        return rows
-    fastest = state.worked[int(np.argmin(state.values))]
-    apart = (state.grid.codes[rows] != state.grid.codes[fastest]).sum(axis=1)
-    order = np.random.default_rng((seed, len(state.seen))).permutation(len(rows))
-    order = order[np.argsort(apart[order] > 1, kind="stable")]
-    return np.asarray(rows[order[:ASKED]])
 
 
 def _history(state: Evidence) -> list[Trial]:

@@ -225,7 +225,7 @@ def _spreading(state: Evidence, chance: Array, seed: int, expert: Expert | None)
     """
     import numpy as np
 
-    from hpcagent.search.design import next_row
+    from hpcagent.search.design import leading
 
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
@@ -237,8 +237,9 @@ def _spreading(state: Evidence, chance: Array, seed: int, expert: Expert | None)
             return int(np.argmin(np.where(usable, mean, np.inf))), ""
         ordered = np.sort(mean[usable])
         usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
-    pick = expert.first(state, usable) if expert else None
-    return (next_row(state.grid, state.seen, usable, seed), "") if pick is None else pick
+    rows = leading(state.grid, state.seen, usable, seed)
+    pick = expert.first(state, rows) if expert else None
+    return pick or (rows[0], "")
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
