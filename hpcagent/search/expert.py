@@ -116,8 +116,10 @@ class Expert:
         outlook = self._model.expect(self._space, told, points, self._seed)
         if outlook.failure is not None:
             return 0.0
-        ranks = [np.argsort(np.argsort(x)) for x in (outlook.means, state.values[1::2])]
-        return max(0.0, float(np.corrcoef(*ranks)[0, 1]))
+        ours, true = (np.argsort(np.argsort(x)) for x in (outlook.means, state.values[1::2]))
+        middle = (len(asked) - 1) / 2
+        agreement = float((ours - middle) @ (true - middle))  # Spearman's, once it is divided
+        return max(0.0, agreement / (len(asked) * (len(asked) ** 2 - 1) / 12))
 
     def _asked(self, state: Evidence, rows: Rows) -> Outlook | None:
         points = [state.grid.points[row] for row in rows]

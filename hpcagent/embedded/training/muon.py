@@ -22,15 +22,15 @@ class Muon(Optimizer):
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
-    @torch.no_grad()
     def step(self) -> None:
-        for group in self.param_groups:
-            shapes: dict[tuple[int, ...], list[Tensor]] = {}
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    shapes.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
-            for matrices in shapes.values():
-                self._move(matrices, group["lr"], group["weight_decay"])
+        with torch.no_grad():
+            for group in self.param_groups:
+                shapes: dict[tuple[int, ...], list[Tensor]] = {}
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        shapes.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
+                for matrices in shapes.values():
+                    self._move(matrices, group["lr"], group["weight_decay"])
 
     def _move(self, matrices: Sequence[Tensor], rate: float, decay: float) -> None:
         wanted = []

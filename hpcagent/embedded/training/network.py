@@ -107,7 +107,7 @@ class Layer(nn.Module):
 def _together(x: Tensor, *parts: nn.Linear) -> tuple[Tensor, ...]:
     """What each gives for the same input, by one product of matrices."""
     found = functional.linear(x, torch.cat([part.weight for part in parts]))
-    return found.chunk(len(parts), dim=-1)
+    return tuple(found.chunk(len(parts), dim=-1))
 
 
 class Network(nn.Module):
