@@ -27,7 +27,7 @@ from hpcagent.records import Config, Failure, Limits, Outlook, Param, Proposal, 
 from hpcagent.search.design import leading
 from hpcagent.search.embedded import create
 from hpcagent.search.encoding import Grid
-from hpcagent.search.expert import Share
+from hpcagent.search.expert import Expert, Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
@@ -279,15 +279,55 @@ def test_it_chooses_early_among_what_the_design_would_take_and_says_so() -> None
     grid = Grid.of(SPACE.params, SPACE.points())
     seen = [grid.index[SPACE.default]]
     free = np.arange(len(grid.points)) != seen[0]
-    likes = leading(grid, seen, free, 1)
+    likes = [grid.points[row] for row in leading(grid, seen, free, 1)]
     heard: list[Outlook] = []
-    liked = grid.points[likes[3]]
-    first = proposed(Options(points=Liking(liked), outlook=heard.append))[0]
-    assert first.config == liked and first.proposed_by == "embedded"
-    assert first.reason == "the embedded model expects 48 % more speed than the fastest so far"
-    assert heard
-    far = proposed(Options(points=Liking(grid.points[likes[-1]])))[0]
-    assert far.config in [grid.points[row] for row in likes[:5]]
+
+    def first(liked: Config) -> Proposal:
+        share = Share(early=8)
+        made = Surrogate(
+            expert=lambda space, seed: Expert(Liking(liked), space, seed, share, heard.append)
+        )
+        found = made.propose(SPACE, BEGUN, (), 1, 1)
+        assert isinstance(found, tuple)
+        return found[0]
+
+    assert first(likes[3]).config == likes[3] and first(likes[3]).proposed_by == "embedded"
+    words = "the embedded model expects 48 % more speed than the fastest so far"
+    assert first(likes[3]).reason == words and heard
+    assert first(likes[-1]).config in likes[:5]
+
+
+def measured(count: int) -> list[Trial]:
+    """A smooth surface; the default and points spread over the space."""
+    found = []
+    for n, config in enumerate([SPACE.default, *SPACE.points()[:: 96 // count][: count - 1]]):
+        values = config.values
+        block, threads = (p.values.index(values[p.name]) for p in (BLOCK, THREADS))
+        ratio = 0.05 * abs(block - 4) + 0.1 * abs(threads - 2) + 0.1 * (values["core"] == "Zen")
+        found.append(Trial(config, ratio, 0.001, None, n, ""))
+    return found
+
+
+class Knowing(Liking):
+    """Tells what was measured as it was, when asked, and likes one point."""
+
+    def expect(
+        self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
+    ) -> Outlook:
+        known = {trial.config: trial.log_ratio or 0.0 for trial in measured(12)}
+        liked = super().expect(space, history, points, seed)
+        return Outlook(liked.gains, tuple(known.get(p, 0.0) for p in points), liked.chances)
+
+
+def test_later_it_tips_the_choice_as_far_as_it_ranked_right() -> None:
+    alone = Surrogate().candidates(SPACE, measured(12), (), 12, 1)
+    liked = alone[-1].config
+    for model, tips in ((Knowing(liked), True), (Liking(liked), False)):
+        found = create(Options(points=model)).propose(SPACE, measured(12), (), 1, 1)
+        assert isinstance(found, tuple)
+        assert (found[0].config == liked) == tips
+        assert (found[0].proposed_by == "embedded") == tips
+        assert ("tipped" in found[0].reason) == tips
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence, rounds_since_best
+from hpcagent.search.expert import CHANGED, Expert
 from hpcagent.search.expert import NAME as EXPERT
-from hpcagent.search.expert import Expert
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
@@ -69,10 +69,8 @@ class Candidate:
         return EXPERT if self.said else NAME
 
     def reason(self) -> str:
-        if self.said:
-            return self.said
         if self.mean is None or self.spread is None or self.improvement is None:
-            return "early coverage of the space"
+            return self.said or "early coverage of the space"
         speed = math.expm1(-self.mean)
         words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
@@ -82,7 +80,7 @@ class Candidate:
         )
         if self.feasibility < 0.995:
             text += f", runs with probability {self.feasibility:.2f}"
-        return text
+        return f"{text}; {self.said}" if self.said else text
 
 
 def create(options: Options) -> Surrogate:
@@ -268,7 +266,9 @@ def _improving(
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
         heard = expert.weighed(state, gain) if expert else gain
-        row = _chosen(state, process, best, chance, heard)
+        row = own = _chosen(state, process, best, chance, gain)
+        if heard is not gain:
+            row = _chosen(state, process, best, chance, heard)
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
@@ -276,6 +276,7 @@ def _improving(
             improvement=float(gain[row]) * scale,
             feasibility=float(chance[row]),
             promise=float(gain.max()) * scale,
+            said="" if row == own else CHANGED,
         )
         state = state.taking(row)
         left -= 1
