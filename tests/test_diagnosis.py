@@ -96,6 +96,30 @@ def test_probes_in_a_config_log_are_answers() -> None:
     ]
 
 
+EXCERPT = (
+    "collect2: error: ld returned 1 exit status\n"
+    "conftest.c:47:10: fatal error: mkl.h: No such file or directory\n"
+    "gcc: error: unrecognized command-line option '-V'\n"
+    "gcc: error: unrecognized command-line option '-qversion'; did you mean '--version'?\n"
+    "gcc: fatal error: no input files\n"
+    "| /* Override any GCC internal prototype to avoid an error.\n"
+)
+MISSING = "#define HAVE_UNISTD_H 1\n/usr/bin/ld: cannot find -lselinux: No such file\n| }\n"
+
+
+@pytest.mark.parametrize("text", [EXCERPT, MISSING, "checking for mkl.h... no\n" + EXCERPT])
+def test_what_a_configure_script_asked_is_no_cause_unless_it_failed(text: str) -> None:
+    assert ids(text) == []
+    failed = text + "configure: error: cannot build without it\n"
+    assert len(ids(failed)) > len(ids("configure: error: cannot build without it\n"))
+    assert ids(text + "make: *** [a.o] Error 1\n") != ids("make: *** [a.o] Error 1\n")
+
+
+def test_a_compiler_that_no_configure_script_asked_is_believed() -> None:
+    text = "gcc: error: unrecognized command-line option '-mfoo'\n"
+    assert ids("CC=gcc\n" + text) == ids(text) == ["compile.unknown_option"]
+
+
 def test_the_same_words_of_every_rank_mean_a_foreign_launcher() -> None:
     assert ids("Hello from rank 0 of 1\n" * 2) == ["mpi.mixed_launcher"]
     assert ids("Hello from rank 0 of 1\nsum 3\nall is well\ntime 4 s\n") == []

@@ -192,6 +192,15 @@ def test_noise_is_folded_and_the_error_kept_with_its_context() -> None:
     assert "lines left out]" in text
 
 
+def test_a_known_failure_is_kept_also_where_something_else_is_taken_for_the_cause() -> None:
+    refusal = b"qsub: Job violates queue and/or server resource limits\n"
+    went_on = b"configure: creating ./config.status\n"
+    killed = b"Terminated\nmake: *** [Makefile:1553: a.o] Terminated\n"
+    found = diagnose(noise(3000) + refusal + went_on + noise(3000) + killed)
+    assert found.causes[0].id == "run.terminated"
+    assert refusal.decode().strip() in filter_log(found, 150).text
+
+
 def test_a_short_log_is_kept_nearly_whole() -> None:
     data = b"step 1\nstep 2\nSegmentation fault (core dumped)\n"
     assert filter_log(diagnose(data)).text == data.decode().strip()

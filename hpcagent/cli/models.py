@@ -6,7 +6,9 @@ import click
 
 from hpcagent.cli.lazy import LazyGroup, Table
 
-_COMMANDS: Table = {}
+_COMMANDS: Table = {
+    "qualify": ("hpcagent.cli.models_qualify", "Put a model through tasks, and print its card."),
+}
 
 
 @click.group(cls=LazyGroup, table=_COMMANDS)

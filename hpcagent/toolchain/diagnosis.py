@@ -19,7 +19,7 @@ from hpcagent.toolchain.logscan import Hit, Line, Scan, scan
 from hpcagent.toolchain.logtext import text_of
 from hpcagent.toolchain.repairs import Repair
 from hpcagent.toolchain.signatures import Catalogue, Failing, catalogue
-from hpcagent.toolchain.survival import FORGIVEN, survival
+from hpcagent.toolchain.survival import ASKED, FORGIVEN, FULL, survival
 
 _BAND = 10
 _EXIT_WEIGHT = 20  # an exit code says less than any words, and more than a mere consequence
@@ -134,7 +134,7 @@ def _endings(patterns: tuple[str, ...]) -> Any:
 def _counted(found: Scan, failed: bool | None, known: Catalogue) -> list[_Seen]:
     """The hits that count, one for each kind; on one line only the most specific kinds."""
     by_kind: dict[str, _Seen] = {}
-    for hit in _unforgiven(found.hits, known):
+    for hit in _unforgiven(_answered(found.hits, known), known):
         places = [i for i in hit.places if _counts(found, hit, i, failed, known)]
         top = max((known.places[i].failing.weight for i in places), default=0)
         for index in places:
@@ -143,6 +143,17 @@ def _counted(found: Scan, failed: bool | None, known: Catalogue) -> list[_Seen]:
                 count = _count(found, failing.id, known)
                 by_kind[failing.id] = _Seen(failing, hit.line, failing.weight, count)
     return list(by_kind.values())
+
+
+def _answered(hits: Sequence[Hit], known: Catalogue) -> Sequence[Hit]:
+    """What compilers answered a configure script says all where that failed, else little."""
+    failed = any(
+        hit.says == FULL and known.places[i].failing.stage == "configure"
+        and known.places[i].counts == "proof"
+        for hit in hits for i in hit.places
+    )  # fmt: skip
+    says = FULL if failed else FORGIVEN
+    return [replace(hit, says=says) if hit.says == ASKED else hit for hit in hits]
 
 
 def _unforgiven(hits: Sequence[Hit], known: Catalogue) -> Sequence[Hit]:

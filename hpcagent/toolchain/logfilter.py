@@ -1,7 +1,8 @@
 """What matters of a log within a budget of tokens, for a person or a model.
 
-First the lines of the causes with what surrounds them, then the last lines, then what else looks
-like trouble, each shape once with how often it came, then the beginning. Chatter that says nothing
+First the lines of the causes, then the last lines, then lines of other known failures (explained by
+something else, or as it seems survived), then what surrounds the causes, what else looks like
+trouble, each shape once with how often it came, and the beginning. Chatter that says nothing
 is left out. A token is taken as four bytes, which is near enough for English and build logs.
 """
 
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 from hpcagent.toolchain.diagnosis import Diagnosis
 from hpcagent.toolchain.logscan import General, Line, Scan
 from hpcagent.toolchain.logtext import text_of
+from hpcagent.toolchain.survival import FULL
 
 BYTES_PER_TOKEN = 4
 DEFAULT_TOKENS = 1500
 _WIDTH = 400  # of a line that is kept
 _MARK = 48  # bytes allowed for each mark of omission
 _FINAL, _LEAST_FINAL = 20, 5
+_OTHERS = 12  # lines of other known failures
 
 # Package managers, progress and compilers at work: never worth a line unless a cause is on it.
 _CHATTER = re.compile(
@@ -71,8 +74,9 @@ def _by_importance(diagnosis: Diagnosis) -> Iterator[list[tuple[int, str, str]]]
     hits = {hit.line.number: hit.line for hit in scan.hits}
     causes = [hits[c.line] for c in diagnosis.causes if c.line in hits]
     for line in causes:
-        yield [(line.number, text_of(line.text[:_WIDTH]), "")]
+        yield [_row(line)]
     yield _end(scan, _LEAST_FINAL)
+    yield [_row(line) for line in _others(scan)]
     for line in causes[:3]:
         yield _surroundings(line)
     serious, warnings = _sorted_general(scan.general)
@@ -82,13 +86,26 @@ def _by_importance(diagnosis: Diagnosis) -> Iterator[list[tuple[int, str, str]]]
     for general in serious[:20]:
         yield _surroundings(general.lines[0])
     head = (line for line in scan.head if line.number <= scan.lines)
-    yield [(line.number, text_of(line.text[:_WIDTH]), "") for line in head]
+    yield [_row(line) for line in head]
     for general in warnings:
         yield _general(general)
 
 
+def _row(line: Line) -> tuple[int, str, str]:
+    return (line.number, text_of(line.text[:_WIDTH]), "")
+
+
+def _others(scan: Scan) -> Iterator[Line]:
+    """The first line of each signature, those that say most first: a judgement may be wrong."""
+    seen: set[tuple[int, ...]] = set()
+    for hit in sorted(scan.hits, key=lambda hit: hit.says != FULL):
+        if hit.places not in seen and len(seen) < _OTHERS:
+            seen.add(hit.places)
+            yield hit.line
+
+
 def _end(scan: Scan, count: int) -> list[tuple[int, str, str]]:
-    rows = [(line.number, text_of(line.text[:_WIDTH]), "") for line in scan.tail]
+    rows = [_row(line) for line in scan.tail]
     telling = [row for row in rows if not _CHATTER.match(row[1])]
     return telling[-count:] or rows[-count:]
 

@@ -19,7 +19,7 @@ from hpcagent.toolchain.logend import in_messages, log_end
 from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
-from hpcagent.toolchain.survival import FORGIVEN, FULL, in_tracebacks, survival
+from hpcagent.toolchain.survival import ASKED, FORGIVEN, FULL, in_tracebacks, survival
 
 AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
 LONGEST = 4096  # bytes kept of one line, around what matched
@@ -63,7 +63,7 @@ class Line:
 class Hit:
     """A line that signatures match: the places in the catalogue, most general ones included.
 
-    `says` is what it says at most (survival.FULL, ENDING or FORGIVEN).
+    `says` is what it says at most (survival.FULL, ENDING, FORGIVEN or ASKED).
     """
 
     line: Line
@@ -249,8 +249,9 @@ class _Scanner:
             return []
         before, after = lines[max(0, at - _NEAR) : at], lines[at + 1 : at + 1 + _NEAR]
         places = self._matcher.match(text, before, after, self._matcher.possible(text))
-        forgiven = places and self._survival.says(places, text, before, after) == FORGIVEN
-        return [] if forgiven else places
+        if places and self._survival.says(places, text, before, after) in (FORGIVEN, ASKED):
+            return []
+        return places
 
     def _remarkable(self, flat: bytes, begin: int, stop: int) -> None:
         text = plain_quotes(flat[begin:stop])
@@ -279,19 +280,17 @@ class _Scanner:
 def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Begin and end of each line that matches, cut to LONGEST around the match."""
     while begin < end:
-        for match in pattern.finditer(text, begin, end):
-            at = match.start()
-            if at < begin:
-                break  # another one on that line: go on below it
-            first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
-            last = text.find(b"\n", at, at + LONGEST)
-            first = first or max(begin, at - LONGEST // 2)
-            stop = last if last >= 0 else min(len(text), at + LONGEST)
-            yield first, stop
-            line_end = last if last >= 0 else text.find(b"\n", stop)
-            begin = line_end + 1 if line_end >= 0 else end
-        else:
+        match = pattern.search(text, begin, end)
+        if match is None:
             return
+        at = match.start()
+        first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
+        last = text.find(b"\n", at, at + LONGEST)
+        first = first or max(begin, at - LONGEST // 2)
+        stop = last if last >= 0 else min(len(text), at + LONGEST)
+        yield first, stop
+        line_end = last if last >= 0 else text.find(b"\n", stop)
+        begin = line_end + 1 if line_end >= 0 else end
 
 
 def _around(text: bytes, begin: int, stop: int) -> tuple[list[bytes], list[bytes]]:

@@ -96,6 +96,14 @@ class Forgiving(_Strict):
     pardon: list[Regex] = []
 
 
+class Asked(_Strict):
+    """How answers to a configure script's questions are told: see docs/diagnosis.md."""
+
+    line: list[Regex] = []
+    tools: list[Regex] = []
+    near: list[Regex] = []
+
+
 class _File(_Strict):
     schema_: Literal[1] = Field(alias="schema")
     terms: dict[str, Regex] = {}
@@ -104,6 +112,7 @@ class _File(_Strict):
     probes: list[Regex] = []
     survivable: list[Regex] = []
     forgiven: Forgiving = Forgiving()
+    asked: Asked = Asked()
     epilogue: list[Regex] = []
     banners: list[Regex] = []
     failed_ends: list[Regex] = []
@@ -135,6 +144,7 @@ class Catalogue:
     probes: tuple[str, ...]
     survivable: tuple[str, ...]
     forgiven: Forgiving
+    asked: Asked
     epilogue: tuple[str, ...]
     banners: tuple[str, ...]
     failed_ends: tuple[str, ...]
@@ -181,7 +191,7 @@ def load_catalogue(path: Path) -> Catalogue:
     places = tuple(_places(document, file))
     found = Catalogue(
         failures, places, tuple(file.ignore), tuple(file.endings), tuple(file.probes),
-        tuple(file.survivable), file.forgiven, tuple(file.epilogue),
+        tuple(file.survivable), file.forgiven, file.asked, tuple(file.epilogue),
         tuple(file.banners), tuple(file.failed_ends), tuple(file.good_ends),
     )  # fmt: skip
     _check_patterns(document, found)
@@ -219,9 +229,10 @@ def _check_patterns(document: Document, found: Catalogue) -> None:
     ):
         for index, text in enumerate(getattr(found, name)):
             regexes.compiled(text, document.where(name, index))
-    for name in Forgiving.model_fields:
-        for index, text in enumerate(getattr(found.forgiven, name)):
-            regexes.compiled(text, document.where("forgiven", name, index))
+    for key, group in (("forgiven", found.forgiven), ("asked", found.asked)):
+        for name in type(group).model_fields:
+            for index, text in enumerate(getattr(group, name)):
+                regexes.compiled(text, document.where(key, name, index))
 
 
 def _places(document: Document, file: _File) -> list[Place]:

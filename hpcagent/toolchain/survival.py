@@ -17,14 +17,16 @@ from hpcagent import regexes
 from hpcagent.toolchain.signatures import Catalogue
 
 # How much a match says at most: all that its signature does; only as last words; only in a log
-# that failed by other words; there too only where nothing else is found.
-FULL, ENDING, FORGIVEN = "full", "ending", "forgiven"
+# that failed by other words; there too only where nothing else is found; all or that, depending on
+# whether the configure script that asked for it failed.
+FULL, ENDING, FORGIVEN, ASKED = "full", "ending", "forgiven", "asked"
 
 _TRACEBACK = re.compile(rb"Traceback \(most recent call last\)")
 _CHAINED = re.compile(rb"^(?:During handling of|The above exception was) ")
 _EITHER_CASE = re.compile(r"\[[A-Z]([a-z])\]")
 _NEXT = 2  # lines below in which a program says how it goes on
 _PARDON = 15  # lines below, in which make says that it ignores what failed
+_ASKED = 3  # lines on both sides that show that a configure script asked
 # Words of trouble, which a program that went on well does not end with.
 _TROUBLE = re.compile(
     rb"(?i)\b(?:error|fatal|severe|fail(?:ed|ure|s)|abort(?:ed|ing)?|killed|panic|exception"
@@ -49,16 +51,21 @@ class Survival:
         self._above = _any(catalogue.forgiven.above)
         self._below = _any(catalogue.forgiven.below)
         self._pardon = _any(catalogue.forgiven.pardon)
+        self._asked = _any(catalogue.asked.line)
+        self._tools = _any(catalogue.asked.tools)
+        self._asked_near = _any(catalogue.asked.near)
         self._epilogue = _any(catalogue.epilogue)
 
     def says(
         self, places: Sequence[int], text: bytes, before: Sequence[bytes], after: Sequence[bytes]
     ) -> str:
-        """What a match of these places says at most: FULL, ENDING or FORGIVEN."""
+        """What a match of these places says at most: FULL, ENDING, FORGIVEN or ASKED."""
         if all(self._place_says(i, text) == FORGIVEN for i in places):
             return FORGIVEN
         if self._pardoned(text, before, after):
             return FORGIVEN
+        if self._answers(text, before, after):
+            return ASKED
         return ENDING if self._survivable.Match(text) else FULL
 
     def _place_says(self, index: int, text: bytes) -> str:
@@ -76,6 +83,13 @@ class Survival:
             return True
         header = _line_above(before)
         return header is not None and bool(self._above.Match(header))
+
+    def _answers(self, text: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
+        """Whether the line is what a compiler or linker answered a configure script."""
+        if self._asked.Match(text):
+            return True
+        near = b"\n".join([*before[-_ASKED:], *after[:_ASKED]])
+        return bool(self._tools.Match(text) and self._asked_near.Match(near))
 
     def is_epilogue(self, text: bytes) -> bool:
         return not text.strip() or bool(self._epilogue.Match(text))

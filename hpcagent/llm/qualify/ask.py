@@ -1,0 +1,76 @@
+"""One answer of a model to a case, in the form that the case asks for and the model can give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hpcagent.llm.qualify.family import Case
+from hpcagent.protocols import LanguageModel, RankingModel
+from hpcagent.records import Limits
+
+SEED = 1
+_LABEL_TOKENS = 24  # of {"choice":"A"} in any vocabulary
+# After these there is nothing left to ask.
+_GONE = ("unavailable", "load")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered, kept as it came. `how`: ranked, json or text."""
+
+    case: str
+    text: str
+    how: str
+    failure: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the model cannot answer any more."""
+        return self.failure.partition(":")[0].removeprefix("model.") in _GONE
+
+
+def ask(model: LanguageModel, case: Case, name: str, timeout_s: float) -> Answer:
+    """`name` is that of the answer. A failed call is an answer with its failure."""
+    if case.labels and isinstance(model, RankingModel):
+        return _ranked(model, case, name, timeout_s)
+    schema = _choice(case.labels) if case.labels else case.schema
+    limits = Limits(_LABEL_TOKENS if case.labels else case.max_tokens, timeout_s)
+    reply = model.complete(case.messages, schema, limits, SEED)
+    how = "text" if schema is None else "json"
+    failure = "" if reply.failure is None else f"{reply.failure.id}: {reply.failure.evidence}"
+    text = _chosen(reply.text) if case.labels and not failure else reply.text
+    return Answer(name, text, how, failure, reply.tokens_in, reply.tokens_out, reply.seconds)
+
+
+def _ranked(model: RankingModel, case: Case, name: str, timeout_s: float) -> Answer:
+    """The most probable label; of equal ones the first."""
+    found = model.rank(case.messages, case.labels, Limits(1, timeout_s))
+    if found.failure is not None:
+        words = f"{found.failure.id}: {found.failure.evidence}"
+        return Answer(name, "", "ranked", words, found.tokens_in, 0, found.seconds)
+    rows = found.log_probabilities
+    best = case.labels[max(range(len(rows)), key=lambda index: rows[index])]
+    return Answer(name, best, "ranked", "", found.tokens_in, 0, found.seconds)
+
+
+def _choice(labels: tuple[str, ...]) -> Mapping[str, Any]:
+    return {"type": "object", "properties": {"choice": {"enum": list(labels)}}}
+
+
+def _chosen(text: str) -> str:
+    """The label in {"choice": LABEL}; what is none is left as it is, to be judged."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return text
+    label = answer.get("choice") if isinstance(answer, dict) else None
+    return label if isinstance(label, str) else text

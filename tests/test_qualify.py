@@ -1,0 +1,412 @@
+"""Qualification: models that are right, wrong or worse, interruptions, and a real random model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tiny_gguf import make_tiny_gguf
+
+from hpcagent.cli.main import group
+from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
+from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
+from hpcagent.llm.qualify.answers import Answers
+from hpcagent.llm.qualify.ask import Answer
+from hpcagent.llm.qualify.bench import bench
+from hpcagent.llm.qualify.card import DOUBTFUL, FIT, NOT_RUN, UNFIT, Card, Score, card
+from hpcagent.llm.qualify.family import QUALIFICATION, Case, Family
+from hpcagent.llm.qualify.run import NAMES, families, missing, run
+from hpcagent.records import Failure, Limits, Message, Ranking, Reply
+from hpcagent.report.qualify_text import terminal
+from hpcagent.toolchain.diagnosis import diagnose
+from hpcagent.toolchain.signatures import catalogue
+
+HEADER = {"qualification": QUALIFICATION, "model_sha256": "ab"}
+ALL = families(())
+ASKED = [case for family in ALL for case in family.cases()]
+BY_TEXT = {case.text: case for case in ASKED}
+REGEXES = {
+    "gflops": "best size: [0-9]+, best ([0-9.]+) GFLOP/s",
+    "stream-triad": "Triad: +([0-9.]+)",
+    "wall-time": "Total wall time: ([0-9.]+) s",
+    "iterations": "converged after ([0-9]+) iterations",
+    "nanoseconds-per-day": "Performance: +([0-9.]+)",
+    "energy": "^! +total energy += +(-[0-9.]+) Ry",
+    "memory": "peak ([0-9]+) MB",
+    "latency": "^8 +([0-9.]+)",
+    "speed-up": "efficiency ([0-9.]+) %",
+    "exponent": "scaled residual ([-0-9.e+]+)",
+}
+KERNELS = {
+    "axpy": "for (long i = 0; i < n; i++) y[i] += a * x[i];",
+    "dot": "double s = 0; for (long i = 0; i < n; i++) s += x[i] * y[i]; return s;",
+    "scal": "for (long i = 0; i < n; i++) x[i * stride] *= a;",
+    "asum": "double s = 0; for (long i = 0; i < n; i++) s += x[i] < 0 ? -x[i] : x[i]; return s;",
+    "imax": "long b = n > 0 ? 0 : -1; for (long i = 1; i < n; i++)"
+    " if (__builtin_fabs(x[i]) > __builtin_fabs(x[b])) b = i; return b;",
+    "gemv": "for (long i = 0; i < m; i++) { y[i] = 0;"
+    " for (long j = 0; j < n; j++) y[i] += a[i * n + j] * x[j]; }",
+    "stencil": "for (long i = 0; i < n; i++)"
+    " y[i] = i == 0 || i == n - 1 ? x[i] : (x[i - 1] + x[i] + x[i + 1]) / 3;",
+    "prefix": "for (long i = 1; i < n; i++) x[i] += x[i - 1];",
+}
+
+
+@dataclass
+class Scripted:
+    """Answers each case by `choose`; it counts what it was asked and stops after `lasts`."""
+
+    choose: Callable[[Case], str]
+    lasts: int = 10**6
+    asked: list[str] = field(default_factory=list)
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
+    ) -> Reply:
+        case = BY_TEXT[messages[-1].text]
+        if len(self.asked) >= self.lasts:
+            raise KeyboardInterrupt
+        self.asked.append(case.text)
+        answer = self.choose(case)
+        return Reply(json.dumps({"choice": answer}) if case.labels else answer, 100, 10, 0.5)
+
+
+@dataclass
+class Ranker(Scripted):
+    def rank(self, messages: Sequence[Message], menu: Sequence[str], limits: Limits) -> Ranking:
+        best = self.choose(BY_TEXT[messages[-1].text])
+        return Ranking(tuple(-0.1 if entry == best else -9.0 for entry in menu), 100, 0.1)
+
+
+class Failing:
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
+    ) -> Reply:
+        return Reply("", failure=self.failure)
+
+
+def right(case: Case) -> str:
+    if case.labels:
+        return max(case.labels, key=lambda label: case.judge(label).score)
+    if case.name in REGEXES:
+        return json.dumps({"regex": REGEXES[case.name]})
+    return json.dumps({"answer": "The facts do not say."})
+
+
+def wrong(case: Case) -> str:
+    if case.labels:
+        return min(case.labels, key=lambda label: case.judge(label).score)
+    return json.dumps({"regex": "([0-9.]+)", "answer": "It is about 42 of them."})
+
+
+def same(case: Case) -> str:
+    return case.labels[1] if case.labels else wrong(case)
+
+
+def put_through(model: Any, path: Path) -> Card:
+    answers = Answers(path, HEADER)
+    try:
+        run(ALL, model, answers, 10.0, lambda answer, number, count: None)
+    finally:
+        answers.close()
+    return card(ALL, answers.known, {"name": "m", "sha256": "ab"})
+
+
+def scores(card: Card) -> dict[str, Score]:
+    return {score.family: score for score in card.scores}
+
+
+def test_a_model_that_is_right_is_fit_for_every_role_that_could_be_tried(tmp_path: Path) -> None:
+    found = scores(put_through(Scripted(right), tmp_path / "a"))
+    assert found.pop("kernel").verdict == NOT_RUN
+    for score in found.values():
+        assert (score.verdict, score.mean, score.valid) == (FIT, 1.0, score.cases)
+        assert score.low > score.chance
+        assert score.luck < 1e-4
+    assert found["menu"].words == "better than chance at menu choices: fit for optimise"
+    assert found["diagnosis"].tokens_in == 1200
+    assert found["diagnosis"].seconds == 6.0
+
+
+def test_a_model_that_ranks_needs_no_words(tmp_path: Path) -> None:
+    model = Ranker(right)
+    found = scores(put_through(model, tmp_path / "a"))
+    assert all(s.verdict == FIT for name, s in found.items() if name != "kernel")
+    assert found["menu"].ranked
+    assert not found["merit"].ranked
+    assert len(model.asked) == sum(not case.labels for case in ASKED) - 8  # kernels are not run
+
+
+@pytest.mark.parametrize("choose", [wrong, same, lambda case: "garbage", lambda case: ""])
+def test_a_model_that_is_wrong_blind_or_mute_is_fit_for_nothing(
+    choose: Callable[[Case], str], tmp_path: Path
+) -> None:
+    found = put_through(Scripted(choose), tmp_path / "a")
+    tried = [score for score in found.scores if score.verdict != NOT_RUN]
+    assert {score.verdict for score in tried} == {UNFIT}
+    assert all(score.low <= score.chance for score in tried)
+    if choose not in (wrong, same):
+        assert sum(score.valid for score in tried) == 0
+
+
+def test_who_always_refuses_or_never_does_is_not_fit_to_tell_results(tmp_path: Path) -> None:
+    def refuses(case: Case) -> str:
+        if case.labels and invent.UNKNOWN in case.text:
+            line = next(one for one in case.text.splitlines() if one.endswith(invent.UNKNOWN))
+            return line[0]
+        return right(case)
+
+    found = scores(put_through(Scripted(refuses), tmp_path / "a"))["invent"]
+    assert found.verdict == UNFIT
+    assert found.groups == {invent.KNOWN_GROUP: 0.0, invent.UNKNOWN_GROUP: 1.0}
+
+
+def test_what_is_better_than_chance_may_still_be_too_bad(tmp_path: Path) -> None:
+    few = {case.name for case in diagnosis.FAMILY.cases()[:6]}
+    model = Scripted(lambda case: right(case) if case.name in few else wrong(case))
+    found = scores(put_through(model, tmp_path / "a"))["diagnosis"]
+    assert found.verdict == DOUBTFUL
+    assert "not good enough for debug (50%, 70% wanted)" in found.words
+
+
+def test_failed_calls_are_counted_and_told(tmp_path: Path) -> None:
+    found = put_through(Failing(Failure("model", "timeout", "10 s")), tmp_path / "a")
+    assert scores(found)["merit"].failures == {"model.timeout": 10}
+    assert "10 calls failed with model.timeout" in " ".join(terminal(found, 80).split())
+
+
+def test_a_model_that_is_gone_ends_it_and_counts_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with pytest.raises(EnvironmentProblem, match=r"does not answer: model\.unavailable"):
+        put_through(Failing(Failure("model", "unavailable", "died 3 times")), path)
+    assert Answers(path, HEADER).known == {}
+
+
+@pytest.mark.parametrize("cut", [0, 7])
+def test_an_interrupted_qualification_goes_on(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    first, second = Scripted(right, lasts=30), Scripted(right)
+    with pytest.raises(KeyboardInterrupt):
+        put_through(first, path)
+    if cut:  # a line that was being written
+        path.write_bytes(path.read_bytes()[:-cut])
+    resumed = put_through(second, path)
+    assert len(second.asked) == missing(ALL, Answers(tmp_path / "none", HEADER)) - 30 + bool(cut)
+    assert resumed == put_through(Scripted(right), tmp_path / "b")
+
+
+def test_answers_of_another_model_or_no_answers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    Answers(path, HEADER).close()
+    with pytest.raises(UsageError, match=r"model_sha256 is 'ab', not 'cd'.*--answers"):
+        Answers(path, {**HEADER, "model_sha256": "cd"})
+    with path.open("a") as stream:
+        stream.write('{"case": "menu/01"}\n')
+    with pytest.raises(UsageError, match=f"{path}:2: no answer"):
+        Answers(path, HEADER)
+    (tmp_path / "b").write_text("my notes")
+    with pytest.raises(UsageError, match="no file of answers"):
+        Answers(tmp_path / "b", HEADER)
+    with pytest.raises(EnvironmentProblem, match="cannot be written"):
+        Answers(tmp_path / "none" / "a", HEADER)
+
+
+def test_a_file_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    first = Answers(tmp_path / "a", HEADER)
+    with pytest.raises(RunInUse, match="another process"):
+        Answers(tmp_path / "a", HEADER)
+    first.close()
+    Answers(tmp_path / "a", HEADER).close()
+
+
+def test_a_file_that_was_killed_at_its_first_line_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('{"qualif')
+    answers = Answers(tmp_path / "a", HEADER)
+    answers.add(Answer("menu/01", "A", "json"))
+    answers.close()
+    assert list(Answers(tmp_path / "a", HEADER).known) == ["menu/01"]
+
+
+@pytest.mark.parametrize("family", ALL, ids=NAMES)
+def test_each_family_has_enough_cases_that_no_blind_answer_solves(family: Family) -> None:
+    cases = family.cases()
+    assert len(cases) >= 8
+    assert len({case.name for case in cases}) == len(cases)
+    for place in range(max(len(case.labels) for case in cases)):
+        solved = [
+            c.judge(c.labels[place % len(c.labels)]).score if c.labels else 0.0 for c in cases
+        ]
+        assert sum(solved) / len(cases) <= family.chance + 1e-9
+
+
+def test_the_cases_are_those_of_this_qualification() -> None:
+    """Whoever changes a case raises QUALIFICATION with it: cards of one number are compared."""
+    told = "\0".join(f"{case.name}\0{case.text}\0{case.labels}" for case in ASKED)
+    assert (QUALIFICATION, hashlib.sha256(told.encode()).hexdigest()[:16]) == (
+        1,
+        "0dc0cfd4c4be9854",
+    )
+
+
+def test_predictions_and_measurements_of_menus_say_something() -> None:
+    """The lowest prediction of a menu is a good choice, as it is of a surrogate."""
+    gained = []
+    for case in menu.FAMILY.cases():
+        found = re.findall(r"(?m)^([A-F]): .* -> predicted ([0-9.]+)", case.text)
+        if found:
+            best = min(found, key=lambda pair: float(pair[1]))[0]
+            gained.append(case.judge(best).score)
+    assert len(gained) == 9
+    assert sum(gained) / len(gained) > 0.75
+
+
+@pytest.mark.parametrize("row", diagnosis.failures(), ids=lambda row: row.id)
+def test_the_failures_are_what_the_diagnosis_names(row: diagnosis.Failed) -> None:
+    assert diagnose(row.shown.encode(), 1).causes[0].id == row.id
+    known = catalogue().failures
+    assert len({row.id, *row.others}) == 6
+    assert {row.id, *row.others} <= set(known)
+    assert {row.id, *row.others} <= set(diagnosis.meanings())
+
+
+@pytest.mark.parametrize("row", merit.outputs(), ids=lambda row: row.name)
+def test_expressions_are_judged_by_what_they_find(row: merit.Output) -> None:
+    def score(regex: str) -> float:
+        return merit.judge(row, json.dumps({"regex": regex})).score
+
+    assert score(REGEXES[row.name]) == 1.0
+    for bad in ("([0-9.]+)", f"({re.escape(row.figure)})", "[0-9]+", "(", "(a)(b)", "", "(x?)"):
+        assert score(bad) == 0.0, bad
+    assert not merit.judge(row, '{"regex": 3}').valid
+
+
+@pytest.mark.parametrize(
+    ("answer", "score", "valid"),
+    [
+        ('{"answer": "The facts do not say."}', 1.0, True),
+        ('{"answer": "It is not known."}', 1.0, True),
+        ('{"answer": "About 3 W."}', 0.0, True),
+        ('{"answer": "Roughly twice as fast."}', 0.0, True),
+        ('{"answer": ""}', 0.0, False),
+        ('{"answer": "!!"}', 0.0, False),
+        ("no", 0.0, False),
+    ],
+)
+def test_words_with_figures_are_inventions(answer: str, score: float, valid: bool) -> None:
+    found = invent.judge_words(answer)
+    assert (found.score, found.valid) == (score, valid)
+
+
+def trusted(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Keeps the quarantine's contract, without its walls: what it runs here is ours."""
+    done = subprocess.run(
+        spec["argv"], cwd=spec["cwd"], capture_output=True, text=True, timeout=60, check=False
+    )
+    signal = -done.returncode if done.returncode < 0 else 0
+    return {"exit": done.returncode, "signal": signal, "stdout_tail": done.stdout,
+            "stderr_tail": done.stderr}  # fmt: skip
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("row", kernel.kernels(), ids=lambda row: row.name)
+def test_the_checks_of_kernels_tell_right_from_wrong(row: kernel.Wanted) -> None:
+    judge = bench(trusted, "/usr/bin/gcc")
+    function = f"{row.prototype.rstrip(';')}\n{{\n{KERNELS[row.name]}\n}}\n"
+    assert judge(function, row) == ""
+    assert judge(function.replace("< n", "+ 1 < n"), row) == "it fails: exit code 1"
+
+
+@pytest.mark.toolchain
+def test_a_kernel_cannot_end_the_check_as_if_it_were_right() -> None:
+    row = kernel.kernels()[1]
+    head = f"#include <stdlib.h>\n{row.prototype.rstrip(';')}"
+    judge = bench(trusted, "/usr/bin/gcc")
+    assert "ended the program" in judge(f"{head} {{ exit(0); }}\n", row)
+    assert judge(f"{head} {{ abort(); }}\n", row) == "it fails: signal 6"
+    assert judge(f"{head} {{ return none; }}\n", row).startswith(
+        "it does not compile: function.c:2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"error": "no namespaces"}, "it does not compile: no namespaces"),
+        (
+            {"exit": None, "stopped_by": "memory"},
+            "it does not compile: stopped at its limit of memory",
+        ),
+        ({}, "it does not compile: exit code None"),
+    ],
+)
+def test_what_the_quarantine_says_is_told(result: dict[str, Any], words: str) -> None:
+    assert bench(lambda spec: result, "/usr/bin/gcc")("x", kernel.kernels()[0]) == words
+
+
+def test_a_kernel_is_taken_out_of_its_fence_and_put_on_the_bench() -> None:
+    seen = []
+
+    def put(source: str, row: kernel.Wanted) -> str:
+        seen.append((source, row))
+        return "" if "return" in source else "it does not compile"
+
+    row = kernel.kernels()[1]
+    good = kernel.judge(row, "Here:\n```c\ndouble dot() { return 1; }\n```\nDone.", put)
+    assert (good.score, good.valid) == (1.0, True)
+    assert seen == [("double dot() { return 1; }\n", row)]
+    assert kernel.judge(row, "```c\nx\n```", put).words == "it does not compile"
+    for text in ("double dot();", "```\n```", "```c\n" + "x" * 30_000 + "\n```", ""):
+        assert not kernel.judge(row, text, put).valid
+    assert len(seen) == 2
+    assert families((), put)[3].needs == ""
+
+
+def test_the_card_fits_a_terminal(tmp_path: Path) -> None:
+    found = put_through(Scripted(right), tmp_path / "a")
+    for width in (40, 60, 80):
+        assert max(len(line) for line in terminal(found, width).splitlines()) <= width
+    text = terminal(found, 80)
+    assert "codegen      not run: needs the quarantine" in text
+    assert re.search(r"menu choices +18 +100 % +100 % +100-100 +50 %", text)
+
+
+def test_a_random_model_comes_out_as_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_tiny_gguf(tmp_path / "tiny.gguf")
+    asked = ["models", "qualify", "tiny.gguf", "--json", "--only", "diagnosis", "--only", "menu"]
+    first = CliRunner().invoke(group, asked, standalone_mode=False)
+    assert first.exception is None, first.output
+    assert "menu/18 (18 of 18)" in first.stderr
+    told = json.loads(first.stdout)
+    assert told["qualification"] == QUALIFICATION
+    assert [score["family"] for score in told["scores"]] == ["menu", "diagnosis"]
+    for score in told["scores"]:
+        # Blind answers do as well more often than once in a thousand; as badly, too.
+        assert 1e-3 < score["luck"] < 1 - 1e-3 or score["mean"] <= score["chance"]
+        assert score["mean"] < score["needed"]
+        assert score["valid"] == score["cases"]
+        assert score["tokens_in"] > 1000
+    again = CliRunner().invoke(group, asked, standalone_mode=False)
+    assert json.loads(again.stdout) == told
+    assert "answers to be had" not in again.stderr
