@@ -16,7 +16,9 @@ def test_the_small_model_takes_part_and_the_result_says_what_it_did(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     bench = make_bench(tmp_path_factory.mktemp("embedded"))
-    done = bench.tune("--budget", "rounds=2", "--challengers", "8", "--model", "embedded", "--no-history")
+    done = bench.tune(
+        "--budget", "rounds=2", "--challengers", "8", "--model", "embedded", "--no-history"
+    )
     assert done.returncode == 0, done.stderr
     calls = [event["data"] for event in bench.events("llm_call")]
     assert calls and {call["verdict"] for call in calls} == {"accepted"}
