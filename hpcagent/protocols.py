@@ -14,6 +14,7 @@ from hpcagent.records import (
     JobStatus,
     Limits,
     Message,
+    Outlook,
     OwnJob,
     Pace,
     Param,
@@ -167,4 +168,18 @@ class RankingModel(LanguageModel, Protocol):
         With `reason`, the answer is JSON with "reason" (a text of so many characters at most, for
         which the seed is) and "choice"; else it is the entry alone.
         """
+        ...
+
+
+class PointModel(Protocol):
+    """A model that has learnt to tune: it predicts results of points from a history."""
+
+    def refusal(self, space: SearchSpace) -> str:
+        """Why it cannot express this space; empty where it can."""
+        ...
+
+    def expect(
+        self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
+    ) -> Outlook:
+        """What is to be expected of each point; a function of the arguments."""
         ...

@@ -429,6 +429,23 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What a model expects of points, in their order.
+
+    `gains` are expected improvements over the fastest so far, in ln(time), where a failure gains
+    nothing; `means` of ln(time) over the fastest so far where it works, `chances` of it to work.
+    With a `failure`, none.
+    """
+
+    gains: tuple[float, ...]
+    means: tuple[float, ...] = ()
+    chances: tuple[float, ...] = ()
+    tokens: int = 0
+    seconds: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
 class Message:
     role: str  # "system" or "user" or "assistant"
     text: str

@@ -7,24 +7,33 @@ from collections.abc import Iterable
 import click
 
 from hpcagent.config import Settings, model_routes
+from hpcagent.embedded.card import checked
+from hpcagent.embedded.opening import is_small, path_of
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.llm.routing import Models, Route, check
 
 model_option = click.option(
     "--model",
     metavar="FILE|URL",
-    help="A language model: a GGUF file, or a server's http://HOST:PORT/v1 or unix:/PATH.",
+    help="A language model: a GGUF file, or a server's http://HOST:PORT/v1 or unix:/PATH; "
+    "`embedded`: the small one that ships.",
 )
 
 
 def wanted(configured: Settings, model: str | None, roles: Iterable[str]) -> dict[str, Route]:
     """The routes of those `roles` that have a model, each known to be able to serve.
 
-    UsageError or EnvironmentProblem where a file or an address cannot; no server is asked.
+    UsageError or EnvironmentProblem where a file or an address cannot; no server is asked. A model
+    that has only learnt to tune serves no other role.
     """
     found = model_routes(configured, model)
     placed = {role: found[role] for role in roles if found[role].choice.placed}
-    for route in placed.values():
+    for role, route in tuple(placed.items()):
         check(route, configured.model_hosts)
+        if is_small(route.choice.file):
+            checked(path_of(route.choice.file))
+            if role != OPTIMISE:
+                del placed[role]
     return placed
 
 

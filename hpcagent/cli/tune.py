@@ -33,6 +33,7 @@ from hpcagent.cli.modelroutes import wanted as wanted_models
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
+from hpcagent.embedded.opening import is_small
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
 from hpcagent.llm import replay as transcripts
 from hpcagent.llm.roles import OPTIMISE, RESULT
@@ -309,8 +310,9 @@ def _searching(
     """The strategy and what belongs to it: a model, a function, a target."""
     function = configured.function if function is None else function
     target = configured.target if target is None else target
-    asks = bool(settings.model or settings.replay)
-    name = _strategy(strategy or "", configured.strategy, asks, bool(function))
+    small = is_small(settings.routes.get(OPTIMISE, {}).get("choice", {}).get("file", ""))
+    language = bool(settings.model or settings.replay) and not small
+    name = _strategy(strategy or "", configured.strategy, small, language, bool(function))
     found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
     if function:
         file = read_function(function, ENTRIES[name])
@@ -318,19 +320,23 @@ def _searching(
     return found
 
 
-def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
+def _strategy(asked: str, configured: str, small: bool, language: bool, function: bool) -> str:
     """The strategy that was asked for, or follows from what was given; UsageError if not."""
     implied = {
         (True, True): "guided", (True, False): "model", (False, True): "user-function",
-    }.get((model, function), "")  # fmt: skip
+    }.get((language, function), "embedded" if small else "")  # fmt: skip
     name = asked or implied or configured
     choices = plugins.names("hpcagent.search", "create")
     if name not in choices:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
-    if (name in ("model", "guided")) != model:
+    if (name in ("model", "guided")) != language:
         raise UsageError(
             "--strategy model and guided need --model FILE or URL (or --replay LOG), and a model"
             " of the role optimise needs one of these"
+        )
+    if (name == "embedded") != small:
+        raise UsageError(
+            "--strategy embedded needs --model embedded (or a file of that kind), which needs it"
         )
     if (name in ENTRIES) != function:
         raise UsageError(

@@ -8,14 +8,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpcagent.llm import gguf
+from hpcagent.llm import gguf, scores
 from hpcagent.llm.grammar import gbnf, linear, outline, violation
 from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
+
+if TYPE_CHECKING:
+    from hpcagent.llm.scores import Scores, Tokens
 
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
@@ -138,6 +141,29 @@ class LlamaCpp:
         except ChildFailed as failed:
             return self._lost(failed)
         return _failure(answer["failure"]) if "failure" in answer else answer
+
+    def score(
+        self, history: Tokens, points: Tokens, outputs: tuple[int, int], limits: Limits
+    ) -> Scores | Failure:
+        """Logits at points that share a history; only for a model that was made for it.
+
+        A row is a position, the sum of the embeddings of its tokens (N, width; negative: none).
+        `outputs` are the first token that logits are wanted of, and how many.
+        """
+        found = []
+        for piece in scores.pieces(points, outputs):
+            request = scores.request(self.file.path, history, piece, outputs)
+            try:
+                child = self._running()
+                if isinstance(child, Failure):
+                    return child
+                answer = child.ask(request, limits.timeout_s)
+            except ChildFailed as failed:
+                return self._lost(failed)
+            if "failure" in answer:
+                return _failure(answer["failure"])
+            found.append(scores.read(answer, outputs))
+        return scores.joined(found)
 
     def close(self) -> None:
         """End the child; a later call starts another one."""

@@ -16,7 +16,7 @@ from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
 from hpcagent.llm.roles import DEBUG, OPTIMISE, RESULT, ROLES
 from hpcagent.llm.sampled import Sampled
-from hpcagent.llm.tables import ALL, ModelChoice, absolute, from_json, laid_over
+from hpcagent.llm.tables import ALL, SHIPPED, ModelChoice, absolute, from_json, laid_over
 from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
 
@@ -97,7 +97,7 @@ def check(route: Route, hosts: Sequence[str]) -> None:
             require_allowed(address, hosts)
         except Forbidden as forbidden:
             raise UsageError(f"model endpoint {forbidden}") from None
-    elif choice.file:
+    elif choice.file and choice.file != SHIPPED:
         gguf.read(Path(choice.file))
 
 

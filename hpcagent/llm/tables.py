@@ -14,6 +14,7 @@ from hpcagent.llm.address import is_address, read_address
 from hpcagent.llm.roles import ROLES
 
 ALL = "all"  # the table that holds for every role without one of its own
+SHIPPED = "embedded"  # in place of a path: the small model that ships, which only tunes
 _MOST_TOKENS = 1 << 24
 
 
@@ -128,7 +129,7 @@ def from_json(data: Mapping[str, Any]) -> ModelChoice:
 
 def absolute(choice: ModelChoice) -> ModelChoice:
     """The same with its files as absolute paths."""
-    paths = {key: getattr(choice, key) for key in _FILES}
+    paths = {key: getattr(choice, key) for key in _FILES if getattr(choice, key) != SHIPPED}
     told: dict[str, Any] = {k: str(Path(p).expanduser().absolute()) for k, p in paths.items() if p}
     return replace(choice, **told)
 

@@ -50,6 +50,11 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     categorical parameters for the first time. Where a categorical parameter is too long for the
     design, every second one is instead nearest to the first. At least one point must be free.
     """
+    return leading(grid, seen, free, seed)[0]
+
+
+def leading(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> list[int]:
+    """The points of which `next_row` is the first, by what each is worth to the design."""
     import numpy as np
 
     rows = np.array(seen, dtype=np.intp)
@@ -58,12 +63,16 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     rng = np.random.default_rng([seed, len(seen)])
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
         gap = _distance(grid, seen[0], pool)
-        return int(rng.choice(pool[gap <= gap.min() + _SAME]))
+        near = pool[gap <= gap.min() + _SAME]
+        first = int(rng.choice(near))
+        return [first, *(row for row in near[:_DRAWN].tolist() if row != first)]
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
     if not len(rows):
-        return int(drawn[np.argmin(grid.ends[drawn])])
-    gaps = np.min([_distance(grid, int(row), drawn) for row in rows], axis=0)
-    return int(drawn[np.argmax(gaps - _END * grid.ends[drawn])])
+        worth = -grid.ends[drawn]
+    else:
+        gaps = np.min([_distance(grid, int(row), drawn) for row in rows], axis=0)
+        worth = gaps - _END * grid.ends[drawn]
+    return [int(row) for row in drawn[np.argsort(-worth, kind="stable")]]
 
 
 def _categorical(grid: Grid) -> list[int]:

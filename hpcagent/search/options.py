@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcagent.protocols import LanguageModel
-from hpcagent.records import Trial
+from hpcagent.protocols import LanguageModel, PointModel
+from hpcagent.records import Outlook, Trial
 from hpcagent.search.prior import Prior
 
 
@@ -32,7 +32,8 @@ class Options:
     `verdict` is told, once after each call of the model, what became of the answer. `function` is
     the path of the user's own file, `told` hears of every call of it. `prior` is what is known
     before anything is measured. `chapters` gives what a prompt has told of the measurements so far,
-    and what is new, in the order in which it came.
+    and what is new, in the order in which it came. `points` is a model that has learnt to tune,
+    `outlook` hears of each question to it.
     """
 
     seed: int = 0
@@ -44,3 +45,5 @@ class Options:
     function: str = ""
     told: Callable[[FunctionCall], None] | None = None
     chapters: Callable[[], Sequence[Sequence[Trial]]] | None = None
+    points: PointModel | None = None
+    outlook: Callable[[Outlook], None] | None = None

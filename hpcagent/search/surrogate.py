@@ -9,7 +9,7 @@ as measurements bear it out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence, rounds_since_best
+from hpcagent.search.expert import CHANGED, Expert
+from hpcagent.search.expert import NAME as EXPERT
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
@@ -50,7 +52,8 @@ class Candidate:
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
     all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule.
+    improvement of any untried point at the time, for the stop rule. `said` is the reason of an
+    expert that chose it.
     """
 
     config: Config
@@ -59,10 +62,15 @@ class Candidate:
     improvement: float | None
     feasibility: float
     promise: float | None = None
+    said: str = ""
+
+    @property
+    def by(self) -> str:
+        return EXPERT if self.said else NAME
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
-            return "early coverage of the space"
+            return self.said or "early coverage of the space"
         speed = math.expm1(-self.mean)
         words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
@@ -72,7 +80,7 @@ class Candidate:
         )
         if self.feasibility < 0.995:
             text += f", runs with probability {self.feasibility:.2f}"
-        return text
+        return f"{text}; {self.said}" if self.said else text
 
 
 def create(options: Options) -> Surrogate:
@@ -85,8 +93,14 @@ class Surrogate:
     One enumerated grid is kept, so that repeated calls with the same space object are cheap.
     """
 
-    def __init__(self, threshold: float = THRESHOLD, prior: Prior | None = None) -> None:
+    def __init__(
+        self,
+        threshold: float = THRESHOLD,
+        prior: Prior | None = None,
+        expert: Callable[[SearchSpace, int], Expert | None] | None = None,
+    ) -> None:
         self._threshold = threshold
+        self._expert = expert
         self._prior = prior or Prior()
         self._grid: tuple[SearchSpace, Grid, Belief] | None = None
 
@@ -109,12 +123,13 @@ class Surrogate:
         if state.free[row]:
             proposals.append(Proposal(space.default, "the default, to compare with", NAME))
             state = state.taking(row)
-        candidates = list(_candidates(state, k - len(proposals), seed))
+        expert = self._expert(space, seed) if self._expert else None
+        candidates = list(_candidates(state, k - len(proposals), seed, expert))
         if not proposals and candidates:
             reason = self._reason_to_stop(state, history, candidates[0])
             if reason:
                 return Stop(reason)
-        proposals += [Proposal(each.config, each.reason(), NAME) for each in candidates]
+        proposals += [Proposal(each.config, each.reason(), each.by) for each in candidates]
         return tuple(proposals)
 
     def candidates(
@@ -169,7 +184,9 @@ class Surrogate:
         return True
 
 
-def _candidates(state: Evidence, k: int, seed: int) -> Iterator[Candidate]:
+def _candidates(
+    state: Evidence, k: int, seed: int, expert: Expert | None = None
+) -> Iterator[Candidate]:
     from hpcagent.search.design import design_size
 
     chance = state.chance() * state.belief.chance(state.worked, state.failed)
@@ -178,12 +195,12 @@ def _candidates(state: Evidence, k: int, seed: int) -> Iterator[Candidate]:
         size = min(size, HEEDED_DESIGN)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
-        row = _spreading(state, chance, seed)
-        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]))
+        row, said = _spreading(state, chance, seed, expert)
+        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]), said=said)
         state = state.taking(row)
         left -= 1
     if left > 0 and state.free.any():
-        yield from _improving(state, left, chance)
+        yield from _improving(state, left, chance, expert)
 
 
 def _designing(state: Evidence, size: int) -> bool:
@@ -198,23 +215,29 @@ def _heeded(state: Evidence) -> bool:
     return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
 
 
-def _spreading(state: Evidence, chance: Array, seed: int) -> int:
-    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
+def _spreading(state: Evidence, chance: Array, seed: int, expert: Expert | None) -> tuple[int, str]:
+    """The next point of the design, and why, where an expert chose it.
+
+    What hints and earlier runs point at; else what a model that has learnt to tune would try; else
+    a wide spread.
+    """
     import numpy as np
 
-    from hpcagent.search.design import next_row
+    from hpcagent.search.design import leading
 
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
     if off is not None and len(state.seen) == 1:
-        return _nearest(state, usable, off)
+        return _nearest(state, usable, off), ""
     if _heeded(state):
         mean = state.belief.mean
         if len(state.seen) % 2:
-            return int(np.argmin(np.where(usable, mean, np.inf)))
+            return int(np.argmin(np.where(usable, mean, np.inf))), ""
         ordered = np.sort(mean[usable])
         usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
-    return next_row(state.grid, state.seen, usable, seed)
+    rows = leading(state.grid, state.seen, usable, seed)
+    pick = expert.first(state, rows) if expert else None
+    return pick or (rows[0], "")
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
@@ -226,7 +249,9 @@ def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
     return int(order[0])
 
 
-def _improving(state: Evidence, k: int, chance: Array) -> Iterator[Candidate]:
+def _improving(
+    state: Evidence, k: int, chance: Array, expert: Expert | None
+) -> Iterator[Candidate]:
     import numpy as np
 
     from hpcagent.search.acquisition import expected_improvement
@@ -240,7 +265,10 @@ def _improving(state: Evidence, k: int, chance: Array) -> Iterator[Candidate]:
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
-        row = _chosen(state, process, best, chance, gain)
+        heard = expert.weighed(state, gain) if expert else gain
+        row = own = _chosen(state, process, best, chance, gain)
+        if heard is not gain:
+            row = _chosen(state, process, best, chance, heard)
         yield Candidate(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
@@ -248,6 +276,7 @@ def _improving(state: Evidence, k: int, chance: Array) -> Iterator[Candidate]:
             improvement=float(gain[row]) * scale,
             feasibility=float(chance[row]),
             promise=float(gain.max()) * scale,
+            said="" if row == own else CHANGED,
         )
         state = state.taking(row)
         left -= 1

@@ -29,7 +29,7 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     steps = verdicts.count(_STEP)
     measured, bests, share = 0, False, ""
     if state.done("feasibility") is not None and known.library is not None:
-        picks = [trial for trial in known.trials if trial.proposed_by == "model"]
+        picks = [trial for trial in known.trials if trial.proposed_by in ("model", "embedded")]
         measured = len(picks)
         bests = any(trial.config == best for trial in picks)
         share = earned(known.trials).words()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
 from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm.log import FAILED
 from hpcagent.llm.roles import OPTIMISE
-from hpcagent.protocols import Strategy
-from hpcagent.records import Proposal, Stop, Trial
+from hpcagent.protocols import PointModel, Strategy
+from hpcagent.records import Outlook, Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
@@ -26,11 +27,13 @@ from hpcagent.study.settings import TuneSettings
 from hpcagent.study.telling import Teller
 
 if TYPE_CHECKING:
+    from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.log import Recording
     from hpcagent.llm.routing import Models
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
+EMBEDDED = "embedded"
 FUNCTION_LOG = "function.log"
 _IN_FULL = ("messages", "answer", "ranking", "failure")
 Record = Callable[[Mapping[str, Any]], None]
@@ -50,6 +53,8 @@ class Proposer:
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
         self._replaying = False
+        self._small: LlamaCpp | None = None
+        self._sha256 = ""
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
@@ -122,7 +127,9 @@ class Proposer:
     def close(self) -> None:
         if self._models is not None:
             self._models.close()
-        self._models = self._recording = self._strategy = None
+        if self._small is not None:
+            self._small.close()
+        self._models = self._small = self._recording = self._strategy = None
 
     def _strategy_for(self, known: Knowledge) -> Strategy:
         """Made once; made again where the user has given advice since, which prompts carry."""
@@ -139,6 +146,7 @@ class Proposer:
             model = self._open_model()
         if name in WITH_MODEL and model is None:
             name = FALLBACK
+        points = self._open_points(facts) if name == EMBEDDED else None
         module = plugins.load("hpcagent.search", name, "create")
         options = Options(
             seed=self._settings.seed,
@@ -149,6 +157,8 @@ class Proposer:
             told=self._functions.append,
             prior=prior,
             chapters=lambda: self._chapters,
+            points=points,
+            outlook=self._outlook,
         )
         strategy: Strategy = module.create(options)
         return strategy
@@ -185,6 +195,33 @@ class Proposer:
             model, model.model_sha256, lambda call: self._calls.append(call.as_json()), OPTIMISE
         )
         return self._recording
+
+    def _open_points(self, facts: Mapping[str, str]) -> PointModel | None:
+        """The small model that has learnt to tune; None where it cannot serve."""
+        from hpcagent.embedded.opening import opened
+
+        try:
+            found, self._small, self._sha256 = opened(
+                self._settings.model, int(facts["usable cores"])
+            )
+        except EnvironmentProblem as error:
+            self._without_model = f"the search went on without it: {error}"
+            return None
+        return found
+
+    def _outlook(self, outlook: Outlook) -> None:
+        """A question to the small model, as a call of a model."""
+        failure = outlook.failure
+        self._calls.append(
+            {
+                "model_sha256": self._sha256,
+                "tokens_in": outlook.tokens,
+                "tokens_out": 0,
+                "seconds": outlook.seconds,
+                "answer": f"expected improvements of {len(outlook.gains)} points",
+                "verdict": f"{FAILED} {failure.id}: {failure.evidence}" if failure else "accepted",
+            }
+        )
 
     @property
     def decisions(self) -> dict[str, dict[str, Any]]:

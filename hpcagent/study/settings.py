@@ -12,7 +12,7 @@ from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
 
 # Strategies that are the default, or follow from --model and --function.
-_IMPLIED = ("surrogate", "model", "guided", "user-function")
+_IMPLIED = ("surrogate", "model", "guided", "user-function", "embedded")
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from earlier import PriorOf
 from surfaces import Replay, Replayed, Surface
 
+from hpcagent.embedded.opening import WORD, opened
+from hpcagent.protocols import PointModel
 from hpcagent.records import Config, Stop
 from hpcagent.search.options import Options
 
@@ -37,11 +40,17 @@ class Outcome:
 Competitor = Callable[[Surface, int, int], Outcome]
 
 
-def own(strategy: str, batch: int, prior_of: PriorOf | None = None) -> Competitor:
+def own(
+    strategy: str,
+    batch: int,
+    prior_of: PriorOf | None = None,
+    points: Callable[[], PointModel] | None = None,
+) -> Competitor:
     """A strategy of hpcagent, `batch` proposals at a time, each of which counts."""
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
-        options = Options(seed=seed, prior=prior_of(surface, seed) if prior_of else None)
+        prior = prior_of(surface, seed) if prior_of else None
+        options = Options(seed=seed, prior=prior, points=points() if points else None)
         made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
         space = Replayed(surface, surface.first(seed))
         replay, seconds = Replay(surface, seed), []
@@ -59,6 +68,16 @@ def own(strategy: str, batch: int, prior_of: PriorOf | None = None) -> Competito
         return Outcome(replay, tuple(seconds))
 
     return run
+
+
+@cache
+def _shipped() -> PointModel:
+    """The model that ships, one for a process."""
+    return opened(WORD, None)[0]
+
+
+def with_embedded(batch: int) -> Competitor:
+    return own("embedded", batch, points=_shipped)
 
 
 def _asked(
@@ -201,6 +220,7 @@ def hillclimb(surface: Surface, seed: int, budget: int) -> Outcome:
 def competitors(batch: int) -> Mapping[str, Competitor]:
     """By name; those whose library is not there are left out."""
     found: dict[str, Competitor] = {"hpcagent": own("surrogate", batch), "random": own("random", 1)}
+    found["hpcagent, embedded"] = with_embedded(batch)
     found["hill climbing"] = hillclimb
     if importlib.util.find_spec("optuna") is not None:
         found["Optuna TPE"] = optuna("TPESampler")

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcagent.protocols import Strategy
-from hpcagent.records import Config, Failure, Limits, Message, Param, Reply, Stop, Trial
+from hpcagent.protocols import SearchSpace, Strategy
+from hpcagent.records import Config, Failure, Limits, Message, Outlook, Param, Reply, Stop, Trial
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 
-MODULES = ("surrogate", "model", "random", "exhaustive", "hillclimb")
+MODULES = ("surrogate", "model", "embedded", "random", "exhaustive", "hillclimb")
 # These start a process for every call: fewer examples.
 SLOW = ("user_function", "guided")
 FUNCTION = """
@@ -53,9 +53,24 @@ class FirstValues:
         return Reply(json.dumps({"reason": "first", "config": first}))
 
 
+class FirstPoints:
+    """A scripted model that thinks the less of a point the later it comes."""
+
+    def refusal(self, space: SearchSpace) -> str:
+        return ""
+
+    def expect(
+        self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
+    ) -> Outlook:
+        order = tuple(float(n) for n in range(len(points)))
+        return Outlook(tuple(1.0 / (1 + n) for n in order), order, tuple(1.0 for _ in order))
+
+
 def make(name: str) -> Strategy:
     module = importlib.import_module(f"hpcagent.search.{name}")
-    strategy: Strategy = module.create(Options(model=FirstValues(), function=function()))
+    strategy: Strategy = module.create(
+        Options(model=FirstValues(), function=function(), points=FirstPoints())
+    )
     return strategy
 
 
@@ -126,7 +141,7 @@ def check_proposals(
     found = make(name).propose(space, history, pending, k, seed)
     if isinstance(found, Stop):
         assert found.reason
-        assert not left or name in ("surrogate", "model", "guided")
+        assert not left or name in ("surrogate", "model", "guided", "embedded")
         return
     configs = [proposal.config for proposal in found]
     assert len(configs) == min(k, len(left)) > 0

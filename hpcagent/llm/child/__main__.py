@@ -16,9 +16,14 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from hpcagent.llm.child import bench, complete, load, rank
+from hpcagent.llm.child import bench, complete, load, rank, score
 
-OPERATIONS = {"bench": bench.answer, "complete": complete.answer, "rank": rank.answer}
+OPERATIONS = {
+    "bench": bench.answer,
+    "complete": complete.answer,
+    "rank": rank.answer,
+    "score": score.answer,
+}
 
 _Json = Mapping[str, Any]
 
