@@ -14,7 +14,7 @@ from tiny_gguf import make_tiny_gguf
 
 from hpcagent.errors import UsageError
 from hpcagent.llm.grammar import gbnf, longest, violation
-from hpcagent.llm.llamacpp import LlamaCpp, threads
+from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, prompt_digest
 from hpcagent.records import Failure, Limits, Message, Reply
 
@@ -258,11 +258,6 @@ def _running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_a_small_model_gets_one_thread() -> None:
-    assert threads(50_000_000) == 1
-    assert threads(5_000_000_000) == len(os.sched_getaffinity(0))
 
 
 # --- grammar and schema ---
