@@ -62,6 +62,10 @@ class Settings:
     blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
     model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
+    models_folder: Annotated[str, "where `hpcagent models list` looks besides this folder"] = ""
+    model_threads: Annotated[
+        int, "threads of a model; 0: the cores this process was given (one for a small model)"
+    ] = 0
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
     target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
@@ -89,6 +93,9 @@ class Settings:
     charge_rates: Annotated[
         tuple[str, ...], 'charges, for instance "gpu=2.5 per gpu-hour"; also core-, node-hour'
     ] = ()
+    model_digests: Annotated[
+        tuple[str, ...], 'models that may be loaded, as "SHA256" or "NAME=SHA256"; none: all'
+    ] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,7 +110,7 @@ class Key:
     site_only: bool
 
 
-SITE_ONLY = frozenset({"prologue", "max_core_hours", "charge_rates"})
+SITE_ONLY = frozenset({"prologue", "max_core_hours", "charge_rates", "model_digests"})
 # Headings, by the first key below each; the site's own keys come last.
 _SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -120,6 +127,7 @@ _RATE = re.compile(
     r"(?P<name>[^\s=]+)\s*=\s*(?P<amount>[0-9]{1,9}(\.[0-9]{1,9})?)\s+per\s+"
     rf"(?P<per>{NODE_HOUR}|{CORE_HOUR}|{GPU_HOUR})"
 )
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRUTH: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 )
@@ -174,6 +182,21 @@ def rates(lines: Sequence[str], source: str = "charge_rates") -> dict[str, Rate]
         if match["name"] in found:
             raise UsageError(f"{source}: charge_rates: {match['name']!r} has two rates")
         found[match["name"]] = Rate(float(match["amount"]), match["per"])
+    return found
+
+
+def digests(lines: Sequence[str], source: str = "model_digests") -> dict[str, str]:
+    """Names by SHA-256 in hex, of `SHA256` or `NAME=SHA256` lines; UsageError for a bad one."""
+    found = {}
+    for line in lines:
+        name, _, text = line.strip().rpartition("=")
+        digest = text.strip().lower().removeprefix("sha256:")
+        if not _SHA256.fullmatch(digest):
+            raise UsageError(
+                f"{source}: model_digests: {line!r}: write 64 hexadecimal digits, or NAME= and"
+                " these; `hpcagent models show FILE` tells them"
+            )
+        found[digest] = name.strip()
     return found
 
 
@@ -244,6 +267,8 @@ def _typed(key: str, value: Any, source: str) -> Any:
         if isinstance(value, list) and all(isinstance(line, str) for line in value):
             if key == "charge_rates":
                 rates(value, source)
+            if key == "model_digests":
+                digests(value, source)
             return tuple(value)
         raise UsageError(f"{source}: {key!r} must be a list of strings")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

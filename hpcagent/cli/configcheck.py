@@ -14,7 +14,7 @@ from hpcagent.cli.configtext import one_line
 from hpcagent.cli.surroundings import OLDEST_PYTHON, accounts_of, python_version
 from hpcagent.config import Settings
 from hpcagent.errors import EnvironmentProblem, HpcagentError, SchedulerRefused
-from hpcagent.llm import gguf
+from hpcagent.llm.admission import admit
 from hpcagent.measure.objectives import parse_constraints
 from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
@@ -62,7 +62,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     if settings.within:
         yield _guarded("within", lambda: _within(settings.within))
     if settings.model:
-        yield _guarded("model", lambda: _model(settings.model))
+        yield _guarded("model", lambda: _model(settings))
     if settings.function:
         yield _guarded("function", lambda: _function(settings.function, bool(settings.model)))
     if settings.target:
@@ -189,10 +189,11 @@ def _runs(configured: str, name: str) -> Finding:
     return Finding(OK, "runs", f"{path} can be written")
 
 
-def _model(configured: str) -> Finding:
-    path = Path(clean(configured, "model")).absolute()
-    gguf.read(path)
-    return Finding(OK, "model", f"{path} can be read")
+def _model(settings: Settings) -> Finding:
+    path = Path(clean(settings.model, "model")).absolute()
+    file = admit(path, settings)
+    words = f"{path} can be read and may be loaded: {file.architecture}, {file.quantisation}"
+    return Finding(OK, "model", words)
 
 
 def _function(configured: str, with_model: bool) -> Finding:

@@ -31,6 +31,7 @@ _COMMANDS: Table = {
     "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),
     "cancel": ("hpcagent.cli.requests", "Cancel a run and its jobs."),
     "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop; its jobs go on."),
+    "models": ("hpcagent.cli.models", "Tell which language models there are and what they do."),
     "history": ("hpcagent.cli.history", "Show and carry what earlier runs left for later ones."),
     "config": ("hpcagent.cli.siteconfig", "Write, show and test the configuration."),
 }

@@ -6,7 +6,11 @@ import click
 
 from hpcagent.cli.lazy import LazyGroup, Table
 
-_COMMANDS: Table = {}
+_COMMANDS: Table = {
+    "list": ("hpcagent.cli.models_files", "List the models there are, and whether each fits."),
+    "show": ("hpcagent.cli.models_files", "Show what a model says of itself and would need."),
+    "verify": ("hpcagent.cli.models_files", "Load a model for real, and let it answer."),
+}
 
 
 @click.group(cls=LazyGroup, table=_COMMANDS)

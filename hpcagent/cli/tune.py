@@ -32,7 +32,7 @@ from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
-from hpcagent.llm import gguf
+from hpcagent.llm.admission import admit
 from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
 from hpcagent.search.stopping import read_target
 from hpcagent.study.history import store_folder
@@ -232,7 +232,7 @@ def _settings(
         challengers=challengers or configured.challengers,
         core_hours=core_hours,
         wall_s=wall_s,
-        model=_model(model) if model else "",
+        model=_model(model, configured) if model else "",
         prefix=_prefix(prefix, scheduler) if prefix else "",
         python=configured.python or (sys.executable if scheduler == "local" else "python3"),
         workload=cases,
@@ -323,9 +323,9 @@ def _strategy(asked: str, configured: str, model: bool, function: bool) -> str:
     return name
 
 
-def _model(text: str) -> str:
+def _model(text: str, configured: Settings) -> str:
     path = Path(clean(text, "--model")).absolute()
-    gguf.read(path)
+    admit(path, configured)
     return str(path)
 
 

@@ -1,7 +1,8 @@
-"""SHA-256 of models, kept from one start to the next, and the site's list of those it allows.
+"""SHA-256 of models, remembered from one start to the next.
 
-What is kept is for speed: who can write a user's cache folder could as well run another program,
-so the list keeps mistakes and changed files out, not that user.
+What is remembered is for speed: who can write a user's cache folder could as well run another
+program, so it can serve a site's list of allowed models, which keeps mistakes and changed files
+out and not that user.
 """
 
 from __future__ import annotations
@@ -14,45 +15,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.errors import EnvironmentProblem
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SETTLED_NS = 2_000_000_000  # coarser clocks of file systems are not known
-
-
-@dataclass(frozen=True)
-class Allowed:
-    name: str  # empty: none was given
-    sha256: str
-
-
-def allowed(lines: Sequence[str], source: str = "model_digests") -> tuple[Allowed, ...]:
-    """`SHA256` or `NAME=SHA256` lines; UsageError for a bad one."""
-    found = []
-    for line in lines:
-        name, _, digest = line.strip().rpartition("=")
-        digest = digest.strip().lower().removeprefix("sha256:")
-        if not _HEX.fullmatch(digest):
-            raise UsageError(
-                f"{source}: model_digests: {line!r}: write 64 hexadecimal digits, or NAME= and"
-                " these; `hpcagent models show FILE` tells them"
-            )
-        found.append(Allowed(name.strip(), digest))
-    return tuple(found)
-
-
-def refusal(path: Path, digest: str, lines: Sequence[str], source: str) -> str:
-    """Why the site's list forbids the model, in one line; empty where it does not."""
-    found = allowed(lines, source)
-    if not found or any(entry.sha256 == digest for entry in found):
-        return ""
-    return (
-        f"model {path}: its SHA-256 is {digest}, which is none of the {len(found)} that this site"
-        f" allows (model_digests in {source})"
-    )
 
 
 def digest_of(parts: Sequence[Path], cache: Path | None) -> str:

@@ -28,8 +28,9 @@ class LlamaCpp:
     `context` is in tokens; None takes the model's own, at most 8192; it is shorter after the first
     answer where memory is short. `threads` 0 takes what this process was given. Models that share
     `residents` give way to each other. After two restarts of a child that died or hung, every call
-    answers with the failure `model.unavailable`. Failure kinds: load, memory, died, timeout, nonsense, unavailable, context_overflow, unspeakable, decode, truncated,
-    invalid. EnvironmentProblem where the file cannot serve.
+    answers with the failure `model.unavailable`. Failure kinds: load, memory, died, timeout,
+    nonsense, unavailable, context_overflow, unspeakable, decode, truncated, invalid.
+    EnvironmentProblem where the file cannot serve.
     """
 
     def __init__(
@@ -42,8 +43,8 @@ class LlamaCpp:
         residents: Residents | None = None,
     ) -> None:
         self.file = gguf.read(path)
-        known = self.file.context_length or DEFAULT_CONTEXT
-        self.context = min(context or DEFAULT_CONTEXT, known)
+        self._wanted = context_of(self.file, context)
+        self.context = self._wanted
         self._load_timeout_s = load_timeout_s
         self._command = tuple(command)
         self._child: Child | None = None
@@ -103,7 +104,7 @@ class LlamaCpp:
 
     def _running(self) -> Child | Failure:
         if self._residents is not None:
-            self._residents.enter(self, need(self.file, self.context).total)
+            self._residents.enter(self, need(self.file, self._wanted).total)
         if self._child is not None:
             return self._child
         if self._losses > MAX_RESTARTS:
@@ -114,7 +115,7 @@ class LlamaCpp:
         if "failure" not in answer:
             self.device = str(answer.get("device", ""))
             self.notes = tuple(map(str, answer.get("notes", ())))
-            self.context = int(answer.get("context", self.context))
+            self.context = int(answer.get("context", self._wanted))
             return self._child
         told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
         failure = _failure(answer["failure"], "" if told else self._child.last_words())
@@ -125,7 +126,7 @@ class LlamaCpp:
     def _load_request(self) -> dict[str, Any]:
         return {
             "path": str(self.file.path.resolve()),
-            "context": self.context,
+            "context": self._wanted,
             "threads": self._chosen_threads(),
             "held": 0 if self._residents is None else self._residents.held(self),
             "seed": 0,
@@ -140,6 +141,11 @@ class LlamaCpp:
         self.close()
         self._losses, self._last = self._losses + 1, str(failed)
         return Failure("model", failed.kind, f"{self.file.path.name}: {failed}")
+
+
+def context_of(file: gguf.ModelFile, wanted: int | None = None) -> int:
+    """Tokens: what is wanted (None: 8192), at most what the model was made for."""
+    return min(wanted or DEFAULT_CONTEXT, file.context_length or DEFAULT_CONTEXT)
 
 
 def _environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
+from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop
@@ -130,12 +131,16 @@ class Proposer:
     def _open_model(self) -> Recording | None:
         """None where the file cannot serve any more; it could when the run was opened."""
         from hpcagent.llm import gguf
+        from hpcagent.llm.admission import admit
         from hpcagent.llm.llamacpp import LlamaCpp
         from hpcagent.llm.log import Recording
 
         path = Path(self._settings.model)
+        configured = load_settings(os.environ, Path.cwd())
         try:
-            self._model, digest = LlamaCpp(path), gguf.digest(path)
+            admit(path, configured)
+            self._model = LlamaCpp(path, threads=configured.model_threads)
+            digest = gguf.digest(path)
         except EnvironmentProblem as error:
             self._without_model = f"the search went on without it: {error}"
             return None
