@@ -64,7 +64,7 @@ class Settings:
     model: Annotated[str, "a GGUF model that takes part in the proposals"] = ""
     models_folder: Annotated[str, "where `hpcagent models list` looks besides this folder"] = ""
     model_threads: Annotated[
-        int, "threads of a model; 0: the cores this process was given (one for a small model)"
+        int, "threads of a model; 0: as many cores as this process was given"
     ] = 0
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
     target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""

@@ -84,7 +84,7 @@ def show(file: Path, as_json: bool) -> int:
     if as_json:
         shape = asdict(found.shape)
         row = Row(path, found, planned, _role(path, configured)).to_json()
-        more = {"name": found.name, "shape": shape, "mixture": dict(found.mixture)}
+        more: dict[str, Any] = {"name": found.name, "shape": shape, "mixture": dict(found.mixture)}
         more |= {"threads": chosen.count, "sha256": digest, "allowed": not refusal}
         click.echo(json.dumps({"schema": 1, **row, **more}, indent=1))
         return 0

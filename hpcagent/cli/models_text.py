@@ -141,7 +141,7 @@ def _network(file: ModelFile) -> str:
 
 def _mixture(file: ModelFile) -> str:
     told = [f"{name} {share:.0%}" for name, share in file.mixture if share >= 0.005]
-    return f" ({', '.join(told)})" if len(file.mixture) > 1 else ""
+    return f" ({', '.join(told)})" if len(told) > 1 else ""
 
 
 def _memory(planned: Plan, room: Room) -> str:
