@@ -144,15 +144,6 @@ def test_a_broken_chat_template_is_told(folder: Path, template: str) -> None:
 
 
 @pytest.mark.llama
-def test_an_endless_chat_template_meets_the_time_limit(folder: Path) -> None:
-    template = "{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}"
-    llama = LlamaCpp(make_tiny_gguf(folder / "endless.gguf", template=template))
-    reply = llama.complete(ASK, SCHEMA, Limits(LIMITS.max_tokens, 4), 1)
-    llama.close()
-    assert reply.failure is not None and reply.failure.id == "model.timeout"
-
-
-@pytest.mark.llama
 def test_damaged_tensors_and_vocabularies_harm_nobody(folder: Path, tiny: Path) -> None:
     whole = tiny.read_bytes()
     damages = {

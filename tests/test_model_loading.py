@@ -116,6 +116,7 @@ HOSTILE = {
     "a list of gigabytes": "{% set x = [0] * 10 ** 9 %}{{ x | length }}",
     "padding": "{{ '%1000000000s' % 'a' }}",
     "a long range": "{% for x in range(10 ** 9) %}a{% endfor %}",
+    "a large power": "{{ 10 ** 10 ** 7 }}",
     "recursion": "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
     "subclasses": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "globals": "{{ cycler.__init__.__globals__.os.system('touch escaped') }}",
@@ -151,6 +152,14 @@ def test_an_endless_template_costs_seconds_and_not_the_model(folder: Path) -> No
     model.close()
     assert failure is None
     assert "its chat template is not used (TooLong" in model.notes[0]
+
+
+def test_a_step_that_hears_no_signal_ends_the_process_in_seconds(folder: Path) -> None:
+    power = "{{ 10 ** 10 ** 10 }}"
+    model = LlamaCpp(make_tiny_gguf(folder / "power.gguf", template=power))
+    failure = model.load()
+    assert failure is not None and failure.id == "model.died"
+    assert "killed by SIGXCPU" in failure.evidence
 
 
 # --- damaged files ---

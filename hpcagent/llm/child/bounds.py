@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -46,25 +48,31 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
 
 
 @contextlib.contextmanager
-def within(seconds: float, more_bytes: int) -> Iterator[None]:
+def within(cpu_s: float, more_bytes: int) -> Iterator[None]:
     """Python code in this block ends with TooLong or MemoryError beyond its bounds.
 
-    For the main thread only, as signals are. `more_bytes` come on top of what is used already.
+    For the main thread only, as signals are. `more_bytes` come on top of what is used already. One
+    step of the interpreter that takes much longer (a power of large numbers) hears no signal: then
+    the process is ended by SIGXCPU.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    used = parse_kib_field(Path("/proc/self/status").read_text(encoding="utf-8"), "VmData")
-    limit = (used or 0) + more_bytes
-    bounds = [limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)]
-    before = signal.signal(signal.SIGALRM, _too_long)
+    data, cpu = resource.getrlimit(resource.RLIMIT_DATA), resource.getrlimit(resource.RLIMIT_CPU)
+    used = parse_kib_field(Path("/proc/self/status").read_text(encoding="utf-8"), "VmData") or 0
+    spent = math.ceil(time.process_time() + 2 * cpu_s) + 1
+    before = signal.signal(signal.SIGPROF, _too_long)
     try:
-        if used is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        resource.setrlimit(resource.RLIMIT_DATA, (_lower(used + more_bytes, data), data[1]))
+        resource.setrlimit(resource.RLIMIT_CPU, (_lower(spent, cpu), cpu[1]))
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        resource.setrlimit(resource.RLIMIT_CPU, cpu)
+        resource.setrlimit(resource.RLIMIT_DATA, data)
+
+
+def _lower(wanted: int, limits: tuple[int, int]) -> int:
+    return min([wanted, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:

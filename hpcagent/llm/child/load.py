@@ -11,7 +11,7 @@ from typing import Any
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.child.devices import gpus
-from hpcagent.llm.child.prompt import trouble, unreadable
+from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.memory import BATCH, Plan, plan
 from hpcagent.llm.surroundings import room_here
 
@@ -60,6 +60,8 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     if isinstance(llama, str):
         return failed("memory" if chosen.refusal else "load", llama)
     words = trouble(llama)
+    if words:
+        llama.metadata.pop(TEMPLATE)
     notes = (*chosen.notes, *([words] if words else []))
     # llama.cpp rounds a context up
     return Engine(llama, min(chosen.context, int(llama.n_ctx())), _device(gpu, chosen), notes)
@@ -67,22 +69,20 @@ def load(request: _Json) -> Engine | dict[str, Any]:
 
 def _opened(request: _Json, chosen: Plan) -> Any:
     """llama_cpp.Llama, or why there is none."""
-    import jinja2
     import llama_cpp
 
     try:
-        return llama_cpp.Llama(
-            model_path=request["path"],
-            n_ctx=chosen.context,
-            n_batch=min(BATCH, chosen.context),
-            n_threads=request["threads"],
-            n_threads_batch=request["threads"],
-            n_gpu_layers=chosen.gpu_layers,
-            seed=request["seed"],
-            verbose=True,
-        )
-    except jinja2.TemplateError as error:
-        return f"its chat template cannot be read: {error}"
+        with uncompiled():
+            return llama_cpp.Llama(
+                model_path=request["path"],
+                n_ctx=chosen.context,
+                n_batch=min(BATCH, chosen.context),
+                n_threads=request["threads"],
+                n_threads_batch=request["threads"],
+                n_gpu_layers=chosen.gpu_layers,
+                seed=request["seed"],
+                verbose=True,
+            )
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return str(error) or type(error).__name__
 
