@@ -62,10 +62,10 @@ def test_the_estimate_is_near_what_a_model_takes(folder: Path) -> None:
         folder / "middle.gguf",
         shape=Shape(width=384, heads=6, layers=8, forward=1024, quantised=False),
     )
-    model = LlamaCpp(path, context=2048)
-    prompt = (Message("user", "a" * 1500),)  # a token each: most of the context is used
+    model = LlamaCpp(path, context=1024)
+    prompt = (Message("user", "a" * 800),)  # a token each: most of the context is used
     assert model.complete(prompt, SCHEMA, Limits(longest(SCHEMA), 200), 1).failure is None
-    peak, estimate = peak_bytes(model.pid), need(model.file, 2048).total
+    peak, estimate = peak_bytes(model.pid), need(model.file, 1024).total
     model.close()
     assert 0.9 * peak < estimate < 1.5 * peak + 50 * MIB
 
@@ -116,7 +116,6 @@ HOSTILE = {
     "a list of gigabytes": "{% set x = [0] * 10 ** 9 %}{{ x | length }}",
     "padding": "{{ '%1000000000s' % 'a' }}",
     "a long range": "{% for x in range(10 ** 9) %}a{% endfor %}",
-    "a large power": "{{ 10 ** 10 ** 7 }}",
     "recursion": "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
     "subclasses": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "globals": "{{ cycler.__init__.__globals__.os.system('touch escaped') }}",
@@ -155,7 +154,7 @@ def test_an_endless_template_costs_seconds_and_not_the_model(folder: Path) -> No
 
 
 def test_a_step_that_hears_no_signal_ends_the_process_in_seconds(folder: Path) -> None:
-    power = "{{ 10 ** 10 ** 10 }}"
+    power = "{{ 10 ** (10 ** 10) }}"
     model = LlamaCpp(make_tiny_gguf(folder / "power.gguf", template=power))
     failure = model.load()
     assert failure is not None and failure.id == "model.died"
