@@ -152,7 +152,7 @@ def cmake_words(text: str) -> List[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise SetupError("HPCAGENT_LLAMA_CMAKE_ARGS=%s: %s" % (text, error))
+        raise SetupError("HPCAGENT_LLAMA_CMAKE_ARGS=%s: %s" % (text, error)) from None
 
 
 class Builder:
