@@ -68,6 +68,10 @@ class Settings:
     blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
     model: Annotated[str, "a language model for all roles: a GGUF file or a server's URL"] = ""
+    models_folder: Annotated[str, "where `hpcagent models list` looks besides this folder"] = ""
+    model_threads: Annotated[
+        int, "threads of a model; 0: as many cores as this process was given"
+    ] = 0
     function: Annotated[str, "a Python file whose function makes or guides the proposals"] = ""
     target: Annotated[str, "speed-up that is enough, for instance 1.2x; empty: none"] = ""
     openblas_prefix: Annotated[str, "folder (or .so file) of the OpenBLAS to tune"] = ""
@@ -96,6 +100,9 @@ class Settings:
         tuple[str, ...], 'charges, for instance "gpu=2.5 per gpu-hour"; also core-, node-hour'
     ] = ()
     model_hosts: Annotated[tuple[str, ...], "hosts whose model servers may be asked"] = (LOOPBACK,)
+    model_digests: Annotated[
+        tuple[str, ...], 'models that may be loaded, as "SHA256" or "NAME=SHA256"; none: all'
+    ] = ()
     models: Mapping[str, ModelChoice] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -111,7 +118,9 @@ class Key:
     site_only: bool
 
 
-SITE_ONLY = frozenset({"prologue", "max_core_hours", "charge_rates", "model_hosts"})
+SITE_ONLY = frozenset(
+    {"prologue", "max_core_hours", "charge_rates", "model_hosts", "model_digests"}
+)
 _TABLES = "models"
 # Headings, by the first key below each; the site's own keys come last.
 _SECTIONS: Mapping[str, str] = MappingProxyType(
@@ -129,6 +138,7 @@ _RATE = re.compile(
     r"(?P<name>[^\s=]+)\s*=\s*(?P<amount>[0-9]{1,9}(\.[0-9]{1,9})?)\s+per\s+"
     rf"(?P<per>{NODE_HOUR}|{CORE_HOUR}|{GPU_HOUR})"
 )
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRUTH: Mapping[str, bool] = MappingProxyType(
     {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 )
@@ -194,6 +204,21 @@ def model_routes(settings: Settings, flag: str | None = None) -> dict[str, Route
         settings = _for_all(settings, flag, "--model")
     sources = {role: settings.sources.get(_source_key(role), "") for role in settings.models}
     return routes(settings.models, sources)
+
+
+def digests(lines: Sequence[str], source: str = "model_digests") -> dict[str, str]:
+    """Names by SHA-256 in hex, of `SHA256` or `NAME=SHA256` lines; UsageError for a bad one."""
+    found = {}
+    for line in lines:
+        name, _, text = line.strip().rpartition("=")
+        digest = text.strip().lower().removeprefix("sha256:")
+        if not _SHA256.fullmatch(digest):
+            raise UsageError(
+                f"{source}: model_digests: {line!r}: write 64 hexadecimal digits, or NAME= and"
+                " these; `hpcagent models show FILE` tells them"
+            )
+        found[digest] = name.strip()
+    return found
 
 
 def _user_file(environment: Mapping[str, str]) -> Path:
@@ -310,6 +335,8 @@ def _typed(key: str, value: Any, source: str) -> Any:
                 rates(value, source)
             if key == "model_hosts":
                 check_hosts(value, source)
+            if key == "model_digests":
+                digests(value, source)
             return tuple(value)
         raise UsageError(f"{source}: {key!r} must be a list of strings")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -182,6 +182,12 @@ def test_a_python_named_by_the_user_that_does_not_start_is_told(checkout: Path) 
 # --- refusals before anything is made ------------------------------------------------------------
 
 
+def test_cmake_arguments_that_cannot_be_split_are_told(checkout: Path) -> None:
+    done = Launch(checkout)(HPCAGENT_LLAMA_CMAKE_ARGS='-DGGML_CUDA=ON "-DX=1')
+    assert done.returncode == 3
+    assert 'HPCAGENT_LLAMA_CMAKE_ARGS=-DGGML_CUDA=ON "-DX=1: No closing' in done.stderr
+
+
 def test_a_wheelhouse_that_is_no_folder_is_told(checkout: Path, tmp_path: Path) -> None:
     done = Launch(checkout)(HPCAGENT_WHEELHOUSE=str(tmp_path / "none"))
     assert done.returncode == 3

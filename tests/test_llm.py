@@ -14,7 +14,7 @@ from tiny_gguf import make_tiny_gguf
 
 from hpcagent.errors import UsageError
 from hpcagent.llm.grammar import gbnf, longest, violation
-from hpcagent.llm.llamacpp import LlamaCpp, threads
+from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, prompt_digest
 from hpcagent.records import Failure, Limits, Message, Reply
 
@@ -144,15 +144,6 @@ def test_a_broken_chat_template_is_told(folder: Path, template: str) -> None:
 
 
 @pytest.mark.llama
-def test_an_endless_chat_template_meets_the_time_limit(folder: Path) -> None:
-    template = "{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}"
-    llama = LlamaCpp(make_tiny_gguf(folder / "endless.gguf", template=template))
-    reply = llama.complete(ASK, SCHEMA, Limits(LIMITS.max_tokens, 4), 1)
-    llama.close()
-    assert reply.failure is not None and reply.failure.id == "model.timeout"
-
-
-@pytest.mark.llama
 def test_damaged_tensors_and_vocabularies_harm_nobody(folder: Path, tiny: Path) -> None:
     whole = tiny.read_bytes()
     damages = {
@@ -258,11 +249,6 @@ def _running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_a_small_model_gets_one_thread() -> None:
-    assert threads(50_000_000) == 1
-    assert threads(5_000_000_000) == len(os.sched_getaffinity(0))
 
 
 # --- grammar and schema ---

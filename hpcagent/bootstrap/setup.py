@@ -147,6 +147,14 @@ def wait_for(lock: int, screen: Screen) -> None:
 # --- the phases ----------------------------------------------------------------------------------
 
 
+def cmake_words(text: str) -> List[str]:
+    """The user's arguments for the build of llama.cpp, as a shell splits them."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise SetupError("HPCAGENT_LLAMA_CMAKE_ARGS=%s: %s" % (text, error)) from None
+
+
 class Builder:
     """The phases of one set-up, in the order in which `make` calls them."""
 
@@ -157,7 +165,7 @@ class Builder:
         wanted = requirements(plan.root, plan.extra)
         self.packages = [text for text in wanted if name_of(text) != llama.NAME]
         self.llama = [text for text in wanted if name_of(text) == llama.NAME]
-        more = shlex.split(os.environ.get("HPCAGENT_LLAMA_CMAKE_ARGS", ""))
+        more = cmake_words(os.environ.get("HPCAGENT_LLAMA_CMAKE_ARGS", ""))
         self.args, self.note = llama.cmake_arguments(platform.machine(), llama.cpu_flags(), more)
 
     def make(self, fresh: bool) -> None:

@@ -18,13 +18,14 @@ from hpcagent.errors import EnvironmentProblem, HpcagentError, SchedulerRefused
 from hpcagent.llm.address import read_address
 from hpcagent.llm.roles import OPTIMISE, ROLES
 from hpcagent.llm.routing import Models, Route, check
-from hpcagent.llm.tables import ModelChoice
+from hpcagent.llm.tables import SHIPPED, ModelChoice
 from hpcagent.measure.objectives import parse_constraints
 from hpcagent.probe.filesystems import is_shared, mount_of, parse_mountinfo
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Queue, Refused, Resources
 from hpcagent.search.function_file import ENTRIES, read_function
 from hpcagent.search.stopping import read_target
+from hpcagent.study.admission import admit
 from hpcagent.study.durable import problem
 from hpcagent.study.rundir import runs_root
 from hpcagent.templates import clean
@@ -203,13 +204,16 @@ def _models(settings: Settings) -> Iterator[Finding]:
     except HpcagentError as error:
         yield _error("model", error)
     for routes in serving.values():
-        yield _guarded("model", partial(_model, routes, settings.model_hosts))
+        yield _guarded("model", partial(_model, routes, settings))
 
 
-def _model(routes: list[Route], hosts: tuple[str, ...]) -> Finding:
-    first, choice = routes[0], routes[0].choice
+def _model(routes: list[Route], settings: Settings) -> Finding:
+    first, choice, hosts = routes[0], routes[0].choice, settings.model_hosts
     check(first, hosts)
-    words = "can be read"
+    words = "ships with hpcagent"
+    if choice.file and choice.file != SHIPPED:
+        file = admit(Path(choice.file), settings)
+        words = f"can be read and may be loaded: {file.architecture}, {file.quantisation}"
     if choice.endpoint:
         served = Models({first.role: first}, hosts).identity(first.role)
         words = f"answers: {served['name']}"

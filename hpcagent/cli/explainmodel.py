@@ -44,9 +44,10 @@ def asking(model: str | None, none: bool) -> Iterator[Asked]:
         yield lambda causes, log: None
         return
     from hpcagent.llm.routing import Models
+    from hpcagent.study.admission import opening
     from hpcagent.study.opinion import opinion
 
-    models = Models(routes, configured.model_hosts)
+    models = Models(routes, configured.model_hosts, opening(configured))
     try:
         yield lambda causes, log: opinion(models, causes, log)
     finally:

@@ -26,7 +26,9 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module = importlib.import_module(self._table[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
+        # A command may be named like something of Python's: `list` is made by list_GROUP.
+        made = f"{cmd_name}_{self.name}"
+        command: click.Command = getattr(module, made if hasattr(module, made) else cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

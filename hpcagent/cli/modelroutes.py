@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -11,6 +12,7 @@ from hpcagent.embedded.card import checked
 from hpcagent.embedded.opening import is_small, path_of
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.llm.routing import Models, Route, check
+from hpcagent.study.admission import admit
 
 model_option = click.option(
     "--model",
@@ -34,6 +36,8 @@ def wanted(configured: Settings, model: str | None, roles: Iterable[str]) -> dic
             checked(path_of(route.choice.file))
             if role != OPTIMISE:
                 del placed[role]
+        elif route.choice.file:
+            admit(Path(route.choice.file), configured, route.choice.context or None)
     return placed
 
 

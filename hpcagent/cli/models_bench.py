@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -11,9 +12,11 @@ from typing import Any
 import click
 
 from hpcagent.cli.runs import json_option
+from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.records import Failure
+from hpcagent.study.admission import admit
 
 _REPEATS = 5
 _MOST_S = 900.0
@@ -37,7 +40,9 @@ def bench(file: Path, as_json: bool, tokens: int) -> int:
     The engine and a bare llama.cpp loop take turns, token by token, in one process with the same
     threads; five repeats, or as many as fit into a quarter of an hour.
     """
-    model = LlamaCpp(file)
+    configured = load_settings(os.environ, Path.cwd())
+    admit(file, configured)
+    model = LlamaCpp(file, threads=configured.model_threads)
     try:
         prompt = min(8 * tokens, model.context - tokens)
         found = model.bench(max(1, prompt), tokens, _REPEATS, _MOST_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,14 +56,17 @@ def qualify(
       hpcagent models qualify tuner.gguf
       hpcagent models qualify tuner.gguf --only menu --json
     """
+    from hpcagent.config import load_settings
     from hpcagent.llm import gguf
     from hpcagent.llm.qualify.answers import Answers
     from hpcagent.llm.qualify.card import card
     from hpcagent.llm.qualify.family import QUALIFICATION
     from hpcagent.llm.qualify.run import families
     from hpcagent.report.qualify_text import terminal
+    from hpcagent.study.admission import admit
 
-    found = gguf.read(file)
+    configured = load_settings(os.environ, Path.cwd())
+    found = admit(file, configured)
     click.echo(f"reading {file} for its digest", err=True)
     model = {"name": file.name, "sha256": gguf.digest(file), "bytes": found.size_bytes}
     chosen = families(only)
@@ -71,7 +75,7 @@ def qualify(
         {"qualification": QUALIFICATION, "model_sha256": model["sha256"]},
     )
     try:
-        _ask_what_is_missing(found, chosen, answers, timeout_s)
+        _ask_what_is_missing(found, configured.model_threads, chosen, answers, timeout_s)
     finally:
         answers.close()
     result = card(chosen, answers.known, model)
@@ -84,7 +88,7 @@ def qualify(
 
 
 def _ask_what_is_missing(
-    file: ModelFile, chosen: Sequence[Family], answers: Answers, timeout_s: float
+    file: ModelFile, threads: int, chosen: Sequence[Family], answers: Answers, timeout_s: float
 ) -> None:
     """A model that has answered everything is not loaded."""
     from hpcagent.llm.llamacpp import LlamaCpp
@@ -94,7 +98,7 @@ def _ask_what_is_missing(
     if not left:
         return
     click.echo(f"{left} answers to be had; they are kept in {answers.path}", err=True)
-    model = LlamaCpp(file.path)
+    model = LlamaCpp(file.path, threads=threads)
     try:
         run(chosen, model, answers, timeout_s, _tell)
     except KeyboardInterrupt:

@@ -1,89 +1,73 @@
-"""The header of a GGUF file, read with the standard library; hostile files are expected.
-
-Layout: magic, version, counts, metadata, tensor infos, padding, tensor data
-(the GGUF specification of the ggml project, versions 2 and 3). Nothing that the file claims is
-allocated before it is known to fit into the file.
-"""
+"""What a GGUF model says of itself, all its parts together; hostile files are expected."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import struct
-from collections.abc import Mapping
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm.digests import cache_folder, digest_of
+from hpcagent.llm.gguf_reader import Array, Header, Tensor, Value, read_header
+from hpcagent.llm.gguf_strangers import LONGEST, stranger
+from hpcagent.llm.gguf_types import GIVEN_UP, MIXTURES, type_name
 
-_MAGIC = b"GGUF"
-_VERSIONS = (2, 3)
-_MAX_PAIRS = 100_000
-_MAX_TENSORS = 100_000
-_MAX_STRING = 16 * 1024 * 1024
-_MAX_DIMENSIONS = 4
-_MAX_DEPTH = 4
-_MAX_ITEMS = 4_000_000  # texts in an array; the largest vocabularies have under a million
-_STRING, _ARRAY = 8, 9
-_SCALARS: Mapping[int, str] = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
-# ggml type -> (name, values in a block, bytes of a block); from ggml's block definitions.
-_TYPES: Mapping[int, tuple[str, int, int]] = {
-    0: ("F32", 1, 4),
-    1: ("F16", 1, 2),
-    2: ("Q4_0", 32, 18),
-    3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24),
-    8: ("Q8_0", 32, 34),
-    9: ("Q8_1", 32, 36),
-    10: ("Q2_K", 256, 84),
-    11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144),
-    13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210),
-    15: ("Q8_K", 256, 292),
-    16: ("IQ2_XXS", 256, 66),
-    17: ("IQ2_XS", 256, 74),
-    18: ("IQ3_XXS", 256, 98),
-    19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18),
-    21: ("IQ3_S", 256, 110),
-    22: ("IQ2_S", 256, 82),
-    23: ("IQ4_XS", 256, 136),
-    24: ("I8", 1, 1),
-    25: ("I16", 1, 2),
-    26: ("I32", 1, 4),
-    27: ("I64", 1, 8),
-    28: ("F64", 1, 8),
-    29: ("IQ1_M", 256, 56),
-    30: ("BF16", 1, 2),
-    34: ("TQ1_0", 256, 54),
-    35: ("TQ2_0", 256, 66),
-    39: ("MXFP4", 32, 17),
+LANGUAGE = "language model"
+_PART = re.compile(r"(?P<stem>.+)-(?P<no>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
+_MOST_PARTS = 1000
+_LAYER = re.compile(r"(?:blk|enc\.blk|dec\.blk)\.([0-9]{1,5})\.")
+_MOST_LAYERS = 10_000
+_TEMPLATE = "tokenizer.chat_template"
+# Architectures of llama.cpp that read text and do not write any.
+_BERTS = ("bert", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "eurobert")
+_BERTS_OF_JINA = ("jina-bert-v2", "jina-bert-v3")
+_ENCODERS = (*_BERTS, *_BERTS_OF_JINA, "t5encoder", "gemma-embedding", "wavtokenizer-dec")
+_TYPES = {
+    "adapter": "adapter (LoRA)",
+    "imatrix": "importance matrix",
+    "mmproj": "projector for images or sound (mmproj)",
+    "vocab": "vocabulary without weights",
 }
 
-Value = int | float | bool | str | None
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the network, 0 where the file does not tell; `kv_heads` has one for each layer."""
+
+    layers: int = 0
+    embedding: int = 0
+    feed_forward: int = 0
+    heads: int = 0
+    kv_heads: tuple[int, ...] = ()
+    key_length: int = 0
+    value_length: int = 0
+    vocabulary: int = 0
+    experts: int = 0
+    experts_used: int = 0
+    sliding_window: int = 0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes in the file: all tensors, those of the largest layer, and those of no layer."""
+
+    total: int = 0
+    layer: int = 0
+    outside: int = 0
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a GGUF says of itself. `parameters` counts the weights of this file.
+    """What a GGUF says of itself. `parameters` counts the weights of all its parts.
 
-    `quantisation` is the tensor type that holds most of the weights; `chat_template` is None
-    where the file has none.
+    `quantisation` names the mixture, or the tensor type that holds most of the weights; `mixture`
+    has each type's share. `chat_template` is None where the file has none; `templates` has it and
+    those for other uses. `kind` is "language model" or what else it is. `path` is the first of
+    `parts`.
     """
 
     path: Path
@@ -94,189 +78,247 @@ class ModelFile:
     context_length: int | None
     size_bytes: int
     chat_template: str | None
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    elements: int
-    kind: int
-    offset: int
+    kind: str = LANGUAGE
+    parts: tuple[Path, ...] = ()
+    templates: tuple[str, ...] = ()
+    mixture: tuple[tuple[str, float], ...] = ()
+    shape: Shape = Shape()
+    weights: Weights = Weights()
+    tokenizer: str = ""
+    rope: str = ""
 
 
 def read(path: Path) -> ModelFile:
-    """The header of the file at `path`; EnvironmentProblem says in one line why it cannot serve."""
-    if not path.exists():
-        raise EnvironmentProblem(f"model {path}: there is no such file")
-    if not path.is_file():
-        raise EnvironmentProblem(f"model {path}: not a regular file")
-    try:
-        with path.open("rb") as stream:
-            return _parse(path, stream)
-    except OSError as error:
-        raise EnvironmentProblem(f"model {path}: cannot be read: {error.strerror}") from None
+    """A model that can answer; EnvironmentProblem says in one line why the file cannot serve."""
+    found = describe(path)
+    if found.kind != LANGUAGE:
+        raise EnvironmentProblem(f"model {path}: not a language model but a {found.kind}")
+    return found
+
+
+def describe(path: Path) -> ModelFile:
+    """Any GGUF with all its parts; EnvironmentProblem where it is none, or not whole."""
+    first, size = _header(path)
+    headers, parts, sizes = [first], [path], [size]
+    for part in _other_parts(path, first.metadata):
+        header, size = _header(part)
+        headers.append(header)
+        parts.append(part)
+        sizes.append(size)
+    tensors = [tensor for header in headers for tensor in header.tensors]
+    told = first.metadata.get("split.tensors.count")
+    if len(parts) > 1 and isinstance(told, int) and told != len(tensors):
+        raise EnvironmentProblem(
+            f"model {path}: its {len(parts)} parts hold {len(tensors)} of {told} tensors; they are"
+            " not of one model: copy them again"
+        )
+    return _described(tuple(parts), sum(sizes), first.metadata, tensors)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the file in hex, read in pieces; EnvironmentProblem where it cannot be read."""
+    """SHA-256 in hex of the model at `path`, remembered in the user's cache (digests.py).
+
+    A split model counts with all the parts that its name promises.
+    """
+    match = _PART.fullmatch(path.name)
+    count = min(int(match["count"]), _MOST_PARTS) if match else 1
+    return digest_of(_named(path, match, count) if match else [path], cache_folder(os.environ))
+
+
+def is_later_part(path: Path) -> bool:
+    """Whether the name is that of a part of a split model, other than the first."""
+    match = _PART.fullmatch(path.name)
+    return match is not None and int(match["no"]) > 1
+
+
+def _header(path: Path) -> tuple[Header, int]:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise EnvironmentProblem(f"model {path}: cannot be read: {error.strerror}") from None
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise EnvironmentProblem(
+                f"model {path}: a folder, not a regular file: name a .gguf in it"
+            )
+        if not stat.S_ISREG(mode):
+            raise EnvironmentProblem(f"model {path}: not a regular file")
+        # A pipe put in its place meanwhile must not make the agent wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            return _checked(path, stream), os.fstat(stream.fileno()).st_size
+    except FileNotFoundError:
+        raise EnvironmentProblem(f"model {path}: there is no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        words = getattr(error, "strerror", None) or str(error)
+        raise EnvironmentProblem(f"model {path}: cannot be read: {words}") from None
 
 
-def _parse(path: Path, stream: BinaryIO) -> ModelFile:
-    size = path.stat().st_size
-    reader = _Reader(path, stream, size)
-    tensor_count, pair_count = _preamble(reader)
-    metadata = {}
-    for _ in range(pair_count):
-        key = reader.string("a key")
-        metadata[key] = reader.value(reader.scalar("I"), 0)
-    tensors = [_tensor(reader) for _ in range(tensor_count)]
-    alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
-        raise reader.corrupt(f"alignment {alignment!r}")
-    start = -(-stream.tell() // alignment) * alignment
-    _check_length(reader, tensors, start)
-    return _described(path, size, metadata, tensors)
+def _checked(path: Path, stream: BinaryIO) -> Header:
+    words = stranger(stream.read(LONGEST))
+    if words:
+        raise EnvironmentProblem(f"model {path}: not a GGUF file: {words}")
+    stream.seek(0)
+    return read_header(path, stream)
 
 
-def _preamble(reader: _Reader) -> tuple[int, int]:
-    magic = reader.take(4, "the magic")
-    if magic != _MAGIC:
-        raise EnvironmentProblem(f"model {reader.path}: not a GGUF file (it begins {magic!r})")
-    version = reader.scalar("I")
-    if version not in _VERSIONS:
-        if int.from_bytes(version.to_bytes(4, "little"), "big") in _VERSIONS:
-            raise EnvironmentProblem(f"model {reader.path}: a big-endian GGUF; convert it")
+def _other_parts(path: Path, metadata: Mapping[str, Value]) -> list[Path]:
+    """The files of a split model after the first; llama.cpp finds them by their names, too."""
+    count, number = _int(metadata, "split.count"), _int(metadata, "split.no")
+    if count <= 1:
+        return []
+    if count > _MOST_PARTS:
+        raise EnvironmentProblem(f"model {path}: damaged GGUF: {count} parts")
+    match = _PART.fullmatch(path.name)
+    if match is None or int(match["count"]) != count or int(match["no"]) != number + 1:
         raise EnvironmentProblem(
-            f"model {reader.path}: GGUF version {version} is not supported (2 and 3 are)"
+            f"model {path}: part {number + 1} of {count}, which llama.cpp finds only under the name"
+            f" NAME-{number + 1:05}-of-{count:05}.gguf: rename it"
         )
-    tensor_count, pair_count = reader.scalar("Q"), reader.scalar("Q")
-    if tensor_count > _MAX_TENSORS or pair_count > _MAX_PAIRS:
-        raise reader.corrupt(f"{tensor_count} tensors, {pair_count} metadata pairs")
-    return tensor_count, pair_count
-
-
-def _tensor(reader: _Reader) -> _Tensor:
-    name = reader.string("a tensor's name")
-    dimensions = reader.scalar("I")
-    if dimensions > _MAX_DIMENSIONS:
-        raise reader.corrupt(f"tensor {name[:60]!r} with {dimensions} dimensions")
-    elements = math.prod(reader.scalar("Q") for _ in range(dimensions))
-    return _Tensor(name, elements, reader.scalar("I"), reader.scalar("Q"))
-
-
-def _check_length(reader: _Reader, tensors: list[_Tensor], start: int) -> None:
-    needed = start
-    for tensor in tensors:
-        # A type newer than the table is taken for one bit a value, so that it is not refused here.
-        _, values, size = _TYPES.get(tensor.kind, ("", 8, 1))
-        needed = max(needed, start + tensor.offset + -(-tensor.elements // values) * size)
-    if needed > reader.size:
+    named = _named(path, match, count)
+    missing = [part.name for part in named if not part.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise EnvironmentProblem(
-            f"model {reader.path}: truncated at {reader.size} of {needed} bytes; copy it again"
+            f"model {path}: one of {count} parts, of which {missing[0]}{more} is missing beside it"
         )
+    if number != 0:
+        raise EnvironmentProblem(
+            f"model {path}: part {number + 1} of {count}: name the first one, {named[0].name}"
+        )
+    return named[1:]
+
+
+def _named(path: Path, match: re.Match[str], count: int) -> list[Path]:
+    """All parts by their names."""
+    return [
+        path.with_name(f"{match['stem']}-{no + 1:05}-of-{count:05}.gguf") for no in range(count)
+    ]
 
 
 def _described(
-    path: Path, size: int, metadata: Mapping[str, Value], tensors: list[_Tensor]
+    parts: tuple[Path, ...], size: int, metadata: Mapping[str, Value], tensors: Sequence[Tensor]
 ) -> ModelFile:
-    architecture = _text(metadata.get("general.architecture"))
+    path = parts[0]
+    architecture = _text(metadata, "general.architecture")
     if not architecture:
         raise EnvironmentProblem(f"model {path}: damaged GGUF: it names no architecture")
-    context = metadata.get(f"{architecture}.context_length")
-    template = metadata.get("tokenizer.chat_template")
-    weights: dict[int, int] = {}
+    kinds: dict[int, int] = {}
     for tensor in tensors:
-        weights[tensor.kind] = weights.get(tensor.kind, 0) + tensor.elements
-    main = max(weights, key=lambda kind: weights[kind], default=-1)
+        if tensor.kind in GIVEN_UP:
+            raise EnvironmentProblem(
+                f"model {path}: quantised as {GIVEN_UP[tensor.kind]}, which llama.cpp has given up:"
+                " take another file of that model"
+            )
+        kinds[tensor.kind] = kinds.get(tensor.kind, 0) + tensor.elements
+    parameters = sum(kinds.values())
+    order = sorted(kinds, key=lambda kind: -kinds[kind])
+    mixture = tuple((type_name(kind), kinds[kind] / max(1, parameters)) for kind in order)
+    context = _int(metadata, f"{architecture}.context_length")
     return ModelFile(
         path=path,
         architecture=architecture,
-        name=_text(metadata.get("general.name")) or path.stem,
-        parameters=sum(weights.values()),
-        quantisation=_TYPES[main][0] if main in _TYPES else f"type {main}",
-        context_length=context if isinstance(context, int) and context > 0 else None,
+        name=_text(metadata, "general.name") or path.stem,
+        parameters=parameters,
+        quantisation=_quantisation(metadata, order),
+        context_length=context or None,
         size_bytes=size,
-        chat_template=template if isinstance(template, str) and template else None,
+        chat_template=_text(metadata, _TEMPLATE) or None,
+        kind=_kind(metadata, architecture, tensors),
+        parts=parts,
+        templates=tuple(_text(metadata, key) for key in metadata if key.startswith(_TEMPLATE)),
+        mixture=mixture,
+        shape=_shape(metadata, architecture, tensors),
+        weights=_weights(tensors),
+        tokenizer=" ".join(
+            filter(None, (_text(metadata, f"tokenizer.ggml.{key}") for key in ("model", "pre")))
+        ),
+        rope=_rope(metadata, architecture),
     )
 
 
-def _text(value: Value) -> str:
+def _quantisation(metadata: Mapping[str, Value], order: Sequence[int]) -> str:
+    """The mixture's name where the types agree with it (files are edited), else the main type."""
+    main = type_name(order[0]) if order else "none"
+    mixture = MIXTURES.get(_int(metadata, "general.file_type"), "")
+    stem = main.split("_")[0].lstrip("I")
+    return mixture if mixture and stem in mixture else main
+
+
+def _kind(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> str:
+    told = _text(metadata, "general.type")
+    if architecture == "clip":
+        told = "mmproj"
+    if told in _TYPES:
+        return _TYPES[told]
+    if architecture in _ENCODERS:
+        return f"model of another kind ({architecture}: it reads text and writes none)"
+    return LANGUAGE if tensors else _TYPES["vocab"]
+
+
+def _shape(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> Shape:
+    def told(key: str) -> int:
+        return _int(metadata, f"{architecture}.{key}")
+
+    layers = min(told("block_count"), _MOST_LAYERS)
+    heads = max(_each(metadata, f"{architecture}.attention.head_count", layers), default=0)
+    head = told("embedding_length") // heads if heads else 0
+    kv_heads = _each(metadata, f"{architecture}.attention.head_count_kv", layers)
+    return Shape(
+        layers=layers,
+        embedding=told("embedding_length"),
+        feed_forward=max(_each(metadata, f"{architecture}.feed_forward_length", layers), default=0),
+        heads=heads,
+        kv_heads=kv_heads or (heads,) * layers,
+        key_length=told("attention.key_length") or head,
+        value_length=told("attention.value_length") or head,
+        vocabulary=_vocabulary(metadata, architecture, tensors),
+        experts=told("expert_count"),
+        experts_used=told("expert_used_count"),
+        sliding_window=told("attention.sliding_window"),
+    )
+
+
+def _vocabulary(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> int:
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, Array):
+        return tokens.count
+    rows = (t.shape[1] for t in tensors if t.name == "token_embd.weight" and len(t.shape) > 1)
+    return _int(metadata, f"{architecture}.vocab_size") or next(rows, 0)
+
+
+def _weights(tensors: Sequence[Tensor]) -> Weights:
+    layers: dict[str, int] = {}
+    for tensor in tensors:
+        match = _LAYER.match(tensor.name)
+        key = match[1] if match else ""
+        layers[key] = layers.get(key, 0) + tensor.size_bytes
+    total, outside = sum(layers.values()), layers.pop("", 0)
+    return Weights(total, max(layers.values(), default=0), outside)
+
+
+def _rope(metadata: Mapping[str, Value], architecture: str) -> str:
+    base = metadata.get(f"{architecture}.rope.freq_base")
+    scaling = _text(metadata, f"{architecture}.rope.scaling.type")
+    factor = metadata.get(f"{architecture}.rope.scaling.factor")
+    words = [f"base {base:g}"] if isinstance(base, int | float) else []
+    if scaling and scaling != "none":
+        words.append(f"{scaling} x {factor:g}" if isinstance(factor, int | float) else scaling)
+    return ", ".join(words)
+
+
+def _each(metadata: Mapping[str, Value], key: str, layers: int) -> tuple[int, ...]:
+    """A number for each layer: the file has one for all of them, or an array."""
+    value = metadata.get(key)
+    if isinstance(value, Array):
+        return tuple(max(0, int(n)) if abs(n) < 1 << 32 else 0 for n in value.numbers)[:layers]
+    one = _int(metadata, key)
+    return (one,) * layers if one else ()
+
+
+def _int(metadata: Mapping[str, Value], key: str) -> int:
+    """0 where it is absent, no integer or negative."""
+    value = metadata.get(key)
+    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _text(metadata: Mapping[str, Value], key: str) -> str:
+    value = metadata.get(key)
     return value if isinstance(value, str) else ""
-
-
-class _Reader:
-    """Bounded reads from one stream; every length is checked against what is left of the file."""
-
-    def __init__(self, path: Path, stream: BinaryIO, size: int) -> None:
-        self.path = path
-        self.size = size
-        self._stream = stream
-
-    def take(self, count: int, what: str) -> bytes:
-        left = self.size - self._stream.tell()
-        data = self._stream.read(min(count, left)) if left > 0 else b""
-        if len(data) < count:
-            raise self.ends_in(what)
-        return data
-
-    def ends_in(self, what: str) -> EnvironmentProblem:
-        return EnvironmentProblem(
-            f"model {self.path}: not a whole GGUF: the file of {self.size} bytes ends in {what}"
-        )
-
-    def scalar(self, code: str) -> int:
-        return int(struct.unpack(f"<{code}", self.take(struct.calcsize(code), "the header"))[0])
-
-    def string(self, what: str) -> str:
-        length = self.scalar("Q")
-        if length > _MAX_STRING:
-            raise self.corrupt(f"{what} of {length} bytes")
-        return self.take(length, what).decode("utf-8", errors="replace")
-
-    def value(self, kind: int, depth: int) -> Value:
-        """A metadata value; arrays are skipped, None stands for them."""
-        if kind == _STRING:
-            return self.string("a text")
-        if kind == _ARRAY:
-            self._skip_array(depth)
-            return None
-        code = _SCALARS.get(kind)
-        if code is None:
-            raise self.corrupt(f"metadata of type {kind}")
-        found: Value = struct.unpack(f"<{code}", self.take(struct.calcsize(code), "metadata"))[0]
-        return found
-
-    def corrupt(self, what: str) -> EnvironmentProblem:
-        return EnvironmentProblem(f"model {self.path}: damaged GGUF: {what}")
-
-    def _skip_array(self, depth: int) -> None:
-        kind, count = self.scalar("I"), self.scalar("Q")
-        code = _SCALARS.get(kind)
-        width = struct.calcsize(code) if code else 8  # a text has its length at least
-        if depth >= _MAX_DEPTH:
-            raise self.corrupt("arrays in arrays")
-        if count * width > self.size - self._stream.tell():
-            raise self.ends_in(f"an array of {count} values of type {kind}")
-        if code:
-            self._stream.seek(count * width, 1)
-            return
-        if count > _MAX_ITEMS:
-            raise self.corrupt(f"an array of {count} texts")
-        for _ in range(count):
-            self._skip_item(kind, depth)
-
-    def _skip_item(self, kind: int, depth: int) -> None:
-        if kind == _ARRAY:
-            self._skip_array(depth + 1)
-            return
-        if kind != _STRING:
-            raise self.corrupt(f"an array of values of type {kind}")
-        length = self.scalar("Q")
-        if length > self.size - self._stream.tell():
-            raise self.ends_in(f"a text of {length} bytes")
-        self._stream.seek(length, 1)

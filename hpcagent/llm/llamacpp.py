@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcagent.llm import gguf, scores
+from hpcagent.llm import gguf, scores, threads
 from hpcagent.llm.grammar import gbnf, linear, outline, violation
+from hpcagent.llm.memory import need
 from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
+from hpcagent.llm.residents import Residents
 from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
 _LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
-_SMALL_BYTES = 100_000_000
 _DEFAULT_SAMPLING = Sampling()
 _COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
 
@@ -31,10 +32,12 @@ _COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
 class LlamaCpp:
     """A LanguageModel; the file's header is checked at once, the weights are loaded when asked.
 
-    `context` is in tokens; None takes the model's own, at most 8192. After two restarts of a child
-    that died or hung, every call answers with the failure `model.unavailable`. Failure kinds:
-    load, died, timeout, nonsense, unavailable, context_overflow, unspeakable, decode, truncated,
-    garbled (not UTF-8), empty, invalid. EnvironmentProblem where the file cannot serve.
+    `context` is in tokens; None takes the model's own, at most 8192; it is shorter after the first
+    answer where memory is short. `threads` 0 takes what this process was given. Models that share
+    `residents` give way to each other. After two restarts of a child that died or hung, every call
+    answers with the failure `model.unavailable`. Failure kinds: load, memory, died, timeout,
+    nonsense, unavailable, context_overflow, unspeakable, decode, truncated, garbled (not UTF-8),
+    empty, invalid. EnvironmentProblem where the file cannot serve.
 
     `sampling` may set temperature, top_k, top_p and min_p. The child keeps the prompts of as many
     callers as it has memory for (`sequences`; None lets it decide), so that each pays only for
@@ -49,10 +52,12 @@ class LlamaCpp:
         command: Sequence[str] = _COMMAND,
         sampling: Mapping[str, float] | None = None,
         sequences: int | None = None,
+        threads: int = 0,
+        residents: Residents | None = None,
     ) -> None:
         self.file = gguf.read(path)
-        known = self.file.context_length or DEFAULT_CONTEXT
-        self.context = min(context or DEFAULT_CONTEXT, known)
+        self._wanted = context_of(self.file, context)
+        self.context = self._wanted
         self._load_timeout_s = load_timeout_s
         self._command = tuple(command)
         self._sampling = dict(sampling or {})
@@ -60,7 +65,10 @@ class LlamaCpp:
         self._child: Child | None = None
         self._losses = 0
         self._last = ""
+        self._threads = threads
+        self._residents = residents
         self.device = ""  # where it computes, in words; known from the first answer on
+        self.notes: tuple[str, ...] = ()  # what is not as it was asked for; likewise
 
     def complete(
         self,
@@ -170,8 +178,25 @@ class LlamaCpp:
         if self._child is not None:
             self._child.close()
             self._child = None
+        if self._residents is not None:
+            self._residents.leave(self)
+
+    def load(self) -> Failure | None:
+        """Load the weights now instead of at the first call; why that fails, if it does."""
+        try:
+            child = self._running()
+        except ChildFailed as failed:
+            return self._lost(failed)
+        return child if isinstance(child, Failure) else None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that holds the model; None while there is none."""
+        return None if self._child is None else self._child.pid
 
     def _running(self) -> Child | Failure:
+        if self._residents is not None:
+            self._residents.enter(self, need(self.file, self._wanted).total)
         if self._child is not None:
             return self._child
         if self._losses > MAX_RESTARTS:
@@ -181,8 +206,11 @@ class LlamaCpp:
         answer = self._child.ask(self._load_request(), self._load_timeout_s)
         if "failure" not in answer:
             self.device = str(answer.get("device", ""))
+            self.notes = tuple(map(str, answer.get("notes", ())))
+            self.context = int(answer.get("context", self._wanted))
             return self._child
-        failure = _failure(answer["failure"], self._child.last_words())
+        told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
+        failure = _failure(answer["failure"], "" if told else self._child.last_words())
         self.close()
         self._losses, self._last = self._losses + 1, failure.evidence
         return failure
@@ -190,21 +218,27 @@ class LlamaCpp:
     def _load_request(self) -> dict[str, Any]:
         return {
             "path": str(self.file.path.resolve()),
-            "context": self.context,
-            "threads": threads(self.file.size_bytes),
+            "context": self._wanted,
+            "threads": self._chosen_threads(),
+            "held": 0 if self._residents is None else self._residents.held(self),
             "sequences": self._sequences,
             "seed": 0,
         }
 
+    def _chosen_threads(self) -> int:
+        given = threads.here(os.environ)
+        return threads.choose(self.file.size_bytes, given, self._threads).count
+
     def _lost(self, failed: ChildFailed) -> Failure:
         self._child = None
+        self.close()
         self._losses, self._last = self._losses + 1, str(failed)
         return Failure("model", failed.kind, f"{self.file.path.name}: {failed}")
 
 
-def threads(size_bytes: int) -> int:
-    """One for a small model (more only wait for each other), else what the affinity mask allows."""
-    return 1 if size_bytes < _SMALL_BYTES else max(1, len(os.sched_getaffinity(0)))
+def context_of(file: gguf.ModelFile, wanted: int | None = None) -> int:
+    """Tokens: what is wanted (None: 8192), at most what the model was made for."""
+    return min(wanted or DEFAULT_CONTEXT, file.context_length or DEFAULT_CONTEXT)
 
 
 def _environment() -> dict[str, str]:

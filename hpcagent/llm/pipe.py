@@ -68,6 +68,10 @@ class Child:
                         selector.unregister(stderr)
         return self._first_line()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def close(self) -> None:
         """End the child and wait for it."""
         if self._process.poll() is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-OPTIMISE, DEBUG, RESULT = "optimise", "debug", "result"
+OPTIMISE, DEBUG, RESULT, CODEGEN = "optimise", "debug", "result", "codegen"
 
 ROLES: Mapping[str, str] = MappingProxyType(
     {
@@ -13,11 +13,11 @@ ROLES: Mapping[str, str] = MappingProxyType(
         DEBUG: "says which of the causes found by `hpcagent explain` it takes for the one",
         RESULT: "words the paragraph of a report that tells what came out",
         "manager": "plans the steps of a task",
-        "codegen": "writes code that is then compiled, tested and measured",
+        CODEGEN: "writes code that is then compiled, tested and measured",
         "report": "words the other parts of a report",
         "review": "looks over what another role wrote",
         "vision": "reads figures; needs an mmproj file",
     }
 )
 # The others can be configured and are routed, but nothing asks them yet.
-USED = (OPTIMISE, DEBUG, RESULT)
+USED = (OPTIMISE, DEBUG, RESULT, CODEGEN)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.protocols import LanguageModel
 from hpcagent.records import Failure, Limits, Message, Reply
@@ -104,5 +106,7 @@ def writer_of(settings: TuneSettings) -> Writer | None:
     if not settings.models:
         return None
     from hpcagent.llm.routing import Models
+    from hpcagent.study.admission import opening
 
-    return RoleWriter(Models.from_json(settings.models, settings.model_hosts))
+    opened = opening(load_settings(os.environ, Path.cwd()))
+    return RoleWriter(Models.from_json(settings.models, settings.model_hosts, opened))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import plugins
+from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.log import FAILED
 from hpcagent.llm.roles import OPTIMISE
@@ -78,8 +79,11 @@ class Proposer:
         """The models of the run's roles; each is opened when it is first asked for."""
         if self._models is None:
             from hpcagent.llm.routing import Models
+            from hpcagent.study.admission import opening
 
-            self._models = Models.from_json(self._settings.routes, self._settings.model_hosts)
+            opened = opening(load_settings(os.environ, Path.cwd()))
+            routes, hosts = self._settings.routes, self._settings.model_hosts
+            self._models = Models.from_json(routes, hosts, opened)
         return self._models
 
     def propose(

@@ -1,4 +1,4 @@
-"""Resident memory of the agent without a model: the peak of a whole run, and of other commands.
+"""Resident memory of the agent, without and with a model, and of other commands, at the peak.
 
 The peak is the kernel's own (ru_maxrss of wait4); the peak until the report is begun is VmHWM,
 read every 20 ms until the first file below result/ is there. This process stays small, because a
@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import TINY, finish, options, scratch, table, tell, tune_words
+from harness import ROOT, TINY, finish, options, scratch, table, tell, tune_words
 
 PROJECT = "process_seconds = 0.005\n"
 
@@ -30,6 +30,10 @@ def main() -> None:
             run = folder / f"run{index}"
             words = tune_words(folder, run.name, TINY, "--budget", f"rounds={rounds}")
             _add(peaks, "tune, until the report", "tune, whole run", _watch(words, folder, run))
+            words = [*tune_words(folder, f"{run.name}m", TINY, "--budget", f"rounds={rounds}")]
+            words += ["--model", str(_model(folder / "tiny.gguf"))]
+            seen = _watch(words, folder, folder / f"{run.name}m")
+            _add(peaks, "tune with a tiny model, until the report", "the same, whole run", seen)
             report = [sys.executable, "-m", "hpcagent", "report", str(run)]
             _add(peaks, "", "report", _watch(report, folder, run))
             status = [sys.executable, "-m", "hpcagent", "status", str(run)]
@@ -39,6 +43,13 @@ def main() -> None:
     rows = [(name, statistics.median(v), min(v), max(v)) for name, v in peaks.items()]
     table(("command", "peak MB, median", "smallest", "largest"), rows)
     finish(chosen, {"peak_mb": peaks})
+
+
+def _model(path: Path) -> Path:
+    """Made by another process: numpy would make this one large."""
+    code = "import sys; from tiny_gguf import make_tiny_gguf as make; make(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT / "tests", check=True)
+    return path
 
 
 def _add(peaks: dict[str, list[float]], early: str, whole: str, seen: tuple[float, float]) -> None:

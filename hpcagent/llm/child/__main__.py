@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import os
 import queue
-import resource
 import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from hpcagent.llm.child import bench, complete, load, rank, score
+from hpcagent.llm.child import bench, bounds, complete, load, rank, score
 
 OPERATIONS = {
     "bench": bench.answer,
@@ -29,7 +28,7 @@ _Json = Mapping[str, Any]
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bounds.isolate()
     requests, answers = _pipes()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, lines), daemon=True).start()
@@ -37,7 +36,8 @@ def main() -> None:
     if isinstance(engine, dict):
         _send(answers, engine)
         return
-    _send(answers, {"ready": True, "context": engine.context, "device": engine.device})
+    told = {"context": engine.context, "device": engine.device, "notes": engine.notes}
+    _send(answers, {"ready": True, **told})
     while True:
         request = json.loads(lines.get())
         _send(answers, OPERATIONS[request["op"]](engine, request))

@@ -111,9 +111,9 @@ class Cache:
         return kept
 
 
-def sequences(cell_bytes: int, context: int) -> int:
-    """How many sequences to keep where a token takes `cell_bytes` of the cache."""
-    return min(MOST_SEQUENCES, 1 + _SPARE_BYTES // max(1, cell_bytes * context))
+def sequences(cell_bytes: int, context: int, spare: int = _SPARE_BYTES) -> int:
+    """How many to keep where a token takes `cell_bytes`; beyond the first in `spare` bytes."""
+    return min(MOST_SEQUENCES, 1 + min(spare, _SPARE_BYTES) // max(1, cell_bytes * context))
 
 
 def cell_bytes(llama: Any) -> int:

@@ -1,14 +1,22 @@
-"""Loads the model of this process."""
+"""Loads the model of this process: what fits, where it fits, or why it does not."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm import gguf
 from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache, cell_bytes, sequences
 from hpcagent.llm.child.decode import Decoder
+from hpcagent.llm.child.devices import gpus
+from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.vocabulary import Vocabulary
+from hpcagent.llm.memory import Plan, plan
+from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
 
@@ -19,7 +27,8 @@ _Json = Mapping[str, Any]
 class Engine:
     """A loaded model: llama_cpp.Llama, its context in tokens, where it computes (in words).
 
-    What it reads is evaluated in the contexts of `cache`, not in that of `llama`.
+    What it reads is evaluated in the contexts of `cache`, not in that of `llama`. `notes` tell what
+    is not as it was asked for, each in one line.
     """
 
     llama: Any
@@ -27,6 +36,7 @@ class Engine:
     device: str
     cache: Cache
     vocabulary: Vocabulary
+    notes: tuple[str, ...] = ()
 
 
 def failed(kind: str, evidence: str) -> dict[str, Any]:
@@ -34,31 +44,73 @@ def failed(kind: str, evidence: str) -> dict[str, Any]:
 
 
 def load(request: _Json) -> Engine | dict[str, Any]:
-    import jinja2
+    """The engine, or {failure}: "memory" where it cannot fit, "load" for everything else."""
     import llama_cpp
 
-    gpu = llama_cpp.llama_supports_gpu_offload()
     try:
-        llama = llama_cpp.Llama(
-            model_path=request["path"],
-            n_ctx=_UNUSED,
-            n_batch=_UNUSED,
-            n_threads=request["threads"],
-            n_threads_batch=request["threads"],
-            n_gpu_layers=-1 if gpu else 0,
-            seed=request["seed"],
-            verbose=True,
-        )
-        cache = _cache(llama, request, GPU_BLOCK if gpu else BLOCK)
-    except jinja2.TemplateError as error:
-        return failed("load", f"its chat template cannot be read: {error}")
+        file = gguf.read(Path(request["path"]))
+    except EnvironmentProblem as error:
+        return failed("load", str(error))
+    words = unreadable(file.templates)
+    if words:
+        return failed("load", words)
+    gpu = llama_cpp.llama_supports_gpu_offload()
+    devices = gpus(Path(llama_cpp.__file__).parent / "lib") if gpu else ()
+    room = room_here(os.environ, request.get("held", 0))
+    chosen = plan(file, request["context"], room, devices)
+    opened = _opened(request, chosen, room.bytes)
+    if isinstance(opened, str) and devices:
+        # What drivers and other processes take of a GPU is not known beforehand.
+        alone = plan(file, request["context"], room)
+        note = f"without the GPU: {' '.join(opened.split())[:200]}"
+        chosen = replace(alone, gpu_layers=0, notes=(*alone.notes, note))
+        opened = _opened(request, chosen, room.bytes)
+    if isinstance(opened, str):
+        return failed("memory" if chosen.refusal else "load", opened)
+    llama, cache = opened
+    words = trouble(llama)
+    if words:
+        llama.metadata.pop(TEMPLATE)
+    notes = (*chosen.notes, *([words] if words else []))
+    return Engine(llama, chosen.context, _device(gpu, chosen), cache, Vocabulary(llama), notes)
+
+
+def _opened(request: _Json, chosen: Plan, room: int) -> tuple[Any, Cache] | str:
+    """llama_cpp.Llama and what it reads with, or why there is none."""
+    import llama_cpp
+
+    if chosen.refusal:
+        return chosen.refusal
+    try:
+        with uncompiled():
+            llama = llama_cpp.Llama(
+                model_path=request["path"],
+                n_ctx=_UNUSED,
+                n_batch=_UNUSED,
+                n_threads=request["threads"],
+                n_threads_batch=request["threads"],
+                n_gpu_layers=chosen.gpu_layers,
+                seed=request["seed"],
+                verbose=True,
+            )
+        return llama, _cache(llama, request, chosen, room)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
-        return failed("load", str(error) or type(error).__name__)
-    device = "GPU" if gpu else "CPU: llama.cpp was built for no GPU, or sees none here"
-    return Engine(llama, request["context"], device, cache, Vocabulary(llama))
+        return str(error) or type(error).__name__
 
 
-def _cache(llama: Any, request: _Json, block: int) -> Cache:
-    context = request["context"]
-    kept = request.get("sequences") or sequences(cell_bytes(llama), context)
-    return Cache(Decoder(llama, context, kept, block), kept)
+def _cache(llama: Any, request: _Json, chosen: Plan, room: int) -> Cache:
+    """Prompts of other callers are kept in what the model itself leaves of the memory."""
+    spare = max(0, room - chosen.need.total) // 2
+    kept = request.get("sequences") or sequences(cell_bytes(llama), chosen.context, spare)
+    block = GPU_BLOCK if chosen.gpu_layers else BLOCK
+    return Cache(Decoder(llama, chosen.context, kept, block), kept)
+
+
+def _device(gpu: bool, chosen: Plan) -> str:
+    if not gpu:
+        return "CPU: llama.cpp was built for no GPU, or sees none here"
+    if chosen.gpu_layers == 0:
+        return "CPU: nothing of it fits on a GPU here"
+    if chosen.gpu_layers > chosen.layers:
+        return "GPU"
+    return f"GPU and CPU: {chosen.gpu_layers} of {chosen.layers} layers on the GPU"

@@ -2,48 +2,145 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from hpcagent.llm.child.bounds import TooLong, within
+
+TEMPLATE = "tokenizer.chat_template"
+# What a template may take; those of real models take milliseconds and a few megabytes.
+TEMPLATE_S = 2.0  # of one core
+TEMPLATE_BYTES = 512 << 20
+_MOST_TEXT = 16 << 20  # characters; more than any context holds
+_TRIAL = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
 
 _Json = Mapping[str, Any]
+_Result = TypeVar("_Result")
+
+
+class Unusable(Exception):
+    """The template refuses these messages, or cannot be used at all; `costly`: it met a bound."""
+
+    def __init__(self, words: str, costly: bool = False) -> None:
+        super().__init__(words)
+        self.costly = costly
 
 
 def prompt(llama: Any, messages: Sequence[_Json]) -> tuple[str, bool]:
     """(text, whether the beginning-of-sequence token is still to be added)."""
-    template = llama.metadata.get("tokenizer.chat_template")
+    template = llama.metadata.get(TEMPLATE)
     if template:
         for attempt in (messages, _without_system(messages)):
-            text = _templated(llama, template, attempt)
-            if text is not None:
-                bos = _special(llama, llama.token_bos())
-                return text, not (bos and text.startswith(bos))
+            try:
+                text = _templated(llama, template, attempt)
+            except Unusable as error:
+                print(f"chat template: {error}", file=sys.stderr)
+                continue
+            bos = _special(llama, llama.token_bos())
+            return text, not (bos and text.startswith(bos))
     return _plain(messages), True
 
 
-def _templated(llama: Any, template: str, messages: Sequence[_Json]) -> str | None:
-    """The model's own template applied in llama_cpp's sandbox; None where it refuses."""
-    import jinja2
+def trouble(llama: Any) -> str:
+    """Why the model's own template is not used, in one line; empty where it is or there is none."""
+    template = llama.metadata.get(TEMPLATE)
+    words = ""
+    for attempt in (_TRIAL, _without_system(_TRIAL)) if template else ():
+        try:
+            _templated(llama, template, attempt)
+        except Unusable as error:
+            words = f"its chat template is not used ({error}); it is given plain text instead"
+            if error.costly:
+                break
+        else:
+            return ""
+    return words
+
+
+@contextlib.contextmanager
+def uncompiled() -> Iterator[None]:
+    """Within it llama_cpp.Llama leaves the templates alone: it would compile each without bounds.
+
+    Jinja computes what is constant at that moment; the powers and repetitions of a hostile template
+    then take all memory, and no signal ends them.
+    """
+    from llama_cpp import llama_chat_format
+
+    real = llama_chat_format.Jinja2ChatFormatter
+    llama_chat_format.Jinja2ChatFormatter = _Uncompiled
+    try:
+        yield
+    finally:
+        llama_chat_format.Jinja2ChatFormatter = real
+
+
+class _Uncompiled:
+    """In the place of a formatter that nobody calls."""
+
+    def __init__(
+        self, template: str, eos_token: str, bos_token: str, stop_token_ids: Sequence[int]
+    ) -> None:
+        pass
+
+    def to_chat_handler(self) -> None:
+        return None
+
+
+def unreadable(templates: Sequence[str]) -> str:
+    """What is wrong with a template before any model is loaded; empty where nothing is."""
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-    try:
+    for template in templates:
+        try:
+            _bounded(partial(Jinja2ChatFormatter, template, eos_token="", bos_token=""))
+        except Unusable as error:
+            return f"its chat template cannot be read: {error}"
+    return ""
+
+
+def _templated(llama: Any, template: str, messages: Sequence[_Json]) -> str:
+    """The model's own template applied in llama_cpp's sandbox; Unusable where that fails."""
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    def render() -> str:
         formatter = Jinja2ChatFormatter(
             template=template,
             eos_token=_special(llama, llama.token_eos()),
             bos_token=_special(llama, llama.token_bos()),
         )
         return str(formatter(messages=[dict(message) for message in messages]).prompt)
+
+    text = _bounded(render)
+    if len(text) > _MOST_TEXT:
+        raise Unusable(f"it makes a text of {len(text)} characters")
+    return text
+
+
+def _bounded(work: Callable[[], _Result]) -> _Result:
+    """What `work` returns, within the bounds of a template; Unusable for whatever it ends in."""
+    import jinja2
+
+    try:
+        with within(TEMPLATE_S, TEMPLATE_BYTES):
+            return work()
     except (
         jinja2.TemplateError,
+        TooLong,
+        MemoryError,
+        OSError,
         ValueError,
         TypeError,
         ArithmeticError,
         LookupError,
         AttributeError,
+        AssertionError,
         RecursionError,
     ) as error:
-        print(f"chat template: {type(error).__name__}: {error}", file=sys.stderr)
-        return None
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise Unusable(words, isinstance(error, TooLong | MemoryError)) from None
 
 
 def _special(llama: Any, token: int) -> str:

@@ -1,0 +1,206 @@
+"""`hpcagent models list|show|verify`: the model files that there are, and whether they serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcagent.cli.models_text import Row, labelled, listed, shown, size
+from hpcagent.cli.runs import json_option
+from hpcagent.config import Settings, digests, load_settings
+from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm import gguf, threads
+from hpcagent.llm.found import models_in
+from hpcagent.llm.gguf import LANGUAGE, ModelFile
+from hpcagent.llm.llamacpp import LlamaCpp
+from hpcagent.llm.surroundings import room_here
+from hpcagent.probe.procfs import parse_kib_field
+from hpcagent.records import Limits, Message
+from hpcagent.study.admission import admit, forbidden, plan_here
+from hpcagent.study.durable import problem
+from hpcagent.templates import clean
+
+ANSWER_S = 300.0
+_QUESTION = (
+    Message("system", "You answer in JSON."),
+    Message("user", "Is seven a prime number?"),
+)
+_SCHEMA = {"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}}
+_EVERY_ROLE = "all roles"
+_file = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+
+
+@click.command("list")
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@json_option
+def list_models(folders: Sequence[Path], as_json: bool) -> int:
+    """List the GGUF models of FOLDERs, and whether each fits in memory here.
+
+    Without FOLDER: the configured model, the current folder, and the folder that
+    `models_folder` in the configuration (or HPCAGENT_MODELS_FOLDER) names, with those below it.
+
+    \b
+    Examples:
+      hpcagent models list
+      hpcagent models list /apps/models --json
+    """
+    configured = load_settings(os.environ, Path.cwd())
+    room = room_here(os.environ)
+    rows = [_row(path, configured) for path in _paths(folders, configured)]
+    if as_json:
+        told = {"schema": 1, "room": asdict(room), "models": [row.to_json() for row in rows]}
+        click.echo(json.dumps(told, indent=1))
+    elif not rows:
+        places = ", ".join(map(str, folders)) or "the configuration, here or in models_folder"
+        click.echo(f"no model: there is no .gguf file in {places}")
+    for line in () if as_json else listed(rows, room):
+        click.echo(line)
+    return 0
+
+
+@click.command()
+@_file
+@json_option
+def show(file: Path, as_json: bool) -> int:
+    """Show what the model FILE says of itself, what it would need, and its SHA-256.
+
+    The weights are not loaded. FILE is read once in full for the digest, which is remembered.
+    """
+    configured = load_settings(os.environ, Path.cwd())
+    path = _clean(file)
+    found = gguf.describe(path)
+    room = room_here(os.environ)
+    planned = plan_here(found)
+    chosen = _threads(found, configured)
+    digest = gguf.digest(path)
+    refusal = forbidden(path, digest, configured)
+    if as_json:
+        shape = asdict(found.shape)
+        row = Row(path, found, planned, _role(path, configured)).to_json()
+        more: dict[str, Any] = {"name": found.name, "shape": shape, "mixture": dict(found.mixture)}
+        more |= {"threads": chosen.count, "sha256": digest, "allowed": not refusal}
+        click.echo(json.dumps({"schema": 1, **row, **more}, indent=1))
+        return 0
+    for line in shown(
+        found, planned, room, chosen, digest, refusal or _allowed(digest, configured)
+    ):
+        click.echo(line)
+    return 0
+
+
+@click.command()
+@_file
+@json_option
+def verify(file: Path, as_json: bool) -> int:
+    """Load the model FILE for real and let it answer a question; exit code 3 if it cannot.
+
+    Header, lengths and the site's list come first; then llama.cpp loads it in a process of its
+    own, and one answer confined by a grammar is asked for.
+    """
+    configured = load_settings(os.environ, Path.cwd())
+    told: dict[str, Any] = {"schema": 1, "path": str(file)}
+    for label, words, values in _verified(_clean(file), configured):
+        told |= values
+        for line in () if as_json else labelled(label, words):
+            click.echo(line)
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+    return 0
+
+
+def _verified(path: Path, configured: Settings) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(label, words, values) of each test passed; EnvironmentProblem at the first that fails."""
+    file = admit(path, configured)
+    yield "header", f"{file.architecture}, {file.quantisation}, {size(file.size_bytes)}", {}
+    digest = gguf.digest(path)
+    yield "SHA-256", digest, {"sha256": digest}
+    yield "allowed", _allowed(digest, configured), {}
+    model = LlamaCpp(path, threads=configured.model_threads)
+    try:
+        yield _loaded(model)
+        yield _answered(model)
+    finally:
+        model.close()
+
+
+def _loaded(model: LlamaCpp) -> tuple[str, str, dict[str, Any]]:
+    started = time.monotonic()
+    failure = model.load()
+    if failure is not None:
+        raise EnvironmentProblem(f"model {model.file.path}: {failure.evidence}")
+    seconds = time.monotonic() - started
+    words = "; ".join((f"in {seconds:.1f} s on {model.device}", *model.notes))
+    return "loads", words, {"load_s": seconds, "device": model.device, "notes": model.notes}
+
+
+def _answered(model: LlamaCpp) -> tuple[str, str, dict[str, Any]]:
+    reply = model.complete(_QUESTION, _SCHEMA, Limits(32, ANSWER_S), seed=0)
+    if reply.failure is not None:
+        raise EnvironmentProblem(f"model {model.file.path}: {reply.failure.evidence}")
+    peak = _peak_bytes(model.pid)
+    needed = plan_here(model.file, model.context).need.total
+    words = f"{reply.text} in {reply.seconds:.2f} s; {reply.tokens_in} tokens in"
+    words += f"; it took {size(peak)} of memory at most, {size(needed)} were expected"
+    values = {"answer": reply.text, "answer_s": reply.seconds, "peak_bytes": peak}
+    return "answers", words, {**values, "needed_bytes": needed}
+
+
+def _peak_bytes(pid: int | None) -> int:
+    try:
+        return parse_kib_field(Path(f"/proc/{pid}/status").read_text("utf-8"), "VmHWM") or 0
+    except OSError:
+        return 0
+
+
+def _paths(folders: Sequence[Path], configured: Settings) -> Iterable[Path]:
+    """Each file once, in the order in which its place is looked at."""
+    found: list[Path] = []
+    if not folders and configured.model:
+        found.append(Path(configured.model).absolute())
+    try:
+        if not folders:
+            found += models_in(Path.cwd(), depth=0)
+        for folder in folders or filter(None, [configured.models_folder]):
+            at = _clean(Path(folder).expanduser())
+            found += models_in(at)
+    except OSError as error:
+        raise problem("read", Path(error.filename), error) from None
+    return dict.fromkeys(found)
+
+
+def _row(path: Path, configured: Settings) -> Row:
+    role = _role(path, configured)
+    try:
+        file = gguf.describe(path)
+    except EnvironmentProblem as error:
+        words = str(error).removeprefix(f"model {path}: ")
+        return Row(path, None, None, role, words)
+    return Row(path, file, plan_here(file) if file.kind == LANGUAGE else None, role)
+
+
+def _role(path: Path, configured: Settings) -> str:
+    same = configured.model and Path(configured.model).absolute() == path
+    return _EVERY_ROLE if same else ""
+
+
+def _threads(file: ModelFile, configured: Settings) -> threads.Threads:
+    given = threads.here(os.environ)
+    return threads.choose(file.size_bytes, given, configured.model_threads)
+
+
+def _allowed(digest: str, configured: Settings) -> str:
+    known = digests(configured.model_digests)
+    if not known:
+        return "yes: this site has no list"
+    return f"yes: {known[digest] or 'it is'} on the site's list"
+
+
+def _clean(file: Path) -> Path:
+    return Path(clean(str(file), "FILE")).absolute()

@@ -1,0 +1,79 @@
+"""What this process may not do, and how long and large a piece of work in it may become."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from hpcagent.probe.procfs import parse_kib_field
+
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38  # prctl(2)
+# Events of Python's audit table.
+_SOCKETS = ("socket.__new__",)
+_PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
+_FORBIDDEN = frozenset((*_SOCKETS, *_PROGRAMS))
+
+
+class TooLong(Exception):
+    """The piece of work did not end in its time."""
+
+
+def isolate() -> None:
+    """No core dump and no debugger, no sockets and no programs from Python.
+
+    RLIMIT_CORE does not hold where cores go to a pipe (core(5)): a process that is not dumpable
+    leaves none at all, and only root can attach to it. The hook is a net below the sandbox of the
+    chat templates, not a wall. There is no death signal: it would come when the thread that
+    started this process ends, not its process; the end of stdin tells that. RLIMIT_AS is left
+    alone, as weights are mapped and GPU drivers reserve more addresses than there is memory.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None)
+    for option, value in ((_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1)):
+        libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0)))
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if event in _FORBIDDEN:
+        raise PermissionError(f"{event} is not for the process of a model")
+
+
+@contextlib.contextmanager
+def within(cpu_s: float, more_bytes: int) -> Iterator[None]:
+    """Python code in this block ends with TooLong or MemoryError beyond its bounds.
+
+    For the main thread only, as signals are. `more_bytes` come on top of what is used already. One
+    step of the interpreter that takes much longer (a power of large numbers) hears no signal: then
+    the process is ended by SIGXCPU.
+    """
+    data, cpu = resource.getrlimit(resource.RLIMIT_DATA), resource.getrlimit(resource.RLIMIT_CPU)
+    used = parse_kib_field(Path("/proc/self/status").read_text(encoding="utf-8"), "VmData") or 0
+    spent = math.ceil(time.process_time() + 2 * cpu_s) + 1
+    before = signal.signal(signal.SIGPROF, _too_long)
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (_lower(used + more_bytes, data), data[1]))
+        resource.setrlimit(resource.RLIMIT_CPU, (_lower(spent, cpu), cpu[1]))
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        resource.setrlimit(resource.RLIMIT_CPU, cpu)
+        resource.setrlimit(resource.RLIMIT_DATA, data)
+
+
+def _lower(wanted: int, limits: tuple[int, int]) -> int:
+    return min([wanted, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    raise TooLong("it does not end in time")

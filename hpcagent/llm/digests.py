@@ -1,0 +1,114 @@
+"""SHA-256 of models, remembered from one start to the next.
+
+What is remembered is for speed: who can write a user's cache folder could as well run another
+program, so it can serve a site's list of allowed models, which keeps mistakes and changed files
+out and not that user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hpcagent.errors import EnvironmentProblem
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_SETTLED_NS = 2_000_000_000  # coarser clocks of file systems are not known
+
+
+def digest_of(parts: Sequence[Path], cache: Path | None) -> str:
+    """SHA-256 of a model in hex; of a split one, that of its parts' digests in hex, in order.
+
+    `cache` is a folder that remembers it (None: nothing is remembered). EnvironmentProblem where
+    a part cannot be read.
+    """
+    found = [_remembered(part, cache) for part in parts]
+    if len(found) == 1:
+        return found[0]
+    return hashlib.sha256("".join(found).encode("ascii")).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Of one file, read in pieces now."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise EnvironmentProblem(f"model {path}: cannot be read: {error.strerror}") from None
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path | None:
+    """$HPCAGENT_CACHE, else the user's own cache; None where neither is known."""
+    chosen = environment.get("HPCAGENT_CACHE")
+    base = environment.get("XDG_CACHE_HOME")
+    home = environment.get("HOME")
+    if chosen:
+        return Path(chosen) / "digests"
+    if base or home:
+        return (Path(base) if base else Path(home or "") / ".cache") / "hpcagent" / "digests"
+    return None
+
+
+def _remembered(path: Path, cache: Path | None) -> str:
+    identity = _identity(path)
+    if cache is None or not identity:
+        return sha256(path)
+    # A small file for each model: of two writers the later wins, and nothing of others is lost.
+    entry = cache / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
+    kept = _kept(entry, identity)
+    if kept:
+        return kept
+    digest = sha256(path)
+    # A file that changes while it is read, or changed in this instant, is not remembered.
+    if _identity(path) == identity and time.time_ns() - identity["mtime_ns"] > _SETTLED_NS:
+        _keep(entry, {**identity, "sha256": digest})
+    return digest
+
+
+def _identity(path: Path) -> dict[str, int]:
+    """What tells a file from an earlier one of its name; ctime shows a time that was set back."""
+    try:
+        found = path.stat()
+    except OSError:
+        return {}
+    return {
+        "device": found.st_dev,
+        "inode": found.st_ino,
+        "size": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+    }
+
+
+def _kept(entry: Path, identity: Mapping[str, int]) -> str:
+    """The digest in an entry that is whole and of this very file, else nothing."""
+    try:
+        if entry.stat().st_size > 1000:
+            return ""
+        values = json.loads(entry.read_text(encoding="ascii"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    digest = values.pop("sha256", "") if isinstance(values, dict) else ""
+    same = values == dict(identity)
+    return digest if same and isinstance(digest, str) and _HEX.fullmatch(digest) else ""
+
+
+def _keep(entry: Path, values: Mapping[str, object]) -> None:
+    """Whole or not at all; a cache that cannot be written is no failure."""
+    with suppress(OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, partial = tempfile.mkstemp(dir=entry.parent, suffix=".partial")
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as stream:
+                json.dump(values, stream)
+            Path(partial).replace(entry)
+        except OSError:
+            Path(partial).unlink(missing_ok=True)
+            raise

@@ -1,0 +1,236 @@
+"""What a model needs in memory, what it may use here, and how both are brought together: pure.
+
+Sizes follow llama.cpp: the weights as they lie in the file; keys and values of every layer for
+each token of the context, in 16 bits; the scores of one batch against the whole context (heads x
+batch x context, in 32 bits, where flash attention is off) and their mask; the activations of one
+batch. What llama.cpp, Python and the vocabulary take besides was measured
+(tests/benchmarks/model_memory.py). Weights that are rearranged for the CPU are counted once: the
+pages of the file behind them are clean, and the kernel takes them back when memory is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hpcagent.llm.gguf import ModelFile
+from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
+
+GIB = 1 << 30
+BATCH = 512  # tokens that are computed at once
+SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
+_STEP = 256  # llama.cpp rounds a context up to this
+_CACHE_VALUE = 2  # bytes: 16-bit floats
+_PROCESS = 64 << 20  # Python, numpy and the libraries
+_A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
+_AGENT = 128 << 20  # what the agent itself needs in the same job
+_AGENT_VIRTUAL = 400 << 20  # address space of the child without a model
+_SLURM_MIB = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU")
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of a loaded model with a context; `process` is what is there without a model."""
+
+    weights: int
+    cache: int
+    compute: int
+    process: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.compute + self.process
+
+    def __str__(self) -> str:
+        parts = (("weights", self.weights), ("cache", self.cache), ("compute", self.compute))
+        told = ", ".join(f"{name} {_gib(size)}" for name, size in parts)
+        return f"{_gib(self.total)} GiB ({told}, process {_gib(self.process)})"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that may be used here, and what sets that bound."""
+
+    bytes: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{_gib(self.bytes)} GiB ({self.why})"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU as ggml tells of it."""
+
+    name: str
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is loaded; `refusal` says in one line why it is not, `notes` what is unusual."""
+
+    context: int
+    need: Need
+    gpu_layers: int = 0
+    layers: int = 0
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+def need(file: ModelFile, context: int, flash_attention: bool = False) -> Need:
+    """Of a model on the CPU; `context` in tokens."""
+    shape = file.shape
+    tokens = -(-context // _STEP) * _STEP
+    batch = min(BATCH, tokens)
+    heads = 0 if flash_attention else shape.heads
+    wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
+    return Need(
+        weights=file.weights.total,
+        cache=tokens * cache_bytes_a_token(file),
+        compute=4 * batch * (tokens * (heads + 1) + wide),
+        process=_PROCESS + shape.vocabulary * _A_TOKEN_OF_THE_VOCABULARY,
+    )
+
+
+def cache_bytes_a_token(file: ModelFile) -> int:
+    """Keys and values of all layers; layers that see a window only are counted in full."""
+    shape = file.shape
+    return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * _CACHE_VALUE
+
+
+def plan(file: ModelFile, context: int, room: Room, devices: Sequence[Device] = ()) -> Plan:
+    """Layers on the GPUs as far as they fit, the rest in `room`; a shorter context, or refused."""
+    wanted = need(file, context)
+    layers = gpu_layers(file, context, devices)
+    here = _left_for_the_cpu(file, wanted, layers)
+    if here.total <= room.bytes:
+        return Plan(context, wanted, layers, file.shape.layers, _on_gpus(file, layers, devices))
+    shorter = _fitting_context(file, context, room, layers)
+    if shorter:
+        found = plan(file, shorter, room, devices)
+        note = f"context {shorter} of {context} tokens, since memory is short: {room}"
+        return replace(found, notes=(note, *found.notes))
+    smallest = _left_for_the_cpu(file, need(file, min(context, SMALLEST_CONTEXT)), layers)
+    words = (
+        f"needs {smallest} with a context of {min(context, SMALLEST_CONTEXT)} tokens, but may use"
+        f" {room}: take a smaller quantisation or model, or a job with more memory (--mem)"
+    )
+    return Plan(0, wanted, refusal=f"model {file.path}: {words}")
+
+
+def gpu_layers(file: ModelFile, context: int, devices: Sequence[Device]) -> int:
+    """Layers that the GPUs take with their cache; one more than there are: the output, too."""
+    count = file.shape.layers
+    whole = need(file, context)
+    free = sum(max(0, device.free_bytes - whole.compute - _AGENT) for device in devices)
+    a_layer = file.weights.layer + whole.cache // max(1, count)
+    if not devices or not count or not a_layer:
+        return 0
+    fitting = min(count, free // a_layer)
+    return count + 1 if free >= count * a_layer + file.weights.outside else fitting
+
+
+def _left_for_the_cpu(file: ModelFile, whole: Need, layers: int) -> Need:
+    """Of the whole need, without the layers on GPUs: their pages are read once and given back."""
+    count = max(1, file.shape.layers)
+    if layers > count:
+        return replace(whole, weights=min(whole.weights, file.weights.outside), cache=0, compute=0)
+    share = layers / count
+    return replace(
+        whole,
+        weights=max(file.weights.outside, whole.weights - layers * file.weights.layer),
+        cache=round(whole.cache * (1 - share)),
+    )
+
+
+def _fitting_context(file: ModelFile, context: int, room: Room, layers: int) -> int:
+    """The longest context below `context` that fits; 0 where none of use does."""
+    low, high = SMALLEST_CONTEXT // _STEP, (context - 1) // _STEP
+    found = 0
+    while low <= high:
+        middle = (low + high) // 2
+        here = _left_for_the_cpu(file, need(file, middle * _STEP), layers)
+        if here.total <= room.bytes:
+            found, low = middle * _STEP, middle + 1
+        else:
+            high = middle - 1
+    return found
+
+
+def _on_gpus(file: ModelFile, layers: int, devices: Sequence[Device]) -> tuple[str, ...]:
+    count = file.shape.layers
+    if not devices or layers >= count:
+        return ()
+    free = sum(device.free_bytes for device in devices)
+    return (f"{layers} of {count} layers on the GPU, which has {_gib(free)} GiB free",)
+
+
+# --- what may be used ---
+
+
+def room(
+    meminfo: str,
+    cgroups: Mapping[str, str],
+    environment: Mapping[str, str],
+    address_space: int,
+    held: int = 0,
+) -> Room:
+    """The tightest bound: free memory, cgroup (v1 and v2), the job's request, `ulimit -v`.
+
+    `cgroups` has the files of this process's cgroups by path, `address_space` is the limit in
+    bytes or a negative number, `held` what other models of this agent were counted with. What the
+    agent itself needs is taken off.
+    """
+    job = [(size - held, why) for size, why in _of_the_job(environment)]
+    bounds = [*_free(meminfo), *_cgroups(cgroups), *job]
+    if address_space >= 0:
+        bounds.append((address_space - _AGENT_VIRTUAL, "ulimit -v"))
+    if not bounds:
+        return Room(1 << 62, "no bound is known here")
+    size, why = min(bounds)
+    return Room(max(0, size - _AGENT), why)
+
+
+def _free(meminfo: str) -> list[tuple[int, str]]:
+    free = parse_kib_field(meminfo, "MemAvailable")
+    return [] if free is None else [(free, "memory available on this machine")]
+
+
+def _cgroups(files: Mapping[str, str]) -> list[tuple[int, str]]:
+    """Each limit without what is used below it and could not be given back."""
+    found = []
+    for path, text in files.items():
+        folder, _, name = path.rpartition("/")
+        limit = memory_limit_bytes({path: text})
+        if limit is not None:
+            usage = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
+            used = _number(files.get(f"{folder}/{usage}", ""))
+            cached = _inactive(files.get(f"{folder}/memory.stat", ""))
+            found.append((limit - max(0, used - cached), "memory limit of the job or cgroup"))
+    return found
+
+
+def _inactive(stat: str) -> int:
+    """Pages of files that the kernel takes back first; v1 has them with the cgroups below, too."""
+    rows = dict(line.partition(" ")[::2] for line in stat.splitlines())
+    return _number(rows.get("total_inactive_file", rows.get("inactive_file", "")))
+
+
+def _of_the_job(environment: Mapping[str, str]) -> list[tuple[int, str]]:
+    """What Slurm was asked for; PBS tells its jobs no such number, its limits are elsewhere."""
+    if "SLURM_JOB_ID" not in environment:
+        return []
+    node, cpu = (_number(environment.get(name, "")) << 20 for name in _SLURM_MIB)
+    cpus = _number(environment.get("SLURM_CPUS_ON_NODE", ""))
+    found = [(node, "SLURM_MEM_PER_NODE")] if node else []
+    return found + ([(cpu * cpus, "SLURM_MEM_PER_CPU")] if cpu and cpus else [])
+
+
+def _number(text: str) -> int:
+    word = text.strip()
+    return int(word) if word.isdecimal() and len(word) < 20 else 0
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f}" if size >= GIB / 10 else f"{size / GIB:.2f}"
