@@ -150,6 +150,19 @@ def test_the_file_that_ships_is_that_of_its_card() -> None:
     assert found.sha256 in card.card_text() and max(map(len, card.card_text().split("\n"))) <= 80
 
 
+def test_models_show_prints_the_card() -> None:
+    from click.testing import CliRunner
+
+    from hpcagent.cli.models_files import show
+
+    shown = CliRunner().invoke(show, ["embedded"], standalone_mode=False)
+    assert shown.output.rstrip() == card.card_text()
+    told = json.loads(
+        CliRunner().invoke(show, ["embedded", "--json"], standalone_mode=False).output
+    )
+    assert told["sha256"] == card.read(card.SHIPPED).sha256
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

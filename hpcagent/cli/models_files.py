@@ -15,6 +15,8 @@ import click
 from hpcagent.cli.models_text import Row, labelled, listed, shown, size
 from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, digests, load_settings
+from hpcagent.embedded import card
+from hpcagent.embedded.opening import WORD
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf, threads
 from hpcagent.llm.found import models_in
@@ -71,8 +73,13 @@ def list_models(folders: Sequence[Path], as_json: bool) -> int:
 def show(file: Path, as_json: bool) -> int:
     """Show what the model FILE says of itself, what it would need, and its SHA-256.
 
-    The weights are not loaded. FILE is read once in full for the digest, which is remembered.
+    The weights are not loaded. FILE is read once in full for the digest, which is remembered. Of
+    `embedded`, the small model that ships, its card is shown: what it has learnt from and is worth.
     """
+    if str(file) == WORD:
+        known = card.checked(card.SHIPPED)
+        click.echo(json.dumps(known.to_json(), indent=1) if as_json else card.card_text())
+        return 0
     configured = load_settings(os.environ, Path.cwd())
     path = _clean(file)
     found = gguf.describe(path)
