@@ -16,12 +16,12 @@ from hpcagent.cli.models_text import Row, labelled, listed, shown, size
 from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, digests, load_settings
 from hpcagent.embedded import card
-from hpcagent.embedded.opening import WORD
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf, threads
 from hpcagent.llm.found import models_in
 from hpcagent.llm.gguf import LANGUAGE, ModelFile
 from hpcagent.llm.llamacpp import LlamaCpp
+from hpcagent.llm.tables import SHIPPED
 from hpcagent.llm.surroundings import room_here
 from hpcagent.probe.procfs import parse_kib_field
 from hpcagent.records import Limits, Message
@@ -76,7 +76,7 @@ def show(file: Path, as_json: bool) -> int:
     The weights are not loaded. FILE is read once in full for the digest, which is remembered. Of
     `embedded`, the small model that ships, its card is shown: what it has learnt from and is worth.
     """
-    if str(file) == WORD:
+    if str(file) == SHIPPED:
         known = card.checked(card.SHIPPED)
         click.echo(json.dumps(known.to_json(), indent=1) if as_json else card.card_text())
         return 0
