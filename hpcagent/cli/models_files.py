@@ -21,8 +21,8 @@ from hpcagent.llm import gguf, threads
 from hpcagent.llm.found import models_in
 from hpcagent.llm.gguf import LANGUAGE, ModelFile
 from hpcagent.llm.llamacpp import LlamaCpp
-from hpcagent.llm.tables import SHIPPED
 from hpcagent.llm.surroundings import room_here
+from hpcagent.llm.tables import SHIPPED
 from hpcagent.probe.procfs import parse_kib_field
 from hpcagent.records import Limits, Message
 from hpcagent.study.admission import admit, forbidden, plan_here
