@@ -60,6 +60,8 @@ def _fetch(folder: Path) -> None:
 def _options(work: Path) -> list[str]:
     """Sources lists that name source packages too; lists and cache of their own."""
     for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")):
+        if not path.is_file():  # newer systems have no sources.list
+            continue
         if path.suffix == ".sources":
             text = re.sub(r"(?m)^Types:.*$", "Types: deb-src", path.read_text())
         elif path.suffix == ".list":
