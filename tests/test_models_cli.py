@@ -152,3 +152,18 @@ def test_verify_says_in_one_line_why_not(place: Place, tmp_path: Path, damage: s
         "absent": "there is no such file",
     }
     assert words[damage] in line
+
+
+def test_the_model_that_ships_shows_its_card(place: Place) -> None:
+    done = place.run("models", "show", "embedded")
+    assert done.returncode == 0, done.stderr
+    assert "What it changes" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    told = json.loads(place.run("models", "show", "embedded", "--json").stdout)
+    assert told["card"]["sha256"] == told["sha256"]
+
+
+def test_a_list_says_which_roles_a_model_serves(place: Place) -> None:
+    done = place.run("models", "list", "--json", HPCAGENT_MODEL_DEBUG="tiny.gguf")
+    rows = json.loads(done.stdout)["models"]
+    assert [row["role"] for row in rows if row["path"].endswith("tiny.gguf")] == ["debug"]

@@ -14,13 +14,16 @@ import click
 
 from hpcagent.cli.models_text import Row, labelled, listed, shown, size
 from hpcagent.cli.runs import json_option
-from hpcagent.config import Settings, digests, load_settings
+from hpcagent.config import Settings, digests, load_settings, model_routes
+from hpcagent.embedded import card
+from hpcagent.embedded.opening import NAME, path_of
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf, threads
 from hpcagent.llm.found import models_in
 from hpcagent.llm.gguf import LANGUAGE, ModelFile
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.surroundings import room_here
+from hpcagent.llm.tables import SHIPPED
 from hpcagent.probe.procfs import parse_kib_field
 from hpcagent.records import Limits, Message
 from hpcagent.study.admission import admit, forbidden, plan_here
@@ -72,9 +75,10 @@ def show(file: Path, as_json: bool) -> int:
     """Show what the model FILE says of itself, what it would need, and its SHA-256.
 
     The weights are not loaded. FILE is read once in full for the digest, which is remembered.
+    `embedded` in its place is the small model that ships, with its card.
     """
     configured = load_settings(os.environ, Path.cwd())
-    path = _clean(file)
+    path = path_of(str(file)) if str(file) == SHIPPED else _clean(file)
     found = gguf.describe(path)
     room = room_here(os.environ)
     planned = plan_here(found)
@@ -86,12 +90,16 @@ def show(file: Path, as_json: bool) -> int:
         row = Row(path, found, planned, _role(path, configured)).to_json()
         more: dict[str, Any] = {"name": found.name, "shape": shape, "mixture": dict(found.mixture)}
         more |= {"threads": chosen.count, "sha256": digest, "allowed": not refusal}
+        more |= {"card": card.checked(path).to_json()} if found.name == NAME else {}
         click.echo(json.dumps({"schema": 1, **row, **more}, indent=1))
         return 0
     for line in shown(
         found, planned, room, chosen, digest, refusal or _allowed(digest, configured)
     ):
         click.echo(line)
+    if found.name == NAME:
+        card.checked(path)
+        click.echo(f"\n{card.card_text(path)}")
     return 0
 
 
@@ -162,8 +170,9 @@ def _peak_bytes(pid: int | None) -> int:
 def _paths(folders: Sequence[Path], configured: Settings) -> Iterable[Path]:
     """Each file once, in the order in which its place is looked at."""
     found: list[Path] = []
-    if not folders and configured.model:
-        found.append(Path(configured.model).absolute())
+    if not folders:
+        files = (route.choice.file for route in model_routes(configured).values())
+        found += [path_of(file) for file in files if file]
     try:
         if not folders:
             found += models_in(Path.cwd(), depth=0)
@@ -186,8 +195,9 @@ def _row(path: Path, configured: Settings) -> Row:
 
 
 def _role(path: Path, configured: Settings) -> str:
-    same = configured.model and Path(configured.model).absolute() == path
-    return _EVERY_ROLE if same else ""
+    routes = model_routes(configured)
+    roles = [role for role, route in routes.items() if route.choice.file == str(path)]
+    return _EVERY_ROLE if len(roles) == len(routes) else ", ".join(roles)
 
 
 def _threads(file: ModelFile, configured: Settings) -> threads.Threads:
