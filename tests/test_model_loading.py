@@ -62,7 +62,7 @@ def test_the_estimate_is_near_what_a_model_takes(folder: Path) -> None:
         folder / "middle.gguf",
         shape=Shape(width=384, heads=6, layers=8, forward=1024, quantised=False),
     )
-    model = LlamaCpp(path, context=1024)
+    model = LlamaCpp(path, context=1024, sequences=1)
     prompt = (Message("user", "a" * 800),)  # a token each: most of the context is used
     assert model.complete(prompt, SCHEMA, Limits(longest(SCHEMA), 200), 1).failure is None
     peak, estimate = peak_bytes(model.pid), need(model.file, 1024).total
@@ -75,7 +75,7 @@ def test_a_short_context_is_taken_where_memory_is_short_and_told(
 ) -> None:
     path = make_tiny_gguf(folder / "wide.gguf", shape=Shape(width=256, heads=8, layers=2))
     whole = need(gguf.read(path), 8192).total
-    in_a_job.setenv("SLURM_MEM_PER_NODE", str(whole // MIB - 20 + 128))
+    in_a_job.setenv("SLURM_MEM_PER_NODE", str(whole // MIB - 8 + 128))
     model = LlamaCpp(path)
     assert model.complete(ASK, SCHEMA, LIMITS, 1).failure is None
     assert 2048 <= model.context < 8192

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.llm.gguf import ModelFile, Shape, Weights
-from hpcagent.llm.memory import GIB, Device, Room, cache_bytes_a_token, need, plan, room
+from hpcagent.llm.memory import (
+    CPU_BATCH,
+    GIB,
+    GPU_BATCH,
+    Device,
+    Room,
+    cache_bytes_a_token,
+    need,
+    plan,
+    room,
+)
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.threads import Allocation, bounds, choose
 
@@ -29,13 +39,18 @@ V1 = "/sys/fs/cgroup/memory/job"
 
 
 def test_the_need_of_a_well_known_model() -> None:
-    """llama.cpp tells 1024 MiB of cache and 560 MiB of compute for it with 8192 tokens."""
+    """llama.cpp tells 1024 MiB of cache with 8192 tokens, and 560 of compute for 512 at once."""
     assert cache_bytes_a_token(EIGHT_B) == 131_072
     found = need(EIGHT_B, 8192)
     assert found.cache == 1 << 30
-    assert 0.9 < found.compute / (560 << 20) < 1.3
-    assert need(EIGHT_B, 8192, flash_attention=True).compute < found.compute / 4
-    assert str(found).startswith("6.4 GiB (weights 4.6, cache 1.0, compute 0.6")
+    assert 0.9 < found.compute * 512 / CPU_BATCH / (560 << 20) < 1.3
+    assert str(found).startswith("5.8 GiB (weights 4.6, cache 1.0, compute 0.04")
+
+
+def test_the_batches_are_those_of_the_engine() -> None:
+    from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK
+
+    assert (CPU_BATCH, GPU_BATCH) == (BLOCK, GPU_BLOCK)
 
 
 def test_a_model_that_fits_is_loaded_as_it_was_asked_for() -> None:
@@ -45,7 +60,7 @@ def test_a_model_that_fits_is_loaded_as_it_was_asked_for() -> None:
 
 def test_the_context_is_shortened_before_a_model_is_refused() -> None:
     found = plan(EIGHT_B, 32_768, Room(7 * GIB, "SLURM_MEM_PER_NODE"))
-    assert not found.refusal and 8192 < found.context < 16_384 and found.context % 256 == 0
+    assert not found.refusal and 8192 < found.context < 20_000 and found.context % 256 == 0
     assert need(EIGHT_B, found.context).total <= 7 * GIB < need(EIGHT_B, found.context + 256).total
     (note,) = found.notes
     assert f"context {found.context} of 32768 tokens" in note
@@ -54,7 +69,7 @@ def test_the_context_is_shortened_before_a_model_is_refused() -> None:
 
 def test_a_model_that_cannot_fit_is_refused_with_numbers_in_one_line() -> None:
     refusal = plan(EIGHT_B, 8192, Room(4 * GIB, "memory limit of the job or cgroup")).refusal
-    assert refusal.startswith("model /m/llama.gguf: needs 5.3 GiB (weights 4.6, cache 0.2")
+    assert refusal.startswith("model /m/llama.gguf: needs 5.0 GiB (weights 4.6, cache 0.2")
     assert "may use 4.0 GiB (memory limit of the job or cgroup): take a smaller" in refusal
     assert "\n" not in refusal
 
@@ -85,7 +100,7 @@ def test_all_layers_go_to_a_gpu_that_holds_them_else_as_many_as_fit() -> None:
     found = plan(EIGHT_B, 8192, PLENTY, [Device("CUDA0", 4 * GIB)])
     assert 10 < found.gpu_layers < 32
     assert f"{found.gpu_layers} of 32 layers on the GPU, which has 4.0 GiB free" in found.notes
-    assert plan(EIGHT_B, 8192, PLENTY, [Device("CUDA0", GIB // 2)]).gpu_layers == 0
+    assert plan(EIGHT_B, 8192, PLENTY, [Device("CUDA0", GIB // 4)]).gpu_layers == 0
     two = [Device("CUDA0", 4 * GIB), Device("CUDA1", 4 * GIB)]
     assert plan(EIGHT_B, 8192, PLENTY, two).gpu_layers > found.gpu_layers
     small = Room(2 * GIB, "memory limit of the job or cgroup")

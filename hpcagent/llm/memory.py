@@ -17,7 +17,8 @@ from hpcagent.llm.gguf import ModelFile
 from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
 
 GIB = 1 << 30
-BATCH = 512  # tokens that are computed at once
+# Tokens that are computed at once; flash attention, which keeps no scores, is on for GPUs only.
+CPU_BATCH, GPU_BATCH = 32, 256
 SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
 _STEP = 256  # llama.cpp rounds a context up to this
 _CACHE_VALUE = 2  # bytes: 16-bit floats
@@ -78,12 +79,12 @@ class Plan:
     refusal: str = ""
 
 
-def need(file: ModelFile, context: int, flash_attention: bool = False) -> Need:
-    """Of a model on the CPU; `context` in tokens."""
+def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
+    """Of a model with one sequence of `context` tokens; `gpu`: as it is computed there."""
     shape = file.shape
     tokens = -(-context // _STEP) * _STEP
-    batch = min(BATCH, tokens)
-    heads = 0 if flash_attention else shape.heads
+    batch = min(GPU_BATCH if gpu else CPU_BATCH, tokens)
+    heads = 0 if gpu else shape.heads
     wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
     return Need(
         weights=file.weights.total,
@@ -122,7 +123,7 @@ def plan(file: ModelFile, context: int, room: Room, devices: Sequence[Device] = 
 def gpu_layers(file: ModelFile, context: int, devices: Sequence[Device]) -> int:
     """Layers that the GPUs take with their cache; one more than there are: the output, too."""
     count = file.shape.layers
-    whole = need(file, context)
+    whole = need(file, context, gpu=True)
     free = sum(max(0, device.free_bytes - whole.compute - _AGENT) for device in devices)
     a_layer = file.weights.layer + whole.cache // max(1, count)
     if not devices or not count or not a_layer:

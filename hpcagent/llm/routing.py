@@ -90,7 +90,7 @@ def check(route: Route, hosts: Sequence[str]) -> None:
     for path in (choice.file, choice.mmproj, choice.api_key_file):
         clean(path, route.source)
     if choice.mmproj:
-        gguf.read(Path(choice.mmproj))
+        gguf.describe(Path(choice.mmproj))
     if choice.endpoint:
         address = read_address(choice.endpoint)
         try:

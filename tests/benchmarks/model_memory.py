@@ -45,7 +45,7 @@ def main() -> None:
 
 def _measured(path: Path, context: int) -> tuple[int, int]:
     """Peak and estimate in bytes; the prompt is spelt with a token a character."""
-    model = LlamaCpp(path, context=context)
+    model = LlamaCpp(path, context=context, sequences=1)
     prompt = (Message("user", "~" * (context * 8 // 10)),)
     reply = model.complete(prompt, SCHEMA, Limits(32, 1800), 1)
     if reply.failure is not None:
