@@ -387,14 +387,14 @@ def test_show_says_where_a_value_came_from(bench: Bench) -> None:
 
 def test_show_says_which_model_serves_what_and_why(bench: Bench) -> None:
     (bench.folder / "hpcagent.toml").write_text(
-        'model = "/m/a.gguf"\n[models.codegen]\nendpoint = "http://localhost:1/v1"\n'
+        'model = "/m/a.gguf"\n[models.review]\nendpoint = "http://localhost:1/v1"\n'
     )
     bench.env["HPCAGENT_MODEL_DEBUG"] = "/m/d.gguf"
     told = " ".join(config(bench, "show").replace("#", " ").split())
     assert "debug /m/d.gguf (HPCAGENT_MODEL_DEBUG) result /m/a.gguf (" in told
-    assert "[models.codegen]); nothing uses the role yet" in told
+    assert "[models.review]); nothing uses the role yet" in told
     roles = json.loads(config(bench, "show", "--json"))["roles"]
-    assert roles["codegen"]["model"] == {"endpoint": "http://localhost:1/v1"}
+    assert roles["review"]["model"] == {"endpoint": "http://localhost:1/v1"}
     assert (roles["debug"]["used"], roles["vision"]["used"]) == (True, False)
 
 
