@@ -98,7 +98,8 @@ def test_a_winner_is_confirmed_on_another_node(bench: Bench) -> None:
     # Debian's OpenBLAS takes two threads for these and would be twice as fast with one.
     cases = "cases:\n  - {routine: dpotrf, n: 160}\n  - {routine: dtrsm, m: 100, n: 100}\n"
     (bench.folder / "mix.yaml").write_text(cases)
-    bench.env["HPCAGENT_PROCESS_SECONDS"] = "0.05"
+    # Enough of it that others on the machine cannot hide that.
+    bench.env.update(HPCAGENT_PROCESS_SECONDS="0.1", HPCAGENT_MAX_PAIRS="12")
     done = bench.tune("--budget", "rounds=3", "--partition", "both")
     assert done.returncode == 0, done.stderr
     purpose = {e["data"]["unit"]: e["data"]["purpose"] for e in bench.events("unit_intent")}
