@@ -69,6 +69,7 @@ class LlamaCpp:
         self._residents = residents
         self.device = ""  # where it computes, in words; known from the first answer on
         self.notes: tuple[str, ...] = ()  # what is not as it was asked for; likewise
+        self.needs = 0  # bytes by the estimate, with the prompts that it keeps; likewise
 
     def complete(
         self,
@@ -195,25 +196,31 @@ class LlamaCpp:
         return None if self._child is None else self._child.pid
 
     def _running(self) -> Child | Failure:
-        if self._residents is not None:
-            self._residents.enter(self, need(self.file, self._wanted).total)
-        if self._child is not None:
-            return self._child
-        if self._losses > MAX_RESTARTS:
+        if self._child is not None and self._child.closed:
+            self.close()
+        if self._child is None and self._losses > MAX_RESTARTS:
             words = f"llama.cpp failed {self._losses} times, last: {self._last}"
             return Failure("model", "unavailable", words)
-        self._child = Child(self._command, _environment())
-        answer = self._child.ask(self._load_request(), self._load_timeout_s)
-        if "failure" not in answer:
-            self.device = str(answer.get("device", ""))
-            self.notes = tuple(map(str, answer.get("notes", ())))
-            self.context = int(answer.get("context", self._wanted))
-            return self._child
-        told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
-        failure = _failure(answer["failure"], "" if told else self._child.last_words())
-        self.close()
-        self._losses, self._last = self._losses + 1, failure.evidence
-        return failure
+        if self._residents is not None:
+            self._residents.enter(self, need(self.file, self._wanted).total)
+        return self._started() if self._child is None else self._child
+
+    def _started(self) -> Child | Failure:
+        child = self._child = Child(self._command, _environment())
+        answer = child.ask(self._load_request(), self._load_timeout_s)
+        if "failure" in answer:
+            told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
+            failure = _failure(answer["failure"], "" if told else child.last_words())
+            self.close()
+            self._losses, self._last = self._losses + 1, failure.evidence
+            return failure
+        self.device = str(answer.get("device", ""))
+        self.notes = tuple(map(str, answer.get("notes", ())))
+        self.context = int(answer.get("context", self._wanted))
+        self.needs = int(answer.get("needs", 0))
+        if self._residents is not None and self.needs:
+            self._residents.count(self, self.needs)
+        return child
 
     def _load_request(self) -> dict[str, Any]:
         return {

@@ -37,7 +37,7 @@ def main() -> None:
         _send(answers, engine)
         return
     told = {"context": engine.context, "device": engine.device, "notes": engine.notes}
-    _send(answers, {"ready": True, **told})
+    _send(answers, {"ready": True, "needs": engine.needs, **told})
     while True:
         request = json.loads(lines.get())
         _send(answers, OPERATIONS[request["op"]](engine, request))
