@@ -50,7 +50,13 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
         shortened=shortened,
         cached_share=cached / tokens if tokens else 0.0,
         waited_s=_seconds([call for call in calls if not call.get(OVERLAPS)]),
+        notes=model_notes(state),
     )
+
+
+def model_notes(state: TuneState) -> tuple[str, ...]:
+    """What of the models of all roles is not as it was asked for, each once."""
+    return tuple(dict.fromkeys(str(n) for call in state.calls for n in call.get("notes", ())))
 
 
 def _proposing(state: TuneState) -> _Calls:

@@ -15,12 +15,13 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from hpcagent.llm.child import bench, bounds, complete, load, rank, score
+from hpcagent.llm.child import bench, bounds, complete, load, rank, read, score
 
 OPERATIONS = {
     "bench": bench.answer,
     "complete": complete.answer,
     "rank": rank.answer,
+    "read": read.answer,
     "score": score.answer,
 }
 
