@@ -1,7 +1,8 @@
 """A language model is loaded and reads what never changes in a run while a job of the run is out.
 
 The first question would wait for both else. Of that prompt the beginning stays as it is: what is
-known of the machine, and the parameters up to the first one of which a value turns out not to work.
+known of the machine, the rules, and the parameters up to one of which a value turns out not to
+work.
 """
 
 from __future__ import annotations
