@@ -13,14 +13,30 @@ from typing import Any, List, Mapping, Sequence, Tuple
 if __package__:
     from hpcagent.codegen import kernelcalls, namespaces
     from hpcagent.codegen.kernelcalls import (
-        MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, mount,
-    )  # fmt: skip
+        MS_BIND,
+        MS_NODEV,
+        MS_NOEXEC,
+        MS_NOSUID,
+        MS_PRIVATE,
+        MS_RDONLY,
+        MS_REC,
+        MS_REMOUNT,
+        mount,
+    )
 else:
     import kernelcalls  # type: ignore[import-not-found,no-redef]
-    from kernelcalls import (  # type: ignore[import-not-found,no-redef]
-        MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, mount,
-    )  # fmt: skip
     import namespaces  # type: ignore[import-not-found,no-redef]
+    from kernelcalls import (  # type: ignore[no-redef]
+        MS_BIND,
+        MS_NODEV,
+        MS_NOEXEC,
+        MS_NOSUID,
+        MS_PRIVATE,
+        MS_RDONLY,
+        MS_REC,
+        MS_REMOUNT,
+        mount,
+    )
 
 # Nothing is imported or looked up late: python's own files may lie where they are covered by then.
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -65,7 +81,9 @@ class View:
         mount("none", "/", "", MS_REC | MS_PRIVATE)
         kept = {path: os.open(path, os.O_PATH) for path in (*self.visible, *self.writable)}
         if most_processes and kernelcalls.tried(told, "own_proc", self._proc) and os.getuid() == 0:
-            kernelcalls.tried(told, "few_processes", lambda: namespaces.bound_processes(most_processes))
+            kernelcalls.tried(
+                told, "few_processes", lambda: namespaces.bound_processes(most_processes)
+            )
         if not kernelcalls.tried(told, "devices", self._dev):
             kernelcalls.tried(told, "private_shm", self._shm)
         kernelcalls.tried(told, "private_tmp", lambda: self._cover_all(kept))
@@ -92,7 +110,9 @@ class View:
             os.mkdir("/dev/shm")
             self._shm()
         except OSError:
-            kernelcalls.call("umount2", b"/dev", 2)  # MNT_DETACH: programs need what was there before
+            kernelcalls.call(
+                "umount2", b"/dev", 2
+            )  # MNT_DETACH: programs need what was there before
             raise
         os.symlink("/proc/self/fd", "/dev/fd")
         for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -159,7 +179,9 @@ def _set_read_only(path: str) -> bool:
     attributes = struct.pack("QQQQ", _ATTR_RDONLY, 0, 0, 0)
     where = (ctypes.c_long(_AT_FDCWD), os.fsencode(path), ctypes.c_long(_AT_RECURSIVE))
     try:
-        kernelcalls.call("syscall", ctypes.c_long(_MOUNT_SETATTR), *where, attributes, ctypes.c_long(32))
+        kernelcalls.call(
+            "syscall", ctypes.c_long(_MOUNT_SETATTR), *where, attributes, ctypes.c_long(32)
+        )
     except OSError as error:
         if error.errno == errno.ENOSYS:
             return False

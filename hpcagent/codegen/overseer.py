@@ -24,7 +24,7 @@ else:
     import privileges  # type: ignore[import-not-found,no-redef]
     import watch  # type: ignore[import-not-found,no-redef]
     from becoming import become  # type: ignore[import-not-found,no-redef]
-    from kernelcalls import Told  # type: ignore[import-not-found,no-redef]
+    from kernelcalls import Told  # type: ignore[no-redef]
     from wallspec import Spec  # type: ignore[import-not-found,no-redef]
 
 FIRST_LOOK_S, LONGEST_LOOK_S, FILES_LOOK_S = 0.02, 0.1, 0.5
@@ -69,7 +69,9 @@ class Overseer:
         result = empty_result(self.told)
         privileges.die_with_parent()
         self._build()
-        kernelcalls.prctl(kernelcalls.PR_SET_DUMPABLE, 0)  # nobody may look into this process or trace it
+        kernelcalls.prctl(
+            kernelcalls.PR_SET_DUMPABLE, 0
+        )  # nobody may look into this process or trace it
         self.told["subreaper"] = True
         if not self.alone:
             kernelcalls.tried(self.told, "subreaper", _become_subreaper)
