@@ -33,6 +33,8 @@ _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what i
 _OWN = re.compile(r"_Z(?!n[wa]|d[la])|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
 _OF_LIBRARY = re.compile(r"_ZN?K?S|_ZN?K?9__gnu|_ZT[ISV]S")
 _SHARED = ("W", "V", "u")
+# All addresses of functions are looked up at the start, and cannot be written afterwards (ld(1)).
+_BOUND = ("-Wl,-z,relro", "-Wl,-z,now")
 # Code that runs before main, or after it.
 _SECTIONS = re.compile(r"\.(?:pre)?init_array|\.fini_array|\.ctors|\.dtors|\.init\b|\.fini\b")
 
@@ -222,7 +224,8 @@ def link(spec: Mapping[str, Any]) -> Dict[str, str]:
             objects.append(os.path.join(BUILD, "stir.o"))
             _trusted([*spec["harness_c"], "-O2", "-c", "stir.c", "-o", objects[-1]])
         target = os.path.join(BUILD, program)
-        words = [*spec["link"], *flags, *spec["link_flags"], *objects, harness, "-o", target]
+        words = [*spec["link"], *flags, *spec["link_flags"], *_BOUND, *objects, harness]
+        words += ["-o", target]
         _trusted([*words, *spec["libraries"]])
         digests[program] = sha256(target)
     with open(os.path.join(BUILD, DIGESTS), "w") as stream:
