@@ -30,7 +30,7 @@ TOOL_S = 120
 _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
 # Names that nobody else has: mangled ones of C++, of modules of Fortran. Of C++'s library an object
 # may have what its templates became, as all may; its operators new and delete are not for others.
-_OWN = re.compile(r"_Z(?!n[wa]|d[la])|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
+_OWN = re.compile(r"_Z(?!n[wa]|d[la]|GV)|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
 _OF_LIBRARY = re.compile(r"_ZN?K?S|_ZN?K?9__gnu|_ZT[ISV]S")
 _SHARED = ("W", "V", "u")
 # All addresses of functions are looked up at the start, and cannot be written afterwards (ld(1)).

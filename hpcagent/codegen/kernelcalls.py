@@ -27,9 +27,9 @@ def call(name: str, *arguments: Any) -> None:
         raise OSError(code, "%s: %s" % (name, os.strerror(code)))
 
 
-def prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int, more: int = 0) -> None:
     number = ctypes.c_ulong
-    call("prctl", option, number(value), number(0), number(0), number(0))
+    call("prctl", option, number(value), number(more), number(0), number(0))
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:

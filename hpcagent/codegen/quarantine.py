@@ -11,6 +11,8 @@ Its other parts (PARTS) lie beside it; standard library only, python3 >= 3.6. SP
     devices[]          of /dev, besides null, zero, full, random, urandom, tty and a private shm
     limits             {wall_s, cpu_s, memory_bytes, output_bytes, file_bytes, processes,
                        address_bytes (0: none)}, all processes together but for address_bytes
+    calls              of the kernel that are left to it: alone (one process, nobody to talk to),
+                       tools (others may be started; the default), ranks (they talk to each other)
     stdin_file, pass_fds[], tail_bytes, result (where it is written: RESULT.json beside the spec)
 
 RESULT.json, renamed into place: {exit, signal, wall_s, cpu_s, maxrss_bytes, stopped_by (wall, cpu,
@@ -57,7 +59,7 @@ else:
 EXIT_SPEC, EXIT_WRITE = 2, 5
 PARTS = (
     "quarantine.py", "overseer.py", "becoming.py", "wallspec.py", "namespaces.py", "fileview.py",
-    "privileges.py", "kernelcalls.py", "watch.py",
+    "privileges.py", "callfilter.py", "landlock.py", "kernelcalls.py", "watch.py",
 )  # fmt: skip
 
 

@@ -108,6 +108,7 @@ class Session:
             "env": dict(program.env, OMP_NUM_THREADS=str(self._threads)),
             "writable": [self.folder],
             "visible": [os.path.dirname(program.path), *_folders(program.launcher)],
+            "calls": "ranks" if program.launcher else "alone",
             "limits": program.limits,
         }
         self._spec = os.path.join(tempfile.mkdtemp(prefix="ha-spec-"), "SPEC.json")

@@ -8,8 +8,9 @@ import os
 from typing import Any, Dict, Mapping
 
 if __package__:
-    from hpcagent.codegen import watch
+    from hpcagent.codegen import callfilter, watch
 else:
+    import callfilter  # type: ignore[import-not-found,no-redef]
     import watch  # type: ignore[import-not-found,no-redef]
 
 
@@ -47,11 +48,14 @@ class Spec:
         self.stdin_file = str(data.get("stdin_file") or os.devnull)
         self.pass_fds = [int(number) for number in data.get("pass_fds") or []]
         self.tail_bytes = int(data.get("tail_bytes") or TAIL_BYTES)
+        self.calls = str(data.get("calls") or callfilter.TOOLS)
         if not self.argv or not self.argv[0]:
             raise ValueError("argv: there is no program")
         for name, value in self.limits.items():
             if name not in LIMITS or not 0 < value < math.inf:
                 raise ValueError("limits: %s %r: they are %s, each above 0" % (name, value, LIMITS))
+        if self.calls not in callfilter.KINDS:
+            raise ValueError("calls: %r is none of %s" % (self.calls, ", ".join(callfilter.KINDS)))
         missing = [p for p in (self.cwd, *self.lists["writable"]) if not os.path.isdir(p)]
         if missing:
             raise ValueError("%s: there is no such folder" % missing[0])
