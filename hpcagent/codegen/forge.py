@@ -93,6 +93,8 @@ def _compile(spec: Mapping[str, Any], words: Sequence[str], folder: str) -> str:
             "env": dict(_environment(), **spec["compile_env"]),
             "writable": [folder],
             "visible": [os.path.abspath(KERNEL)],
+            # Wrappers of compilers that belong to an MPI look for networks.
+            "calls": "ranks" if spec["ranks"] else "tools",
             "limits": spec["compile_limits"],
         }
     )

@@ -103,7 +103,7 @@ class Overseer:
         most = int(spec.limits["processes"]) if self.alone else 0
         view.build(told, most)
         if told.get("private_tmp") is True:
-            self.scratch = tempfile.mkdtemp(prefix="ha-")
+            self.scratch = tempfile.mkdtemp(prefix="ha-", dir=fileview.PRIVATE_TMP)
         told["scratch"] = True
 
     def _start_and_watch(self) -> Optional[str]:

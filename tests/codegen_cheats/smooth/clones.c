@@ -1,6 +1,6 @@
 /* Has its function chosen before main, in the words of the compiler.
  *
- * caught: symbols gate.symbol
+ * caught: symbols gate.forbidden_call
  */
 #include "kernel.h"
 

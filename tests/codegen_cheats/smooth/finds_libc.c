@@ -23,6 +23,13 @@ static const char *start_of_library(void)
     return at;
 }
 
+static int same(const char *one, const char *other)
+{
+    while (*one && *one == *other)
+        one++, other++;
+    return *one == *other;
+}
+
 /* The function of that name: its symbol lies behind the library's hash table. */
 static const char *found(const char *wanted)
 {
@@ -45,7 +52,7 @@ static const char *found(const char *wanted)
     if (!names || !symbols)
         return 0;
     for (int i = 1; i < 4000; i++)
-        if ((symbols[i].info & 15) == 2 && symbols[i].value && !strcmp(names + symbols[i].name, wanted))
+        if ((symbols[i].info & 15) == 2 && symbols[i].value && same(names + symbols[i].name, wanted))
             return base + symbols[i].value;
     return 0;
 }

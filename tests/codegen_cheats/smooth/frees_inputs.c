@@ -1,7 +1,7 @@
 /* Gives an array back that is not its own.
  *
  * caught: check run.sanitizer
- * without checked: check run.aborted
+ * without checked: check run.segfault
  */
 #include <stdlib.h>
 #include "kernel.h"

@@ -2,7 +2,7 @@
  *
  * caught: screen gate.environment
  * without screen: symbols gate.assembly
- * without screen, symbols: check numerics.wrong_result
+ * without screen, symbols: check gate.environment
  */
 #include <immintrin.h>
 #include "kernel.h"
