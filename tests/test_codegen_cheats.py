@@ -166,7 +166,7 @@ class Bench:
                 self._folder / name,
                 HERE / name / "task.yaml",
                 BARE,
-                {"cpu_s": 10.0, "file_bytes": 8 << 20},
+                {"cpu_s": 10.0, "file_bytes": 2 << 20},
                 {"reply_s": 10, "check_s": 170},
             )
         return self._gates[name]

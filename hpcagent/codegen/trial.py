@@ -51,20 +51,22 @@ class Side:
 
     def __init__(self, built: Mapping[str, Any], name: str, spec: Mapping[str, Any]) -> None:
         self.path = os.path.abspath(os.path.join(built["folder"], name))
-        self._sha256 = str(built["sha256"][name])
+        self._folder, self._digests = str(built["folder"]), built["sha256"]
         self._checked = name == forge.CHECKED
         self._spec = spec
         self._trusted = bool(built.get("trusted"))
 
     def program(self, ranks: int) -> Program:
-        forge.verified(self.path, self._sha256)
+        sha256 = str(self._digests[os.path.basename(self.path)])
+        forge.verified(self.path, sha256)
         spec = self._spec
         launcher = _launcher(spec["launcher"], ranks) if ranks else []
         limits = dict(spec["run_limits"])
         if self._checked:
             limits["address_bytes"] = 0  # a sanitizer's map of all memory is much larger than that
-        env = dict(spec["run_env"], **(_BREAKS if self._checked else {}))
-        return Program(self.path, self._sha256, launcher, env, limits, self._trusted)
+        env = dict(forge.kept_environment(self._folder, self._digests), **spec["run_env"])
+        env.update(_BREAKS if self._checked else {})
+        return Program(self.path, sha256, launcher, env, limits, self._trusted)
 
 
 def _launcher(words: Sequence[str], ranks: int) -> List[str]:

@@ -1,6 +1,6 @@
 /* Makes a preprocessor write without end.
  *
- * caught: screen compile.limit
+ * caught: compile compile.limit
  */
 #include "kernel.h"
 

@@ -1,7 +1,6 @@
 /* Keeps the address of its inputs, and looks there in the next call for those of that call.
  *
  * caught: check run.sanitizer
- * without checked: check run.segfault
  */
 #include "kernel.h"
 
