@@ -50,7 +50,9 @@ static void give_up(const char *what)
 
 static void protect(void *at, size_t bytes, int how)
 {
-    if (kernel(SYS_mprotect, (long)at, (long)bytes, how, 0))
+    long failed = kernel(SYS_mprotect, (long)at, (long)bytes, how, 0);
+    errno = failed ? (int)-failed : errno;
+    if (failed)
         give_up("mprotect");
 }
 

@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 import struct
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 if __package__:
     from hpcagent.codegen import kernelcalls
@@ -63,7 +63,7 @@ Rule = Tuple[int, int, int, int]  # code, steps where it holds and where not, va
 def refused(kind: str, machine: str) -> List[int]:
     """The numbers of the calls that are refused whatever they are given."""
     column = _COLUMN[machine]
-    names = dict(_EVERYBODY)  # type: Dict[str, Tuple[int, Optional[int]]]
+    names: Dict[str, Tuple[int, Optional[int]]] = dict(_EVERYBODY)
     if kind == RANKS:
         for name in _OF_RANKS:
             del names[name]
