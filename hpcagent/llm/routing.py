@@ -77,6 +77,8 @@ def routes(tables: Mapping[str, ModelChoice], sources: Mapping[str, str]) -> dic
             choice = laid_over(choice, common)
         if choice.file and (choice.name or choice.api_key_file):
             raise UsageError(f"{source}: name and api_key_file belong to an endpoint, not a file")
+        if choice.mmproj and choice.endpoint:
+            raise UsageError(f"{source}: mmproj belongs to a file; a server has its own")
         found[role] = Route(role, absolute(choice), source if choice.placed or source else "")
     return found
 
@@ -90,7 +92,7 @@ def check(route: Route, hosts: Sequence[str]) -> None:
     for path in (choice.file, choice.mmproj, choice.api_key_file):
         clean(path, route.source)
     if choice.mmproj:
-        gguf.describe(Path(choice.mmproj))
+        _check_projector(Path(choice.mmproj), route)
     if choice.endpoint:
         address = read_address(choice.endpoint)
         try:
@@ -99,6 +101,15 @@ def check(route: Route, hosts: Sequence[str]) -> None:
             raise UsageError(f"model endpoint {forbidden}") from None
     elif choice.file and choice.file != SHIPPED:
         gguf.read(Path(choice.file))
+
+
+def _check_projector(path: Path, route: Route) -> None:
+    """A file that was taken for another one is told now, not when figures are read one day."""
+    found = gguf.describe(path)
+    if found.kind != gguf.PROJECTOR:
+        raise UsageError(f"{route.source}: mmproj {path}: not a {gguf.PROJECTOR}: {found.kind}")
+    if not route.choice.file:
+        raise UsageError(f"{route.source}: mmproj belongs to a model, and no file is named")
 
 
 @dataclass
