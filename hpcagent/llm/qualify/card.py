@@ -83,12 +83,12 @@ def card(
 
 
 def _score(family: Family, answers: Mapping[str, Answer]) -> Score:
-    cases = () if family.needs else family.cases()
+    cases = () if family.why_not else family.cases()
     given = [answers.get(f"{family.name}/{case.name}") for case in cases]
     there = [answer for answer in given if answer is not None]
     if not cases or len(there) < len(cases):
-        missing = f"{len(there)} of {len(cases)} answers" if cases else f"needs {family.needs}"
-        return Score(family.name, family.title, family.role, NOT_RUN, f"not run: {missing}",
+        words = family.why_not or f"{NOT_RUN}: {len(there)} of {len(cases)} answers"
+        return Score(family.name, family.title, family.role, NOT_RUN, words,
                      family.chance, family.chance_words, family.needed)  # fmt: skip
     judged = [_judged(case, answer) for case, answer in zip(cases, there, strict=True)]
     return _measured(family, cases, there, judged)
