@@ -182,7 +182,7 @@ def test_a_table_without_a_model_is_told(tmp_path: Path) -> None:
         ("[models.debug]\nfile = 'http://h/v1'", "is an address: write endpoint"),
         ("[models.debug]\nendpoint = 'host:80'", r"endpoint 'host:80': write http://HOST"),
         ("[models.debug]\nendpoint = 'http://u:p@h/v1'", "no user or password in a URL"),
-        ("[models.debug]\nfile = 'a'\napi_key_file = 'k'", "belong to an endpoint"),
+        ("[models.debug]\nfile = 'a'\napi_key_file = 'k'", "belongs to an endpoint"),
         ("[models.debug]\ntemperature = 'hot'", "temperature must be a number, not 'hot'"),
         ("[models.debug]\ntemperature = -1", "temperature = -1 is out of range: 0 to 5"),
         ("[models.debug]\ntemperature = nan", "temperature must be a number"),
@@ -208,7 +208,7 @@ def test_a_name_laid_over_a_file_is_refused(tmp_path: Path) -> None:
     environment, project = layers(
         tmp_path, user="model = 'a.gguf'", project="[models.debug]\nname = 'x'"
     )
-    with pytest.raises(UsageError, match=r"\[models.debug\].*belong to an endpoint"):
+    with pytest.raises(UsageError, match=r"\[models.debug\].*belongs to an endpoint"):
         why(environment, project)
 
 

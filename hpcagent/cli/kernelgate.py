@@ -25,7 +25,7 @@ from hpcagent.report.publish import publish
 from hpcagent.study.agent import Turn
 from hpcagent.study.kernels_task import JUDGED, KIND, Asked, entry_of, unfit, verdicts
 from hpcagent.study.rundir import RunDir, create_run, open_run
-from hpcagent.study.session import open_tune, opened
+from hpcagent.study.session import open_tune, opened, read_state
 from hpcagent.study.state import TuneState
 from hpcagent.study.task_plan import Task
 
@@ -67,14 +67,16 @@ class Gate:
         return "" if len(found) == len(sources) else "not all of them were reached in time"
 
     def _run(self, sources: Mapping[str, str], answers: Answers) -> RunDir:
-        """The run that was begun for these very sources, or a new one."""
+        """The run that was begun for these very sources and has not ended, or a new one."""
         text = json.dumps(
             [sorted(sources.items()), [target.label for target in self.there.targets]]
         )
         digest = hashlib.sha256(text.encode()).hexdigest()
         path = answers.run_of(digest)
         if path and Path(path).is_dir():
-            return open_run(Path(path))
+            begun = open_run(Path(path))
+            if read_state(begun).closed is None:
+                return begun
         rows = {row.name: row for row in kernels()}
         entries = tuple(entry_of(rows[name], source) for name, source in sources.items())
         asks = Asked(entries, self.configured.compiler, str(runs_folder()))

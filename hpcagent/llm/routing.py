@@ -16,7 +16,15 @@ from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
 from hpcagent.llm.roles import DEBUG, OPTIMISE, RESULT, ROLES
 from hpcagent.llm.sampled import Sampled
-from hpcagent.llm.tables import ALL, SHIPPED, ModelChoice, absolute, from_json, laid_over
+from hpcagent.llm.tables import (
+    ALL,
+    SHIPPED,
+    ModelChoice,
+    absolute,
+    check_served,
+    from_json,
+    laid_over,
+)
 from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
 
@@ -75,8 +83,7 @@ def routes(tables: Mapping[str, ModelChoice], sources: Mapping[str, str]) -> dic
             if common.placed and not source.startswith(f"{common_source} "):
                 source = f"{common_source}, with {source}"
             choice = laid_over(choice, common)
-        if choice.file and (choice.name or choice.api_key_file):
-            raise UsageError(f"{source}: name and api_key_file belong to an endpoint, not a file")
+        check_served(choice, source)
         found[role] = Route(role, absolute(choice), source if choice.placed or source else "")
     return found
 
@@ -87,7 +94,7 @@ def check(route: Route, hosts: Sequence[str]) -> None:
     UsageError or EnvironmentProblem name what is wrong: file, address or list of hosts.
     """
     choice = route.choice
-    for path in (choice.file, choice.mmproj, choice.api_key_file):
+    for path in (choice.file, choice.mmproj, choice.api_key_file, choice.ca_file):
         clean(path, route.source)
     if choice.mmproj:
         gguf.describe(Path(choice.mmproj))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpcagent.llm.qualify.card import NOT_RUN, Card, Score
+from hpcagent.llm.qualify.kernel import NAME
 from hpcagent.report import wording
 from hpcagent.report.columns import Column, labelled, laid_out, wrapped
 
@@ -51,7 +52,21 @@ def _notes(score: Score, columns: int) -> list[str]:
     for kind, count in score.failures.items():
         words += f"; {wording.plural(count, 'call')} failed with {kind}"
     lines = wrapped(words, columns - 2)
-    return [line if place == 0 else f"  {line}" for place, line in enumerate(lines)]
+    lines = [line if place == 0 else f"  {line}" for place, line in enumerate(lines)]
+    return lines + (_misses(score, columns) if score.family == NAME else [])
+
+
+def _misses(score: Score, columns: int) -> list[str]:
+    """Why answers were worth nothing; those with the same reason share a line."""
+    reasons: dict[str, list[str]] = {}
+    for one in score.outcomes:
+        if one.score < 1.0:
+            reasons.setdefault(one.words, []).append(one.case)
+    lines: list[str] = []
+    for words, cases in reasons.items():
+        first, *more = wrapped(f"{', '.join(cases)}: {words}", columns - 4)
+        lines += [f"  {first}", *(f"    {line}" for line in more)]
+    return lines
 
 
 def _percent(share: float) -> str:
