@@ -33,6 +33,13 @@ def said(content: Any, finish: str | None = "stop", **more: Any) -> dict[str, An
     return {"choices": [{"message": {"content": content, **more}, "finish_reason": finish}]}
 
 
+def test_a_line_end_within_a_text_is_taken() -> None:
+    """The grammar of llama-cpp-python lets it through."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 9}}}
+    reply = replies.read(response(said('{"a": "x\ny"}')), schema)
+    assert (reply.failure, reply.text) == (None, '{"a":"x\\ny"}')
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [

@@ -95,6 +95,7 @@ def subject(word: str, configured: Settings) -> Iterator[Subject]:
 
 
 def named(record: Mapping[str, Any]) -> str:
-    """A name that can be part of a file's."""
-    kept = (c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in str(record["name"]))
+    """A name that can be part of a file's; some servers call a model by its path."""
+    name = str(record["name"]).rstrip("/").rpartition("/")[2]
+    kept = (c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)
     return "".join(kept).removesuffix(".gguf")[:80]

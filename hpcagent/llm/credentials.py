@@ -23,7 +23,11 @@ def key_of(choice: ModelChoice) -> str:
         return _of_file(Path(choice.api_key_file).expanduser())
     if choice.api_key_env:
         name = choice.api_key_env
-        return _checked(os.environb.get(name.encode(), b""), f"api_key_env {name}: the variable")
+        if not os.environ.get(name):
+            raise EnvironmentProblem(
+                f"api_key_env {name}: there is no such variable, or it is empty"
+            )
+        return _checked(os.fsencode(os.environ[name]), f"api_key_env {name}: it")
     return ""
 
 

@@ -27,7 +27,8 @@ MAX_LOSSES = 3
 MODELS_S = 10.0
 _FORMATS = ("json_schema", "json_object", "none")
 _BLANKS = 64  # tokens: a server's grammar may let blanks stand between the parts of an answer
-_PASSING = ("created", "permission", "permissions")
+# Of a served model: what differs from request to request.
+PASSING = ("created", "permission", "permissions")
 _LOST = ("refused", "timeout", "died", "nonsense", "too_large", "forbidden", "untrusted")
 
 
@@ -183,7 +184,7 @@ def digest(identity: Mapping[str, Any]) -> str:
     What differs from request to request is left out: llama-server gives the time of the request as
     that of the model's creation, vLLM draws ids of permissions.
     """
-    served = {k: v for k, v in identity["served"].items() if k not in _PASSING}
+    served = {k: v for k, v in identity["served"].items() if k not in PASSING}
     text = json.dumps({**identity, "served": served}, sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

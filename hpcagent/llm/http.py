@@ -19,6 +19,7 @@ from hpcagent.llm.address import Address, Forbidden, resolved
 MOST_HEAD = 64 * 1024  # bytes of the status line and all headers
 MOST_BODY = 4 * 1024 * 1024
 CONNECT_S = 10.0
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")  # of OpenSSL
 _CHUNKING = 2  # bytes on the wire for each of a body, at most, before it is given up
 
 
@@ -71,7 +72,9 @@ def exchange(
             words = f"TLS: {error.verify_message}; ca_file names the authorities to be trusted"
             raise HttpFailed("untrusted", words) from None
         except ssl.SSLError as error:
-            raise HttpFailed("nonsense", f"TLS: {error.reason or error}") from None
+            plainly = error.reason in _NO_TLS
+            words = f"{error.reason or error}{'; is it http:// in its URL?' if plainly else ''}"
+            raise HttpFailed("nonsense", f"TLS: {words}") from None
         except http.client.RemoteDisconnected:
             raise HttpFailed("died", "the connection was closed without an answer") from None
         except http.client.BadStatusLine as error:

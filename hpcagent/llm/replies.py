@@ -159,9 +159,12 @@ def with_schema_in_words(messages: Sequence[Message], schema: Mapping[str, Any])
 
 
 def _checked(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
-    """(the JSON in its shortest form, what is wrong with it)."""
+    """(the JSON in its shortest form, what is wrong with it).
+
+    Line ends within texts are taken as they are: grammars of some servers let them through.
+    """
     try:
-        value = json.loads(_bare(text))
+        value = json.loads(_bare(text), strict=False)
     except (ValueError, RecursionError):
         return text, f"the answer is not JSON: {_printable(text)}"
     wrong = violation(value, schema)

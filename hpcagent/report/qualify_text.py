@@ -21,13 +21,16 @@ def terminal(card: Card, width: int) -> str:
         [line for score in card.scores for line in labelled(score.role, score.words, columns)]
     )
     blocks.append([line for score in done for line in _notes(score, columns)])
+    blocks.append([line for note in card.notes for line in wrapped(note, columns)])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
 def _head(card: Card) -> str:
     digest = str(card.model.get("sha256", ""))[:12]
-    named = f"{card.model.get('name')} ({digest})" if digest else str(card.model.get("name"))
-    return f"Qualification {card.qualification} of {named}"
+    named = str(card.model.get("name"))
+    if card.model.get("endpoint"):
+        named += f" at {card.model['endpoint']}"
+    return f"Qualification {card.qualification} of {named}{f' ({digest})' if digest else ''}"
 
 
 def _table(scores: list[Score]) -> list[Column]:
@@ -38,7 +41,7 @@ def _table(scores: list[Score]) -> list[Column]:
         Column("score", tuple(_percent(score.mean) for score in scores), 0),
         Column("95 %", tuple(_interval(score) for score in scores), 1),
         Column("chance", tuple(_percent(score.chance) for score in scores), 1),
-        Column("tokens", tuple(str(s.tokens_in + s.tokens_out) for s in scores), 4),
+        Column("tokens", tuple(str(s.tokens_in + s.tokens_out or "?") for s in scores), 4),
         Column("seconds", tuple(f"{score.seconds:.1f}" for score in scores), 2),
     ]
 
