@@ -128,7 +128,8 @@ def test_no_model_serves_no_role(tmp_path: Path) -> None:
     found = why(*layers(tmp_path))
     assert found["optimise"] == "none: the search does without"
     assert set(found.values()) == {
-        f"none: {who} does without" for who in ("the search", "explain", "the report", "hpcagent")
+        f"none: {who} does without"
+        for who in ("the search", "explain", "the report", "codegen with --candidates", "hpcagent")
     }
 
 

@@ -14,7 +14,7 @@ from hpcagent.llm.address import Forbidden, read_address, require_allowed
 from hpcagent.llm.endpoint import Endpoint
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
-from hpcagent.llm.roles import DEBUG, OPTIMISE, RESULT, ROLES
+from hpcagent.llm.roles import CODEGEN, DEBUG, OPTIMISE, RESULT, ROLES
 from hpcagent.llm.sampled import Sampled
 from hpcagent.llm.tables import (
     ALL,
@@ -64,7 +64,12 @@ class Route:
 
 
 _WITHOUT: Mapping[str, str] = MappingProxyType(
-    {OPTIMISE: "the search", DEBUG: "explain", RESULT: "the report"}
+    {
+        OPTIMISE: "the search",
+        DEBUG: "explain",
+        RESULT: "the report",
+        CODEGEN: "codegen with --candidates",
+    }
 )
 
 
@@ -80,8 +85,8 @@ def routes(tables: Mapping[str, ModelChoice], sources: Mapping[str, str]) -> dic
         if choice is None:
             choice, source = common, common_source
         elif not choice.placed:
-            if common.placed and not source.startswith(f"{common_source} "):
-                source = f"{common_source}, with {source}"
+            if common.placed:  # a table in the same file is told without the file's name again
+                source = f"{common_source}, with {source.removeprefix(f'{common_source} ')}"
             choice = laid_over(choice, common)
         check_served(choice, source)
         found[role] = Route(role, absolute(choice), source if choice.placed or source else "")
