@@ -37,6 +37,7 @@ class Server:
     def __init__(self, answer: Callable[[list[Message], Any, int, int], str]) -> None:
         self.answer = answer
         self.mode = ""
+        self.context = 10**6  # tokens of an answer that it would let begin
         self.models = [{"id": NAME, "object": "model", "created": 1, "owned_by": "test"}]
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
@@ -112,6 +113,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.requests.append(body)
             server.keys.append(self.headers.get("Authorization", ""))
+            if body["max_tokens"] > server.context:
+                self._overflow(body)
+                return
             odd = getattr(self, f"_{server.mode}", None)
             if odd is not None:
                 odd(body)

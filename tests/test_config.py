@@ -156,6 +156,13 @@ def test_what_is_said_later_of_all_roles_replaces_earlier_tables(tmp_path: Path)
         tmp_path, site="[models.debug]\nfile = '/m/site.gguf'", project="[models.all]\nseed = 3"
     )
     assert why(environment, project)["debug"].startswith("/m/site.gguf (")
+    (project / "hpcagent.toml").write_text(
+        "[models.codegen]\nseed = 3\n[models.all]\nfile = '/m/all.gguf'\n"
+    )
+    told = why(environment, project)
+    assert told["debug"] == f"/m/all.gguf ({project}/hpcagent.toml [models.all])"
+    source = f"{project}/hpcagent.toml [models.all], with [models.codegen]"
+    assert told["codegen"] == f"/m/all.gguf ({source})"
     environment["HPCAGENT_MODEL"] = "/m/env.gguf"
     assert set(why(environment, project).values()) == {"/m/env.gguf (HPCAGENT_MODEL)"}
     assert set(why(environment, project, "/m/x.gguf").values()) == {"/m/x.gguf (--model)"}

@@ -93,6 +93,19 @@ def test_a_server_without_schemas_is_told_in_words_and_remembered(
     assert given["schema"]["required"] == ["reason", "config"]  # where llama-cpp-python takes it
 
 
+def test_an_answer_is_made_shorter_where_the_context_is_small(server: Server) -> None:
+    """vLLM and llama-cpp-python refuse a question whose longest answer would not fit."""
+    server.context = 2500
+    model, long = endpoint(server), Limits(6000, 20.0)
+    assert model.complete(ASK, None, long, 1).failure is None
+    assert model.complete(ASK, None, long, 1).failure is None
+    assert [asked["max_tokens"] for asked in server.requests] == [6000, 3000, 1500, 1500]
+    server.context = 10
+    failure = model.complete(ASK, None, long, 1).failure
+    assert failure is not None and failure.kind == "context_overflow"
+    assert len(server.requests) == 5
+
+
 def test_a_server_that_takes_a_schema_and_passes_over_it_is_told_it_in_words(
     server: Server,
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from hpcagent.records import Failure, Limits, Message, Reply
 MAX_LOSSES = 3
 MODELS_S = 10.0
 _FORMATS = ("json_schema", "json_object", "none")
+_LEAST_TOKENS = 1024  # an answer is not cut to less
 _BLANKS = 64  # tokens: a server's grammar may let blanks stand between the parts of an answer
 # Of a served model: what differs from request to request.
 PASSING = ("created", "permission", "permissions")
@@ -50,6 +52,7 @@ class Endpoint:
         self._entry: Mapping[str, Any] | None = None
         self._format = 0
         self._heeded = True  # whether answers came out as the format asks for
+        self._most_tokens = sys.maxsize  # of an answer
         self._losses = 0
         self._last = ""
         self.device = ""  # where it computes, in words; known from the first answer on
@@ -115,8 +118,7 @@ class Endpoint:
         for index in formats:
             body = self._body(name, messages, schema, _FORMATS[index], limits)
             body |= _sampling(self._choice, seed)
-            left = max(0.01, deadline - time.monotonic())
-            response = self._exchange("/chat/completions", body, left)
+            response = self._posted(body, deadline)
             last = index == len(_FORMATS) - 1
             if not last and replies.refuses_format(response):
                 continue
@@ -129,6 +131,18 @@ class Endpoint:
                 self._heeded = self._heeded and not wrong
             return reply
         raise AssertionError("the last format is always answered")
+
+    def _posted(self, body: dict[str, Any], deadline: float) -> Response:
+        """The response; where question and answer together exceed the context, that to the same
+        question with a shorter answer: servers refuse what might not fit."""
+        while True:
+            body["max_tokens"] = min(body["max_tokens"], self._most_tokens)
+            left = max(0.01, deadline - time.monotonic())
+            response = self._exchange("/chat/completions", body, left)
+            shorter = body["max_tokens"] // 2
+            if not replies.overflows(response) or shorter < _LEAST_TOKENS:
+                return response
+            self._most_tokens = shorter
 
     def _failed(self, kind: str, words: str) -> Reply:
         if kind in _LOST:

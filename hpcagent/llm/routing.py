@@ -85,12 +85,18 @@ def routes(tables: Mapping[str, ModelChoice], sources: Mapping[str, str]) -> dic
         if choice is None:
             choice, source = common, common_source
         elif not choice.placed:
-            if common.placed:  # a table in the same file is told without the file's name again
-                source = f"{common_source}, with {source.removeprefix(f'{common_source} ')}"
+            if common.placed:
+                source = f"{common_source}, with {_beside(common_source, source)}"
             choice = laid_over(choice, common)
         check_served(choice, source)
         found[role] = Route(role, absolute(choice), source if choice.placed or source else "")
     return found
+
+
+def _beside(common: str, source: str) -> str:
+    """A table in the same file is told without the file's name again."""
+    file, mark, table = source.partition(" [")
+    return f"[{table}" if mark and common.partition(" [")[0] == file else source
 
 
 def check(route: Route, hosts: Sequence[str]) -> None:
