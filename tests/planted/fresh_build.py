@@ -75,7 +75,7 @@ OFFLOAD = """double total(int n, const double *x)
 }
 int main(void) { double x[4] = {1, 2, 3, 4}; return total(4, x) != 10; }
 """
-DEEP = "#ifndef SHAPE\n#include \"field.h\"\n#endif\n"
+DEEP = '#ifndef SHAPE\n#include "field.h"\n#endif\n'
 
 CASES = (
     Case(
@@ -110,7 +110,7 @@ CASES = (
         files={"axpy.cu": "__global__ void axpy(double a, double *x) { x[0] *= a; }\n"},
     ),
     Case(
-        "fr-cmake-cuda", "configure.a CUDA compiler that cannot be used", "an nvcc that says nothing",
+        "fr-cmake-cuda", "configure.a CUDA compiler that cannot be used", "a silent nvcc",
         "PATH=$PWD/few cmake -S . -B build", files=lists("", "C CUDA"),
         prepare=FEW_TOOLS + "\nprintf '#!/bin/sh\\n' > few/nvcc; chmod +x few/nvcc",
     ),

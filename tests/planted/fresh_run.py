@@ -123,7 +123,7 @@ CASES = (
         job("./app"), "gcc -O1 app.c -o app", {"app.c": TRAP},
     ),
     Case(
-        "fr-usr1", "run.ended by a signal that was meant as a warning", "USR1 before the time limit",
+        "fr-usr1", "run.ended by a signal that was meant as a warning", "USR1",
         job("sleep 30 & pid=$!\nkill -USR1 $pid\nwait $pid"),
     ),
     Case(
