@@ -104,8 +104,11 @@ def _outlook(chances: Array, lead: float, tokens: int, seconds: float) -> Outloo
     share = works / np.maximum(alive, 1e-9)[:, None]
     above = share @ centres
     spreads = np.sqrt(np.maximum(share @ centres**2 - above**2, 0.0))
-    found = (gains, above - lead, alive, spreads)
-    return Outlook(*(tuple(each.tolist()) for each in found), tokens=tokens, seconds=seconds)
+    return Outlook(
+        gains=tuple(gains.tolist()), means=tuple((above - lead).tolist()),
+        chances=tuple(alive.tolist()), spreads=tuple(spreads.tolist()),
+        tokens=tokens, seconds=seconds,
+    )  # fmt: skip
 
 
 def _lead(told: Sequence[Trial]) -> float:
