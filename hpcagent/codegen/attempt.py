@@ -119,7 +119,7 @@ def attempt_row(
         "link": [tools.driver(language)],
         "link_flags": link_flags(task, tools, language),
         "libraries": [f"-l{name}" for name in task.libraries],
-        "allowed": allowed_calls(language, task.parallel),
+        "allowed": allowed_calls(language, task.parallel, task.libraries),
         "cases": check_rows(task, _digest(source)),
         "check_s": task.budget.seconds,
         "reference": dict(reference) if reference is not None else None,
@@ -138,7 +138,7 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
         "launcher": launcher(tools),
         "ranks": list(task.ranks),
         "threads": threads(task, tools),
-        "run_env": {"OMP_DYNAMIC": "false"},
+        "run_env": _run_environment(task),
         "run_limits": {
             "wall_s": task.budget.seconds + 60,
             "cpu_s": (task.budget.seconds + 60) * max(1, tools.machine.usable_cores),
@@ -150,6 +150,12 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
         "tolerance": task.tolerance.model_dump(),
         "reply_s": min(_REPLY_S, task.budget.seconds),
     }
+
+
+def _run_environment(task: TaskFile) -> dict[str, str]:
+    """A library's threads are those that the task has."""
+    own = {} if task.parallel == "openmp" else {"OPENBLAS_NUM_THREADS": "1"}
+    return {"OMP_DYNAMIC": "false", **(own if "openblas" in task.libraries else {})}
 
 
 def threads(task: TaskFile, tools: Tools) -> list[int]:

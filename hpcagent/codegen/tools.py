@@ -30,11 +30,19 @@ _REMARKS: Mapping[str, str] = MappingProxyType(
     }
 )
 _WITH_SANITIZERS = ("gcc", "clang", "aocc")
+_GNU_LIKE: Mapping[str, str] = MappingProxyType(
+    {
+        "fast-math": "-ffast-math",
+        "unroll-loops": "-funroll-loops",
+        "wide-vectors": "-mprefer-vector-width=512",
+    }
+)
+_OF_X86 = ("wide-vectors",)
 _EXTRA: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "gcc": {"fast-math": "-ffast-math", "unroll-loops": "-funroll-loops"},
-        "clang": {"fast-math": "-ffast-math", "unroll-loops": "-funroll-loops"},
-        "aocc": {"fast-math": "-ffast-math", "unroll-loops": "-funroll-loops"},
+        "gcc": _GNU_LIKE,
+        "clang": _GNU_LIKE,
+        "aocc": _GNU_LIKE,
         "intel": {"fast-math": "-fp-model=fast", "unroll-loops": "-unroll"},
     }
 )
@@ -94,12 +102,18 @@ def kernel_flags(
     words = [f"-{chosen['optimisation']}"]
     if chosen["march"] == "native":
         words += microarchitecture_flags(tools.machine.microarchitecture, compiler).flags
-    if chosen["flags"]:
-        extra = _EXTRA.get(compiler.family, {}).get(chosen["flags"])
-        words += [extra] if extra else []
+    words += _extra(chosen["flags"], compiler.family, tools.machine)
     if task.parallel == "openmp":
         words += openmp_flags(compiler)
     return [*words, *(word for family, word in _REMARKS.items() if family == compiler.family)]
+
+
+def _extra(name: str, family: str, machine: Machine) -> list[str]:
+    """The flag of a declared name; none where the compiler or the processor has none."""
+    if name in _OF_X86 and "sse2" not in machine.features:
+        return []
+    extra = _EXTRA.get(family, {}).get(name)
+    return [extra] if extra else []
 
 
 def checked_flags(tools: Tools, language: str) -> list[str]:
