@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.codegen import (
+    counters,
     drive,
     forge,
     objects,
@@ -190,7 +191,7 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
     modules = (
-        drive, forge, trial, session, quarantine, walls, watch, screen, tokens, objects,
+        drive, counters, forge, trial, session, quarantine, walls, watch, screen, tokens, objects,
     )  # fmt: skip
     paths = [Path(str(module.__file__)) for module in modules]
     files = {path.name: path.read_text(encoding="utf-8") for path in paths}

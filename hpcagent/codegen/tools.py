@@ -20,14 +20,11 @@ _SANITIZERS = (
     "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
 )  # fmt: skip
-# What tells which loops were vectorised: GCC's "Developer Options", Clang's "Options to Emit
-# Optimization Reports".
-_REMARKS: Mapping[str, str] = MappingProxyType(
-    {
-        "gcc": "-fopt-info-vec-optimized",
-        "clang": "-Rpass=loop-vectorize",
-        "aocc": "-Rpass=loop-vectorize",
-    }
+# What tells which loops were vectorised and why others were not (remarks.py): GCC's "Developer
+# Options", Clang's "Options to Emit Optimization Reports".
+_OF_LLVM = ("-Rpass=loop-vectorize", "-Rpass-analysis=loop-vectorize")
+_REMARKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"gcc": ("-fopt-info-vec-optimized-missed",), "clang": _OF_LLVM, "aocc": _OF_LLVM}
 )
 _WITH_SANITIZERS = ("gcc", "clang", "aocc")
 _GNU_LIKE: Mapping[str, str] = MappingProxyType(
@@ -105,7 +102,7 @@ def kernel_flags(
     words += _extra(chosen["flags"], compiler.family, tools.machine)
     if task.parallel == "openmp":
         words += openmp_flags(compiler)
-    return [*words, *(word for family, word in _REMARKS.items() if family == compiler.family)]
+    return [*words, *_REMARKS.get(compiler.family, ())]
 
 
 def _extra(name: str, family: str, machine: Machine) -> list[str]:

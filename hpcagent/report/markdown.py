@@ -13,11 +13,13 @@ from hpcagent.report import content, wording
 from hpcagent.report.document import (
     Block,
     Code,
+    Details,
     Figure,
     Inline,
     Listing,
     Paragraph,
     Section,
+    Source,
     Table,
 )
 from hpcagent.study.summary import RunSummary
@@ -60,6 +62,12 @@ def _block(block: Block, figures: Mapping[str, str]) -> str:
             return _fenced([wording.visible(line) for line in lines])
         case Table():
             return _table(block)
+        case Source(text, language):
+            rows = text.expandtabs(8).rstrip("\n").split("\n")
+            return _fenced([wording.visible(row) for row in rows], language or "text")
+        case Details(line, blocks):
+            inner = [_block(one, figures) for one in blocks]
+            return "\n\n".join([f"### {_line(line)}", *(text for text in inner if text)])
         case Figure(name, caption):
             return f"![{_text(caption)}]({figures[name]})" if name in figures else ""
 
@@ -99,7 +107,7 @@ def _start(text: str) -> str:
     return _AT_START.sub(lambda found: f"&#{ord(found.group())};", text.lstrip(" "))
 
 
-def _fenced(lines: Sequence[str]) -> str:
+def _fenced(lines: Sequence[str], language: str = "text") -> str:
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}text", *lines, fence])
+    return "\n".join([f"{fence}{language}", *lines, fence])
