@@ -36,6 +36,7 @@ from hpcagent.codegen.tools import (
     link_flags,
     stirred_flags,
 )
+from hpcagent.records import Machine
 from hpcagent.toolchain.cellspec import cell_files
 
 STAGES = ("screen", "compile", "checked", "symbols", "link", "check")
@@ -139,7 +140,7 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
         "launcher": launcher(tools),
         "ranks": list(task.ranks),
         "threads": threads(task, tools),
-        "run_env": _run_environment(task),
+        "run_env": _run_environment(task, tools.machine),
         "run_limits": {
             "wall_s": task.budget.seconds + 60,
             "cpu_s": (task.budget.seconds + 60) * max(1, tools.machine.usable_cores),
@@ -153,10 +154,19 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
     }
 
 
-def _run_environment(task: TaskFile) -> dict[str, str]:
-    """A library's threads are those that the task has."""
-    own = {} if task.parallel == "openmp" else {"OPENBLAS_NUM_THREADS": "1"}
-    return {"OMP_DYNAMIC": "false", **(own if "openblas" in task.libraries else {})}
+def _run_environment(task: TaskFile, machine: Machine) -> dict[str, str]:
+    """A library's threads are those that the task has; its kernels those for this processor.
+
+    OpenBLAS takes its oldest kernels on an x86 model that it does not know (dynamic.c), so they are
+    named: the reference and the candidate get the same.
+    """
+    env = {"OMP_DYNAMIC": "false"}
+    if "openblas" not in task.libraries:
+        return env
+    env |= {} if task.parallel == "openmp" else {"OPENBLAS_NUM_THREADS": "1"}
+    kernels = (("avx512f", "SkylakeX"), ("avx2", "Haswell"))
+    core = next((name for feature, name in kernels if feature in machine.features), "")
+    return env | ({"OPENBLAS_CORETYPE": core} if core else {})
 
 
 def threads(task: TaskFile, tools: Tools) -> list[int]:

@@ -24,7 +24,7 @@ _MARKS: Mapping[str, str] = MappingProxyType(
     {DRAFT: "o", DEBUG: "^", IMPROVE: "s", GIVEN: "D", REFERENCE: "*"}
 )
 _SIZES: Mapping[str, float] = MappingProxyType({REFERENCE: 11})
-_HATCHES = ("", "////", "....", "xxxx", "||||", "")
+_HATCHES = ("", "//", "", "xx", "||", "")
 _GREYS = ("#f2f4f6", "#c4cad1", "#e3e7ea", "#9aa4af", "#d5dade", "#39424d")
 
 
@@ -55,12 +55,13 @@ def _tree(summary: CodegenSummary) -> Any:
     shown = rows[:_MOST_ROWS]
     places = {one.number: (float(level), row) for row, (one, level) in enumerate(shown)}
     deepest = max(level for _, level in shown)
-    figure, axes = canvas.blank(0.75 + _ROW_IN * len(shown))
+    figure, axes = canvas.blank(0.9 + _ROW_IN * len(shown))
     _edges(axes, summary, shown, places)
     for one, _ in shown:
         _node(axes, one, *places[one.number])
         _label(axes, summary, one, *places[one.number])
-    for mark, text in ((".", "passed"), ("x", "failed"), ("_", "refused by the gate")):
+    axes.plot([], [], "o", color=canvas.GREEN, label="passed (filled)")
+    for mark, text in (("x", "failed"), ("_", "refused by the gate")):
         axes.plot([], [], mark, color=canvas.INK, label=text)
     for kind in dict.fromkeys(one.operation for one, _ in shown):
         axes.plot([], [], _MARKS[kind], color=canvas.GREY, label=kind)
@@ -70,7 +71,7 @@ def _tree(summary: CodegenSummary) -> Any:
     axes.set_axis_off()
     if len(rows) > len(shown):
         canvas.write(axes, 0, len(shown) - 0.5, f"{len(rows) - len(shown)} more in the tables")
-    canvas.legend(figure, axes, 5)
+    canvas.legend(figure, axes, 3)
     return figure
 
 
@@ -195,7 +196,7 @@ def _cost(summary: CodegenSummary) -> Any:
     rows = [one for one in summary.attempts if sum(one.stages.values()) > 0][:_MOST_ROWS]
     if not rows:
         return None
-    figure, axes = canvas.blank(1.0 + _ROW_IN * len(rows))
+    figure, axes = canvas.blank(1.2 + _ROW_IN * len(rows))
     starts = [0.0] * len(rows)
     for stage, grey, hatch in zip(STAGES, _GREYS, _HATCHES, strict=True):
         lengths = [one.stages.get(stage, 0.0) for one in rows]
@@ -204,7 +205,7 @@ def _cost(summary: CodegenSummary) -> Any:
         starts = [start + length for start, length in zip(starts, lengths, strict=True)]
     canvas.row_labels(axes, [canvas.label(f"{a.number} {words.name(a)}", _NAME) for a in rows])
     axes.set_xlabel("seconds")
-    canvas.legend(figure, axes, 6)
+    canvas.legend(figure, axes, 3)
     return figure
 
 

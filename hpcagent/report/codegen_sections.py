@@ -102,10 +102,9 @@ def _attempt(summary: CodegenSummary, one: AttemptSummary) -> Details:
                                                   else "")  # fmt: skip
     line: Line = (title, " - ", words.verdict(one))
     blocks: list[Block] = []
-    if one.parent is not None:
-        blocks.append(paragraph(f"From attempt {one.parent}: {one.reason}."))
-    elif one.reason:
-        blocks.append(paragraph(f"{one.reason}."))
+    came = [f"from attempt {one.parent}"] if one.parent is not None else []
+    came += [one.reason] if one.reason else []
+    blocks += [paragraph(f"Asked for: {'; '.join(came)}.")] if came else []
     blocks += _checks(one)
     blocks += _figures(summary, one)
     if one.failure is not None:

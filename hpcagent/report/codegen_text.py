@@ -24,8 +24,7 @@ def codegen_lines(summary: CodegenSummary, columns: int) -> list[str]:
         lines += labelled("Best", claimed, columns)
         lines += labelled("Note", summary.claim.note, columns) if summary.claim.note else []
     lines += _walls(summary, columns)
-    counters = words.counters(summary)
-    return lines + (labelled("No counters", counters, columns) if counters else [])
+    return lines + (labelled("No counters", summary.counters, columns) if summary.counters else [])
 
 
 def tree_lines(summary: CodegenSummary, columns: int, evidence: bool = True) -> list[str]:
@@ -68,4 +67,6 @@ def _hanging(line: str, columns: int) -> list[str]:
     if columns_of(line) <= columns:
         return [line]
     head, _, rest = line.rpartition("  ")
+    if columns_of(head.rstrip()) > columns:
+        head, rest = line[: _NAME + 5], line[_NAME + 5 :].strip()
     return [head.rstrip(), *(f"{' ' * 8}{piece}" for piece in wrapped(rest, columns - 8))]

@@ -52,7 +52,8 @@ def ended(summary: CodegenSummary, attempt: AttemptSummary) -> str:
         return verdict(attempt)
     spread = f" +-{100 * attempt.spread:.1f} %" if attempt.spread is not None else ""
     rates = ", ".join(rate(attempt, case) for case in attempt.rates)
-    return f"{attempt.speedup:6.3f}x{spread}  {rates} {summary.unit}".rstrip()
+    figures = f"  {rates} {summary.unit}" if rates else ""
+    return f"{attempt.speedup:6.3f}x{spread}{figures}"
 
 
 def rate(attempt: AttemptSummary, case: str) -> str:

@@ -45,8 +45,8 @@ static void rest(int64_t m, int64_t n, int64_t k, int64_t first, const double *a
                 c[i * n + j] += a[i * k + p] * b[p * n + j];
 }
 
-INLINE void strip(int vectors, int64_t m, int64_t n, int64_t k, const double *a, const double *b,
-                  double *c)
+INLINE void band(int vectors, int64_t m, int64_t n, int64_t k, const double *a, const double *b,
+                 double *c)
 {
     int64_t i = 0;
     for (; i + ROWS <= m; i += ROWS)
@@ -62,9 +62,9 @@ void gemm(int32_t m, int32_t n, int32_t k, const double *restrict a, const doubl
 {
     int64_t j = 0;
     for (; j + VECTORS * WIDTH <= n; j += VECTORS * WIDTH)
-        strip(VECTORS, m, n, k, a, b + j, c + j);
+        band(VECTORS, m, n, k, a, b + j, c + j);
     for (; j + WIDTH <= n; j += WIDTH)
-        strip(1, m, n, k, a, b + j, c + j);
+        band(1, m, n, k, a, b + j, c + j);
     if (j < n)
         rest(m, n, k, j, a, b, c);
 }
