@@ -181,6 +181,7 @@ GCC = """\
 ../kernel/kernel.c:8:35: optimized: loop vectorized using 32 byte vectors
 ../kernel/kernel.c:8:35: optimized: loop vectorized using 16 byte vectors
 ../kernel/kernel.c:9:1: missed: not vectorized: no vectype for stmt: _9 = MEM[(const v * {ref-all})_9];
+../kernel/kernel.c:11:1: missed: not vectorized: statement clobbers memory: __builtin_memset (y_28(D), 0, _69);
 kernel.c:3:9: warning: unused variable 'x' [-Wunused-variable]
 """  # noqa: E501
 CLANG = """\
@@ -196,6 +197,7 @@ def test_what_a_compiler_says_of_loops_is_told_by_line() -> None:
         "line 5: not vectorized: multiple nested loops",
         "line 8: vectorized, 32 bytes",
         "line 9: not vectorized: no vectors for a statement",
+        "line 11: not vectorized: it became a call of memset",
     )
     assert remarks(CLANG) == (
         "line 9: not vectorized: cannot prove it is safe to reorder floating-point operations",

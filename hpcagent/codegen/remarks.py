@@ -23,6 +23,8 @@ _NOT = re.compile(r"^loop not vectorized: ")
 _INNER = re.compile(
     r"(?:no vectype for stmt|not suitable for \w+|relevant stmt not supported): ?.*"
 )
+# A loop that the compiler replaced by a call of the C library.
+_BECAME = re.compile(r"statement clobbers memory: .*__builtin_(mem[a-z]+) .*")
 _MOST_REASONS, _LONGEST = 2, 140
 
 
@@ -81,7 +83,8 @@ def _size(words: str) -> tuple[int, str] | None:
 def _add(known: list[str], words: str) -> None:
     if _EMPTY.search(words):
         return
-    shorter = _INNER.sub("no vectors for a statement", _NOT.sub("", words)).rstrip(".")
+    known_words = _BECAME.sub(r"it became a call of \1", _NOT.sub("", words))
+    shorter = _INNER.sub("no vectors for a statement", known_words).rstrip(".")
     if shorter not in known:
         known.append(shorter[:_LONGEST])
 

@@ -65,11 +65,21 @@ def _block(block: Block, figures: Mapping[str, str]) -> str:
         case Source(text, language):
             rows = text.expandtabs(8).rstrip("\n").split("\n")
             return _fenced([wording.visible(row) for row in rows], language or "text")
-        case Details(line, blocks):
-            inner = [_block(one, figures) for one in blocks]
-            return "\n\n".join([f"### {_line(line)}", *(text for text in inner if text)])
+        case Details():
+            return _details(block, figures, f"### {_line(block.line)}")
         case Figure(name, caption):
             return f"![{_text(caption)}]({figures[name]})" if name in figures else ""
+
+
+def _details(details: Details, figures: Mapping[str, str], head: str) -> str:
+    """Within others the line is no heading, so that a list of contents stays short."""
+    inner = [
+        _details(one, figures, f"{_start(_line(one.line))}:")
+        if isinstance(one, Details)
+        else _block(one, figures)
+        for one in details.blocks
+    ]
+    return "\n\n".join([head, *(text for text in inner if text)])
 
 
 def _table(table: Table) -> str:
