@@ -11,10 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcagent.codegen.allowed import allowed_calls
+from hpcagent.codegen.attempt import Source
 from hpcagent.codegen.counters import judged
+from hpcagent.codegen.outcome import Checked
+from hpcagent.codegen.prompt import Environment, messages
 from hpcagent.codegen.remarks import loops, remarks
+from hpcagent.codegen.taskfile import find_task, read_task
 from hpcagent.codegen.tree import DEBUG, DRAFT, FAILED, GIVEN, IMPROVE, MEASURED, REFERENCE
-from hpcagent.measure.statistics import Claim
+from hpcagent.measure.statistics import Claim, Effect
 from hpcagent.records import Failure
 from hpcagent.report import codegen_words, markdown
 from hpcagent.report.codegen_figures import codegen_figures
@@ -23,6 +28,7 @@ from hpcagent.report.codegen_text import codegen_lines
 from hpcagent.report.codegen_write import write_codegen
 from hpcagent.report.html import document
 from hpcagent.report.wording import visible
+from hpcagent.study.codegen_story import Attempt, Wish
 from hpcagent.study.codegen_summary import AttemptSummary, CodegenSummary, RoundSummary
 from hpcagent.study.rundir import RunDir
 
@@ -212,6 +218,31 @@ def test_what_a_compiler_says_of_loops_is_told_by_line() -> None:
 def test_any_words_of_a_compiler_are_read(text: str) -> None:
     found = loops(text)
     assert [loop.line for loop in found] == sorted({loop.line for loop in found})
+
+
+def test_a_model_that_improves_is_told_which_loops_are_no_vectors() -> None:
+    task, reference = read_task(find_task("gemm-c"))
+    source = Source("c", {"kernel.c": "void gemm(void) {}\n"})
+    passed = Checked("check", None, {"compile": {"said": GCC}})
+    first = Attempt(0, REFERENCE, None, "the reference", source)
+    draft = Attempt(
+        1, DRAFT, None, "attempt 1", source, checked=passed, effect=Effect(-0.5, 0.1, 5)
+    )
+    asked = messages(Environment(()), Wish(task, reference), (first, draft), IMPROVE, 1)
+    assert "line 5: not vectorized: multiple nested loops\nline 8: vectorized" in asked[1].text
+    assert "-Wunused" not in asked[1].text
+
+
+def test_openblas_may_be_called_where_the_task_has_it() -> None:
+    call = re.compile(
+        "|".join(f"(?:{pattern})" for pattern in allowed_calls("c", "serial"))
+    ).fullmatch
+    more = allowed_calls("c", "serial", ["m", "openblas"])
+    blas = re.compile("|".join(f"(?:{pattern})" for pattern in more)).fullmatch
+    for name in ("cblas_dgemm", "dgemm_", "cblas_ddot", "idamax_", "zher2k_", "cblas_dtrsm"):
+        assert blas(name) and not call(name)
+    for name in ("openblas_set_num_threads", "goto_set_num_threads", "system", "xerbla_"):
+        assert not blas(name)
 
 
 def test_counters_are_told_usable_only_where_they_count() -> None:
