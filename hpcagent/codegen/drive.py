@@ -59,7 +59,9 @@ def _reject(findings: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    return {"said": forge.compile_kernel(spec, "plain")[-_SAID_BYTES:]}
+    said = forge.compile_kernel(spec, "plain")
+    forge.refuse_unseen(spec)
+    return {"said": said[-_SAID_BYTES:]}
 
 
 def _checked(spec: Mapping[str, Any]) -> Dict[str, Any]:

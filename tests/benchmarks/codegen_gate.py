@@ -52,6 +52,8 @@ def main() -> None:
         ("attempts", int, 8, "attempts of each task"),
         ("lock", str, "", "a folder for the node's lock, where others measure on it anyway"),
     )
+    from hpcagent.codegen.attempt import STAGES
+
     count = 3 if chosen.quick else chosen.extra["attempts"]
     rows: list[tuple[object, ...]] = []
     record: dict[str, Any] = {}
@@ -66,7 +68,7 @@ def main() -> None:
             whole = [sum(one.values()) for one in stages]
             record[name] = {"bare_s": bare, "stages_s": stages, "per_minute": minutes}
             rows += [(name, "bare compile and run", *spread(bare), 1.0)]
-            for stage in stages[0]:
+            for stage in [stage for stage in STAGES if stage in stages[0]]:
                 seconds = [one[stage] for one in stages]
                 rows.append((name, stage, *spread(seconds), share(seconds, bare)))
             rows.append((name, "all stages", *spread(whole), share(whole, bare)))
