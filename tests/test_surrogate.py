@@ -15,15 +15,7 @@ from hpcagent.search.acquisition import expected_improvement, squeezed
 from hpcagent.search.design import design_size
 from hpcagent.search.encoding import Grid
 from hpcagent.search.feasibility import probability
-from hpcagent.search.gp import (
-    Observations,
-    Theta,
-    Trends,
-    believe,
-    covariance,
-    posterior,
-    slopes,
-)
+from hpcagent.search.gp import Observations, Theta, Trends, believe, posterior, slopes
 from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
@@ -394,24 +386,3 @@ def test_random_orders_differ_by_seed_and_exhaustive_follows_the_space() -> None
     assert sorted(order("random", 1), key=str) == sorted(SPACE.points(), key=str)
     assert order("random", 1) != order("random", 2)
     assert order("exhaustive", 1) == list(SPACE.points())
-
-
-def test_powers_of_two_are_alike_to_the_process() -> None:
-    values = tuple(map(str, (16, 32, 48, 64, 80)))
-    grid = Grid.of(
-        (Param("size", "ordinal", values, "16"),), [Config.of({"size": v}) for v in values]
-    )
-    assert grid.odd[0].tolist() == pytest.approx([0, 0, math.log2(3) / 2, 0, 1])
-    theta = Theta(np.array([-1.5]), 0.0, -4.0, 0.0)
-    alike = covariance(grid, theta, np.array([1]))[0]
-    assert alike[1] > alike[0] > alike[2]  # 16 is nearer to 32 than 48 is
-
-
-@pytest.mark.parametrize(
-    "values", [("1", "2", "3"), ("1", "2", "4", "8"), ("3", "5", "6", "7"), ("0.5", "1", "2", "3")]
-)
-def test_what_has_no_powers_of_two_and_others_is_told_by_rank_alone(
-    values: tuple[str, ...],
-) -> None:
-    param = Param("size", "ordinal", values, values[0])
-    assert not Grid.of((param,), [Config.of({"size": v}) for v in values]).odd[0].any()
