@@ -108,7 +108,7 @@ def check(route: Route, hosts: Sequence[str]) -> None:
     for path in (choice.file, choice.mmproj, choice.api_key_file, choice.ca_file):
         clean(path, route.source)
     if choice.mmproj:
-        gguf.describe(Path(choice.mmproj))
+        _check_projector(Path(choice.mmproj), route)
     if choice.endpoint:
         address = read_address(choice.endpoint)
         try:
@@ -117,6 +117,15 @@ def check(route: Route, hosts: Sequence[str]) -> None:
             raise UsageError(f"model endpoint {forbidden}") from None
     elif choice.file and choice.file != SHIPPED:
         gguf.read(Path(choice.file))
+
+
+def _check_projector(path: Path, route: Route) -> None:
+    """A file that was taken for another one is told now, not when figures are read one day."""
+    found = gguf.describe(path)
+    if found.kind != gguf.PROJECTOR:
+        raise UsageError(f"{route.source}: mmproj {path}: not a {gguf.PROJECTOR}: {found.kind}")
+    if not route.choice.file:
+        raise UsageError(f"{route.source}: mmproj belongs to a model, and no file is named")
 
 
 @dataclass

@@ -140,10 +140,13 @@ def absolute(choice: ModelChoice) -> ModelChoice:
 
 
 def check_served(choice: ModelChoice, where: str) -> None:
-    """UsageError where a file is given what only an endpoint has, or an endpoint two keys."""
+    """UsageError where a file is given what only an endpoint has, or the other way round, or an
+    endpoint two keys."""
     said = [key for key in SERVED if getattr(choice, key)]
     if choice.file and said:
         raise UsageError(f"{where}: {said[0]} belongs to an endpoint, not to a file")
+    if choice.mmproj and choice.endpoint:
+        raise UsageError(f"{where}: mmproj belongs to a file; a server has its own")
     if choice.api_key_file and choice.api_key_env:
         raise UsageError(f"{where}: api_key_file and api_key_env name a key each: keep one")
 
