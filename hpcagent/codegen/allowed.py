@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 # The C library: memory, mathematics (with the vector versions of libmvec), and what compilers put.
@@ -22,13 +22,20 @@ _ALWAYS = (
     r"|__popcount[sd]i2|__cpu_model|__fix.*|__float.*|__trunc.*|__extend.*",
 )
 _OPENMP = (
-    r"GOMP_[A-Za-z0-9_]+",
+    # Not what starts a team without ending it (of GCC before 4.9), nor what loads code for devices.
+    r"GOMP_(?!parallel_(?:[a-z_]+_)?start|parallel_end|offload|PLUGIN|set_offload)[A-Za-z0-9_]+",
     r"omp_(?:get|set|in)_[a-z0-9_]+",
     r"__kmpc_[a-z0-9_]+",
 )
 _MPI = (
-    r"P?MPI_(?!Abort|Finalize|Init|File_|Comm_spawn|Open_port|Publish|Pcontrol|Wtime)[A-Za-z0-9_]+",
-    r"p?mpi_(?!abort|finalize|init|file_|comm_spawn|open_port|publish|wtime)[a-z0-9_]+_",
+    # Neither its beginning and end, files, processes and clock, nor functions that it calls back
+    # when the harness ends or fails.
+    r"P?MPI_(?!Abort|Finalize|Init|File_|Comm_spawn|Open_port|Publish|Pcontrol|Wt|T_|Session_"
+    r"|Register_|Errhandler_|Keyval_|Attr_|Comm_(?:accept|connect|join)|Grequest_"
+    r"|[A-Za-z]+_(?:create|set|call)_(?:errhandler|keyval|attr))[A-Za-z0-9_]+",
+    r"p?mpi_(?!abort|finalize|init|file_|comm_spawn|open_port|publish|pcontrol|wt|t_|session_"
+    r"|register_|errhandler_|keyval_|attr_|comm_(?:accept|connect|join)|grequest_"
+    r"|[a-z]+_(?:create|set|call)_(?:errhandler|keyval|attr))[a-z0-9_]+_",
     r"(?:p?mpi_[a-z0-9]+_f08(?:ts)?_|ompi_[a-z0-9_]+|mpi_fortran_[a-z0-9_]+_?|mpi_f08?_[a-z0-9_]+)",
 )
 # Of C++'s library what containers and algorithms call; neither streams nor threads nor files.
@@ -53,11 +60,22 @@ _FORTRAN = (
 _BY_LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"c": (), "c++": _CPP, "fortran": _FORTRAN}
 )
+# The BLAS: its three levels, by their names for C and for Fortran; nothing that sets threads.
+_BY_LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "m": (),
+        "openblas": (
+            r"(?:cblas_)?i?[sdcz]{1,2}(?:asum|axpy|copy|dot[cu]?|nrm2|rotm?g?|scal|swap|a?max|dsdot"
+            r"|(?:ge|gb|he|hb|hp|sy|sb|sp|tr|tb|tp)(?:mv|sv|mm|sm|r[uc]?2?|rk|r2k))_?",
+        ),
+    }
+)
 _BY_PARALLEL: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"serial": (), "openmp": _OPENMP, "mpi": _MPI}
 )
 
 
-def allowed_calls(language: str, parallel: str) -> list[str]:
-    """Patterns of names, for a kernel of this language and parallel model."""
-    return [*_ALWAYS, *_BY_LANGUAGE[language], *_BY_PARALLEL[parallel]]
+def allowed_calls(language: str, parallel: str, libraries: Sequence[str] = ()) -> list[str]:
+    """Patterns of names, for a kernel of this language and parallel model with these libraries."""
+    patterns = [*_ALWAYS, *_BY_LANGUAGE[language], *_BY_PARALLEL[parallel]]
+    return [*patterns, *(pattern for name in libraries for pattern in _BY_LIBRARY[name])]
