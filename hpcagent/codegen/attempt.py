@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.codegen import (
+    counters,
     drive,
     forge,
     objects,
@@ -33,6 +34,7 @@ from hpcagent.codegen.tools import (
     link_flags,
     stirred_flags,
 )
+from hpcagent.records import Machine
 from hpcagent.toolchain.cellspec import cell_files
 
 STAGES = ("screen", "compile", "checked", "symbols", "link", "check")
@@ -117,7 +119,7 @@ def attempt_row(
         "link": [tools.driver(language)],
         "link_flags": link_flags(task, tools, language),
         "libraries": [f"-l{name}" for name in task.libraries],
-        "allowed": allowed_calls(language, task.parallel),
+        "allowed": allowed_calls(language, task.parallel, task.libraries),
         "cases": check_rows(task, _digest(source)),
         "check_s": task.budget.seconds,
         "reference": dict(reference) if reference is not None else None,
@@ -136,7 +138,7 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
         "launcher": launcher(tools),
         "ranks": list(task.ranks),
         "threads": threads(task, tools),
-        "run_env": {"OMP_DYNAMIC": "false"},
+        "run_env": _run_environment(task, tools.machine),
         "run_limits": {
             "wall_s": task.budget.seconds + 60,
             "cpu_s": (task.budget.seconds + 60) * max(1, tools.machine.usable_cores),
@@ -148,6 +150,21 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
         "tolerance": task.tolerance.model_dump(),
         "reply_s": min(_REPLY_S, task.budget.seconds),
     }
+
+
+def _run_environment(task: TaskFile, machine: Machine) -> dict[str, str]:
+    """A library's threads are those that the task has; its kernels those for this processor.
+
+    OpenBLAS takes its oldest kernels on an x86 model that it does not know (dynamic.c), so they are
+    named: the reference and the candidate get the same.
+    """
+    env = {"OMP_DYNAMIC": "false"}
+    if "openblas" not in task.libraries:
+        return env
+    env |= {} if task.parallel == "openmp" else {"OPENBLAS_NUM_THREADS": "1"}
+    kernels = (("avx512f", "SkylakeX"), ("avx2", "Haswell"))
+    core = next((name for feature, name in kernels if feature in machine.features), "")
+    return env | ({"OPENBLAS_CORETYPE": core} if core else {})
 
 
 def threads(task: TaskFile, tools: Tools) -> list[int]:
@@ -182,7 +199,7 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
     modules = (
-        drive, forge, trial, session, screen, tokens, objects,
+        drive, counters, forge, trial, session, screen, tokens, objects,
     )  # fmt: skip
     paths = [Path(str(module.__file__)) for module in modules]
     paths += [Path(str(quarantine.__file__)).with_name(name) for name in quarantine.PARTS]

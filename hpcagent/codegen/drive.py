@@ -15,16 +15,18 @@ import sys
 from typing import Any, Dict, List, Mapping, Sequence
 
 if __package__:
-    from hpcagent.codegen import forge, screen, trial
+    from hpcagent.codegen import counters, forge, screen, trial
     from hpcagent.codegen.session import Problem
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import counters  # type: ignore[import-not-found,no-redef]
     import forge  # type: ignore[import-not-found,no-redef]
     import screen  # type: ignore[import-not-found,no-redef]
     import trial  # type: ignore[import-not-found,no-redef]
     from session import Problem  # type: ignore[import-not-found,no-redef]
 
 ATTEMPT = "attempt.json"
+_SAID_BYTES = 12000  # of the compiler; a line of steps.py holds twice that
 
 
 def _screen(spec: Mapping[str, Any]) -> Dict[str, Any]:
@@ -59,7 +61,7 @@ def _reject(findings: Sequence[Mapping[str, Any]]) -> None:
 def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:
     said = forge.compile_kernel(spec, "plain")
     forge.refuse_unseen(spec)
-    return {"said": said[-4000:]}
+    return {"said": said[-_SAID_BYTES:]}
 
 
 def _checked(spec: Mapping[str, Any]) -> Dict[str, Any]:
@@ -75,7 +77,8 @@ def _symbols(spec: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _link(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    return {"sha256": forge.link(spec)}
+    told = {"sha256": forge.link(spec)}  # type: Dict[str, Any]
+    return told if spec["reference"] else dict(told, counters=counters.why_not())
 
 
 STAGES = {

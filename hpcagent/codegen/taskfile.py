@@ -138,7 +138,9 @@ class Parameters(_Strict):
 
     optimisation: Annotated[list[Literal["O1", "O2", "O3"]], Field(min_length=1)] = ["O3"]
     march: Annotated[list[Literal["native", "portable"]], Field(min_length=1)] = ["native"]
-    flags: Annotated[list[Literal["", "fast-math", "unroll-loops"]], Field(min_length=1)] = [""]
+    flags: Annotated[
+        list[Literal["", "fast-math", "unroll-loops", "wide-vectors"]], Field(min_length=1)
+    ] = [""]
 
 
 class Budget(_Strict):
@@ -185,7 +187,7 @@ class TaskFile(_Strict):
     tolerance: Tolerance
     metric: Metric = Metric()
     contract: Contract = Contract()
-    libraries: list[Literal["m"]] = ["m"]
+    libraries: list[Literal["m", "openblas"]] = ["m"]
     toolchain: Toolchain = Toolchain()
     parameters: Parameters = Parameters()
     budget: Budget = Budget()
