@@ -100,6 +100,7 @@ class Gate:
         unit = self.folder / name
         row = attempt_row(self.task, self.tools, source, reference)
         row |= dict(self.changes, compile_limits=row["compile_limits"] | self.limits)
+        row = json.loads(json.dumps(row, sort_keys=True))  # as drive.py reads it
         for path, text in attempt_files(self.task, source, row).items():
             (unit / path).parent.mkdir(parents=True, exist_ok=True)
             (unit / path).write_text(text, encoding="utf-8")

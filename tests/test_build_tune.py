@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,7 +160,6 @@ def test_the_settings_of_such_a_run_are_kept_and_can_be_asked_for_again() -> Non
     [
         (["--build"], "--build needs the --source"),
         (["--source", "SRC"], "need --build"),
-        (["--build", "--source", "SRC", "--dry-run"], "--dry-run exclude each other"),
         (["--build", "--source", "SRC", "--openblas-prefix", "/"], "exclude each other"),
         (["--build", "--source", "SRC", "--set", "threading=x"], "choose one of serial"),
     ],
@@ -169,3 +170,24 @@ def test_a_bad_request_is_refused_in_one_line(tmp_path: Any, words: list[str], e
     result = CliRunner().invoke(group, ["tune", "--lib", "openblas", *given])
     assert isinstance(result.exception, UsageError)
     assert error in str(result.exception)
+
+
+def test_a_dry_run_shows_the_space_and_the_builds_and_makes_nothing(tmp_path: Any) -> None:
+    source = str(openblas_like(tmp_path / "src"))
+    words = ["tune", "--lib", "openblas", "--build", "--source", source, "--set", "lapack=none",
+             "--set", "target=GENERIC",
+             "--store", str(tmp_path / "store"), "--dry-run"]  # fmt: skip
+    before = sorted(tmp_path.rglob("*"))
+    told = CliRunner().invoke(group, words, catch_exceptions=False)
+    assert told.exit_code == 0
+    short = told.output.replace(str(tmp_path), "").replace(str(Path.cwd()), "")
+    assert max(map(len, short.splitlines())) <= 80
+    assert "distinct builds" in told.output
+    assert "make -C source CC=" in told.output
+    assert "exec " in told.output
+    rows = json.loads(CliRunner().invoke(group, [*words, "--json"]).output)
+    assert rows["space"]["configurations"] > rows["space"]["builds"] > len(rows["units"]) > 1
+    assert len({row["variant"] for row in rows["units"]}) == len(rows["units"])
+    assert all({"job.sh", "spec.json", "Makefile"} <= set(row["files"]) for row in rows["units"])
+    assert all("NO_LAPACK=1" in row["make"] for row in rows["units"])
+    assert sorted(tmp_path.rglob("*")) == before

@@ -23,6 +23,7 @@ from hpcagent.toolchain.choose import (
     choose_compilers,
     choose_lapack,
     choose_mpi,
+    library_compilers,
     modules_of,
 )
 from hpcagent.toolchain.flags import (
@@ -260,6 +261,17 @@ def test_compilers_are_of_one_family_and_one_module() -> None:
         choose_compilers(software(), ("c", "fortran"), "clang")
     with pytest.raises(UsageError, match="compilers are: none"):
         choose_compilers(software(compilers=()), ("c",), "")
+
+
+def test_a_library_of_clang_takes_gfortran_where_there_is_no_flang() -> None:
+    chosen = library_compilers(software(), ("c", "fortran"), "clang")
+    assert [c.path for c in chosen.values()] == ["/usr/bin/clang", "/usr/bin/gfortran"]
+    for wanted in ("", "gcc", "/m/gcc"):
+        same = choose_compilers(software(), ("c", "fortran"), wanted)
+        assert library_compilers(software(), ("c", "fortran"), wanted) == same
+    with pytest.raises(UsageError, match="no fortran compiler of clang there"):
+        only = tuple(c for c in software().compilers if c.language == "c")
+        library_compilers(software(compilers=only), ("c", "fortran"), "clang")
 
 
 def test_libraries_are_chosen_by_family_detail_or_path() -> None:

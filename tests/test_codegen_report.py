@@ -162,8 +162,8 @@ def test_the_tree_is_ordered_and_fits_a_terminal() -> None:
 
 def test_many_attempts_and_a_deep_tree_are_drawn() -> None:
     deep = [attempt(n, IMPROVE if n else REFERENCE, n - 1 if n > 1 else None, speedup=1.0 + n)
-            for n in range(130)]  # fmt: skip
-    told = replace(summary(), attempts=tuple(deep), best=129, path=tuple(range(1, 130)))
+            for n in range(90)]  # fmt: skip
+    told = replace(summary(), attempts=tuple(deep), best=89, path=tuple(range(1, 90)))
     assert set(codegen_figures(told)) == {"tree", "speed", "cost"}
     assert all(len(line) <= 80 for line in codegen_lines(told, 80))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import tracemalloc
 from collections.abc import Iterator
 
@@ -234,3 +235,16 @@ def test_the_budget_is_kept_and_lines_are_the_logs_own(lines: list[bytes], token
         n for line in filtered.text.splitlines() if line.startswith("[... ") for n in [line]
     ]
     assert len(left_out) <= filtered.kept_lines + 1
+
+
+# CSI, OSC and two-byte escape sequences of ECMA-48, one after the other.
+SEQUENCES = re.compile(
+    rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]"
+)
+
+
+@given(st.lists(st.sampled_from([bytes([c]) for c in b"\x1b[]01;mK /?\x07\\a\n@~"]), max_size=40))
+def test_of_a_coloured_text_the_sequences_go_and_nothing_else(parts: list[bytes]) -> None:
+    text = b"".join(parts) + b"\n"  # a line's end ends a sequence
+    left = b"".join(logtext.pieces(io.BytesIO(text)))
+    assert left == SEQUENCES.sub(b"", text)

@@ -60,7 +60,7 @@ def peak_bytes(pid: int | None) -> int:
 def test_the_estimate_is_near_what_a_model_takes(folder: Path) -> None:
     path = make_tiny_gguf(
         folder / "middle.gguf",
-        shape=Shape(width=384, heads=6, layers=8, forward=1024, quantised=False),
+        shape=Shape(width=384, heads=6, layers=4, forward=1024, quantised=False),
     )
     residents = Residents(lambda held: room_here(os.environ, held).bytes)
     model = LlamaCpp(path, context=1024, sequences=4, residents=residents)
@@ -113,6 +113,11 @@ def test_two_models_take_turns_where_both_do_not_fit(
 
 # --- chat templates ---
 
+# The real process with a tenth of the time for a template: its bounds are kept as they are else.
+HASTY = (
+    sys.executable, "-P", "-c",
+    "from hpcagent.llm.child import __main__, prompt; prompt.TEMPLATE_S = 0.2; __main__.main()",
+)  # fmt: skip
 HOSTILE = {
     "a text of ten gigabytes": "{{ 'a' * 10 ** 10 }}",
     "gigabytes that the compiler would fold": "{% set x = 'a' * 10 ** 9 * 9 %}{{ x }}",
@@ -135,7 +140,7 @@ def test_a_hostile_template_is_survived_and_told(
 ) -> None:
     monkeypatch.chdir(folder)
     path = make_tiny_gguf(folder / "hostile.gguf", template=HOSTILE[name])
-    model = LlamaCpp(path)
+    model = LlamaCpp(path, command=HASTY)
     reply = model.complete(ASK, SCHEMA, LIMITS, 1)
     assert reply.failure is None and violation(json.loads(reply.text), SCHEMA) == ""
     assert peak_bytes(model.pid) < 800 * MIB
@@ -149,7 +154,7 @@ def test_a_hostile_template_is_survived_and_told(
 
 def test_an_endless_template_costs_seconds_and_not_the_model(folder: Path) -> None:
     loops = "{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}"
-    model = LlamaCpp(make_tiny_gguf(folder / "endless.gguf", template=loops))
+    model = LlamaCpp(make_tiny_gguf(folder / "endless.gguf", template=loops), command=HASTY)
     failure = model.load()
     model.close()
     assert failure is None
@@ -158,7 +163,7 @@ def test_an_endless_template_costs_seconds_and_not_the_model(folder: Path) -> No
 
 def test_a_step_that_hears_no_signal_ends_the_process_in_seconds(folder: Path) -> None:
     power = "{{ 10 ** (10 ** 10) }}"
-    model = LlamaCpp(make_tiny_gguf(folder / "power.gguf", template=power))
+    model = LlamaCpp(make_tiny_gguf(folder / "power.gguf", template=power), command=HASTY)
     failure = model.load()
     assert failure is not None and failure.id == "model.died"
     assert "killed by SIGXCPU" in failure.evidence

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from mainjob import ROOT
 from tiny_gguf import make_tiny_gguf
+
+from hpcagent.cli.main import main
 
 NAMES = ("broken.gguf", "tiny.gguf")
 
@@ -33,10 +37,19 @@ class Place:
         }
 
     def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hpcagent", *words], cwd=self.folder, env={**self.env, **more},
-            capture_output=True, text=True, timeout=200, check=False,
-        )  # fmt: skip
+        """In this process, since each start of another one would cost most of a second."""
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with (
+            contextlib.chdir(self.folder),
+            mock.patch.dict(os.environ, {**self.env, **more}, clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                main(words)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     def refused(self, *words: str, **more: str) -> str:
         """The one line of an exit with 3."""

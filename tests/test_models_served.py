@@ -49,6 +49,15 @@ def test_show_and_verify_tell_what_a_server_says_and_can_do(server: Server) -> N
     assert (found["answer"], found["schemas"]) == ('{"answer":"yes"}', "json_object")
 
 
+def test_a_list_has_the_servers_of_the_configuration(server: Server) -> None:
+    words = told("list")
+    assert words.endswith(f"Servers (`hpcagent models verify URL` asks one) {server.url} for debug")
+    assert json.loads(models("list", "--json").stdout)["servers"] == [
+        {"model": server.url, "roles": ["debug"]}
+    ]
+    assert "Servers" not in told("list", ".")
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -36,7 +36,7 @@ def answer(messages: list[Message], schema: Any, tokens: int, seed: int) -> str:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HPCAGENT_QUEUE", str(tmp_path / "queue"))
-    monkeypatch.setenv("HPCAGENT_NODE_LOCK", str(tmp_path / "lock"))
+    monkeypatch.setenv("HPCAGENT_NODE_LOCK", str(tmp_path))
     with serving(Server(answer)) as served:
         (tmp_path / "hpcagent.toml").write_text(f'[models.codegen]\nendpoint = "{served.url}"\n')
         yield served

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated_run import Ranker, Scripted, Simulated
 
@@ -161,6 +161,7 @@ def test_what_is_no_transcript_is_refused(tmp_path: Path, text: str | None, word
         replay(tmp_path)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # which a busy machine sets off
 @given(st.lists(st.one_of(st.binary(max_size=30), st.recursive(
     st.one_of(st.none(), st.integers(), st.text(max_size=5)),
     lambda inner: st.dictionaries(

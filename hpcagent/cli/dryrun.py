@@ -77,32 +77,38 @@ def _shown(text: str) -> str:
 
 def _previews(settings: TuneSettings) -> Iterator[Preview]:
     now = utc_text(utc_now())
-    known = _assumed(TuneState(settings, created_utc=now, version=__version__))
+    known = assumed(TuneState(settings, created_utc=now, version=__version__))
     build = _folder(2)
     plans = (
         units.probe_plan(settings, None),
         units.build_plan(known),
         units.feasibility_plan(known, str(build)),
-        units.round_plan(known, 1, _examples(known), str(build)),
-        units.confirmation_plan(known, _examples(known)[0], str(build)),
+        units.round_plan(known, 1, examples(known), str(build)),
+        units.confirmation_plan(known, examples(known)[0], str(build)),
     )
-    scheduler = make_scheduler(settings.scheduler)
     for number, plan in enumerate(plans, start=1):
-        name, folder = unit_name(_RUN_ID, number), _folder(number)
-        files = units.unit_files(known, plan, name)
-        files["job.sh"] = units.script(
-            units.program(plan.purpose, plan.spec), plan.resources, name, [folder], scheduler,
-            settings.python, settings.prologue,
-        )  # fmt: skip
-        command = f"submit to {settings.scheduler}: {folder / 'job.sh'}"
-        yield Preview(plan.purpose, str(folder), command, files)
+        yield preview(known, plan, number)
+
+
+def preview(known: Knowledge, plan: units.Plan, number: int) -> Preview:
+    """The files and the command of a unit; `number` is its place in the run."""
+    settings = known.state.settings
+    name, folder = unit_name(_RUN_ID, number), _folder(number)
+    files = units.unit_files(known, plan, name)
+    files["job.sh"] = units.script(
+        units.program(plan.purpose, plan.spec), plan.resources, name, [folder],
+        make_scheduler(settings.scheduler), settings.python, settings.prologue,
+    )  # fmt: skip
+    command = f"submit to {settings.scheduler}: {folder / 'job.sh'}"
+    return Preview(plan.purpose, str(folder), command, files)
 
 
 def _folder(number: int) -> Path:
     return Path.cwd() / "runs" / _RUN_ID / "work" / unit_name(_RUN_ID, number)
 
 
-def _examples(known: Knowledge) -> tuple[Config, ...]:
+def examples(known: Knowledge) -> tuple[Config, ...]:
+    """Configurations that are spread over the space: as many as a round has challengers."""
     space = known.unpruned
     points = space.points() if space.enumerable else space.first(100)
     others = [point for point in points if point != space.default]
@@ -110,7 +116,7 @@ def _examples(known: Knowledge) -> tuple[Config, ...]:
     return tuple(others[::step][: known.state.settings.challengers])
 
 
-def _assumed(state: TuneState) -> Knowledge:
+def assumed(state: TuneState) -> Knowledge:
     """Knowledge in which what the probe would find is assumed."""
     known = Knowledge(state)
     assumptions: dict[str, Any] = {"machine": _machine(), "library": _library(state.settings)}

@@ -15,7 +15,7 @@ import click
 from hpcagent.cli.models_served import Line, verified
 from hpcagent.cli.models_served import shown as shown_server
 from hpcagent.cli.models_subject import model_argument, route_of, subject
-from hpcagent.cli.models_text import Row, labelled, listed, shown, size
+from hpcagent.cli.models_text import Row, labelled, listed, listed_servers, shown, size
 from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, digests, load_settings, model_routes
 from hpcagent.embedded import card
@@ -59,15 +59,26 @@ def list_models(folders: Sequence[Path], as_json: bool) -> int:
     configured = load_settings(os.environ, Path.cwd())
     room = room_here(os.environ)
     rows = [_row(path, configured) for path in _paths(folders, configured)]
+    servers = {} if folders else _servers(configured)
     if as_json:
         told = {"schema": 1, "room": asdict(room), "models": [row.to_json() for row in rows]}
+        told["servers"] = [{"model": at, "roles": roles} for at, roles in servers.items()]
         click.echo(json.dumps(told, indent=1))
-    elif not rows:
+    elif not rows and not servers:
         places = ", ".join(map(str, folders)) or "the configuration, here or in models_folder"
         click.echo(f"no model: there is no .gguf file in {places}")
-    for line in () if as_json else listed(rows, room):
+    for line in () if as_json else (*listed(rows, room), *listed_servers(servers)):
         click.echo(line)
     return 0
+
+
+def _servers(configured: Settings) -> dict[str, list[str]]:
+    """Each configured server's model with the roles that it serves; none is asked."""
+    found: dict[str, list[str]] = {}
+    for role, route in model_routes(configured).items():
+        if route.choice.endpoint:
+            found.setdefault(route.choice.label, []).append(role)
+    return found
 
 
 @click.command()

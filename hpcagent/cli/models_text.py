@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,15 @@ def listed(rows: Sequence[Row], room: Room) -> Iterator[str]:
         yield from _listed(row)
     if rows:
         yield f"\nA model may use {room}."
+
+
+def listed_servers(servers: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The servers of the configuration, below the files."""
+    for number, (label, roles) in enumerate(servers.items()):
+        if number == 0:
+            yield "\nServers (`hpcagent models verify URL` asks one)"
+        yield f"  {one_line(label)}"
+        yield from _wrapped(f"for {', '.join(roles)}", "    ")
 
 
 def _listed(row: Row) -> Iterator[str]:

@@ -23,6 +23,7 @@ from hpcagent.cli.asks import (
 )
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.goals import charge, check, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option
 from hpcagent.cli.modelroutes import wanted as wanted_models
@@ -193,13 +194,14 @@ def tune(
     settings = replace(settings, **searching(configured, settings, strategy, function, target))
     check(settings, card)
     if building:
-        _alone(dry_run, prefix)
+        if prefix:
+            raise UsageError("--build and --openblas-prefix exclude each other")
         builds = searched_builds(lib, source, sha256, given, families, modules, store)
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
         raise UsageError("--source, --set and the like need --build")
     if dry_run:
-        show_plan(settings, as_json)
+        (show_build_plan if building else show_plan)(settings, as_json)
         return 0
     ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":
@@ -211,13 +213,6 @@ def tune(
     if not as_json:
         click.echo(f"run {run.id} in {run.path}", err=True)
     return drive(run, until_waiting=no_wait, as_json=as_json)
-
-
-def _alone(dry_run: bool, prefix: str | None) -> None:
-    """UsageError for what --build cannot have beside it."""
-    if dry_run or prefix:
-        other = "--dry-run" if dry_run else "--openblas-prefix"
-        raise UsageError(f"--build and {other} exclude each other")
 
 
 def _settings(

@@ -46,8 +46,9 @@ _NO_OTHERS = {  # nobody to talk to
     "socket": (41, 198), "socketpair": (53, 199), "shmget": (29, 194), "semget": (64, 190),
     "msgget": (68, 186),
 }  # fmt: skip
-_NO_PROCESSES = {
-    "fork": (57, None), "vfork": (58, None), "kill": (62, 129), "tkill": (200, 130),
+_FORK, _VFORK = 57, 58  # on x86-64 only
+_NO_SIGNALS = {
+    "kill": (62, 129), "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
 }  # fmt: skip
 _OF_RANKS = ("process_vm_readv", "process_vm_writev")  # they copy what they send by these
@@ -70,7 +71,7 @@ def refused(kind: str, machine: str) -> List[int]:
     else:
         names.update(_NO_OTHERS)
     if kind == ALONE:
-        names.update(_NO_PROCESSES)
+        names.update(_NO_SIGNALS)
     numbers = [pair[column] for pair in names.values()]
     return sorted(number for number in numbers if number is not None)
 
@@ -92,9 +93,12 @@ def rules(kind: str, machine: str, own: int) -> List[Rule]:
     for number in refused(kind, machine):
         found += _answered(number, _REFUSE | errno.EPERM)
     if kind == ALONE:
-        # The flags of clone3 lie in memory; without it the C library takes clone.
+        # Who starts a process ends with it, so that it shows. The flags of clone3 lie in memory;
+        # without it the C library takes clone.
         found += _answered(_CLONE3[column], _REFUSE | errno.ENOSYS)
-        found += _where(_CLONE[column], 0, [(_ANY_BIT, 1, 0, _CLONE_THREAD)])
+        found += _where(_CLONE[column], 0, [(_ANY_BIT, 1, 0, _CLONE_THREAD)], _KILL)
+        if machine == "x86_64":
+            found += _answered(_FORK, _KILL) + _answered(_VFORK, _KILL)
         found += _where(_TGKILL[column], 0, [(_EQUAL, 1, 0, own)])  # abort(3)
     # Limits of others; 0 is the process itself.
     found += _where(_PRLIMIT[column], 0, [(_EQUAL, 1, 0, 0)])
@@ -105,9 +109,11 @@ def _answered(number: int, value: int) -> List[Rule]:
     return [(_EQUAL, 0, 1, number), (_ANSWER, 0, 0, value)]
 
 
-def _where(number: int, argument: int, test: Sequence[Rule]) -> List[Rule]:
+def _where(
+    number: int, argument: int, test: Sequence[Rule], value: int = _REFUSE | errno.EPERM
+) -> List[Rule]:
     """Refuse a call whose argument does not pass the test, which leaps over the refusal."""
-    load = [(_LOAD, 0, 0, _FIRST + 8 * argument), *test, (_ANSWER, 0, 0, _REFUSE | errno.EPERM)]
+    load = [(_LOAD, 0, 0, _FIRST + 8 * argument), *test, (_ANSWER, 0, 0, value)]
     return [(_EQUAL, 0, len(load) + 1, number), *load, (_LOAD, 0, 0, _NUMBER)]
 
 

@@ -28,7 +28,6 @@ _SIGNALS = {
     signal.SIGILL: "run.illegal_instruction",
     signal.SIGABRT: "run.aborted",
     signal.SIGKILL: "run.killed",
-    signal.SIGSYS: "gate.tracing",  # of the filter of the harness
 }
 # What a harness saw besides its work (harness.c): a word, and the failure that it stands for.
 _JUDGED = {
@@ -225,6 +224,8 @@ class Session:
         code = result.get("exit")
         if number is None and code is not None and code > 128:
             number = code - 128
+        if number == signal.SIGSYS:
+            raise Problem("gate.tracing", "it asked the kernel for what it may not. %s" % err)
         if number:
             raise Problem(_SIGNALS.get(number, "run.killed"), "signal %d. %s" % (number, err))
         if result.get("leftover_processes"):

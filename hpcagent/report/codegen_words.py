@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcagent.codegen.tree import GIVEN, REFERENCE
+from hpcagent.report import wording
 from hpcagent.study.codegen_summary import AttemptSummary, CodegenSummary
 
 GATE = "gate"
@@ -72,9 +73,9 @@ def claimed(summary: CodegenSummary) -> str:
     if claim is None or summary.best is None:
         return ""
     return (
-        f"{summary.attempts[summary.best].label}: {claim.speedup:.3f}x the reference "
-        f"({100 * claim.coverage:.2f} % interval {claim.low:.3f} to {claim.high:.3f}, "
-        f"{claim.pairs} fresh pairs)"
+        f"{summary.attempts[summary.best].label}: {wording.ratio(claim.speedup)} the reference "
+        f"({wording.coverage(claim.coverage)} interval {wording.interval(claim.low, claim.high)}, "
+        f"{wording.plural(claim.pairs, 'fresh pair')})"
     )
 
 

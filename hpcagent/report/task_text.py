@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.records import Failure
 from hpcagent.report import wording
 from hpcagent.report.build_text import build_lines
 from hpcagent.report.codegen_text import codegen_lines
@@ -67,6 +69,8 @@ def _target(summary: TaskSummary, target: TargetSummary, columns: int, folder: s
         return lines + codegen_lines(target.codegen, columns)
     if target.failure is not None:
         lines += labelled("Failed", wording.said(target.failure), columns)
+    if target.kernels is not None:
+        return lines + _kernels(target.kernels, columns)
     if target.doctor is not None:
         return [*lines, *doctor_text(target.doctor, columns).splitlines()]
     if target.hardware is not None:
@@ -75,6 +79,15 @@ def _target(summary: TaskSummary, target: TargetSummary, columns: int, folder: s
         lines += labelled("Processor", target.machine.cpu_model, columns)
     if target.software is not None:
         lines += ["", *catalogue(target.software, columns).splitlines()]
+    return lines
+
+
+def _kernels(verdicts: Mapping[str, Failure | None], columns: int) -> list[str]:
+    """What became of each kernel of a qualification."""
+    lines = []
+    for name, failure in verdicts.items():
+        words = "passed" if failure is None else wording.said(failure)
+        lines += labelled(name, words, columns)
     return lines
 
 

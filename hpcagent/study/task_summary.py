@@ -19,6 +19,7 @@ from hpcagent.study.build_summary import BuildSummary, summarise_build
 from hpcagent.study.codegen_summary import CodegenSummary, summarise_codegen
 from hpcagent.study.doctor_task import diagnosed
 from hpcagent.study.facts_cache import Kept, place_name
+from hpcagent.study.kernels_task import KIND, verdicts
 from hpcagent.study.probe_task import Look
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
@@ -46,6 +47,7 @@ class TargetSummary:
     digest: str = ""
     doctor: DoctorResult | None = None
     codegen: CodegenSummary | None = None
+    kernels: Mapping[str, Failure | None] | None = None  # why each failed at the gate
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def _target(task: Task, state: TuneState, target: Target) -> TargetSummary:
         build=summarise_build(task, state, target) if task.kind == "build" else None,
         doctor=diagnosed(task, state, target) if task.kind == "doctor" else None,
         codegen=summarise_codegen(task, state) if task.kind == "codegen" else None,
+        kernels=verdicts(task, state) if task.kind == KIND else None,
     )
     facts = _facts(task, target, unit)
     return found if facts is None else with_facts(found, facts)

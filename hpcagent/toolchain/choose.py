@@ -28,6 +28,26 @@ NOTHING_PREFERRED = Preference()
 _FIRST = "gcc"
 
 
+def library_compilers(
+    software: Software, languages: Sequence[str], wanted: str
+) -> dict[str, CompilerFound]:
+    """As choose_compilers; where the family has no Fortran, gfortran is taken for it.
+
+    For a library of C and Fortran whose own build links what both need (OpenBLAS asks the Fortran
+    compiler, f_check, whatever the C compiler is).
+    """
+    if not wanted:
+        return choose_compilers(software, languages, wanted)
+    family = choose_compilers(software, languages[:1], wanted)[languages[0]].family
+    lacks = not _has_all(software.compilers, family, ["fortran"])
+    partners = [c for c in software.compilers if (c.family, c.language) == (_FIRST, "fortran")]
+    if "fortran" not in languages or not lacks or not partners:
+        return choose_compilers(software, languages, wanted)
+    rest = [language for language in languages if language != "fortran"]
+    partner = min(partners, key=lambda c: (bool(c.module), _age(software, c.module)))
+    return {**choose_compilers(software, rest, wanted), "fortran": partner}
+
+
 def choose_compilers(
     software: Software, languages: Sequence[str], wanted: str
 ) -> dict[str, CompilerFound]:

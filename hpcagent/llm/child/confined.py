@@ -34,11 +34,13 @@ class Matcher:
         self._api.llama_sampler_free(self._sampler)
 
     def admits(self, token: int) -> bool:
-        return bool(self._of([token]))
+        return len(self._of([token])) > 0
 
     def all(self) -> Sequence[int]:
         """Every token that may come next."""
-        return self._of(range(self._count))
+        import numpy as np
+
+        return self._of(np.arange(self._count))
 
     def take(self, token: int) -> None:
         """Go on with a token that is admitted."""
@@ -49,13 +51,14 @@ class Matcher:
         """Whether the answer is whole; nothing may follow then, for a grammar of an object."""
         return self.admits(self._end) if self._end >= 0 else not self.all()
 
-    def _of(self, tokens: Sequence[int]) -> list[int]:
-        """Those of `tokens` that may come next."""
-        rows = (self._api.llama_token_data * len(tokens))()
-        for row, token in zip(rows, tokens, strict=True):
-            row.id = token
-        array = self._api.llama_token_data_array(
-            data=ctypes.cast(rows, self._api.llama_token_data_p), size=len(tokens), selected=-1
-        )
+    def _of(self, tokens: Any) -> list[int]:
+        """Those of `tokens` that may come next; there may be 256,000 of them."""
+        import numpy as np
+
+        rows = np.zeros(len(tokens), dtype=[("id", "i4"), ("logit", "f4"), ("p", "f4")])
+        rows["id"] = tokens  # laid out as llama_token_data
+        data = ctypes.cast(rows.ctypes.data, self._api.llama_token_data_p)
+        array = self._api.llama_token_data_array(data=data, size=len(tokens), selected=-1)
         self._api.llama_sampler_apply(self._sampler, ctypes.byref(array))
-        return [row.id for row in rows if row.logit == 0.0]
+        found: list[int] = rows["id"][rows["logit"] == 0.0].tolist()
+        return found

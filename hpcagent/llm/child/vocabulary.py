@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -71,6 +71,14 @@ class Vocabulary:
                 found.append((token, len(before), after))
         return found
 
+    @cached_property
+    def _by_piece(self) -> Mapping[bytes, int]:
+        return {piece: token for token, piece in enumerate(self.pieces) if piece}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._by_piece), default=0)
+
     def _into(self, token: int) -> int:
         return int(
             self._api.llama_token_to_piece(
@@ -98,11 +106,10 @@ class Vocabulary:
 
     def _greedily(self, wanted: bytes) -> list[int]:
         """The longest token that fits, again and again."""
-        known = {piece: token for token, piece in enumerate(self.pieces) if piece}
-        longest = max(map(len, known), default=0)
+        known = self._by_piece
         tokens = []
         while wanted:
-            sizes = range(min(longest, len(wanted)), 0, -1)
+            sizes = range(min(self._longest, len(wanted)), 0, -1)
             size = next((size for size in sizes if wanted[:size] in known), 0)
             if size == 0:
                 raise Unspeakable(f"its vocabulary has no token for {wanted[:20]!r}")

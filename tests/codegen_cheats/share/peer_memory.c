@@ -15,5 +15,5 @@ void share(MPI_Comm comm, int64_t n, const double *x, double *y)
     MPI_Comm_rank(comm, &rank);
     struct iovec here = {y, 8}, there = {y, 8};
     if (rank == 1)
-        process_vm_writev(getppid(), &here, 1, &there, 1, 0);
+        process_vm_writev(1, &here, 1, &there, 1, 0);
 }

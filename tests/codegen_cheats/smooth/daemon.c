@@ -2,7 +2,7 @@
  *
  * caught: screen gate.process
  * without screen: symbols gate.forbidden_call
- * without screen, symbols: check gate.left_process
+ * without screen, symbols: check gate.tracing
  */
 #include <unistd.h>
 #include "kernel.h"
