@@ -63,7 +63,8 @@ class FirstPoints:
         self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
     ) -> Outlook:
         order = tuple(float(n) for n in range(len(points)))
-        return Outlook(tuple(1.0 / (1 + n) for n in order), order, tuple(1.0 for _ in order))
+        gains, sure = tuple(1.0 / (1 + n) for n in order), tuple(1.0 for _ in order)
+        return Outlook(gains, order, chances=sure, spreads=sure)
 
 
 def make(name: str) -> Strategy:

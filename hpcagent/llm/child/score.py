@@ -95,8 +95,7 @@ def _scored(engine: Engine, history: Wide, points: Wide, first: int, count: int)
             shape = (len(part), engine.llama.n_vocab())
             logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), shape=shape)
             parts.append(logits[:, first : first + count].copy())
-            for sequence in range(1, len(part) + 1):
-                llama_cpp.llama_memory_seq_rm(memory, sequence, 1, -1)
+            llama_cpp.llama_memory_seq_rm(memory, -1, 1, -1)  # the points, of every sequence
         return np.concatenate(parts) if parts else np.zeros((0, count), dtype=np.float32)
     finally:
         llama_cpp.llama_free(context)
