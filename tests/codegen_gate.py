@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from hpcagent.codegen.attempt import (
     Source,
     attempt_files,
     attempt_row,
+    first_source,
     measured_row,
-    reference_source,
 )
 from hpcagent.codegen.taskfile import TaskFile, parse_task
 from hpcagent.codegen.tools import Tools
@@ -55,13 +55,17 @@ def tools(machine: Any, mpi: bool) -> Tools:
 class Gate:
     """A task with its reference built, in a folder of its own."""
 
-    def __init__(self, folder: Path, task_file: Path, machine: Any) -> None:
+    def __init__(
+        self, folder: Path, task_file: Path, machine: Any,
+        changed: Callable[[TaskFile], TaskFile] = lambda task: task,
+    ) -> None:  # fmt: skip
         self.folder = folder
-        self.task: TaskFile = parse_task(load_yaml(task_file))
+        self.task: TaskFile = changed(parse_task(load_yaml(task_file)))
         self.tools = tools(machine, self.task.parallel == "mpi")
-        text = task_file.with_name(self.task.reference).read_text(encoding="utf-8")
-        verdict = self._pass("reference", reference_source(self.task, text), None, STAGES)
+        text = task_file.with_name(self.task.judge).read_text(encoding="utf-8")
+        verdict = self._pass("reference", first_source(self.task, text), None, STAGES)
         assert not verdict.kind, verdict
+        self.told = verdict.lines[-1]
         build = folder / "reference" / forge.BUILD
         digests = json.loads((build / forge.DIGESTS).read_text())
         self.reference = {"folder": str(build), "sha256": digests}

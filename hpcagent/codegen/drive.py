@@ -15,11 +15,12 @@ import sys
 from typing import Any, Dict, List, Mapping, Sequence
 
 if __package__:
-    from hpcagent.codegen import forge, screen, trial
+    from hpcagent.codegen import forge, programs, screen, trial
     from hpcagent.codegen.session import Problem
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import forge  # type: ignore[import-not-found,no-redef]
+    import programs  # type: ignore[import-not-found,no-redef]
     import screen  # type: ignore[import-not-found,no-redef]
     import trial  # type: ignore[import-not-found,no-redef]
     from session import Problem  # type: ignore[import-not-found,no-redef]
@@ -76,13 +77,17 @@ def _link(spec: Mapping[str, Any]) -> Dict[str, Any]:
     return {"sha256": forge.link(spec)}
 
 
+def _check(spec: Mapping[str, Any]) -> Dict[str, Any]:
+    return programs.check(spec) if spec["program"] else trial.check(spec)
+
+
 STAGES = {
     "screen": _screen,
     "compile": _compile,
     "checked": _checked,
     "symbols": _symbols,
     "link": _link,
-    "check": trial.check,
+    "check": _check,
 }
 
 
@@ -104,7 +109,8 @@ def measure(path: str) -> int:
     with open(path, encoding="utf-8") as stream:
         config = json.load(stream)
     try:
-        for key, seconds in trial.measure(config):
+        way = programs if config["spec"]["program"] else trial
+        for key, seconds in way.measure(config):
             sys.stdout.write("figure %s %.9e\n" % (key, seconds))
         sys.stdout.write("checked outputs equal\n")
     except Problem as problem:

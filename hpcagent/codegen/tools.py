@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hpcagent.codegen.taskfile import TaskFile, reference_language
+from hpcagent.codegen.taskfile import PYTHON, TaskFile, judge_language
 from hpcagent.errors import UsageError
 from hpcagent.probe.software import CompilerFound, MpiFound, Software
 from hpcagent.records import Machine
@@ -74,7 +74,8 @@ def choose_tools(task: TaskFile, software: Software, machine: Machine, said: str
 
     `said` is the compiler that the configuration names; the task's own comes first.
     """
-    languages = dict.fromkeys(("c", task.language, reference_language(task)))
+    judge = judge_language(task)
+    languages = dict.fromkeys(("c", task.language, *((judge,) if judge != PYTHON else ())))
     compilers = choose_compilers(software, tuple(languages), task.toolchain.compiler or said)
     mpi = None
     if task.parallel == "mpi":

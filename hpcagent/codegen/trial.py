@@ -68,7 +68,7 @@ def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
 
     The reference itself (no `reference` in the spec) is compared with a second run of its own.
     """
-    own = {"folder": forge.BUILD, "sha256": _digests()}
+    own = {"folder": forge.BUILD, "sha256": digests()}
     reference = dict(spec["reference"] or own, trusted=True)
     programs = (forge.CHECKED, forge.STIRRED, forge.PLAIN)
     names = [name for name in programs if name in own["sha256"]]
@@ -81,11 +81,11 @@ def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
             for threads in spec["threads"]:
                 if name == forge.STIRRED and threads == 1:
                     continue
-                where = _where(name, ranks, threads)
+                at = where(name, ranks, threads)
                 try:
                     found = _compared(spec, sides, ranks, threads, deadline)
                 except Problem as problem:
-                    raise Problem(problem.kind, "%s: %s" % (where, problem.evidence))
+                    raise Problem(problem.kind, "%s: %s" % (at, problem.evidence))
                 worst, done = max(worst, found[0]), done + len(spec["cases"])
                 protections = found[1] or protections
     return {
@@ -97,7 +97,7 @@ def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _digests() -> Dict[str, str]:
+def digests() -> Dict[str, str]:
     """As the link step wrote them: nothing of the candidate has run since."""
     import json
 
@@ -105,7 +105,7 @@ def _digests() -> Dict[str, str]:
         return {str(name): str(value) for name, value in json.load(stream).items()}
 
 
-def _where(name: str, ranks: int, threads: int) -> str:
+def where(name: str, ranks: int, threads: int) -> str:
     words = [_WORDS.get(name, "as measured")]
     words += ["%d ranks" % ranks] if ranks else []
     words += ["%d threads" % threads] if threads > 1 else []
@@ -183,7 +183,7 @@ def _compare_program(spec: Mapping[str, Any]) -> Tuple[str, str]:
     built = spec["reference"]
     if built:
         return os.path.join(built["folder"], "compare"), str(built["sha256"]["compare"])
-    return os.path.join(forge.BUILD, "compare"), _digests()["compare"]
+    return os.path.join(forge.BUILD, "compare"), digests()["compare"]
 
 
 def _difference(said: Sequence[str], rank: int, ranks: int, what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcagent.codegen.tree import REFERENCE
+from hpcagent.codegen.tree import CHECKER, REFERENCE
 from hpcagent.report.columns import labelled, wrapped
 from hpcagent.study.codegen_summary import AttemptSummary, CodegenSummary
 
@@ -14,7 +14,7 @@ _WIDTH = 400
 
 def codegen_lines(summary: CodegenSummary, columns: int) -> list[str]:
     """The tree with what became of each attempt, the result, and the walls that were missing."""
-    what = f"{summary.function} in {summary.language}, {summary.parallel}"
+    what = f"{summary.subject} in {summary.language}, {summary.parallel}"
     lines = labelled("Task", f"{summary.task}: {what}", columns)
     lines += labelled("Built with", summary.tools, columns) if summary.tools else []
     lines += [""]
@@ -24,7 +24,7 @@ def codegen_lines(summary: CodegenSummary, columns: int) -> list[str]:
     claim = summary.claim
     if claim is not None and summary.best is not None:
         words = (
-            f"{summary.attempts[summary.best].label}: {claim.speedup:.3f}x the reference "
+            f"{summary.attempts[summary.best].label}: {claim.speedup:.3f}x {summary.baseline} "
             f"({100 * claim.coverage:.2f} % interval {claim.low:.3f} to {claim.high:.3f}, "
             f"{claim.pairs} fresh pairs)"
         )
@@ -56,8 +56,10 @@ def _ordered(attempts: Sequence[AttemptSummary]) -> list[tuple[AttemptSummary, i
 def _attempt(
     summary: CodegenSummary, attempt: AttemptSummary, level: int, columns: int
 ) -> list[str]:
-    number = "    " if attempt.operation == REFERENCE else f"{attempt.number:>3} "
-    name = attempt.label if attempt.operation in (REFERENCE, "given") else attempt.operation
+    number = "    " if attempt.operation in (REFERENCE, CHECKER) else f"{attempt.number:>3} "
+    name = (
+        attempt.label if attempt.operation in (REFERENCE, CHECKER, "given") else attempt.operation
+    )
     head = "  " * level + name
     line = f"{number}{head:<26.26} {_ended(summary, attempt)}"
     lines = _hanging(line, columns)
@@ -81,6 +83,8 @@ def _ended(summary: CodegenSummary, attempt: AttemptSummary) -> str:
         word = "refused" if attempt.failure.stage == "gate" else "failed"
         return f"{word}  {attempt.failure.id}"
     if attempt.speedup is None:
+        if attempt.operation == CHECKER:
+            return "under way" if attempt.state == "open" else "passed its own test"
         return {"open": "under way", "checked": "passed, not measured"}.get(attempt.state, "passed")
     rates = ", ".join(f"{name} {_figure(rate)}" for name, rate in attempt.rates.items())
     spread = f" +-{100 * attempt.spread:.1f} %" if attempt.spread is not None else ""

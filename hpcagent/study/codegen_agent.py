@@ -16,8 +16,9 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Failure, Limits
 from hpcagent.study.agent import Turn
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.codegen_measuring import fastest_possible
 from hpcagent.study.codegen_story import GAVE_UP, Story, story
-from hpcagent.study.codegen_task import Write, fastest_possible, next_step, tools_of
+from hpcagent.study.codegen_task import Write, next_step, tools_of
 from hpcagent.study.codegen_writer import Writer
 from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.journal import JournalWriter

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hpcagent.codegen.cases import operations
-from hpcagent.codegen.tree import REFERENCE
 from hpcagent.measure.statistics import Claim
 from hpcagent.records import Failure
 from hpcagent.study.codegen_story import Attempt, Story, story
@@ -18,7 +17,7 @@ from hpcagent.study.task_plan import Task
 
 @dataclass(frozen=True)
 class AttemptSummary:
-    """One attempt. `speedup` is against the reference (None: not measured), `spread` the standard
+    """One attempt. `speedup` is against the baseline (None: not measured), `spread` the standard
     error of its logarithm; `rates` the figure of each measured case in the task's unit; `worst`
     the largest error in units of what is allowed, `seconds` what its checks took."""
 
@@ -43,13 +42,15 @@ class AttemptSummary:
 
 @dataclass(frozen=True)
 class CodegenSummary:
-    """`best` is the number of the fastest attempt that passed; `claim` what fresh pairs say of it.
+    """`subject` is the function or program, `baseline` what speed-ups are relative to: the
+    reference, or the label of the first attempt that passed. `best` is the number of the fastest
+    attempt that passed; `claim` what fresh pairs say of it.
 
     `walls` are the protections of the quarantine: a name, and "" or why the node has it not.
     """
 
     task: str
-    function: str
+    subject: str
     language: str
     parallel: str
     unit: str
@@ -58,6 +59,7 @@ class CodegenSummary:
     best: int | None
     claim: Claim | None
     walls: Mapping[str, str] = field(default_factory=dict)
+    baseline: str = "the reference"
 
 
 def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
@@ -66,7 +68,7 @@ def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
     probe = state.done(task.purpose("probe", task.targets[0]))
     return CodegenSummary(
         task=wanted.name,
-        function=wanted.function,
+        subject=wanted.subject,
         language=wanted.language,
         parallel=wanted.parallel,
         unit=wanted.metric.unit,
@@ -75,6 +77,7 @@ def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
         best=told.best.number if told.best is not None else None,
         claim=confirmed(told),
         walls=_walls(told),
+        baseline=told.baseline.label if told.baseline is not None else "",
     )
 
 
@@ -92,7 +95,7 @@ def _attempt(told: Story, one: Attempt) -> AttemptSummary:
         stage=one.checked.stage if one.checked is not None else "",
         failure=one.failure,
         speedup=math.exp(-effect.log_ratio) if effect is not None else None,
-        spread=effect.spread if effect is not None and one.operation != REFERENCE else None,
+        spread=effect.spread if effect is not None and not one.baseline else None,
         rates=_rates(told, one),
         worst=float(worst) if isinstance(worst, int | float) else None,
         instrumented=bool(check.get("instrumented")),
