@@ -43,7 +43,20 @@ class Write:
     reason: str
 
 
-def next_step(task: Task, state: TuneState) -> tune.Step | Write:
+class Toolbox:
+    """With what a node's programs are built, told from its facts once: they do not change."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, Tools] = {}
+
+    def of(self, wish: Wish, probe: Unit) -> Tools:
+        """UsageError where something is missing."""
+        if probe.name not in self._tools:
+            self._tools[probe.name] = tools_of(wish, probe)
+        return self._tools[probe.name]
+
+
+def next_step(task: Task, state: TuneState, toolbox: Toolbox) -> tune.Step | Write:
     """The one thing to do now."""
     target = task.targets[0]
     probe = state.done(task.purpose("probe", target))
@@ -53,7 +66,7 @@ def next_step(task: Task, state: TuneState) -> tune.Step | Write:
         return tune.attempt(state, _probe(task, target))
     told = story(task, state)
     try:
-        tools = tools_of(told.wish, probe)
+        tools = toolbox.of(told.wish, probe)
     except UsageError as error:
         return tune.Close("failed", str(error), 3)
     return (
