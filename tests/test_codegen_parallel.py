@@ -41,6 +41,7 @@ class Simulated:
         self.events: list[Event] = []
         self.folding = Folding()
         self.toolbox = Toolbox()
+        self.bad_reference = False
         self.draw = random.Random(seed)
         self.most = self.most_measured = 0
         settings = TuneSettings("", seed, "slurm", "", 0, 0)
@@ -91,7 +92,7 @@ class Simulated:
 
     def steps(self, number: int) -> list[dict[str, Any]]:
         """A third of the attempts fail their checks, each by its number alone."""
-        bad = number > 0 and random.Random(number).random() < 0.35
+        bad = self.bad_reference if number == 0 else random.Random(number).random() < 0.35
         rows = []
         for name in STAGES:
             told: dict[str, Any] = {"stage": name, "ok": True, "sha256": {}}
@@ -194,3 +195,11 @@ def test_a_run_that_is_cut_asks_and_submits_nothing_twice() -> None:
         written = [e.data["what"] for e in again.events if e.type == "decision"]
         assert len(set(written)) == len(written)
         assert close(story(again.task, again.state)).outcome == "improved"
+
+
+def test_a_reference_that_fails_its_own_checks_ends_the_run() -> None:
+    run = Simulated("triad-c", 1, seed=1)
+    run.bad_reference = True
+    ended = run.finish()
+    assert (ended.outcome, ended.exit_code) == ("failed", 2)
+    assert ended.text.startswith("the reference fails its own checks (numerics.wrong_result)")

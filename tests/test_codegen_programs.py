@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -243,8 +245,6 @@ SIZES = st.integers(0, 40)
 def test_inputs_follow_from_the_seed_and_are_what_the_task_says(
     rows: int, total: int, seed: int, variant: int
 ) -> None:
-    import tempfile
-
     def row(name: str, **more: object) -> dict[str, object]:
         plain = {"name": name, "type": "double", "array": True, "intent": "in", "stdout": False,
                  "kind": "uniform", "low": -1.0, "high": 2.0, "offsets": ""}  # fmt: skip
@@ -270,7 +270,7 @@ def test_inputs_follow_from_the_seed_and_are_what_the_task_says(
     assert found == sorted(found) and found[0] == 0
     assert found[-1] == (total if rows else 0)
     assert all(0 <= column < 50 for column in columns)
-    for first, end in zip(found, found[1:], strict=False):
+    for first, end in pairwise(found):
         assert columns[first:end] == sorted(columns[first:end])
 
 

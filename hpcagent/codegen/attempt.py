@@ -34,6 +34,7 @@ from hpcagent.codegen.taskfile import PYTHON, TaskFile, judge_language
 from hpcagent.codegen.tools import (
     Tools,
     checked_flags,
+    harness_flags,
     kernel_flags,
     launcher,
     link_flags,
@@ -124,6 +125,7 @@ def attempt_row(
         "kernel_files": [] if judges else sorted(source.files),
         "kernel_flags": kernel_flags(task, tools, language, values),
         "checked_flags": checked_flags(tools, language),
+        "harness_flags": harness_flags(tools),
         "stirred_flags": stirred_flags(task, tools, language),
         "compile_env": tools.environment(language),
         "compile_limits": _compile_limits(),

@@ -118,6 +118,8 @@ def _has_sanitizers(spec: Mapping[str, Any], folder: str) -> bool:
     """Whether a program with these flags can be linked; the compiler takes them in any case."""
     if not spec["checked_flags"]:
         return False
+    if spec["reference"] and CHECKED in spec["reference"]["sha256"]:
+        return True  # it has been tried
     source, target = os.path.join(folder, "try.c"), os.path.join(folder, "try")
     with open(source, "w") as stream:
         stream.write("int main(void) { return 0; }\n")
@@ -262,13 +264,14 @@ def _harness(
 ) -> str:
     """The harness's object: the reference's, where that is of the same language; else a new one."""
     name = "harness-%s.o" % ("checked" if kind == "checked" else "plain")
+    flags = spec["harness_flags"] if flags else []
     built = spec["reference"]
     if built and built.get("harness") and name in built["sha256"]:
         return verified(os.path.join(built["folder"], name), str(built["sha256"][name]))
     harness = os.path.join(BUILD, name)
     if name in digests:
         return verified(harness, digests[name])
-    _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+    _trusted([*spec["harness"], "-O2", *flags, "-c", "harness.c", "-o", harness])
     digests[name] = sha256(harness)
     return harness
 

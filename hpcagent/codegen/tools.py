@@ -108,6 +108,12 @@ def checked_flags(tools: Tools, language: str) -> list[str]:
     return list(_SANITIZERS) if tools.compilers[language].family in _WITH_SANITIZERS else []
 
 
+def harness_flags(tools: Tools) -> list[str]:
+    """With what a harness is compiled that marks what may not be touched; it is ours, so it is not
+    itself looked at for undefined behaviour."""
+    return ["-O1", "-fsanitize=address"] if checked_flags(tools, "c") else []
+
+
 def stirred_flags(task: TaskFile, tools: Tools, language: str) -> list[str]:
     """What has a source call a function in front of each access of memory (stir.c), so that threads
     wait where data races are; none where there are no threads, or no such flags."""
