@@ -20,7 +20,7 @@ from hpcagent.codegen.attempt import (
     first_source,
     measured_row,
 )
-from hpcagent.codegen.taskfile import TaskFile, parse_task
+from hpcagent.codegen.taskfile import TaskFile, judge_language, parse_task
 from hpcagent.codegen.tools import Tools
 from hpcagent.probe.software import CompilerFound, MpiFound
 from hpcagent.yamlfile import load_yaml
@@ -73,7 +73,8 @@ class Gate:
     def attempt(self, name: str, source: Source, without: tuple[str, ...] = ()) -> Verdict:
         """The stages of an attempt, but for some."""
         stages = tuple(stage for stage in STAGES if stage not in without)
-        return self._pass(name, source, self.reference, stages)
+        same = judge_language(self.task) == source.language
+        return self._pass(name, source, {**self.reference, "harness": same}, stages)
 
     def _pass(
         self,

@@ -232,9 +232,11 @@ def test_a_program_may_do_what_a_function_may_not(tmp_path: Path) -> None:
 
     assert kinds(GOOD, program=True) == set()
     assert {"files", "override"} <= kinds(GOOD, program=False)
-    for line, kind in (("fork();", "process"), ("socket(1, 2, 3);", "network"),
-                       ("MPI_Comm_spawn();", "mpi_control"), ("dlopen(0, 1);", "dynamic"),
-                       ("pthread_create(0, 0, f, 0);", "threads"), ("asm(\"nop\");", "assembly")):  # fmt: skip
+    for line, kind in (
+        ("fork();", "process"), ("socket(1, 2, 3);", "network"), ("dlopen(0, 1);", "dynamic"),
+        ("MPI_Comm_spawn();", "mpi_control"), ("pthread_create(0, 0, f, 0);", "threads"),
+        ('asm("nop");', "assembly"),
+    ):  # fmt: skip
         assert kind in kinds(GOOD.replace("return 0;", line), program=True), line
 
 

@@ -163,9 +163,9 @@ def test_a_model_debugs_what_failed_although_its_agent_is_killed(bench: Bench) -
     assert "not claimed" in found["outcome_text"]
     calls = [row["data"]["attempt"] for row in bench.events("llm_call")]
     assert calls == sorted(set(calls)) == [1, 2, 3, 4, 5]
-    assert len(bench.job_of()) == len(
-        {row["data"]["purpose"] for row in bench.events("unit_intent")}
-    )
+    submitted = [row["data"]["unit"] for row in bench.events("unit_submitted")]
+    purposes = [row["data"]["purpose"] for row in bench.events("unit_intent")]
+    assert len(set(submitted)) == len(submitted) == len(set(purposes)) == len(purposes)
     _check_prompts(bench)
 
 
