@@ -12,10 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from hpcagent.codegen import (
+    checkers,
     drive,
     forge,
     inputs,
     objects,
+    places,
     programs,
     quarantine,
     screen,
@@ -248,8 +250,8 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
     modules = (
-        drive, forge, trial, programs, inputs, session, quarantine, walls, watch, screen, tokens,
-        objects,
+        drive, forge, trial, programs, places, checkers, inputs, session, quarantine, walls, watch,
+        screen, tokens, objects,
     )  # fmt: skip
     paths = [Path(str(module.__file__)) for module in modules]
     files = {path.name: path.read_text(encoding="utf-8") for path in paths}

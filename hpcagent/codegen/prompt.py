@@ -18,7 +18,7 @@ from hpcagent.codegen.outcome import Checked, evidence_for_model
 from hpcagent.codegen.signature import c_prototype, fortran_interface
 from hpcagent.codegen.taskfields import Argument
 from hpcagent.codegen.taskfile import TaskFile
-from hpcagent.codegen.tree import DEBUG, DRAFT, IMPROVE, REFERENCE
+from hpcagent.codegen.tree import DEBUG, DRAFT, IMPROVE
 from hpcagent.measure.statistics import Effect
 from hpcagent.records import Failure, Machine, Message
 from hpcagent.templates import render
@@ -105,7 +105,7 @@ def messages(
     task = wanted.task
     parts = [_task(task, wanted.reference)]
     if operation != DRAFT or any(one.operation in (DEBUG, IMPROVE) for one in tried):
-        parts += [_result(one) for one in tried if one.operation != REFERENCE]
+        parts += [_result(task, one) for one in tried if one.number > 0]
     parts.append(_request(task, tried, operation, parent, environment.limits))
     return (Message("system", _system(environment, task)), Message("user", "\n".join(parts)))
 
@@ -199,19 +199,24 @@ def _argument(argument: Argument) -> str:
     return f"{argument.name}{shape}, {argument.type}, {argument.intent}{meaning}"
 
 
-def _result(one: Tried) -> str:
+def _result(task: TaskFile, one: Tried) -> str:
     values = {"number": one.number, "operation": one.operation, "parent": one.parent,
-              "ended": _ended(one)}  # fmt: skip
+              "ended": _ended(task, one)}  # fmt: skip
     return render(_FOLDER / "result.j2", values)
 
 
-def _ended(one: Tried) -> str:
+def _ended(task: TaskFile, one: Tried) -> str:
     if one.failure is not None:
         first = one.failure.evidence.strip().splitlines()[:1]
         return f"failed, {one.failure.id}: {first[0][:200] if first else ''}"
     if one.effect is None:
         return "passed all checks, not measured"
-    return f"passed, {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference"
+    ratio = math.exp(-one.effect.log_ratio)
+    return f"passed, {ratio:.3f} times as fast as {_baseline(task)}"
+
+
+def _baseline(task: TaskFile) -> str:
+    return "the reference" if task.reference else "the first that passed"
 
 
 def _request(
@@ -238,10 +243,11 @@ def _source(one: Tried) -> str:
 
 
 def _profile(task: TaskFile, one: Tried, limits: Mapping[str, float]) -> str:
-    """Times, rates and share of the node's peak of each case, and the ratio to the reference."""
+    """Times, rates and share of the node's peak of each case, and the ratio to the baseline."""
     words = []
     if one.effect is not None:
-        words.append(f"It is {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference.")
+        ratio = math.exp(-one.effect.log_ratio)
+        words.append(f"It is {ratio:.3f} times as fast as {_baseline(task)}.")
     for name, seconds in one.medians.items():
         count = operations(task, name)
         rate = f", {count / seconds / 1e9:.4g} {task.metric.unit}" if count else ""
