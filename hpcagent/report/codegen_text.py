@@ -14,7 +14,7 @@ _WIDTH = 400
 
 def codegen_lines(summary: CodegenSummary, columns: int) -> list[str]:
     """The tree with what became of each attempt, the result, and the walls that were missing."""
-    what = f"{summary.subject} in {summary.language}, {summary.parallel}"
+    what = f"{summary.function} in {summary.language}, {summary.parallel}"
     lines = labelled("Task", f"{summary.task}: {what}", columns)
     lines += labelled("Built with", summary.tools, columns) if summary.tools else []
     lines += [""]

@@ -42,7 +42,7 @@ class AttemptSummary:
 
 @dataclass(frozen=True)
 class CodegenSummary:
-    """`subject` is the function or program, `baseline` what speed-ups are relative to: the
+    """`function` names the function or program, `baseline` what speed-ups are relative to: the
     reference, or the label of the first attempt that passed. `best` is the number of the fastest
     attempt that passed; `claim` what fresh pairs say of it.
 
@@ -50,7 +50,7 @@ class CodegenSummary:
     """
 
     task: str
-    subject: str
+    function: str
     language: str
     parallel: str
     unit: str
@@ -68,7 +68,7 @@ def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
     probe = state.done(task.purpose("probe", task.targets[0]))
     return CodegenSummary(
         task=wanted.name,
-        subject=wanted.subject,
+        function=wanted.subject,
         language=wanted.language,
         parallel=wanted.parallel,
         unit=wanted.metric.unit,
