@@ -68,7 +68,7 @@ class Source:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def first_source(task: TaskFile, text: str) -> Source:
+def reference_source(task: TaskFile, text: str) -> Source:
     """What the first unit builds: the reference, as an attempt, or the checker."""
     language = judge_language(task)
     if task.checker:

@@ -94,6 +94,7 @@ def quarantined(program: Program, threads: int, work: str, words: Sequence[str])
             "env": dict(program.env, OMP_NUM_THREADS=str(threads)),
             "writable": [work],
             "visible": [os.path.dirname(program.path), *folders(program.launcher)],
+            "calls": "ranks" if program.launcher else "alone",
             "limits": program.limits,
             "tail_bytes": PRINTED_BYTES,
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from hpcagent.codegen.attempt import Source, first_source
+from hpcagent.codegen.attempt import Source, reference_source
 from hpcagent.codegen.outcome import Checked, checked, problem_of
 from hpcagent.codegen.taskfile import TaskFile, judge_language
 from hpcagent.codegen.tree import CHECKED, CHECKER, FAILED, GIVEN, MEASURED, OPEN, REFERENCE, Node
@@ -188,7 +188,7 @@ def _done(state: TuneState, word: str) -> tuple[Unit, ...]:
 
 def _bare(wish: Wish, state: TuneState) -> list[Attempt]:
     """The attempts as they were given or written, without what became of them."""
-    source = first_source(wish.task, wish.reference)
+    source = reference_source(wish.task, wish.reference)
     sort = REFERENCE if wish.task.reference else CHECKER
     rows = [Attempt(0, sort, None, f"the {sort}", source)]
     for row in wish.given:
