@@ -269,6 +269,8 @@ def _with_tables(settings: Settings, values: Mapping[str, Any], source: str) -> 
     tables = values[_TABLES]
     if not isinstance(tables, Mapping):
         raise UsageError(f"{source}: models: write tables such as [models.debug]")
+    if from_table(ALL, tables.get(ALL, {}), source).placed:
+        settings = _for_all(settings, "", source)
     models, sources = dict(settings.models), dict(settings.sources)
     for role, table in tables.items():
         choice, said = from_table(role, table, source), f"{source} [{_TABLES}.{role}]"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from hpcagent.protocols import LanguageModel
 from hpcagent.records import Limits, Message
 
 NAME = "tiny"
+CERTIFICATE = Path(__file__).parent / "fixtures" / "tls" / "cert.pem"
 MODES = (
     "hangs", "drips", "drips_headers", "not_http", "closes", "html", "no_json", "a_list",
     "invalid_utf8", "gigabytes", "announces_gigabytes", "endless_headers", "breaks_off", "gzip",
@@ -35,6 +37,7 @@ class Server:
     def __init__(self, answer: Callable[[list[Message], Any, int, int], str]) -> None:
         self.answer = answer
         self.mode = ""
+        self.context = 10**6  # tokens of an answer that it would let begin
         self.models = [{"id": NAME, "object": "model", "created": 1, "owned_by": "test"}]
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
@@ -55,11 +58,17 @@ def by_model(model: LanguageModel) -> Callable[[list[Message], Any, int, int], s
 
 
 @contextmanager
-def serving(server: Server, path: Path | None = None) -> Iterator[Server]:
-    """Serve on a free port of 127.0.0.1, or on the unix socket `path`, until the block ends."""
+def serving(server: Server, path: Path | None = None, tls: bool = False) -> Iterator[Server]:
+    """Serve on a free port of 127.0.0.1, or on the unix socket `path`, until the block ends; with
+    `tls` under the certificate in fixtures/tls, which it signed itself."""
     kind = _Tcp if path is None else _Unix
     listening = kind(str(path) if path else ("127.0.0.1", 0), _handler(server))
     server.url = f"unix:{path}" if path else f"http://127.0.0.1:{listening.server_address[1]}/v1"
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_name("key.pem"))
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        server.url = server.url.replace("http:", "https:")
     thread = threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -104,6 +113,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.requests.append(body)
             server.keys.append(self.headers.get("Authorization", ""))
+            if body["max_tokens"] > server.context:
+                self._overflow(body)
+                return
             odd = getattr(self, f"_{server.mode}", None)
             if odd is not None:
                 odd(body)

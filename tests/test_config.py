@@ -128,7 +128,8 @@ def test_no_model_serves_no_role(tmp_path: Path) -> None:
     found = why(*layers(tmp_path))
     assert found["optimise"] == "none: the search does without"
     assert set(found.values()) == {
-        f"none: {who} does without" for who in ("the search", "explain", "the report", "hpcagent")
+        f"none: {who} does without"
+        for who in ("the search", "explain", "the report", "codegen with --candidates", "hpcagent")
     }
 
 
@@ -155,6 +156,13 @@ def test_what_is_said_later_of_all_roles_replaces_earlier_tables(tmp_path: Path)
         tmp_path, site="[models.debug]\nfile = '/m/site.gguf'", project="[models.all]\nseed = 3"
     )
     assert why(environment, project)["debug"].startswith("/m/site.gguf (")
+    (project / "hpcagent.toml").write_text(
+        "[models.codegen]\nseed = 3\n[models.all]\nfile = '/m/all.gguf'\n"
+    )
+    told = why(environment, project)
+    assert told["debug"] == f"/m/all.gguf ({project}/hpcagent.toml [models.all])"
+    source = f"{project}/hpcagent.toml [models.all], with [models.codegen]"
+    assert told["codegen"] == f"/m/all.gguf ({source})"
     environment["HPCAGENT_MODEL"] = "/m/env.gguf"
     assert set(why(environment, project).values()) == {"/m/env.gguf (HPCAGENT_MODEL)"}
     assert set(why(environment, project, "/m/x.gguf").values()) == {"/m/x.gguf (--model)"}
@@ -182,7 +190,7 @@ def test_a_table_without_a_model_is_told(tmp_path: Path) -> None:
         ("[models.debug]\nfile = 'http://h/v1'", "is an address: write endpoint"),
         ("[models.debug]\nendpoint = 'host:80'", r"endpoint 'host:80': write http://HOST"),
         ("[models.debug]\nendpoint = 'http://u:p@h/v1'", "no user or password in a URL"),
-        ("[models.debug]\nfile = 'a'\napi_key_file = 'k'", "belong to an endpoint"),
+        ("[models.debug]\nfile = 'a'\napi_key_file = 'k'", "belongs to an endpoint"),
         ("[models.debug]\ntemperature = 'hot'", "temperature must be a number, not 'hot'"),
         ("[models.debug]\ntemperature = -1", "temperature = -1 is out of range: 0 to 5"),
         ("[models.debug]\ntemperature = nan", "temperature must be a number"),
@@ -208,7 +216,7 @@ def test_a_name_laid_over_a_file_is_refused(tmp_path: Path) -> None:
     environment, project = layers(
         tmp_path, user="model = 'a.gguf'", project="[models.debug]\nname = 'x'"
     )
-    with pytest.raises(UsageError, match=r"\[models.debug\].*belong to an endpoint"):
+    with pytest.raises(UsageError, match=r"\[models.debug\].*belongs to an endpoint"):
         why(environment, project)
 
 

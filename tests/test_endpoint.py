@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_server import NAME, Server, by_model, serving
+from openai_server import CERTIFICATE, NAME, Server, by_model, serving
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.errors import EnvironmentProblem, UsageError
@@ -54,7 +54,8 @@ def test_an_answer_its_costs_and_what_was_asked(server: Server) -> None:
     assert (reply.tokens_in, reply.tokens_out, reply.tokens_cached) == (11, 7, 3)
     assert reply.seconds > 0
     (asked,) = server.requests
-    assert (asked["model"], asked["seed"], asked["max_tokens"]) == (NAME, 10, LIMITS.max_tokens)
+    assert (asked["model"], asked["seed"]) == (NAME, 10)
+    assert LIMITS.max_tokens < asked["max_tokens"] < 2 * LIMITS.max_tokens  # room for blanks
     assert (asked["temperature"], asked["top_k"], "top_p" in asked) == (0.2, 5, False)
     assert [m["role"] for m in asked["messages"]] == ["system", "user"]
     form = asked["response_format"]
@@ -88,6 +89,35 @@ def test_a_server_without_schemas_is_told_in_words_and_remembered(
     asked = [r.get("response_format", {}).get("type", "none") for r in server.requests]
     assert asked == forms
     assert "JSON schema" in server.requests[-1]["messages"][-1]["content"]
+    given = server.requests[1]["response_format"]
+    assert given["schema"]["required"] == ["reason", "config"]  # where llama-cpp-python takes it
+
+
+def test_an_answer_is_made_shorter_where_the_context_is_small(server: Server) -> None:
+    """vLLM and llama-cpp-python refuse a question whose longest answer would not fit."""
+    server.context = 2500
+    model, long = endpoint(server), Limits(6000, 20.0)
+    assert model.complete(ASK, None, long, 1).failure is None
+    assert model.complete(ASK, None, long, 1).failure is None
+    assert [asked["max_tokens"] for asked in server.requests] == [6000, 3000, 1500, 1500]
+    server.context = 10
+    failure = model.complete(ASK, None, long, 1).failure
+    assert failure is not None and failure.kind == "context_overflow"
+    assert len(server.requests) == 5
+
+
+def test_a_server_that_takes_a_schema_and_passes_over_it_is_told_it_in_words(
+    server: Server,
+) -> None:
+    """Older versions of Ollama, and gateways, ignore what they do not know."""
+    server.mode = "prose"
+    model = endpoint(server)
+    assert _kind(model) == "invalid"
+    server.mode = ""
+    assert _kind(model) == ""
+    first, second = (asked["messages"][-1]["content"] for asked in server.requests)
+    assert "JSON schema" not in first
+    assert "JSON schema" in second
 
 
 @pytest.mark.parametrize("mode", ["fenced", "thoughts"])
@@ -124,6 +154,8 @@ def test_what_a_server_says_of_its_model_is_its_identity(server: Server) -> None
     identity = model.identity()
     assert (identity["endpoint"], identity["name"]) == (server.url, NAME)
     server.models[0]["created"] = 99
+    assert digest(endpoint(server).identity()) == digest(identity)
+    server.models[0]["permission"] = [{"id": "modelperm-1"}]  # vLLM draws another each time
     assert digest(endpoint(server).identity()) == digest(identity)
     server.models[0]["owned_by"] = "somebody else"
     assert digest(endpoint(server).identity()) != digest(identity)
@@ -237,6 +269,34 @@ def test_a_plain_server_is_no_tls_server(server: Server) -> None:
     secure = ModelChoice(endpoint=server.url.replace("http:", "https:"))
     failure = Endpoint(secure, HERE).complete(ASK, None, LIMITS, 1).failure
     assert failure is not None and failure.kind == "nonsense" and "TLS" in failure.evidence
+
+
+def test_a_certificate_of_ones_own_is_trusted_by_its_file(tmp_path: Path) -> None:
+    with serving(Server(lambda messages, schema, tokens, seed: GOOD), tls=True) as server:
+        assert _kind(endpoint(server, ca_file=str(CERTIFICATE))) == ""
+        failure = endpoint(server).complete(ASK, SCHEMA, LIMITS, 1).failure
+        assert failure is not None and failure.kind == "untrusted"
+        assert "self-signed certificate; ca_file names" in failure.evidence
+        with pytest.raises(EnvironmentProblem, match=r"ca_file .*key.pem: no certificates"):
+            endpoint(server, ca_file=str(CERTIFICATE.with_name("key.pem")))
+        with pytest.raises(EnvironmentProblem, match=r"ca_file .*none.pem: No such file"):
+            endpoint(server, ca_file=str(tmp_path / "none.pem"))
+
+
+def test_a_certificate_of_another_host_is_not_believed() -> None:
+    with serving(Server(lambda messages, schema, tokens, seed: GOOD), tls=True) as server:
+        server.url = server.url.replace("127.0.0.1", "127.0.0.2")
+        choice = ModelChoice(endpoint=server.url, ca_file=str(CERTIFICATE))
+        with pytest.raises(EnvironmentProblem, match=r"127\.0\.0\.2"):
+            Endpoint(choice, HERE).identity()
+
+
+def test_a_key_may_be_in_a_variable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EnvironmentProblem, match="api_key_env LAB_KEY: there is no such variable"):
+        endpoint(server, api_key_env="LAB_KEY")
+    monkeypatch.setenv("LAB_KEY", "sesame")
+    assert _kind(endpoint(server, api_key_env="LAB_KEY")) == ""
+    assert set(server.keys) == {"Bearer sesame"}
 
 
 def test_proxies_of_the_environment_are_not_used(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hpcagent.errors import UsageError
 from hpcagent.llm.grammar import gbnf, longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, prompt_digest
+from hpcagent.llm.pipe import Child
 from hpcagent.records import Failure, Limits, Message, Reply
 
 ASK = (Message("system", "Tune it."), Message("user", "Choose, s'il vous plaît."))
@@ -328,3 +330,44 @@ def test_every_call_is_recorded_once_with_its_verdict() -> None:
     assert calls[0].prompt_sha256 != calls[1].prompt_sha256
     assert (calls[0].model_sha256, calls[0].tokens_in, calls[0].tokens_out) == ("abc", 5, 2)
     json.dumps([call.as_json() for call in calls])
+
+
+class Shortened(Scripted):
+    notes: tuple[str, ...] = ()
+
+    def complete(self, messages: object, schema: object, limits: Limits, seed: int) -> Reply:
+        self.notes = ("context 2048 of 8192 tokens",)  # known from the first answer on
+        return super().complete(messages, schema, limits, seed)
+
+
+def test_what_is_not_as_asked_for_comes_with_the_first_call_alone() -> None:
+    calls: list[Call] = []
+    model = Recording(Shortened([Reply("a"), Reply("b")]), "abc", calls.append)
+    for seed in (1, 2):
+        model.complete(ASK, SCHEMA, LIMITS, seed)
+    model.flush()
+    assert [call.notes for call in calls] == [("context 2048 of 8192 tokens",), ()]
+
+
+# --- the process ---
+
+
+def test_a_process_that_cannot_be_started_is_a_failure(tiny: Path) -> None:
+    model = LlamaCpp(tiny, command=(str(tiny.parent / "no such program"),))
+    failure = model.complete(ASK, SCHEMA, LIMITS, 1).failure
+    assert failure is not None and failure.id == "model.died"
+    assert "cannot be started: No such file" in failure.evidence
+
+
+def test_an_answer_that_was_interrupted_is_not_taken_for_the_next() -> None:
+    """Ctrl-C amid an answer: whoever asks again finds the process gone, not its late words."""
+    script = "import sys, time\nfor line in sys.stdin: time.sleep(60)"
+    child = Child((sys.executable, "-c", script), dict(os.environ))
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            child.ask({}, 60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert child.closed and not _running(child.pid)

@@ -62,12 +62,15 @@ def test_the_estimate_is_near_what_a_model_takes(folder: Path) -> None:
         folder / "middle.gguf",
         shape=Shape(width=384, heads=6, layers=8, forward=1024, quantised=False),
     )
-    model = LlamaCpp(path, context=1024, sequences=1)
+    residents = Residents(lambda held: room_here(os.environ, held).bytes)
+    model = LlamaCpp(path, context=1024, sequences=4, residents=residents)
     prompt = (Message("user", "a" * 800),)  # a token each: most of the context is used
     assert model.complete(prompt, SCHEMA, Limits(longest(SCHEMA), 200), 1).failure is None
-    peak, estimate = peak_bytes(model.pid), need(model.file, 1024).total
+    peak, alone = peak_bytes(model.pid), need(model.file, 1024)
+    assert residents.held() == model.needs == alone.total + 3 * alone.cache
     model.close()
-    assert 0.9 * peak < estimate < 1.5 * peak + 50 * MIB
+    assert 0.9 * peak < alone.total + 3 * alone.cache < 1.5 * peak + 50 * MIB
+    assert alone.total < 1.1 * peak, "what is kept takes memory"
 
 
 def test_a_short_context_is_taken_where_memory_is_short_and_told(

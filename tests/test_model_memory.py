@@ -44,7 +44,7 @@ def test_the_need_of_a_well_known_model() -> None:
     found = need(EIGHT_B, 8192)
     assert found.cache == 1 << 30
     assert 0.9 < found.compute * 512 / CPU_BATCH / (560 << 20) < 1.3
-    assert str(found).startswith("5.8 GiB (weights 4.6, cache 1.0, compute 0.04")
+    assert str(found).startswith("5.8 GiB (weights 4.6, cache 1.0, compute 0.02, process")
 
 
 def test_the_batches_are_those_of_the_engine() -> None:
@@ -74,6 +74,40 @@ def test_a_model_that_cannot_fit_is_refused_with_numbers_in_one_line() -> None:
     assert "\n" not in refusal
 
 
+@pytest.mark.parametrize(
+    ("gib", "sequences", "kept"),
+    [(5.85, 1, 0), (8.0, 1, 0), (64.0, 1, 0)],
+)
+def test_a_long_context_is_not_kept_twice(gib: float, sequences: int, kept: int) -> None:
+    """One of 8192 tokens takes a gibibyte here, more than all further ones may."""
+    found = plan(EIGHT_B, 8192, Room(int(gib * GIB), "w"))
+    assert (found.sequences, found.need.kept) == (sequences, kept)
+
+
+@pytest.mark.parametrize(
+    ("spare_mib", "sequences"), [(500, 1), (512, 2), (900, 2), (1024, 3), (9999, 3)]
+)
+def test_prompts_of_other_callers_count_in_the_estimate(spare_mib: int, sequences: int) -> None:
+    """2048 tokens take 256 MiB; what is kept takes half of what is left, and 512 MiB at most."""
+    alone = need(EIGHT_B, 2048).total
+    found = plan(EIGHT_B, 2048, Room(alone + (spare_mib << 20), "w"))
+    assert found.sequences == sequences
+    assert found.need.kept == (sequences - 1) << 28
+    assert found.need.total == alone + found.need.kept
+    told = f", other prompts {(sequences - 1) / 4:.1f})"
+    assert (told in str(found.need)) == (sequences > 1)
+    assert plan(EIGHT_B, 2048, PLENTY, sequences=4).need.kept == 3 << 28
+
+
+def test_what_is_kept_on_a_gpu_is_taken_from_its_own_memory() -> None:
+    """With a part of the layers there, nothing is left to keep other prompts in."""
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 4 * GIB)]).sequences == 1
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 80 * GIB)]).sequences == 3
+    close = need(EIGHT_B, 2048, gpu=True)
+    exactly = close.weights + close.cache + close.compute + (128 << 20)
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", exactly)]).sequences == 1
+
+
 @given(
     gib=st.floats(0, 80),
     context=st.integers(1, 200_000),
@@ -92,7 +126,7 @@ def test_a_plan_never_uses_more_than_there_is(gib: float, context: int, free: li
         each = LAYER + need(EIGHT_B, found.context).cache // 32
         assert on_gpu * each <= sum(device.free_bytes for device in devices)
         if not found.gpu_layers:
-            assert need(EIGHT_B, found.context).total <= here.bytes
+            assert found.need.total <= here.bytes
 
 
 def test_all_layers_go_to_a_gpu_that_holds_them_else_as_many_as_fit() -> None:
@@ -230,6 +264,9 @@ def test_the_model_used_least_recently_gives_way() -> None:
     assert (closed, residents.held()) == (["b"], 70)
     residents.leave(a)
     assert residents.held() == 30
+    residents.count(c, 45)  # with the prompts that it keeps
+    residents.count(b, 99)  # gone meanwhile
+    assert residents.held() == 45
     assert residents.make_room(500) == 1
     assert closed == ["b", "c"]
 

@@ -11,6 +11,7 @@ import pytest
 from lab import counted_tune
 from lab.slurm_counting import Simulated
 
+from hpcagent.cli.main import main
 from hpcagent.measure.worker import NodeLock
 from hpcagent.records import Proposal
 from hpcagent.study.journal import read_journal
@@ -18,6 +19,8 @@ from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_model import model_summary
 from hpcagent.study.state import TuneState, fold
 from hpcagent.study.tune import shares_node
+
+NOTE = "context 2048 of 8192 tokens, since memory is short"
 
 
 class Asking(counted_tune.EachInTurn):
@@ -27,7 +30,7 @@ class Asking(counted_tune.EachInTurn):
         self, known: Knowledge, index: int, record: Callable[[Mapping[str, Any]], None]
     ) -> tuple[tuple[Proposal, ...], str | None]:
         call = {"op": "rank", "verdict": "accepted", "waited_s": 10.0, "tokens_in": 200,
-                "tokens_cached": 150}  # fmt: skip
+                "tokens_cached": 150, "notes": [NOTE] if index == 1 else []}  # fmt: skip
         record({"round": index, **call})
         return super().propose(known, index, record)
 
@@ -63,7 +66,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeLock:
 @pytest.mark.parametrize(("ahead", "overlapping"), [(1, [False] * 4), (2, [False] + [True] * 3)])
 def test_with_rounds_ahead_a_model_computes_while_others_measure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: NodeLock, ahead: int,
-    overlapping: list[bool],
+    overlapping: list[bool], capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     study = Study(tmp_path, monkeypatch, rounds=4, ahead=ahead)
     for _ in study.turns():
@@ -73,6 +76,24 @@ def test_with_rounds_ahead_a_model_computes_while_others_measure(
     told = model_summary(Knowledge(state), None)
     assert told.seconds == 40.0 and told.waited_s == 10.0 * overlapping.count(False)
     assert (told.ranked, told.valid, told.invalid, told.cached_share) == (4, 4, 0, 0.75)
+    assert told.notes == (NOTE,)
+    for command in ("status", "report"):
+        with pytest.raises(SystemExit) as end:
+            main([command, str(study.run.path)])
+        assert end.value.code == 0
+        assert " ".join(capsys.readouterr().out.split()).count(NOTE) == 1
+
+
+def test_a_prompt_that_was_too_long_at_its_shortest_is_no_shortened_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: NodeLock
+) -> None:
+    study = Study(tmp_path, monkeypatch, rounds=1)
+    long = "failed: model.context_overflow: 913 tokens of prompt exceed the context of 512"
+    verdicts = [(1, long), (1, "accepted"), (2, long), (2, long), (3, long)]
+    calls = tuple({"round": number, "verdict": words} for number, words in verdicts)
+    told = model_summary(Knowledge(replace(study.state(), calls=calls)), None)
+    assert (told.calls, told.valid, told.invalid, told.shortened) == (5, 1, 2, 2)
+    assert told.note == f"2 of the invalid ones gave no answer, last: {long}"
 
 
 def test_a_model_waits_while_its_own_node_measures(

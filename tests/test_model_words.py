@@ -15,10 +15,14 @@ from openai_server import Server, serving
 from test_explain import Made, called
 from test_report import improved as made
 
+from hpcagent.cli.explainmodel import say
 from hpcagent.llm.routing import Models, Route
 from hpcagent.llm.tables import ModelChoice
+from hpcagent.protocols import LanguageModel
+from hpcagent.records import Reply
 from hpcagent.report import html, markdown, text
 from hpcagent.study import result_words
+from hpcagent.study.opinion import opinion
 from hpcagent.study.result_words import figures, resolved, worded, wrong
 
 LOG = """\
@@ -53,6 +57,34 @@ def script(server: Server, *answers: str) -> None:
 
 
 # --- explain -------------------------------------------------------------------------------------
+
+
+class Shortened:
+    """Answers well, and has been loaded with less than was asked for."""
+
+    notes = ("context 2048 of 8192 tokens, since memory is short",)
+
+    def complete(self, *asked: object) -> Reply:
+        return Reply(said("none of these"))
+
+
+class OfShortened(Models):
+    def for_role(self, role: str) -> LanguageModel:
+        return Shortened()
+
+    def digest(self, role: str) -> str:
+        return "abc"
+
+
+def test_what_of_the_model_is_not_as_asked_for_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models = OfShortened({"debug": Route("debug", ModelChoice(file="/m.gguf"), "test")}, ())
+    found = opinion(models, (), LOG)
+    assert found.to_json()["notes"] == Shortened.notes
+    say(found, 80)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith(f"model: {Shortened.notes[0]} In the words of /m.gguf")
 
 
 def test_the_words_of_a_model_follow_and_are_marked_as_its_own(server: Server, log: str) -> None:

@@ -117,7 +117,10 @@ def test_the_model_and_a_measurement_never_share_the_node(bench: Bench) -> None:
         elif event["type"] == "llm_call":
             asked += 1
             assert not out and not data["overlaps"]
-    assert asked
+        elif data.get("what") == "model_prepared":
+            asked += 1
+            assert data["beside"] == ["build"] and len(out) == 1
+    assert asked >= 3
 
 
 def _first_call(events: list[dict[str, Any]], cut: int) -> int:
@@ -174,11 +177,12 @@ def test_a_model_process_that_is_killed_costs_one_call(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
-        end = time.monotonic() + 60
-        while not (found := list(_model_processes(process.pid))):
-            assert time.monotonic() < end, "no model process was seen"
+        end = time.monotonic() + 120
+        while not _prepared(bench):
+            assert time.monotonic() < end, "no model was made ready"
             time.sleep(0.01)
-        os.kill(found[0], signal.SIGKILL)
+        (found,) = _model_processes(process.pid)
+        os.kill(found, signal.SIGKILL)
         said, _ = process.communicate(timeout=120)
     finally:
         process.kill()
@@ -190,6 +194,11 @@ def test_a_model_process_that_is_killed_costs_one_call(tmp_path: Path) -> None:
     assert len(verdicts) > 1
     assert "killed by SIGKILL" in lost[0]
     assert "1 of the invalid ones gave no answer" in " ".join(said.split())
+
+
+def _prepared(bench: Bench) -> bool:
+    there = (bench.run / "journal.jsonl").exists()
+    return there and '"model_prepared"' in (bench.run / "journal.jsonl").read_text()
 
 
 def test_a_torn_line_of_the_log_spoils_only_itself(bench: Bench, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,22 +15,24 @@ from click.testing import CliRunner
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.main import group
+from hpcagent.codegen.cases import check_rows
+from hpcagent.codegen.signature import c_prototype
 from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
 from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
 from hpcagent.llm.qualify.answers import Answers
 from hpcagent.llm.qualify.ask import Answer
-from hpcagent.llm.qualify.bench import bench
-from hpcagent.llm.qualify.card import DOUBTFUL, FIT, NOT_RUN, UNFIT, Card, Score, card
+from hpcagent.llm.qualify.card import DOUBTFUL, FIT, UNFIT, Card, Score, card
 from hpcagent.llm.qualify.family import QUALIFICATION, Case, Family
 from hpcagent.llm.qualify.run import NAMES, families, missing, run
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 from hpcagent.report.qualify_text import terminal
+from hpcagent.study.kernels_task import entry_of, unfit
 from hpcagent.toolchain.diagnosis import diagnose
 from hpcagent.toolchain.signatures import catalogue
 
 HEADER = {"qualification": QUALIFICATION, "model_sha256": "ab"}
-ALL = families(())
-ASKED = [case for family in ALL for case in family.cases()]
+ALL = families(without=["kernel"])
+ASKED = [case for family in families() for case in family.cases()]
 BY_TEXT = {case.text: case for case in ASKED}
 REGEXES = {
     "gflops": "best size: [0-9]+, best ([0-9.]+) GFLOP/s",
@@ -44,19 +45,6 @@ REGEXES = {
     "latency": "^8 +([0-9.]+)",
     "speed-up": "efficiency ([0-9.]+) %",
     "exponent": "scaled residual ([-0-9.e+]+)",
-}
-KERNELS = {
-    "axpy": "for (long i = 0; i < n; i++) y[i] += a * x[i];",
-    "dot": "double s = 0; for (long i = 0; i < n; i++) s += x[i] * y[i]; return s;",
-    "scal": "for (long i = 0; i < n; i++) x[i * stride] *= a;",
-    "asum": "double s = 0; for (long i = 0; i < n; i++) s += x[i] < 0 ? -x[i] : x[i]; return s;",
-    "imax": "long b = n > 0 ? 0 : -1; for (long i = 1; i < n; i++)"
-    " if (__builtin_fabs(x[i]) > __builtin_fabs(x[b])) b = i; return b;",
-    "gemv": "for (long i = 0; i < m; i++) { y[i] = 0;"
-    " for (long j = 0; j < n; j++) y[i] += a[i * n + j] * x[j]; }",
-    "stencil": "for (long i = 0; i < n; i++)"
-    " y[i] = i == 0 || i == n - 1 ? x[i] : (x[i - 1] + x[i] + x[i + 1]) / 3;",
-    "prefix": "for (long i = 1; i < n; i++) x[i] += x[i - 1];",
 }
 
 
@@ -137,7 +125,6 @@ def scores(card: Card) -> dict[str, Score]:
 
 def test_a_model_that_is_right_is_fit_for_every_role_that_could_be_tried(tmp_path: Path) -> None:
     found = scores(put_through(Scripted(right), tmp_path / "a"))
-    assert found.pop("kernel").verdict == NOT_RUN
     for score in found.values():
         assert (score.verdict, score.mean, score.valid) == (FIT, 1.0, score.cases)
         assert score.low > score.chance
@@ -150,18 +137,17 @@ def test_a_model_that_is_right_is_fit_for_every_role_that_could_be_tried(tmp_pat
 def test_a_model_that_ranks_needs_no_words(tmp_path: Path) -> None:
     model = Ranker(right)
     found = scores(put_through(model, tmp_path / "a"))
-    assert all(s.verdict == FIT for name, s in found.items() if name != "kernel")
+    assert all(score.verdict == FIT for score in found.values())
     assert found["menu"].ranked
     assert not found["merit"].ranked
-    assert len(model.asked) == sum(not case.labels for case in ASKED) - 8  # kernels are not run
+    assert len(model.asked) == sum(not case.labels for one in ALL for case in one.cases())
 
 
 @pytest.mark.parametrize("choose", [wrong, same, lambda case: "garbage", lambda case: ""])
 def test_a_model_that_is_wrong_blind_or_mute_is_fit_for_nothing(
     choose: Callable[[Case], str], tmp_path: Path
 ) -> None:
-    found = put_through(Scripted(choose), tmp_path / "a")
-    tried = [score for score in found.scores if score.verdict != NOT_RUN]
+    tried = put_through(Scripted(choose), tmp_path / "a").scores
     assert {score.verdict for score in tried} == {UNFIT}
     assert all(score.low <= score.chance for score in tried)
     if choose not in (wrong, same):
@@ -246,7 +232,7 @@ def test_a_file_that_was_killed_at_its_first_line_is_begun_again(tmp_path: Path)
     assert list(Answers(tmp_path / "a", HEADER).known) == ["menu/01"]
 
 
-@pytest.mark.parametrize("family", ALL, ids=NAMES)
+@pytest.mark.parametrize("family", families(), ids=NAMES)
 def test_each_family_has_enough_cases_that_no_blind_answer_solves(family: Family) -> None:
     cases = family.cases()
     assert len(cases) >= 8
@@ -262,8 +248,8 @@ def test_the_cases_are_those_of_this_qualification() -> None:
     """Whoever changes a case raises QUALIFICATION with it: cards of one number are compared."""
     told = "\0".join(f"{case.name}\0{case.text}\0{case.labels}" for case in ASKED)
     assert (QUALIFICATION, hashlib.sha256(told.encode()).hexdigest()[:16]) == (
-        1,
-        "0dc0cfd4c4be9854",
+        2,
+        "5127976342c6e540",
     )
 
 
@@ -316,68 +302,47 @@ def test_words_with_figures_are_inventions(answer: str, score: float, valid: boo
     assert (found.score, found.valid) == (score, valid)
 
 
-def trusted(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Keeps the quarantine's contract, without its walls: what it runs here is ours."""
-    done = subprocess.run(
-        spec["argv"], cwd=spec["cwd"], capture_output=True, text=True, timeout=60, check=False
-    )
-    signal = -done.returncode if done.returncode < 0 else 0
-    return {"exit": done.returncode, "signal": signal, "stdout_tail": done.stdout,
-            "stderr_tail": done.stderr}  # fmt: skip
-
-
-@pytest.mark.toolchain
 @pytest.mark.parametrize("row", kernel.kernels(), ids=lambda row: row.name)
-def test_the_checks_of_kernels_tell_right_from_wrong(row: kernel.Wanted) -> None:
-    judge = bench(trusted, "/usr/bin/gcc")
-    function = f"{row.prototype.rstrip(';')}\n{{\n{KERNELS[row.name]}\n}}\n"
-    assert judge(function, row) == ""
-    assert judge(function.replace("< n", "+ 1 < n"), row) == "it fails: exit code 1"
-
-
-@pytest.mark.toolchain
-def test_a_kernel_cannot_end_the_check_as_if_it_were_right() -> None:
-    row = kernel.kernels()[1]
-    head = f"#include <stdlib.h>\n{row.prototype.rstrip(';')}"
-    judge = bench(trusted, "/usr/bin/gcc")
-    assert "ended the program" in judge(f"{head} {{ exit(0); }}\n", row)
-    assert judge(f"{head} {{ abort(); }}\n", row) == "it fails: signal 6"
-    assert judge(f"{head} {{ return none; }}\n", row).startswith(
-        "it does not compile: function.c:2"
-    )
+def test_kernels_are_tasks_of_code_generation(row: kernel.Wanted) -> None:
+    entry = entry_of(row, row.source)
+    assert f"{c_prototype(entry.task, 'c')};" == row.prototype
+    assert check_rows(entry.task, "x")  # its expressions can be evaluated
+    assert unfit(row.source) is None
 
 
 @pytest.mark.parametrize(
-    ("result", "words"),
-    [
-        ({"error": "no namespaces"}, "it does not compile: no namespaces"),
-        (
-            {"exit": None, "stopped_by": "memory"},
-            "it does not compile: stopped at its limit of memory",
-        ),
-        ({}, "it does not compile: exit code None"),
-    ],
+    "text", ["void f(void);", "```\n```", "```c\n" + "x" * 30_000 + "\n```", ""]
 )
-def test_what_the_quarantine_says_is_told(result: dict[str, Any], words: str) -> None:
-    assert bench(lambda spec: result, "/usr/bin/gcc")("x", kernel.kernels()[0]) == words
+def test_an_answer_without_a_block_of_code_is_no_kernel(text: str) -> None:
+    assert kernel.source_in(text) == ""
 
 
-def test_a_kernel_is_taken_out_of_its_fence_and_put_on_the_bench() -> None:
-    seen = []
+@pytest.mark.parametrize("head", ["```c", "```", "```c kernel.c", "```cpp ", "```c\r"])
+def test_a_kernel_is_taken_out_of_its_fence(head: str) -> None:
+    assert kernel.source_in(f"Here:\n{head}\nint x;\n```\nDone.") == "int x;\n"
 
-    def put(source: str, row: kernel.Wanted) -> str:
-        seen.append((source, row))
-        return "" if "return" in source else "it does not compile"
 
-    row = kernel.kernels()[1]
-    good = kernel.judge(row, "Here:\n```c\ndouble dot() { return 1; }\n```\nDone.", put)
-    assert (good.score, good.valid) == (1.0, True)
-    assert seen == [("double dot() { return 1; }\n", row)]
-    assert kernel.judge(row, "```c\nx\n```", put).words == "it does not compile"
-    for text in ("double dot();", "```\n```", "```c\n" + "x" * 30_000 + "\n```", ""):
-        assert not kernel.judge(row, text, put).valid
-    assert len(seen) == 2
-    assert families((), put)[3].needs == ""
+def test_what_cannot_be_written_as_text_is_refused_before_the_gate() -> None:
+    found = unfit(kernel.source_in("```c\nint x; // \ud800 \u00e4\n```"))
+    assert found is not None
+    assert found.id == "model.not_text"
+
+
+def test_verdicts_of_the_gate_make_the_score(tmp_path: Path) -> None:
+    answers = Answers(tmp_path / "a", HEADER)
+    for number, row in enumerate(kernel.kernels()):
+        answers.add(Answer(f"kernel/{row.name}", f"```c\n{row.source}```", "text"))
+        answers.judge(f"kernel/{row.name}", "" if number < 6 else "numerics.wrong_result: y[0]")
+    answers.close()
+    told = {n.partition("/")[2]: w for n, w in Answers(tmp_path / "a", HEADER).verdicts.items()}
+    found = card([kernel.family(told)], answers.known, {"name": "m"}).scores[0]
+    assert (found.verdict, found.mean, found.valid) == (FIT, 0.75, 8)
+    assert (round(found.low, 3), round(found.high, 3)) == (0.349, 0.968)
+    assert [one.words for one in found.outcomes][5:] == ["", *["numerics.wrong_result: y[0]"] * 2]
+    text = terminal(card([kernel.family(told)], answers.known, {"name": "m"}), 80)
+    assert "\n  smooth, prefix: numerics.wrong_result: y[0]\n" in text
+    text = terminal(card([kernel.family({}, "not run: no compiler")], {}, {"name": "m"}), 80)
+    assert "codegen      not run: no compiler" in text
 
 
 def test_the_card_fits_a_terminal(tmp_path: Path) -> None:
@@ -385,7 +350,6 @@ def test_the_card_fits_a_terminal(tmp_path: Path) -> None:
     for width in (40, 60, 80):
         assert max(len(line) for line in terminal(found, width).splitlines()) <= width
     text = terminal(found, 80)
-    assert "codegen      not run: needs the quarantine" in text
     assert re.search(r"menu choices +18 +100 % +100 % +100-100 +50 %", text)
 
 

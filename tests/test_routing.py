@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gguf import GGUFWriter
 from openai_server import Server, serving
 from tiny_gguf import make_tiny_gguf
 
@@ -82,6 +84,32 @@ def test_what_cannot_serve_is_told_without_asking_anybody(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="control characters"):
         check(route(file="a\nb"), HERE)
     check(route(endpoint="unix:/nobody/is/asked"), HERE)
+
+
+def test_a_projector_is_one_and_belongs_to_a_file(tiny: Path, tmp_path: Path) -> None:
+    """Nothing reads images yet; what is configured for it is still the right kind of file."""
+    projector = tmp_path / "mmproj.gguf"
+    writer = GGUFWriter(projector, "clip")
+    writer.add_tensor("v.patch_embd.weight", np.zeros((4, 4), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+    def route(**said: str) -> Route:
+        found = {"vision": ModelChoice(**said)}  # type: ignore[arg-type]
+        return routes(found, {"vision": "[models.vision]"})["vision"]
+
+    check(route(file=str(tiny), mmproj=str(projector)), HERE)
+    for said, words in (
+        ({"file": str(tiny), "mmproj": str(tiny)}, "mmproj .*: not a projector .*: language model"),
+        ({"file": str(projector)}, "not a language model but a projector"),
+        ({"mmproj": str(projector)}, "no file is named"),
+        ({"endpoint": "http://localhost/v1", "mmproj": str(projector)}, "belongs to a file"),
+    ):
+        with pytest.raises((UsageError, EnvironmentProblem), match=words) as problem:
+            check(route(**said), HERE)
+        assert "\n" not in str(problem.value)
 
 
 def test_what_is_known_of_a_served_model_is_its_identity() -> None:

@@ -388,10 +388,16 @@ def test_show_says_where_a_value_came_from(bench: Bench) -> None:
 def test_show_says_which_model_serves_what_and_why(bench: Bench) -> None:
     (bench.folder / "hpcagent.toml").write_text(
         'model = "/m/a.gguf"\n[models.review]\nendpoint = "http://localhost:1/v1"\n'
+        '[models.result]\nfile = "embedded"\n[models.codegen]\n'
+        'endpoint = "http://gpu01:8000/v1"\ntemperature = 0.2\napi_key_env = "LAB_KEY"\n'
     )
     bench.env["HPCAGENT_MODEL_DEBUG"] = "/m/d.gguf"
     told = " ".join(config(bench, "show").replace("#", " ").split())
-    assert "debug /m/d.gguf (HPCAGENT_MODEL_DEBUG) result /m/a.gguf (" in told
+    assert "debug: /m/d.gguf (HPCAGENT_MODEL_DEBUG) result: none (embedded only tunes) man" in told
+    assert re.search(
+        r"manager, report, vision: /m/a.gguf \(.*\); nothing uses these roles yet", told
+    )
+    assert "with temperature 0.2, api_key_env LAB_KEY; REFUSED: gpu01 is not on the site" in told
     assert "[models.review]); nothing uses the role yet" in told
     roles = json.loads(config(bench, "show", "--json"))["roles"]
     assert roles["review"]["model"] == {"endpoint": "http://localhost:1/v1"}

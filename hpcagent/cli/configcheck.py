@@ -218,7 +218,7 @@ def _model(routes: list[Route], settings: Settings) -> Finding:
         served = Models({first.role: first}, hosts).identity(first.role)
         words = f"answers: {served['name']}"
     roles = "all roles" if len(routes) == len(ROLES) else ", ".join(r.role for r in routes)
-    if choice.api_key_file and read_address(choice.endpoint).in_clear:
+    if (choice.api_key_file or choice.api_key_env) and read_address(choice.endpoint).in_clear:
         words += "; its key and all texts travel unencrypted"
         return Finding(WARNING, "model", f"{choice.label} {words} ({roles})")
     return Finding(OK, "model", f"{choice.label} {words} ({roles})")

@@ -7,14 +7,16 @@ string, which never leaves its line.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from hpcagent.cli.surroundings import Batch, Found, ModuleSystem
 from hpcagent.config import Key, Settings, keys
 from hpcagent.errors import UsageError
-from hpcagent.llm.roles import ROLES, USED
+from hpcagent.llm.address import Forbidden, read_address, require_allowed
+from hpcagent.llm.roles import OPTIMISE, ROLES, USED
 from hpcagent.llm.routing import Route
+from hpcagent.llm.tables import SHIPPED
 from hpcagent.records import Queue
 
 Value = str | bool | int | float | tuple[str, ...]
@@ -127,8 +129,8 @@ def _model_tables() -> list[str]:
     )
     words = (
         "A role may have a model of its own, by a table of a file or an endpoint with name, "
-        "context, temperature, top_p, top_k, seed, mmproj or api_key_file; [models.all] is for all "
-        f"roles: {', '.join(ROLES)}. For instance:"
+        "context, temperature, top_p, top_k, seed, mmproj, api_key_file, api_key_env or ca_file; "
+        f"[models.all] is for all roles: {', '.join(ROLES)}. For instance:"
     )
     return [*_comment(words), *example]
 
@@ -298,15 +300,34 @@ def shown(settings: Settings) -> Iterator[str]:
                 yield f"{'':<{longest}}   # {one_line(source) or kind}"
 
 
-def shown_roles(routes: Mapping[str, Route]) -> Iterator[str]:
-    """Which model serves which role, and what says so."""
-    yield "# Language models: role, model, and what says so"
-    longest = max(map(len, ROLES))
+def shown_roles(routes: Mapping[str, Route], hosts: Sequence[str]) -> Iterator[str]:
+    """Which model serves which roles, what says so, and why it may not; `hosts` is the site's
+    list. Roles of which the same is to be told share a line."""
+    yield "# Language models: roles, model, and what says so"
+    together: dict[tuple[str, str], list[str]] = {}
     for role, route in routes.items():
-        used = "" if role in USED else "; nothing uses the role yet"
-        left = f"# {role:<{longest}} "
+        used = "" if role in USED else "; nothing uses {these} yet"
+        together.setdefault((_served_by(route, hosts), used), []).append(role)
+    for (words, used), roles in together.items():
+        these = "the role" if len(roles) == 1 else "these roles"
         yield from textwrap.wrap(
-            one_line(f"{route.why}{used}"), WIDTH, initial_indent=left,
-            subsequent_indent="#" + " " * (len(left) - 1),
+            one_line(f"{', '.join(roles)}: {words}{used.format(these=these)}"), WIDTH,
+            initial_indent="# ", subsequent_indent="#     ",
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
+
+
+def _served_by(route: Route, hosts: Sequence[str]) -> str:
+    """The model, how it is asked, and what says so; then what is in its way."""
+    choice = route.choice
+    if choice.file == SHIPPED and route.role != OPTIMISE:
+        return f"none ({choice.file} only tunes)"
+    settings = {k: v for k, v in choice.to_json().items() if k not in ("file", "endpoint", "name")}
+    words = ", ".join(f"{key} {value}" for key, value in settings.items())
+    told = route.why if not words or not choice.placed else f"{route.why} with {words}"
+    if choice.endpoint:
+        try:
+            require_allowed(read_address(choice.endpoint), hosts)
+        except Forbidden as forbidden:
+            told += f"; REFUSED: {str(forbidden).removeprefix(f'{choice.endpoint}: ')}"
+    return told

@@ -64,6 +64,8 @@ def say(found: Opinion | None, width: int) -> None:
     """On the screen, marked as the model's own words."""
     if found is None:
         return
+    for note in found.notes:
+        click.echo(textwrap.fill(f"model: {note}", width, subsequent_indent="  "))
     if found.note:
         click.echo("\n".join(textwrap.wrap(f"model: {found.note}", width, subsequent_indent="  ")))
         return

@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
+from hpcagent.cli.models_subject import model_argument, route_of
 from hpcagent.cli.runs import json_option
 from hpcagent.config import load_settings
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.embedded.opening import path_of
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.records import Failure
 from hpcagent.study.admission import admit
@@ -24,7 +26,7 @@ _Repeats = Sequence[Mapping[str, float]]
 
 
 @click.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@model_argument
 @json_option
 @click.option(
     "--tokens",
@@ -34,27 +36,34 @@ _Repeats = Sequence[Mapping[str, float]]
     show_default=True,
     help="Tokens of answer a repeat; the prompt has eight times as many.",
 )
-def bench(file: Path, as_json: bool, tokens: int) -> int:
-    """Measure how fast the model FILE reads and writes here.
+def bench(model: str, as_json: bool, tokens: int) -> int:
+    """Measure how fast a model (a GGUF FILE, or that of a ROLE) reads and writes here.
 
     The engine and a bare llama.cpp loop take turns, token by token, in one process with the same
     threads; five repeats, or as many as fit into a quarter of an hour.
     """
     configured = load_settings(os.environ, Path.cwd())
+    choice = route_of(model, configured).choice
+    if choice.endpoint:
+        raise UsageError(
+            f"{choice.label}: a server cannot be compared with a bare llama.cpp loop; `hpcagent "
+            f"models verify {model}` tells how long an answer takes"
+        )
+    file = path_of(choice.file)
     admit(file, configured)
-    model = LlamaCpp(file, threads=configured.model_threads)
+    engine = LlamaCpp(file, threads=configured.model_threads)
     try:
-        prompt = min(8 * tokens, model.context - tokens)
-        found = model.bench(max(1, prompt), tokens, _REPEATS, _MOST_S)
+        prompt = min(8 * tokens, engine.context - tokens)
+        found = engine.bench(max(1, prompt), tokens, _REPEATS, _MOST_S)
     finally:
-        model.close()
+        engine.close()
     if isinstance(found, Failure):
         raise EnvironmentProblem(f"model {file}: {found.id}: {found.evidence}")
     if as_json:
-        told = {"schema": 1, "path": str(file), "device": model.device, **_figures(found), **found}
+        told = {"schema": 1, "path": str(file), "device": engine.device, **_figures(found), **found}
         click.echo(json.dumps(told, indent=1))
         return 0
-    for line in _lines(file, model, found):
+    for line in _lines(file, engine, found):
         click.echo(line)
     return 0
 

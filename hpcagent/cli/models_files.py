@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+from hpcagent.cli.models_served import Line, verified
+from hpcagent.cli.models_served import shown as shown_server
+from hpcagent.cli.models_subject import model_argument, route_of, subject
 from hpcagent.cli.models_text import Row, labelled, listed, shown, size
 from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, digests, load_settings, model_routes
@@ -37,7 +40,6 @@ _QUESTION = (
 )
 _SCHEMA = {"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}}
 _EVERY_ROLE = "all roles"
-_file = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 
 
 @click.command("list")
@@ -69,16 +71,22 @@ def list_models(folders: Sequence[Path], as_json: bool) -> int:
 
 
 @click.command()
-@_file
+@model_argument
 @json_option
-def show(file: Path, as_json: bool) -> int:
-    """Show what the model FILE says of itself, what it would need, and its SHA-256.
+def show(model: str, as_json: bool) -> int:
+    """Show what a model says of itself, what it would need, and its SHA-256.
 
     The weights are not loaded. FILE is read once in full for the digest, which is remembered.
-    `embedded` in its place is the small model that ships, with its card.
+    `embedded` in its place is the small model that ships, with its card. Of a URL, and of a ROLE
+    that a server serves, it is what that tells of the model.
     """
     configured = load_settings(os.environ, Path.cwd())
-    path = path_of(str(file)) if str(file) == SHIPPED else _clean(file)
+    choice = route_of(model, configured).choice
+    if choice.endpoint:
+        with subject(model, configured) as served:
+            _tell(shown_server(served), as_json, {"schema": 1})
+        return 0
+    path = _path(choice.file)
     found = gguf.describe(path)
     room = room_here(os.environ)
     planned = plan_here(found)
@@ -104,26 +112,36 @@ def show(file: Path, as_json: bool) -> int:
 
 
 @click.command()
-@_file
+@model_argument
 @json_option
-def verify(file: Path, as_json: bool) -> int:
-    """Load the model FILE for real and let it answer a question; exit code 3 if it cannot.
+def verify(model: str, as_json: bool) -> int:
+    """Load a model for real and let it answer a question; exit code 3 if it cannot.
 
     Header, lengths and the site's list come first; then llama.cpp loads it in a process of its
-    own, and one answer confined by a grammar is asked for.
+    own, and one answer confined by a grammar is asked for. A server (a URL, or what serves a ROLE)
+    is asked twice, and it is told what it can do.
     """
     configured = load_settings(os.environ, Path.cwd())
-    told: dict[str, Any] = {"schema": 1, "path": str(file)}
-    for label, words, values in _verified(_clean(file), configured):
+    choice = route_of(model, configured).choice
+    if choice.endpoint:
+        with subject(model, configured) as served:
+            _tell(verified(served, _QUESTION, _SCHEMA), as_json, {"schema": 1})
+        return 0
+    path = _path(choice.file)
+    _tell(_verified(path, configured), as_json, {"schema": 1, "path": str(path)})
+    return 0
+
+
+def _tell(lines: Iterable[Line], as_json: bool, told: dict[str, Any]) -> None:
+    for label, words, values in lines:
         told |= values
         for line in () if as_json else labelled(label, words):
             click.echo(line)
     if as_json:
         click.echo(json.dumps(told, indent=1))
-    return 0
 
 
-def _verified(path: Path, configured: Settings) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _verified(path: Path, configured: Settings) -> Iterator[Line]:
     """(label, words, values) of each test passed; EnvironmentProblem at the first that fails."""
     file = admit(path, configured)
     yield "header", f"{file.architecture}, {file.quantisation}, {size(file.size_bytes)}", {}
@@ -210,6 +228,10 @@ def _allowed(digest: str, configured: Settings) -> str:
     if not known:
         return "yes: this site has no list"
     return f"yes: {known[digest] or 'it is'} on the site's list"
+
+
+def _path(file: str) -> Path:
+    return path_of(file) if file == SHIPPED else Path(file)
 
 
 def _clean(file: Path) -> Path:

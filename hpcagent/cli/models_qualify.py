@@ -5,27 +5,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from hpcagent.cli.asks import request_options
+from hpcagent.cli.models_subject import model_argument
 
-    from hpcagent.llm.gguf import ModelFile
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hpcagent.cli.kernelgate import Gate
+    from hpcagent.cli.models_subject import Subject
     from hpcagent.llm.qualify.answers import Answers
     from hpcagent.llm.qualify.ask import Answer
+    from hpcagent.llm.qualify.card import Card
     from hpcagent.llm.qualify.family import Family
 
-_FAMILIES = ("menu", "diagnosis", "merit", "kernel", "invent")
+_KERNEL = "kernel"
+_FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
 
 
 @click.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option(
-    "--only", multiple=True, type=click.Choice(_FAMILIES), help="Only these tasks (repeatable)."
-)
+@model_argument
+@click.option("--only", multiple=True, type=_FAMILIES, help="Only these tasks (repeatable).")
+@click.option("--without", multiple=True, type=_FAMILIES, help="Not these tasks (repeatable).")
 @click.option(
     "--answers",
     "kept",
@@ -41,71 +48,108 @@ _FAMILIES = ("menu", "diagnosis", "merit", "kernel", "invent")
     show_default=True,
     help="Seconds that an answer may take.",
 )
+@click.option(
+    "--scheduler", metavar="NAME",
+    help="Where kernels are built and run: local, slurm or pbs, as for `hpcagent codegen`.",
+)  # fmt: skip
+@request_options
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def qualify(
-    file: Path, only: tuple[str, ...], kept: Path | None, timeout_s: float, as_json: bool
-) -> int:
-    """Put a model (a GGUF FILE) through a fixed set of tasks, and print its score card.
+    model: str, only: tuple[str, ...], without: tuple[str, ...], kept: Path | None,
+    timeout_s: float, scheduler: str | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Put a model through a fixed set of tasks, and print its score card.
 
+    The model is a GGUF FILE, a server's URL, or a ROLE of the configuration (debug, codegen ...).
     Tasks: menu choices as in tune, the diagnosis of failures, expressions for figures of merit,
-    small kernels in C, and refusing to invent figures. Each is compared with chance. Answers are
-    kept as they come; the same command goes on after an interruption.
+    small kernels in C, and refusing to invent figures. Each is compared with chance. Kernels are
+    built and run in jobs only, through the gate of `hpcagent codegen`. Answers are kept as they
+    come; the same command goes on after an interruption.
 
     \b
     Examples:
       hpcagent models qualify tuner.gguf
-      hpcagent models qualify tuner.gguf --only menu --json
+      hpcagent models qualify codegen --only kernel --partition compute
+      hpcagent models qualify http://127.0.0.1:8080/v1 --without kernel --json
     """
+    from hpcagent.cli.asks import asked
+    from hpcagent.cli.kernelgate import Gate
+    from hpcagent.cli.models_subject import named, subject
+    from hpcagent.cli.targets import place
     from hpcagent.config import load_settings
-    from hpcagent.llm import gguf
     from hpcagent.llm.qualify.answers import Answers
-    from hpcagent.llm.qualify.card import card
     from hpcagent.llm.qualify.family import QUALIFICATION
     from hpcagent.llm.qualify.run import families
-    from hpcagent.report.qualify_text import terminal
-    from hpcagent.study.admission import admit
 
     configured = load_settings(os.environ, Path.cwd())
-    found = admit(file, configured)
-    click.echo(f"reading {file} for its digest", err=True)
-    model = {"name": file.name, "sha256": gguf.digest(file), "bytes": found.size_bytes}
-    chosen = families(only)
-    answers = Answers(
-        kept or Path(f"qualification-{file.stem}.jsonl"),
-        {"qualification": QUALIFICATION, "model_sha256": model["sha256"]},
-    )
-    try:
-        _ask_what_is_missing(found, configured.model_threads, chosen, answers, timeout_s)
-    finally:
-        answers.close()
-    result = card(chosen, answers.known, model)
-    if as_json:
-        click.echo(json.dumps(result.to_json(), indent=1))
-    else:
-        click.echo(terminal(result, shutil.get_terminal_size().columns), nl=False)
-        click.echo(f"\nanswers: {answers.path}")
+    chosen = families(only, without)
+    gate = None
+    if any(family.name == _KERNEL for family in chosen):
+        gate = Gate(place(scheduler, asked(), configured), configured)
+    with subject(model, configured) as found:
+        click.echo(f"reading {found.choice.label} for its digest", err=True)
+        record = found.record()
+        answers = Answers(
+            kept or Path(f"qualification-{named(record)}.jsonl"),
+            {"qualification": QUALIFICATION, "model_sha256": record["sha256"]},
+        )
+        try:
+            _ask_what_is_missing(found, chosen, answers, timeout_s)
+            found.models.close()  # its memory is free before anything is compiled
+            result = _card(chosen, gate, answers, record)
+        finally:
+            answers.close()
+    _show(result, answers, as_json)
     return 0
 
 
 def _ask_what_is_missing(
-    file: ModelFile, threads: int, chosen: Sequence[Family], answers: Answers, timeout_s: float
+    found: Subject, chosen: Sequence[Family], answers: Answers, timeout_s: float
 ) -> None:
     """A model that has answered everything is not loaded."""
-    from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.qualify.run import missing, run
 
     left = missing(chosen, answers)
     if not left:
         return
     click.echo(f"{left} answers to be had; they are kept in {answers.path}", err=True)
-    model = LlamaCpp(file.path, threads=threads)
+    with _kept(answers):
+        run(chosen, found.language_model, answers, timeout_s, _tell)
+
+
+def _card(
+    chosen: Sequence[Family], gate: Gate | None, answers: Answers, record: Mapping[str, Any]
+) -> Card:
+    """The card, after what the model wrote has gone through the gate."""
+    from hpcagent.llm.qualify import kernel
+    from hpcagent.llm.qualify.card import card
+
+    if gate is not None:
+        with _kept(answers):
+            why_not = gate.judge(answers)
+        told = {name.partition("/")[2]: words for name, words in answers.verdicts.items()}
+        judged = kernel.family(told, f"not run: {why_not}" if why_not else "")
+        chosen = [judged if one.name == _KERNEL else one for one in chosen]
+    return card(chosen, answers.known, record)
+
+
+@contextmanager
+def _kept(answers: Answers) -> Iterator[None]:
     try:
-        run(chosen, model, answers, timeout_s, _tell)
+        yield
     except KeyboardInterrupt:
         click.echo(f"kept in {answers.path}; the same command goes on from there", err=True)
         raise
-    finally:
-        model.close()
+
+
+def _show(result: Card, answers: Answers, as_json: bool) -> None:
+    from hpcagent.report.qualify_text import terminal
+
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=1))
+        return
+    click.echo(terminal(result, shutil.get_terminal_size().columns), nl=False)
+    click.echo(f"\nanswers: {answers.path}")
 
 
 def _tell(answer: Answer, number: int, count: int) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import shutil
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +28,7 @@ from hpcagent.study.compare_result import CompareSummary, summarise_comparison
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase, summarise
+from hpcagent.study.outcome_model import model_notes
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir, list_runs
 from hpcagent.study.session import opened, read_state
@@ -81,6 +83,8 @@ def status(run: str | None, as_json: bool) -> int:
     taken = state.decisions.get("history")
     if taken is not None:
         click.echo(f"  {taken['reason']}")
+    for note in model_notes(state):
+        click.echo(textwrap.fill(f"  model: {note}", 80, subsequent_indent="    "))
     for unit in state.open_units:
         job = f"job {unit.job_id}, " if unit.job_id else ""
         click.echo(f"  {job}{standing(unit)}\n    {found.unit(unit.name)}")

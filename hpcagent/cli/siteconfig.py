@@ -94,7 +94,7 @@ def show(as_json: bool) -> int:
         return 0
     for line in shown(settings):
         click.echo(line)
-    for line in shown_roles(model_routes(settings)):
+    for line in shown_roles(model_routes(settings), settings.model_hosts):
         click.echo(line)
     click.echo("# Files, later ones win")
     for layer, path in files.items():

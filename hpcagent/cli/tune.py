@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from hpcagent import __version__, plugins
+from hpcagent import __version__
 from hpcagent.apps.card import load_card
 from hpcagent.apps.workload import load_workload
 from hpcagent.cli.asks import (
-    DURATION,
-    UNIT_S,
     asked,
     choose_scheduler,
     job_options,
@@ -32,14 +28,13 @@ from hpcagent.cli.modelroutes import ask_servers, model_option
 from hpcagent.cli.modelroutes import wanted as wanted_models
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
+from hpcagent.cli.tunebudget import budget_of
+from hpcagent.cli.tunesearch import searching, transcript_path
 from hpcagent.config import Settings, load_settings
-from hpcagent.embedded.opening import is_small
-from hpcagent.errors import BudgetError, EnvironmentProblem, UsageError
-from hpcagent.llm import replay as transcripts
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.roles import OPTIMISE, RESULT
 from hpcagent.llm.routing import Route
-from hpcagent.search.function_file import ENTRIES, EXAMPLE, read_function
-from hpcagent.search.stopping import read_target
+from hpcagent.search.function_file import EXAMPLE
 from hpcagent.study.history import store_folder
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import make_scheduler, open_tune
@@ -49,7 +44,6 @@ from hpcagent.templates import clean
 MIN_PAIRS = 3
 # The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
 MIN_CONFIRM_PAIRS = 9
-_BUDGET = re.compile(r"(rounds|core-hours|wall)=(.+)\Z")
 
 
 def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -184,7 +178,7 @@ def tune(
     """
     card = load_card(lib)
     configured = load_settings(os.environ, Path.cwd())
-    transcript = _transcript(replay, model)
+    transcript = transcript_path(replay, model)
     model = "" if transcript else model
     routes = wanted_models(configured, model, (OPTIMISE, RESULT))
     settings = _settings(
@@ -196,12 +190,10 @@ def tune(
         site_history=_site_history(configured, no_history),
         replay=transcript,
     )
-    settings = replace(settings, **_searching(configured, settings, strategy, function, target))
+    settings = replace(settings, **searching(configured, settings, strategy, function, target))
     check(settings, card)
     if building:
-        if dry_run or prefix:
-            other = "--dry-run" if dry_run else "--openblas-prefix"
-            raise UsageError(f"--build and {other} exclude each other")
+        _alone(dry_run, prefix)
         builds = searched_builds(lib, source, sha256, given, families, modules, store)
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
@@ -221,6 +213,13 @@ def tune(
     return drive(run, until_waiting=no_wait, as_json=as_json)
 
 
+def _alone(dry_run: bool, prefix: str | None) -> None:
+    """UsageError for what --build cannot have beside it."""
+    if dry_run or prefix:
+        other = "--dry-run" if dry_run else "--openblas-prefix"
+        raise UsageError(f"--build and {other} exclude each other")
+
+
 def _settings(
     configured: Settings, lib: str, prefix: str | None, workload: Path | None,
     routes: dict[str, Route], strategy: str | None, budget: tuple[str, ...],
@@ -230,7 +229,7 @@ def _settings(
     words = asked()
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
-    rounds, core_hours, wall_s = _budget(configured, budget)
+    rounds, core_hours, wall_s = budget_of(configured, budget)
     objectives, within = wanted(configured)
     machine = make_scheduler(scheduler)
     cores = node_cores(scheduler, machine, asks, words.get("cores"))
@@ -303,102 +302,8 @@ def _require_build_tools() -> None:
         )
 
 
-def _searching(
-    configured: Settings, settings: TuneSettings, strategy: str | None, function: str | None,
-    target: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    """The strategy and what belongs to it: a model, a function, a target."""
-    function = configured.function if function is None else function
-    target = configured.target if target is None else target
-    small = is_small(settings.routes.get(OPTIMISE, {}).get("choice", {}).get("file", ""))
-    language = bool(settings.model or settings.replay) and not small
-    name = _strategy(strategy or "", configured.strategy, small, language, bool(function))
-    found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
-    if function:
-        file = read_function(function, ENTRIES[name])
-        found |= {"function": str(file.path), "function_sha256": file.sha256}
-    return found
-
-
-def _strategy(asked: str, configured: str, small: bool, language: bool, function: bool) -> str:
-    """The strategy that was asked for, or follows from what was given; UsageError if not."""
-    implied = {
-        (True, True): "guided", (True, False): "model", (False, True): "user-function",
-    }.get((language, function), "embedded" if small else "")  # fmt: skip
-    name = asked or implied or configured
-    choices = plugins.names("hpcagent.search", "create")
-    if name not in choices:
-        raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
-    if (name in ("model", "guided")) != language:
-        raise UsageError(
-            "--strategy model and guided need --model FILE or URL (or --replay LOG), and a model"
-            " of the role optimise needs one of these"
-        )
-    if (name == "embedded") != small:
-        raise UsageError(
-            "--strategy embedded needs --model embedded (or a file of that kind), which needs it"
-        )
-    if (name in ENTRIES) != function:
-        raise UsageError(
-            "--strategy user-function and guided need --function FILE.py,"
-            " and --function needs one of these"
-        )
-    return name
-
-
-def _transcript(text: str | None, model: str | None) -> str:
-    """The path of a transcript that can be read; a configured model gives way to it."""
-    if not text:
-        return ""
-    if model:
-        raise UsageError("--replay and --model exclude each other")
-    path = Path(clean(text, "--replay")).absolute()
-    transcripts.replay(path)
-    return str(path)
-
-
 def _prefix(text: str, scheduler: str) -> str:
     path = Path(clean(text, "--openblas-prefix")).absolute()
     if scheduler == "local" and not path.exists():
         raise EnvironmentProblem(f"--openblas-prefix: {path} does not exist")
     return str(path)
-
-
-def _budget(configured: Settings, items: tuple[str, ...]) -> tuple[int, float, float]:
-    """Rounds, core-hours and seconds; the site's limit on core-hours wins over any wish."""
-    rounds: float = configured.rounds
-    core_hours, wall_s = configured.core_hours, configured.wall_minutes * 60.0
-    for item in items:
-        match = _BUDGET.match(item)
-        if match is None:
-            raise UsageError(f"--budget {item!r}: write rounds=N, core-hours=X or wall=30m")
-        key, text = match.groups()
-        value = _number(item, text, key)
-        if key == "rounds":
-            rounds = value
-        elif key == "core-hours":
-            core_hours = value
-        else:
-            wall_s = value
-    if rounds < 1:
-        raise BudgetError("--budget: at least one round is needed")
-    limit = configured.max_core_hours
-    if limit and (core_hours == 0 or core_hours > limit):
-        core_hours = limit
-    return int(rounds), core_hours, wall_s
-
-
-def _number(item: str, text: str, key: str) -> float:
-    match = DURATION.match(text)
-    if match is None or (match.group(2) and key != "wall"):
-        raise UsageError(f"--budget {item!r}: {text!r} is not a number" + _hint(key))
-    value = float(match.group(1)) * (UNIT_S[match.group(2)] if key == "wall" else 1.0)
-    if key == "rounds" and (value != int(value) or value > 1000):
-        raise UsageError(f"--budget {item!r}: a whole number up to 1000 is expected")
-    if key != "rounds" and value == 0:
-        raise BudgetError(f"--budget {item!r}: nothing can be done with that")
-    return value
-
-
-def _hint(key: str) -> str:
-    return " with s, m or h" if key == "wall" else ""

@@ -22,13 +22,20 @@ _ALWAYS = (
     r"|__popcount[sd]i2|__cpu_model|__fix.*|__float.*|__trunc.*|__extend.*",
 )
 _OPENMP = (
-    r"GOMP_[A-Za-z0-9_]+",
+    # Not what starts a team without ending it (of GCC before 4.9), nor what loads code for devices.
+    r"GOMP_(?!parallel_(?:[a-z_]+_)?start|parallel_end|offload|PLUGIN|set_offload)[A-Za-z0-9_]+",
     r"omp_(?:get|set|in)_[a-z0-9_]+",
     r"__kmpc_[a-z0-9_]+",
 )
 _MPI = (
-    r"P?MPI_(?!Abort|Finalize|Init|File_|Comm_spawn|Open_port|Publish|Pcontrol|Wtime)[A-Za-z0-9_]+",
-    r"p?mpi_(?!abort|finalize|init|file_|comm_spawn|open_port|publish|wtime)[a-z0-9_]+_",
+    # Neither its beginning and end, files, processes and clock, nor functions that it calls back
+    # when the harness ends or fails.
+    r"P?MPI_(?!Abort|Finalize|Init|File_|Comm_spawn|Open_port|Publish|Pcontrol|Wt|T_|Session_"
+    r"|Register_|Errhandler_|Keyval_|Attr_|Comm_(?:accept|connect|join)|Grequest_"
+    r"|[A-Za-z]+_(?:create|set|call)_(?:errhandler|keyval|attr))[A-Za-z0-9_]+",
+    r"p?mpi_(?!abort|finalize|init|file_|comm_spawn|open_port|publish|pcontrol|wt|t_|session_"
+    r"|register_|errhandler_|keyval_|attr_|comm_(?:accept|connect|join)|grequest_"
+    r"|[a-z]+_(?:create|set|call)_(?:errhandler|keyval|attr))[a-z0-9_]+_",
     r"(?:p?mpi_[a-z0-9]+_f08(?:ts)?_|ompi_[a-z0-9_]+|mpi_fortran_[a-z0-9_]+_?|mpi_f08?_[a-z0-9_]+)",
 )
 # Of C++'s library what containers and algorithms call; neither streams nor threads nor files.

@@ -25,8 +25,6 @@ from hpcagent.codegen import (
     signature,
     tokens,
     trial,
-    walls,
-    watch,
 )
 from hpcagent.codegen.allowed import allowed_calls
 from hpcagent.codegen.cases import check_rows, measure_rows
@@ -250,10 +248,10 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
     modules = (
-        drive, forge, trial, programs, places, checkers, inputs, session, quarantine, walls, watch,
-        screen, tokens, objects,
+        drive, forge, trial, programs, places, checkers, inputs, session, screen, tokens, objects,
     )  # fmt: skip
     paths = [Path(str(module.__file__)) for module in modules]
+    paths += [Path(str(quarantine.__file__)).with_name(name) for name in quarantine.PARTS]
     files = {path.name: path.read_text(encoding="utf-8") for path in paths}
     return files | {_LAUNCH: cell_files()[_LAUNCH]}
 

@@ -58,7 +58,9 @@ def _reject(findings: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    return {"said": forge.compile_kernel(spec, "plain")[-4000:]}
+    said = forge.compile_kernel(spec, "plain")
+    forge.refuse_unseen(spec)
+    return {"said": said[-4000:]}
 
 
 def _checked(spec: Mapping[str, Any]) -> Dict[str, Any]:

@@ -29,13 +29,22 @@ COMPARE = "compare"
 STARTUP = "startup"  # a program that does nothing, for what a start takes
 CHECKER = "checker"
 DIGESTS = "digests.json"
+ENVIRONMENT = "environment.json"
+# What modules set and programs need at their start: libraries, where an MPI finds its parts. Not
+# what a step of the batch system is told of itself, which would be wrong for another.
+_TO_START = re.compile(
+    r"(?:PATH|LD_LIBRARY_PATH|OPAL_PREFIX|PMIX_INSTALL_PREFIX|I_MPI_ROOT|MPI_HOME|MKLROOT"
+    r"|FI_PROVIDER(?:_PATH)?|OMPI_MCA_\w+|UCX_\w+)\Z"
+)
 TOOL_S = 120
 _CODE = ("T", "D", "B", "R", "C", "V", "W", "i", "u", "S", "G")  # nm(1), what is defined
 # Names that nobody else has: mangled ones of C++, of modules of Fortran. Of C++'s library an object
 # may have what its templates became, as all may; its operators new and delete are not for others.
-_OWN = re.compile(r"_Z(?!n[wa]|d[la])|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
+_OWN = re.compile(r"_Z(?!n[wa]|d[la]|GV)|__[A-Za-z0-9_]+_MOD_|DW\.ref\.")
 _OF_LIBRARY = re.compile(r"_ZN?K?S|_ZN?K?9__gnu|_ZT[ISV]S")
 _SHARED = ("W", "V", "u")
+# All addresses of functions are looked up at the start, and cannot be written afterwards (ld(1)).
+_BOUND = ("-Wl,-z,relro", "-Wl,-z,now")
 # Code that runs before main, or after it.
 _SECTIONS = re.compile(r"\.(?:pre)?init_array|\.fini_array|\.ctors|\.dtors|\.init\b|\.fini\b")
 
@@ -78,12 +87,28 @@ def preprocessed(spec: Mapping[str, Any]) -> str:
         try:
             _compile(spec, [*words, os.path.join(here, name)], folder)
         except Problem as problem:
-            if problem.kind == "compile.failed":
-                continue  # which the next stage says better
-            raise
+            if problem.kind != "compile.failed":
+                raise
+            open(_unseen(name), "w").close()  # the next stage says it better
+            continue
         with open(target, encoding="utf-8", errors="replace") as stream:
             texts.append(stream.read())
     return "\n".join(texts)
+
+
+def _unseen(name: str) -> str:
+    return os.path.join(BUILD, "plain", name + ".unseen")
+
+
+def refuse_unseen(spec: Mapping[str, Any]) -> None:
+    """Raise Problem where a source was compiled whose preprocessed text could not be had.
+
+    It may have been made too long for that, so that nobody looks at it.
+    """
+    for name in spec["kernel_files"]:
+        if os.path.exists(_unseen(name)):
+            words = "%s: its preprocessor fails, or writes too much, where its compiler does not"
+            raise Problem("gate.hidden", words % name)
 
 
 def _compile(spec: Mapping[str, Any], words: Sequence[str], folder: str) -> str:
@@ -94,6 +119,8 @@ def _compile(spec: Mapping[str, Any], words: Sequence[str], folder: str) -> str:
             "env": dict(_environment(), **spec["compile_env"]),
             "writable": [folder],
             "visible": [os.path.abspath(KERNEL)],
+            # Wrappers of compilers that belong to an MPI look for networks.
+            "calls": "ranks" if spec["ranks"] else "tools",
             "limits": spec["compile_limits"],
         }
     )
@@ -231,9 +258,10 @@ def link(spec: Mapping[str, Any]) -> Dict[str, str]:
             objects.append(os.path.join(BUILD, "stir.o"))
             _trusted([*spec["harness_c"], "-O2", "-c", "stir.c", "-o", objects[-1]])
         target = os.path.join(BUILD, program)
-        words = [*spec["link"], *flags, *spec["link_flags"], *objects, "-o", target]
+        words = [*spec["link"], *flags, *spec["link_flags"], *_BOUND, *objects, "-o", target]
         _trusted([*words, *spec["libraries"]])
         digests[program] = sha256(target)
+    digests[ENVIRONMENT] = _keep_environment()
     with open(os.path.join(BUILD, DIGESTS), "w") as stream:
         json.dump(digests, stream)
     return digests
@@ -257,6 +285,23 @@ def _link_judges(spec: Mapping[str, Any], digests: Dict[str, str]) -> None:
         target = os.path.join(BUILD, name)
         _trusted([*words, "-o", target])
         digests[name] = sha256(target)
+
+
+def _keep_environment() -> str:
+    """What the job has now, with the modules of the build, in a file; its digest."""
+    path = os.path.join(BUILD, ENVIRONMENT)
+    with open(path, "w") as stream:
+        found = {name: value for name, value in os.environ.items() if _TO_START.match(name)}
+        json.dump(found, stream, sort_keys=True)
+    return sha256(path)
+
+
+def kept_environment(folder: str, digests: Mapping[str, str]) -> Dict[str, str]:
+    """What the programs in a folder are started with; of older ones nothing is known."""
+    if ENVIRONMENT not in digests:
+        return {}
+    with open(verified(os.path.join(folder, ENVIRONMENT), digests[ENVIRONMENT])) as stream:
+        return {str(name): str(value) for name, value in json.load(stream).items()}
 
 
 def _harness(

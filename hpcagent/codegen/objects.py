@@ -10,7 +10,7 @@ from typing import Dict, Mapping, Optional, Tuple
 # Instructions that call the kernel, read a clock or a counter, change what memory is or how numbers
 # are rounded: of x86-64, AArch64, POWER and RISC-V.
 _FORBIDDEN = re.compile(
-    r"""(?:syscall|sysenter|int\s+\$|int[13o]?\b|iret|rdtscp?\b|rdpmc|wrpkru|rdpkru|(?:rd|wr)[fg]sbase|v?ldmxcsr|fldenv
+    r"""(?:syscall|sysenter|int\s+\$|int[13o]?\b|iret|rdtscp?\b|rdpmc|wrpkru|rdpkru|(?:rd|wr)[fg]sbase|v?ldmxcsr|fldenv|f?xrstor|frstor
     |msr\s.*fpcr|svc\b|hvc\b|smc\b|mrs\s.*(?:cntvct|cntpct|pmccntr)|scv?\b|mftb|mfspr\s.*(?:26[89]|T[BU])
     |ecall|rdtime|rdcycle|csrr\w*\s.*(?:time|cycle))""",
     re.VERBOSE,

@@ -28,6 +28,13 @@ _SIGNALS = {
     signal.SIGILL: "run.illegal_instruction",
     signal.SIGABRT: "run.aborted",
     signal.SIGKILL: "run.killed",
+    signal.SIGSYS: "gate.tracing",  # of the filter of the harness
+}
+# What a harness saw besides its work (harness.c): a word, and the failure that it stands for.
+_JUDGED = {
+    "overwritten": ("gate.out_of_bounds", "it wrote beside its arrays"),
+    "modes": ("gate.environment", "it left other modes of rounding, subnormals or traps"),
+    "threads": ("gate.threads", "it left threads that work on"),
 }
 _STOPS = {
     "wall": "run.timeout",
@@ -73,7 +80,7 @@ class Session:
         self._nonce = self._draw.getrandbits(62)
         self._token = 0
         self._text = b""
-        self._said_bye = False
+        self._filter = "it ended before"
         self.result = {}  # type: Dict[str, Any]
 
     def __enter__(self) -> "Session":
@@ -101,6 +108,7 @@ class Session:
             "env": dict(program.env, OMP_NUM_THREADS=str(self._threads)),
             "writable": [self.folder],
             "visible": [os.path.dirname(program.path), *folders(program.launcher)],
+            "calls": "ranks" if program.launcher else "alone",
             "limits": program.limits,
         }
         self._spec = os.path.join(tempfile.mkdtemp(prefix="ha-spec-"), "SPEC.json")
@@ -114,7 +122,7 @@ class Session:
             stderr=subprocess.PIPE,
         )
         self._write("%d\n" % self._nonce)
-        self._answer("hello", PIPE_S)
+        self._filter = " ".join(self._answer("hello", PIPE_S))
 
     # --- requests --------------------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class Session:
         words = self._answer("done", self._reply_s)
         outside = time.monotonic() - began
         if words[1] != "intact":
-            raise Problem("gate.out_of_bounds", "it wrote beside its arrays")
+            raise Problem(*_JUDGED.get(words[1], ("gate.forged", "it told %r" % words[1])))
         return Timed(float(words[0]) * 1e-9, outside)
 
     def dump(self, name: str) -> str:
@@ -214,6 +222,8 @@ class Session:
         try:
             with open(path) as stream:
                 self.result = dict(json.load(stream))
+            if not self._program.launcher and self.result.get("protections"):
+                self.result["protections"]["harness_filter"] = self._filter or True
         except (OSError, ValueError):
             words = self._child.stderr.read() if self._child.stderr else b""
             self.result = {"error": words.decode("utf-8", "replace")[-500:] or "no result"}

@@ -74,19 +74,21 @@ def harness(task: TaskFile, language: str) -> str:
     numbers = iter(range(len(task.sizes)))
     words, scalars = [], []
     if task.parallel == "mpi":
-        words.append("MPI_Comm_c2f(theirs)" if language == "fortran" else "theirs")
+        theirs = "given->theirs"
+        words.append(f"MPI_Comm_c2f({theirs})" if language == "fortran" else theirs)
     for position, argument in enumerate(task.arguments):
         if argument.shape:
-            place = f"in_place({index[argument.name]}, alias)->data"
-            words.append(f"({_C[argument.type]} *){place}")
+            words.append(f"({_C[argument.type]} *)given->data[{index[argument.name]}]")
         elif argument.is_size:
-            words.append(f"({_C[argument.type]})sizes[{next(numbers)}]")
+            words.append(f"({_C[argument.type]})given->sizes[{next(numbers)}]")
         else:
-            words.append(argument.name)
+            words.append(f"given->{argument.name}")
             scalars.append(_scalar(argument, len(task.arrays) + position))
     values: dict[str, Any] = {
         "function": task.function,
         "prototype": f"{c_prototype(task, language)};",
+        "serial": task.parallel == "serial",
+        "openmp": task.parallel == "openmp",
         "mpi": task.parallel == "mpi",
         "arrays": [_row(argument, index) for argument in task.arrays],
         "sizes": len(task.sizes),

@@ -1,22 +1,24 @@
 """A model behind an OpenAI-compatible server of the laboratory's own: llama-server, vLLM, Ollama.
 
 The chat completions interface as these three document it: POST {base}/chat/completions with
-`response_format` {"type": "json_schema"} (an older server may know "json_object" only, or none),
-GET {base}/models. Whatever comes back is checked here by the same schema.
+`response_format` {"type": "json_schema"} (another server may know "json_object" only, with the
+schema in it as llama-cpp-python's or without, or none), GET {base}/models. Whatever comes back is
+checked here by the same schema.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm import replies
 from hpcagent.llm.address import Forbidden, read_address, require_allowed
+from hpcagent.llm.credentials import key_of, tls_context
 from hpcagent.llm.http import HttpFailed, Request, Response, exchange
 from hpcagent.llm.replies import BadReply
 from hpcagent.llm.tables import ModelChoice
@@ -25,10 +27,11 @@ from hpcagent.records import Failure, Limits, Message, Reply
 MAX_LOSSES = 3
 MODELS_S = 10.0
 _FORMATS = ("json_schema", "json_object", "none")
-# What servers answer to a field that they do not know or cannot serve.
-_REFUSALS = (400, 415, 422, 501)
-_LONGEST_KEY = 4096
-_LOST = ("refused", "timeout", "died", "nonsense", "too_large", "forbidden")
+_LEAST_TOKENS = 1024  # an answer is not cut to less
+_BLANKS = 64  # tokens: a server's grammar may let blanks stand between the parts of an answer
+# Of a served model: what differs from request to request.
+PASSING = ("created", "permission", "permissions")
+_LOST = ("refused", "timeout", "died", "nonsense", "too_large", "forbidden", "untrusted")
 
 
 class Endpoint:
@@ -36,9 +39,9 @@ class Endpoint:
 
     Only hosts of the list `allowed` are spoken to. After three calls in a row that got no answer at
     all every further one fails as `model.unavailable`. Failure kinds: refused, timeout, died,
-    nonsense, too_large, forbidden (no answer); http (a status other than 200), unauthorised, busy,
-    context_overflow, truncated, invalid, unavailable. UsageError and EnvironmentProblem where the
-    configuration itself cannot serve.
+    nonsense, too_large, forbidden, untrusted (no answer); http (a status other than 200),
+    unauthorised, busy, context_overflow, truncated, invalid, unavailable. UsageError and
+    EnvironmentProblem where the configuration itself cannot serve.
     """
 
     def __init__(self, choice: ModelChoice, allowed: Sequence[str]) -> None:
@@ -48,6 +51,8 @@ class Endpoint:
         self._name = choice.name
         self._entry: Mapping[str, Any] | None = None
         self._format = 0
+        self._heeded = True  # whether answers came out as the format asks for
+        self._most_tokens = sys.maxsize  # of an answer
         self._losses = 0
         self._last = ""
         self.device = ""  # where it computes, in words; known from the first answer on
@@ -55,7 +60,13 @@ class Endpoint:
             require_allowed(self._address, self._allowed)
         except Forbidden as forbidden:
             raise UsageError(f"model endpoint {forbidden}") from None
-        _key(choice.api_key_file)
+        self._context = tls_context(self._address, choice.ca_file)
+        key_of(choice)
+
+    @property
+    def form(self) -> str:
+        """How answers are confined, as far as is known: json_schema, json_object or none."""
+        return _FORMATS[self._format]
 
     def complete(
         self,
@@ -105,20 +116,33 @@ class Endpoint:
         name, _ = self._served()
         formats = range(self._format, len(_FORMATS)) if schema is not None else (len(_FORMATS) - 1,)
         for index in formats:
-            body = _body(name, messages, schema, _FORMATS[index], limits)
+            body = self._body(name, messages, schema, _FORMATS[index], limits)
             body |= _sampling(self._choice, seed)
-            left = max(0.01, deadline - time.monotonic())
-            response = self._exchange("/chat/completions", body, left)
+            response = self._posted(body, deadline)
             last = index == len(_FORMATS) - 1
-            overflow = replies.overflows(response)
-            if response.status in _REFUSALS and not last and not overflow:
+            if not last and replies.refuses_format(response):
                 continue
-            replies.require_ok(response, self._choice.api_key_file)
+            replies.require_ok(response, self._choice)
             self._losses, self.device = 0, f"server at {self._address.text}"
+            reply = replies.read(response, schema)
             if schema is not None:
                 self._format = index
-            return replies.read(response, schema)
+                wrong = reply.failure is not None and reply.failure.kind == "invalid"
+                self._heeded = self._heeded and not wrong
+            return reply
         raise AssertionError("the last format is always answered")
+
+    def _posted(self, body: dict[str, Any], deadline: float) -> Response:
+        """The response; where question and answer together exceed the context, that to the same
+        question with a shorter answer: servers refuse what might not fit."""
+        while True:
+            body["max_tokens"] = min(body["max_tokens"], self._most_tokens)
+            left = max(0.01, deadline - time.monotonic())
+            response = self._exchange("/chat/completions", body, left)
+            shorter = body["max_tokens"] // 2
+            if not replies.overflows(response) or shorter < _LEAST_TOKENS:
+                return response
+            self._most_tokens = shorter
 
     def _failed(self, kind: str, words: str) -> Reply:
         if kind in _LOST:
@@ -132,50 +156,51 @@ class Endpoint:
             if response.status == 404 and self._name:  # not every server has the list
                 self._entry = {}
             else:
-                replies.require_ok(response, self._choice.api_key_file)
+                replies.require_ok(response, self._choice)
                 self._entry = replies.entry(response, self._name)
                 self._name = self._name or str(self._entry["id"])
         return self._name, self._entry
 
     def _exchange(self, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Response:
-        key = _key(self._choice.api_key_file)
+        key = key_of(self._choice)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         data = None if body is None else json.dumps(body, ensure_ascii=True).encode("ascii")
-        return exchange(self._address, Request(path, data, headers), self._allowed, timeout_s)
+        request = Request(path, data, headers)
+        return exchange(self._address, request, self._allowed, timeout_s, self._context)
+
+    def _body(
+        self,
+        name: str,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        form: str,
+        limits: Limits,
+    ) -> dict[str, Any]:
+        """A server that takes the schema and does not keep to it is told it in words as well."""
+        told = list(messages)
+        if schema is not None and (form != "json_schema" or not self._heeded):
+            told = replies.with_schema_in_words(told, schema)
+        body: dict[str, Any] = {
+            "model": name,
+            "messages": [{"role": m.role, "content": _encodable(m.text)} for m in told],
+            "max_tokens": limits.max_tokens + limits.thinking_tokens,
+            "stream": False,
+        }
+        if schema is not None:
+            body["max_tokens"] += _BLANKS
+            body |= replies.format_field(form, schema)
+        return body
 
 
 def digest(identity: Mapping[str, Any]) -> str:
     """SHA-256 in hex of what is known of a served model.
 
-    The time of its creation is left out: llama-server gives that of the request.
+    What differs from request to request is left out: llama-server gives the time of the request as
+    that of the model's creation, vLLM draws ids of permissions.
     """
-    served = {k: v for k, v in identity["served"].items() if k != "created"}
+    served = {k: v for k, v in identity["served"].items() if k not in PASSING}
     text = json.dumps({**identity, "served": served}, sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def _body(
-    name: str,
-    messages: Sequence[Message],
-    schema: Mapping[str, Any] | None,
-    form: str,
-    limits: Limits,
-) -> dict[str, Any]:
-    told = list(messages)
-    if schema is not None and form != "json_schema":
-        told = replies.with_schema_in_words(told, schema)
-    body: dict[str, Any] = {
-        "model": name,
-        "messages": [{"role": m.role, "content": _encodable(m.text)} for m in told],
-        "max_tokens": limits.max_tokens + limits.thinking_tokens,
-        "stream": False,
-    }
-    if schema is not None and form == "json_schema":
-        strict = {"name": "answer", "strict": True, "schema": replies.strict(schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": strict}
-    elif schema is not None and form == "json_object":
-        body["response_format"] = {"type": "json_object"}
-    return body
 
 
 def _sampling(choice: ModelChoice, seed: int) -> dict[str, Any]:
@@ -187,21 +212,3 @@ def _sampling(choice: ModelChoice, seed: int) -> dict[str, Any]:
 
 def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def _key(file: str) -> str:
-    """The key in `file`, read at each call so that a new one is taken up; never told anywhere."""
-    if not file:
-        return ""
-    path = Path(file).expanduser()
-    try:
-        if path.stat().st_mode & 0o007:
-            raise EnvironmentProblem(f"api_key_file {path}: everybody can read it: chmod o= {path}")
-        with path.open("rb") as stream:
-            raw = stream.read(_LONGEST_KEY + 1)
-    except OSError as error:
-        raise EnvironmentProblem(f"api_key_file {path}: {error.strerror or error}") from None
-    key = raw.strip().decode("ascii", errors="replace")
-    if not key or len(raw) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
-        raise EnvironmentProblem(f"api_key_file {path}: it has to hold one line of ASCII, the key")
-    return key

@@ -17,6 +17,7 @@ from hpcagent.llm.gguf_strangers import LONGEST, stranger
 from hpcagent.llm.gguf_types import GIVEN_UP, MIXTURES, type_name
 
 LANGUAGE = "language model"
+PROJECTOR = "projector for images or sound (mmproj)"
 _PART = re.compile(r"(?P<stem>.+)-(?P<no>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _MOST_PARTS = 1000
 _LAYER = re.compile(r"(?:blk|enc\.blk|dec\.blk)\.([0-9]{1,5})\.")
@@ -29,7 +30,7 @@ _ENCODERS = (*_BERTS, *_BERTS_OF_JINA, "t5encoder", "gemma-embedding", "wavtoken
 _TYPES = {
     "adapter": "adapter (LoRA)",
     "imatrix": "importance matrix",
-    "mmproj": "projector for images or sound (mmproj)",
+    "mmproj": PROJECTOR,
     "vocab": "vocabulary without weights",
 }
 

@@ -19,6 +19,7 @@ from hpcagent.llm.address import Address, Forbidden, resolved
 MOST_HEAD = 64 * 1024  # bytes of the status line and all headers
 MOST_BODY = 4 * 1024 * 1024
 CONNECT_S = 10.0
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")  # of OpenSSL
 _CHUNKING = 2  # bytes on the wire for each of a body, at most, before it is given up
 
 
@@ -40,7 +41,8 @@ class Response:
 
 
 class HttpFailed(Exception):
-    """No response: `kind` is forbidden, refused, timeout, died, nonsense or too_large."""
+    """No response: `kind` is forbidden, untrusted, refused, timeout, died, nonsense or
+    too_large."""
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(words)
@@ -48,19 +50,31 @@ class HttpFailed(Exception):
 
 
 def exchange(
-    address: Address, request: Request, allowed: Sequence[str], timeout_s: float
+    address: Address,
+    request: Request,
+    allowed: Sequence[str],
+    timeout_s: float,
+    context: ssl.SSLContext | None = None,
 ) -> Response:
-    """One request and its response, within `timeout_s` in all; HttpFailed where there is none."""
+    """One request and its response, within `timeout_s` in all; HttpFailed where there is none.
+
+    `context` is how a server of https proves who it is; None: to those whom OpenSSL trusts.
+    """
     deadline = time.monotonic() + timeout_s
     with _connected(address, allowed, deadline) as plain:
         try:
-            return _spoken(address, request, plain, deadline)
+            return _spoken(address, request, plain, deadline, context)
         except (_TooSlow, TimeoutError):
             raise HttpFailed("timeout", f"no whole answer within {timeout_s:.2g} s") from None
         except _TooLarge as large:
             raise HttpFailed("too_large", str(large)) from None
+        except ssl.SSLCertVerificationError as error:
+            words = f"TLS: {error.verify_message}; ca_file names the authorities to be trusted"
+            raise HttpFailed("untrusted", words) from None
         except ssl.SSLError as error:
-            raise HttpFailed("nonsense", f"TLS: {error.reason or error}") from None
+            plainly = error.reason in _NO_TLS
+            words = f"{error.reason or error}{'; is it http:// in its URL?' if plainly else ''}"
+            raise HttpFailed("nonsense", f"TLS: {words}") from None
         except http.client.RemoteDisconnected:
             raise HttpFailed("died", "the connection was closed without an answer") from None
         except http.client.BadStatusLine as error:
@@ -76,10 +90,16 @@ def exchange(
             raise HttpFailed("died", words) from None
 
 
-def _spoken(address: Address, request: Request, plain: socket.socket, deadline: float) -> Response:
+def _spoken(
+    address: Address,
+    request: Request,
+    plain: socket.socket,
+    deadline: float,
+    context: ssl.SSLContext | None,
+) -> Response:
     host = address.host if address.socket == "" else "localhost"
     connection = http.client.HTTPConnection(host, address.port or 80)
-    secured = _secured(address, plain, deadline)
+    secured = _secured(address, plain, deadline, context)
     wire = _Wire(secured, deadline)
     connection.sock = wire  # it has what http.client uses of a socket
     headers = {"Connection": "close", "Accept": "application/json", **(request.headers or {})}
@@ -144,11 +164,13 @@ def _connect(family: int, where: str | tuple[str, int], deadline: float) -> sock
     return opened
 
 
-def _secured(address: Address, plain: socket.socket, deadline: float) -> socket.socket:
+def _secured(
+    address: Address, plain: socket.socket, deadline: float, context: ssl.SSLContext | None
+) -> socket.socket:
     if address.scheme != "https":
         return plain
     plain.settimeout(min(CONNECT_S, _left(deadline)))
-    context = ssl.create_default_context()
+    context = context or ssl.create_default_context()
     return context.wrap_socket(plain, server_hostname=address.host)
 
 

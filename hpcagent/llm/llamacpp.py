@@ -69,6 +69,7 @@ class LlamaCpp:
         self._residents = residents
         self.device = ""  # where it computes, in words; known from the first answer on
         self.notes: tuple[str, ...] = ()  # what is not as it was asked for; likewise
+        self.needs = 0  # bytes by the estimate, with the prompts that it keeps; likewise
 
     def complete(
         self,
@@ -92,14 +93,8 @@ class LlamaCpp:
             "sampling": {**self._sampling, **_drawn(sampling)},
             "seed": (seed + sampling.seed) % 2**31,
         }
-        try:
-            child = self._running()
-            if isinstance(child, Failure):
-                return Reply("", failure=child)
-            answer = child.ask(request, limits.timeout_s)
-        except ChildFailed as failed:
-            return Reply("", failure=self._lost(failed))
-        return _reply(answer, schema)
+        answer = self._asked(request, limits.timeout_s)
+        return Reply("", failure=answer) if isinstance(answer, Failure) else _reply(answer, schema)
 
     def rank(
         self,
@@ -122,13 +117,20 @@ class LlamaCpp:
             "sampling": {**self._sampling, **_drawn(sampling)},
             "seed": (seed + sampling.seed) % 2**31,
         }
-        try:
-            child = self._running()
-            if isinstance(child, Failure):
-                return Ranking((), failure=child)
-            return _ranking(child.ask(request, limits.timeout_s))
-        except ChildFailed as failed:
-            return Ranking((), failure=self._lost(failed))
+        answer = self._asked(request, limits.timeout_s)
+        return Ranking((), failure=answer) if isinstance(answer, Failure) else _ranking(answer)
+
+    def read_ahead(self, messages: Sequence[Message], limits: Limits) -> Reply:
+        """Load and read a prompt that is not asked yet: a later one that begins so costs less."""
+        request = {
+            "op": "read",
+            "messages": [{"role": m.role, "content": _encodable(m.text)} for m in messages],
+            "timeout_s": limits.timeout_s,
+        }
+        answer = self._asked(request, limits.timeout_s)
+        if isinstance(answer, Failure):
+            return Reply("", failure=answer)
+        return Reply("", tokens_in=answer["tokens_in"], seconds=answer["seconds"])
 
     def bench(
         self, prompt_tokens: int, tokens: int, repeats: int, timeout_s: float
@@ -141,14 +143,7 @@ class LlamaCpp:
             "repeats": repeats,
             "timeout_s": timeout_s,
         }
-        try:
-            child = self._running()
-            if isinstance(child, Failure):
-                return child
-            answer = child.ask(request, timeout_s)
-        except ChildFailed as failed:
-            return self._lost(failed)
-        return _failure(answer["failure"]) if "failure" in answer else answer
+        return self._asked(request, timeout_s)
 
     def score(
         self, history: Tokens, points: Tokens, outputs: tuple[int, int], limits: Limits
@@ -161,15 +156,9 @@ class LlamaCpp:
         found = []
         for piece in scores.pieces(points, outputs):
             request = scores.request(self.file.path, history, piece, outputs)
-            try:
-                child = self._running()
-                if isinstance(child, Failure):
-                    return child
-                answer = child.ask(request, limits.timeout_s)
-            except ChildFailed as failed:
-                return self._lost(failed)
-            if "failure" in answer:
-                return _failure(answer["failure"])
+            answer = self._asked(request, limits.timeout_s)
+            if isinstance(answer, Failure):
+                return answer
             found.append(scores.read(answer, outputs))
         return scores.joined(found)
 
@@ -194,40 +183,60 @@ class LlamaCpp:
         """The process that holds the model; None while there is none."""
         return None if self._child is None else self._child.pid
 
+    def _asked(self, request: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any] | Failure:
+        try:
+            child = self._running()
+            if isinstance(child, Failure):
+                return child
+            answer = child.ask(request, timeout_s)
+        except ChildFailed as failed:
+            return self._lost(failed)
+        return _failure(answer["failure"]) if "failure" in answer else answer
+
     def _running(self) -> Child | Failure:
-        if self._residents is not None:
-            self._residents.enter(self, need(self.file, self._wanted).total)
-        if self._child is not None:
-            return self._child
-        if self._losses > MAX_RESTARTS:
+        if self._child is not None and self._child.closed:
+            self.close()
+        if self._child is None and self._losses > MAX_RESTARTS:
             words = f"llama.cpp failed {self._losses} times, last: {self._last}"
             return Failure("model", "unavailable", words)
-        self._child = Child(self._command, _environment())
-        answer = self._child.ask(self._load_request(), self._load_timeout_s)
-        if "failure" not in answer:
-            self.device = str(answer.get("device", ""))
-            self.notes = tuple(map(str, answer.get("notes", ())))
-            self.context = int(answer.get("context", self._wanted))
-            return self._child
-        told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
-        failure = _failure(answer["failure"], "" if told else self._child.last_words())
-        self.close()
-        self._losses, self._last = self._losses + 1, failure.evidence
-        return failure
+        if self._residents is not None:
+            self._residents.enter(self, need(self.file, self._wanted).total)
+        return self._started() if self._child is None else self._child
+
+    def _started(self) -> Child | Failure:
+        child = self._child = Child(self._command, _environment())
+        answer = child.ask(self._load_request(), self._load_timeout_s)
+        if "failure" in answer:
+            told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
+            failure = _failure(answer["failure"], "" if told else child.last_words())
+            self.close()
+            self._losses, self._last = self._losses + 1, failure.evidence
+            return failure
+        self.device = str(answer.get("device", ""))
+        self.notes = (*self._threads_note(), *map(str, answer.get("notes", ())))
+        self.context = int(answer.get("context", self._wanted))
+        self.needs = int(answer.get("needs", 0))
+        if self._residents is not None and self.needs:
+            self._residents.count(self, self.needs)
+        return child
 
     def _load_request(self) -> dict[str, Any]:
         return {
             "path": str(self.file.path.resolve()),
             "context": self._wanted,
-            "threads": self._chosen_threads(),
+            "threads": self._chosen_threads().count,
             "held": 0 if self._residents is None else self._residents.held(self),
             "sequences": self._sequences,
             "seed": 0,
         }
 
-    def _chosen_threads(self) -> int:
+    def _chosen_threads(self) -> threads.Threads:
         given = threads.here(os.environ)
-        return threads.choose(self.file.size_bytes, given, self._threads).count
+        return threads.choose(self.file.size_bytes, given, self._threads)
+
+    def _threads_note(self) -> tuple[str, ...]:
+        chosen = self._chosen_threads()
+        return (f"threads {chosen.why}",) if chosen.count < self._threads else ()
 
     def _lost(self, failed: ChildFailed) -> Failure:
         self._child = None
@@ -273,8 +282,6 @@ def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
 
 
 def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Reply:
-    if "failure" in answer:
-        return Reply("", failure=_failure(answer["failure"]))
     return Reply(
         text=str(answer["text"]),
         tokens_in=answer["tokens_in"],
@@ -311,8 +318,6 @@ def _shortened(text: str) -> str:
 
 
 def _ranking(answer: Mapping[str, Any]) -> Ranking:
-    if "failure" in answer:
-        return Ranking((), failure=_failure(answer["failure"]))
     found = tuple(map(float, answer["log_probabilities"]))
     cost = answer["tokens_in"], answer["seconds"]
     if any(map(math.isnan, found)):

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from hpcagent.protocols import LanguageModel, RankingModel
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
@@ -28,7 +28,8 @@ class Call:
     the asker did not say. `messages` are (role, text) pairs in their order; `role` is the asker's,
     as in llm/roles.py. Of a menu, `ranking` has each entry with ln of its probability, `reason`
     what was written before, and `answer` the most probable one. `seconds` are the model's own,
-    `waited_s` those of its asker, who may have waited for it to be loaded.
+    `waited_s` those of its asker, who may have waited for it to be loaded. `notes` tell what of the
+    model is not as it was asked for, such as a shorter context, where that was not told before.
     """
 
     prompt_sha256: str
@@ -48,12 +49,21 @@ class Call:
     failure: Failure | None = None
     waited_s: float = 0.0
     thinking: str = ""
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
 
 Sink = Callable[[Call], None]
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A model that tells what is not as it was asked for."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
 
 class Recording:
@@ -69,6 +79,7 @@ class Recording:
         self._sink = sink
         self._role = role
         self._open: Call | None = None
+        self._told: tuple[str, ...] = ()
 
     def complete(
         self,
@@ -112,7 +123,10 @@ class Recording:
             self._sink(call)
 
     def _begin(self, call: Call) -> None:
-        self._open = call
+        notes = self._model.notes if isinstance(self._model, Noted) else ()
+        new = tuple(note for note in notes if note not in self._told)
+        self._told += new
+        self._open = dataclasses.replace(call, notes=new)
         if call.failure is not None:
             self.verdict(f"{FAILED} {call.failure.id}: {call.failure.evidence}")
 

@@ -18,10 +18,12 @@ from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
 
 GIB = 1 << 30
 # Tokens that are computed at once; flash attention, which keeps no scores, is on for GPUs only.
-CPU_BATCH, GPU_BATCH = 32, 256
+CPU_BATCH, GPU_BATCH = 16, 256
 SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
 _STEP = 256  # llama.cpp rounds a context up to this
 _CACHE_VALUE = 2  # bytes: 16-bit floats
+MOST_SEQUENCES = 4  # prompts of so many callers are kept
+_SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
 _AGENT = 128 << 20  # what the agent itself needs in the same job
@@ -31,21 +33,26 @@ _SLURM_MIB = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU")
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of a loaded model with a context; `process` is what is there without a model."""
+    """Bytes of a loaded model with a context; `process` is what is there without a model.
+
+    `kept` is what further contexts take, so that prompts of other callers stay evaluated.
+    """
 
     weights: int
     cache: int
     compute: int
     process: int
+    kept: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.cache + self.compute + self.process
+        return self.weights + self.cache + self.compute + self.process + self.kept
 
     def __str__(self) -> str:
-        parts = (("weights", self.weights), ("cache", self.cache), ("compute", self.compute))
+        parts = [("weights", self.weights), ("cache", self.cache), ("compute", self.compute)]
+        parts += [("process", self.process)] + ([("other prompts", self.kept)] * bool(self.kept))
         told = ", ".join(f"{name} {_gib(size)}" for name, size in parts)
-        return f"{_gib(self.total)} GiB ({told}, process {_gib(self.process)})"
+        return f"{_gib(self.total)} GiB ({told})"
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a model is loaded; `refusal` says in one line why it is not, `notes` what is unusual."""
+    """How a model is loaded; `refusal` says in one line why it is not, `notes` what is unusual.
+
+    It has `sequences` contexts, so that it keeps the prompts of as many callers.
+    """
 
     context: int
     need: Need
@@ -77,6 +87,7 @@ class Plan:
     layers: int = 0
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    sequences: int = 1
 
 
 def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
@@ -100,16 +111,31 @@ def cache_bytes_a_token(file: ModelFile) -> int:
     return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * _CACHE_VALUE
 
 
-def plan(file: ModelFile, context: int, room: Room, devices: Sequence[Device] = ()) -> Plan:
-    """Layers on the GPUs as far as they fit, the rest in `room`; a shorter context, or refused."""
+def plan(
+    file: ModelFile,
+    context: int,
+    room: Room,
+    devices: Sequence[Device] = (),
+    sequences: int | None = None,
+) -> Plan:
+    """Layers on the GPUs as far as they fit, the rest in `room`; a shorter context, or refused.
+
+    As many contexts as there is memory for, where `sequences` does not say how many.
+    """
     wanted = need(file, context)
     layers = gpu_layers(file, context, devices)
     here = _left_for_the_cpu(file, wanted, layers)
     if here.total <= room.bytes:
-        return Plan(context, wanted, layers, file.shape.layers, _on_gpus(file, layers, devices))
+        spare = room.bytes - here.total
+        if layers:
+            spare = _spare_on_gpus(file, context, layers, devices)
+        kept = sequences or _sequences(wanted.cache, spare)
+        wanted = replace(wanted, kept=(kept - 1) * wanted.cache)
+        notes = _on_gpus(file, layers, devices)
+        return Plan(context, wanted, layers, file.shape.layers, notes, sequences=kept)
     shorter = _fitting_context(file, context, room, layers)
     if shorter:
-        found = plan(file, shorter, room, devices)
+        found = plan(file, shorter, room, devices, sequences)
         note = f"context {shorter} of {context} tokens, since memory is short: {room}"
         return replace(found, notes=(note, *found.notes))
     smallest = _left_for_the_cpu(file, need(file, min(context, SMALLEST_CONTEXT)), layers)
@@ -118,6 +144,20 @@ def plan(file: ModelFile, context: int, room: Room, devices: Sequence[Device] = 
         f" {room}: take a smaller quantisation or model, or a job with more memory (--mem)"
     )
     return Plan(0, wanted, refusal=f"model {file.path}: {words}")
+
+
+def _sequences(cache: int, spare: int) -> int:
+    """How many contexts of `cache` bytes to have, those beyond the first in half of `spare`."""
+    return min(MOST_SEQUENCES, 1 + min(spare // 2, _SPARE_BYTES) // max(1, cache))
+
+
+def _spare_on_gpus(file: ModelFile, context: int, layers: int, devices: Sequence[Device]) -> int:
+    """Bytes that are left there with all layers; with fewer, there is nothing to spare."""
+    if layers <= file.shape.layers:
+        return 0
+    whole = need(file, context, gpu=True)
+    free = sum(max(0, device.free_bytes - whole.compute - _AGENT) for device in devices)
+    return max(0, free - whole.cache - file.weights.total)
 
 
 def gpu_layers(file: ModelFile, context: int, devices: Sequence[Device]) -> int:

@@ -5,6 +5,7 @@ Its stderr is read along and kept as a short tail, so that it can neither block 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -17,6 +18,8 @@ from typing import IO, Any
 _MAX_LINE = 1024 * 1024
 _TAIL = 4000
 _CHUNK = 65536
+_MOST_CHUNKS = 64  # of what it said before its end
+_END_S = 10.0  # a process that waits for a file system that is gone cannot be killed
 
 
 class ChildFailed(RuntimeError):
@@ -28,24 +31,40 @@ class ChildFailed(RuntimeError):
 
 
 class Child:
-    """One running child; every failure ends it."""
+    """One running child; every failure ends it. ChildFailed where it cannot be started."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(env),
-            start_new_session=True,  # Ctrl-C is for the agent to act on
-        )
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(env),
+                start_new_session=True,  # Ctrl-C is for the agent to act on
+            )
+        except OSError as error:  # no memory, too many processes or open files
+            words = f"its process cannot be started: {error.strerror}"
+            raise ChildFailed("died", words) from None
         self._tail = b""
         self._received = bytearray()
         for stream in self._streams():
             os.set_blocking(stream.fileno(), False)
 
     def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send one line, return the next one; ChildFailed after which the child is dead."""
+        """Send one line, return the next one; ChildFailed after which the child is dead.
+
+        So it is after any other exception, such as Ctrl-C: its answer would be taken for the next.
+        """
+        try:
+            self._exchange(message, timeout_s)
+            answer = self._first_line()
+        except BaseException:
+            self.close()
+            raise
+        return answer
+
+    def _exchange(self, message: Mapping[str, Any], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         unsent = memoryview(json.dumps(message, ensure_ascii=True).encode("ascii") + b"\n")
         stdin, stdout, stderr = self._streams()
@@ -66,19 +85,26 @@ class Child:
                         self._read_answer()
                     elif not self._read_tail():
                         selector.unregister(stderr)
-        return self._first_line()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def closed(self) -> bool:
+        return self._streams()[0].closed
+
     def close(self) -> None:
-        """End the child and wait for it."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        """End the child and wait for it, not for ever."""
+        self._end()
         for stream in self._streams():
             stream.close()
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_END_S)
 
     def _streams(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
         process = self._process
@@ -125,9 +151,7 @@ class Child:
             except subprocess.TimeoutExpired:
                 words = "closed its pipe"
         code = process.poll()
-        if code is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        self._end()
         if ended and code is not None:
             words = _how(code)
         last = self.last_words()
@@ -136,8 +160,9 @@ class Child:
 
     def last_words(self) -> str:
         """The last few lines of its stderr, as one."""
-        while self._drained():
-            pass
+        for _ in range(_MOST_CHUNKS):
+            if not self._drained():
+                break
         lines = self._tail.decode("utf-8", errors="replace").strip().splitlines()
         return " | ".join(line.strip() for line in lines[-3:])[-600:]
 

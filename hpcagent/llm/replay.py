@@ -8,6 +8,7 @@ that was acted on. Lines that cannot be read (a torn one at the end) are passed 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ class RankingReplay(Replay):
             return Ranking((), failure=self._missing())
         failure = _failure(call)
         rows = () if failure is not None else tuple(float(row[1]) for row in call["ranking"])
+        if failure is None and len(rows) != len(menu):
+            return Ranking((), failure=self._missing())
         return Ranking(
             rows,
             int(call.get("tokens_in", 0)),
@@ -120,7 +123,10 @@ def _call(line: bytes) -> Mapping[str, Any] | None:
         if usable:
             rows = [float(row[1]) for row in call.get("ranking", ())]
             int(call.get("tokens_in", 0)), int(call.get("tokens_out", 0))
-            usable = bool(rows) or _failure(call) is not None or call.get("op") != RANKING
+            usable = not any(map(math.isnan, rows))
+            usable = usable and (
+                bool(rows) or _failure(call) is not None or call.get("op") != RANKING
+            )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return None
     return call if usable else None

@@ -7,12 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpcagent.llm import events
 from hpcagent.llm.grammar import violation
 from hpcagent.llm.http import Response
+from hpcagent.llm.tables import ModelChoice
 from hpcagent.records import Failure, Message, Reply
 
 _MOST_ENTRY = 4000  # characters of what a server says of a model that are kept
-_OVERFLOW = ("context length", "context size", "context window", "exceed_context_size")
+# llama-server, vLLM, SGLang and LM Studio say one of the first; TGI says the last two.
+_OVERFLOW = ("context length", "context size", "context window", "exceed_context_size",
+             "must have less than", "max_new_tokens` must be")  # fmt: skip
+# What servers answer to a field that they do not know or cannot serve; llama-cpp-python says 500.
+_REFUSALS = (400, 415, 422, 501)
+_OF_FORMAT = ("response_format", "json_schema", "json_object", "grammar")
 
 
 class BadReply(Exception):
@@ -23,16 +30,17 @@ class BadReply(Exception):
         self.kind = kind
 
 
-def require_ok(response: Response, key_file: str) -> None:
+def require_ok(response: Response, choice: ModelChoice) -> None:
     """BadReply in words of the cure unless the status is 200."""
     status = response.status
     if status == 200:
         return
-    said = _error_words(response)
+    said = error_words(response)
     if overflows(response):
         raise BadReply("context_overflow", f"the server refused the prompt: {said}")
     if status in (401, 403):
-        cure = f"is the key in {key_file} the right one?" if key_file else "set api_key_file"
+        place = choice.api_key_file or choice.api_key_env
+        cure = f"is the key in {place} the right one?" if place else "set api_key_file"
         raise BadReply("unauthorised", f"status {status}: {cure} {said}".rstrip())
     if status == 404:
         cure = "is the URL right (most end in /v1), and the model's name?"
@@ -47,25 +55,33 @@ def require_ok(response: Response, key_file: str) -> None:
 
 def overflows(response: Response) -> bool:
     """Whether the prompt is too long for the server's context: servers say so in words only."""
-    if response.status not in (400, 413):
+    if response.status not in (400, 413, 422):
         return False
     words = response.body[:4000].decode("utf-8", errors="replace").lower()
     return response.status == 413 or any(each in words for each in _OVERFLOW)
 
 
+def refuses_format(response: Response) -> bool:
+    """Whether another form of the answer may be asked for: it is this one that is refused."""
+    if response.status in _REFUSALS:
+        return not overflows(response)
+    words = response.body[:4000].decode("utf-8", errors="replace")
+    return response.status == 500 and any(each in words for each in _OF_FORMAT)
+
+
 def read(response: Response, schema: Mapping[str, Any] | None) -> Reply:
     """The first choice of a completion; what is wrong with it is the reply's failure."""
-    answer = _json(response)
+    answer = events.whole(response.body) if events.streams(response) else _json(response)
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise BadReply("invalid", "the answer has no choices")
+        raise _without_choices(answer, response)
     message = choices[0].get("message")
     if not isinstance(message, dict):
         raise BadReply("invalid", "the first choice has no message")
-    text = message.get("content")
+    text = _text(message.get("content"))
     costs = _costs(answer.get("usage"))
     failure = None
-    if not isinstance(text, str) or not text.strip():
+    if not text.strip():
         failure = Failure("model", "invalid", _why_empty(message, choices[0]))
         text = ""
     elif choices[0].get("finish_reason") == "length":
@@ -89,6 +105,7 @@ def entry(response: Response, name: str) -> dict[str, Any]:
     }
     if not known:
         raise BadReply("http", "the server has no model loaded")
+    name = f"{name}:latest" if name not in known and f"{name}:latest" in known else name  # Ollama
     if not name and len(known) > 1:
         raise BadReply("http", f"it serves several models: set name, one of {_names(known)}")
     if name and name not in known:
@@ -117,6 +134,20 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def format_field(form: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The field of a request that confines its answer; nothing where no server has it.
+
+    The schema stands in "json_object" too: llama-cpp-python and llama-server take it from there,
+    others pass over it.
+    """
+    if form == "json_schema":
+        named = {"name": "answer", "strict": True, "schema": strict(schema)}
+        return {"response_format": {"type": form, "json_schema": named}}
+    if form == "json_object":
+        return {"response_format": {"type": form, "schema": strict(schema)}}
+    return {}
+
+
 def with_schema_in_words(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:
     """For a server that cannot be given the schema: the last message says it."""
     words = (
@@ -128,9 +159,12 @@ def with_schema_in_words(messages: Sequence[Message], schema: Mapping[str, Any])
 
 
 def _checked(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
-    """(the JSON in its shortest form, what is wrong with it)."""
+    """(the JSON in its shortest form, what is wrong with it).
+
+    Line ends within texts are taken as they are: grammars of some servers let them through.
+    """
     try:
-        value = json.loads(_bare(text))
+        value = json.loads(_bare(text), strict=False)
     except (ValueError, RecursionError):
         return text, f"the answer is not JSON: {_printable(text)}"
     wrong = violation(value, schema)
@@ -162,6 +196,23 @@ def _json(response: Response) -> dict[str, Any]:
     return answer
 
 
+def _text(content: object) -> str:
+    """The text of a message; some servers give it in parts."""
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _without_choices(answer: Mapping[str, Any], response: Response) -> BadReply:
+    """Some servers and gateways tell an error with the status of a success."""
+    if "error" in answer or "detail" in answer or answer.get("object") == "error":
+        overflow = overflows(dataclasses.replace(response, status=400))
+        kind = "context_overflow" if overflow else "http"
+        return BadReply(kind, f"an error with status 200: {error_words(response)}")
+    return BadReply("invalid", "the answer has no choices")
+
+
 def _costs(usage: object) -> Reply:
     found = usage if isinstance(usage, dict) else {}
     details = found.get("prompt_tokens_details")
@@ -189,16 +240,16 @@ def _why_empty(message: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
     return "the answer is empty"
 
 
-def _error_words(response: Response) -> str:
+def error_words(response: Response) -> str:
     """The server's own words on an error, in one short line."""
     text = response.body[:4000].decode("utf-8", errors="replace")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return _printable(text)
-    error = found.get("error", found) if isinstance(found, dict) else found
-    words = error.get("message", error) if isinstance(error, dict) else error
-    return _printable(words if isinstance(words, str) else json.dumps(words))
+    for key in ("error", "detail", "message"):
+        found = found.get(key, found) if isinstance(found, dict) else found
+    return _printable(found if isinstance(found, str) else json.dumps(found))
 
 
 def _names(known: Mapping[str, object]) -> str:

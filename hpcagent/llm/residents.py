@@ -28,6 +28,11 @@ class Residents:
             self.make_room(needed_bytes)
         self._needs[model] = needed_bytes if known is None else known
 
+    def count(self, model: Closable, needed_bytes: int) -> None:
+        """`model` is loaded and needs so much: with the prompts it keeps, or a shorter context."""
+        if model in self._needs:
+            self._needs[model] = needed_bytes
+
     def leave(self, model: Closable) -> None:
         self._needs.pop(model, None)
 

@@ -16,7 +16,7 @@ ROLES: Mapping[str, str] = MappingProxyType(
         CODEGEN: "writes code that is then compiled, tested and measured",
         "report": "words the other parts of a report",
         "review": "looks over what another role wrote",
-        "vision": "reads figures; needs an mmproj file",
+        "vision": "reads figures; nothing does so yet, and llama.cpp is built without it here",
     }
 )
 # The others can be configured and are routed, but nothing asks them yet.

@@ -14,9 +14,17 @@ from hpcagent.llm.address import Forbidden, read_address, require_allowed
 from hpcagent.llm.endpoint import Endpoint
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
-from hpcagent.llm.roles import DEBUG, OPTIMISE, RESULT, ROLES
+from hpcagent.llm.roles import CODEGEN, DEBUG, OPTIMISE, RESULT, ROLES
 from hpcagent.llm.sampled import Sampled
-from hpcagent.llm.tables import ALL, SHIPPED, ModelChoice, absolute, from_json, laid_over
+from hpcagent.llm.tables import (
+    ALL,
+    SHIPPED,
+    ModelChoice,
+    absolute,
+    check_served,
+    from_json,
+    laid_over,
+)
 from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
 
@@ -56,7 +64,12 @@ class Route:
 
 
 _WITHOUT: Mapping[str, str] = MappingProxyType(
-    {OPTIMISE: "the search", DEBUG: "explain", RESULT: "the report"}
+    {
+        OPTIMISE: "the search",
+        DEBUG: "explain",
+        RESULT: "the report",
+        CODEGEN: "codegen with --candidates",
+    }
 )
 
 
@@ -72,13 +85,18 @@ def routes(tables: Mapping[str, ModelChoice], sources: Mapping[str, str]) -> dic
         if choice is None:
             choice, source = common, common_source
         elif not choice.placed:
-            if common.placed and not source.startswith(f"{common_source} "):
-                source = f"{common_source}, with {source}"
+            if common.placed:
+                source = f"{common_source}, with {_beside(common_source, source)}"
             choice = laid_over(choice, common)
-        if choice.file and (choice.name or choice.api_key_file):
-            raise UsageError(f"{source}: name and api_key_file belong to an endpoint, not a file")
+        check_served(choice, source)
         found[role] = Route(role, absolute(choice), source if choice.placed or source else "")
     return found
+
+
+def _beside(common: str, source: str) -> str:
+    """A table in the same file is told without the file's name again."""
+    file, mark, table = source.partition(" [")
+    return f"[{table}" if mark and common.partition(" [")[0] == file else source
 
 
 def check(route: Route, hosts: Sequence[str]) -> None:
@@ -87,10 +105,10 @@ def check(route: Route, hosts: Sequence[str]) -> None:
     UsageError or EnvironmentProblem name what is wrong: file, address or list of hosts.
     """
     choice = route.choice
-    for path in (choice.file, choice.mmproj, choice.api_key_file):
+    for path in (choice.file, choice.mmproj, choice.api_key_file, choice.ca_file):
         clean(path, route.source)
     if choice.mmproj:
-        gguf.describe(Path(choice.mmproj))
+        _check_projector(Path(choice.mmproj), route)
     if choice.endpoint:
         address = read_address(choice.endpoint)
         try:
@@ -99,6 +117,15 @@ def check(route: Route, hosts: Sequence[str]) -> None:
             raise UsageError(f"model endpoint {forbidden}") from None
     elif choice.file and choice.file != SHIPPED:
         gguf.read(Path(choice.file))
+
+
+def _check_projector(path: Path, route: Route) -> None:
+    """A file that was taken for another one is told now, not when figures are read one day."""
+    found = gguf.describe(path)
+    if found.kind != gguf.PROJECTOR:
+        raise UsageError(f"{route.source}: mmproj {path}: not a {gguf.PROJECTOR}: {found.kind}")
+    if not route.choice.file:
+        raise UsageError(f"{route.source}: mmproj belongs to a model, and no file is named")
 
 
 @dataclass

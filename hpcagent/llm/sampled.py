@@ -17,6 +17,14 @@ class Sampled:
         self._model = model
         self._sampling = sampling
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not as it was asked for, from the first answer on."""
+        return self._model.notes
+
+    def read_ahead(self, messages: Sequence[Message], limits: Limits) -> Reply:
+        return self._model.read_ahead(messages, limits)
+
     def complete(
         self,
         messages: Sequence[Message],

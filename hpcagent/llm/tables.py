@@ -36,8 +36,9 @@ class ModelChoice:
     """A model as it is configured: a GGUF `file`, or an `endpoint` (a URL or unix:/path).
 
     `name` is what the endpoint calls its model (empty: it serves one only), `context` in tokens
-    (0: the model's own, at most 8192), `mmproj` the file that lets a model see, `api_key_file` a
-    file that holds the endpoint's key; the key itself is never in a configuration.
+    (0: the model's own, at most 8192), `mmproj` the file that lets a model see. `api_key_file` is a
+    file that holds the endpoint's key, `api_key_env` a variable that does; the key itself is never
+    in a configuration. `ca_file` has the certificates that an https endpoint is trusted by.
     """
 
     file: str = ""
@@ -50,6 +51,8 @@ class ModelChoice:
     seed: int = 0
     mmproj: str = ""
     api_key_file: str = ""
+    api_key_env: str = ""
+    ca_file: str = ""
 
     @property
     def placed(self) -> bool:
@@ -72,8 +75,10 @@ class ModelChoice:
 
 
 _DEFAULTS: Mapping[str, Any] = MappingProxyType(asdict(ModelChoice()))
-_TEXTS = ("file", "endpoint", "name", "mmproj", "api_key_file")
-_FILES = ("file", "mmproj", "api_key_file")
+# Keys that only mean something of an endpoint.
+SERVED = ("name", "api_key_file", "api_key_env", "ca_file")
+_TEXTS = ("file", "endpoint", "mmproj", *SERVED)
+_FILES = ("file", "mmproj", "api_key_file", "ca_file")
 # Number keys: (whole, least, most).
 _NUMBERS: Mapping[str, tuple[bool, float, float]] = MappingProxyType(
     {
@@ -134,6 +139,18 @@ def absolute(choice: ModelChoice) -> ModelChoice:
     return replace(choice, **told)
 
 
+def check_served(choice: ModelChoice, where: str) -> None:
+    """UsageError where a file is given what only an endpoint has, or the other way round, or an
+    endpoint two keys."""
+    said = [key for key in SERVED if getattr(choice, key)]
+    if choice.file and said:
+        raise UsageError(f"{where}: {said[0]} belongs to an endpoint, not to a file")
+    if choice.mmproj and choice.endpoint:
+        raise UsageError(f"{where}: mmproj belongs to a file; a server has its own")
+    if choice.api_key_file and choice.api_key_env:
+        raise UsageError(f"{where}: api_key_file and api_key_env name a key each: keep one")
+
+
 def _with_name(choice: ModelChoice, where: str) -> ModelChoice:
     """The name of URL#NAME goes into `name`."""
     if not is_address(choice.endpoint):
@@ -173,5 +190,4 @@ def _check(choice: ModelChoice, where: str) -> None:
         raise UsageError(f"{where}: file and endpoint exclude each other")
     if choice.file and is_address(choice.file):
         raise UsageError(f"{where}: file {choice.file!r} is an address: write endpoint = ...")
-    if choice.file and (choice.name or choice.api_key_file):
-        raise UsageError(f"{where}: name and api_key_file belong to an endpoint, not to a file")
+    check_served(choice, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpcagent.llm.qualify.card import NOT_RUN, Card, Score
+from hpcagent.llm.qualify.kernel import NAME
 from hpcagent.report import wording
 from hpcagent.report.columns import Column, labelled, laid_out, wrapped
 
@@ -20,13 +21,16 @@ def terminal(card: Card, width: int) -> str:
         [line for score in card.scores for line in labelled(score.role, score.words, columns)]
     )
     blocks.append([line for score in done for line in _notes(score, columns)])
+    blocks.append([line for note in card.notes for line in wrapped(note, columns)])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
 def _head(card: Card) -> str:
     digest = str(card.model.get("sha256", ""))[:12]
-    named = f"{card.model.get('name')} ({digest})" if digest else str(card.model.get("name"))
-    return f"Qualification {card.qualification} of {named}"
+    named = str(card.model.get("name"))
+    if card.model.get("endpoint"):
+        named += f" at {card.model['endpoint']}"
+    return f"Qualification {card.qualification} of {named}{f' ({digest})' if digest else ''}"
 
 
 def _table(scores: list[Score]) -> list[Column]:
@@ -37,7 +41,7 @@ def _table(scores: list[Score]) -> list[Column]:
         Column("score", tuple(_percent(score.mean) for score in scores), 0),
         Column("95 %", tuple(_interval(score) for score in scores), 1),
         Column("chance", tuple(_percent(score.chance) for score in scores), 1),
-        Column("tokens", tuple(str(s.tokens_in + s.tokens_out) for s in scores), 4),
+        Column("tokens", tuple(str(s.tokens_in + s.tokens_out or "?") for s in scores), 4),
         Column("seconds", tuple(f"{score.seconds:.1f}" for score in scores), 2),
     ]
 
@@ -51,7 +55,21 @@ def _notes(score: Score, columns: int) -> list[str]:
     for kind, count in score.failures.items():
         words += f"; {wording.plural(count, 'call')} failed with {kind}"
     lines = wrapped(words, columns - 2)
-    return [line if place == 0 else f"  {line}" for place, line in enumerate(lines)]
+    lines = [line if place == 0 else f"  {line}" for place, line in enumerate(lines)]
+    return lines + (_misses(score, columns) if score.family == NAME else [])
+
+
+def _misses(score: Score, columns: int) -> list[str]:
+    """Why answers were worth nothing; those with the same reason share a line."""
+    reasons: dict[str, list[str]] = {}
+    for one in score.outcomes:
+        if one.score < 1.0:
+            reasons.setdefault(one.words, []).append(one.case)
+    lines: list[str] = []
+    for words, cases in reasons.items():
+        first, *more = wrapped(f"{', '.join(cases)}: {words}", columns - 4)
+        lines += [f"  {first}", *(f"    {line}" for line in more)]
+    return lines
 
 
 def _percent(share: float) -> str:

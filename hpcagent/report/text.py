@@ -250,7 +250,9 @@ def model_words(summary: RunSummary) -> str:
     if model.shortened:
         times = wording.plural(model.shortened, "time")
         words += f"; {times} a prompt was too long for it and was shortened"
-    return words + (f"; {model.earned}" if model.earned else "") + note
+    words += f"; {model.earned}" if model.earned else ""
+    words += f"; it was not loaded as asked for: {'; '.join(model.notes)}" if model.notes else ""
+    return words + note
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:

@@ -49,6 +49,9 @@ class Question:
     def messages(self, shortened: int = 0) -> tuple[Message, ...]:
         """System: what never changes in a run. User: the history in order, then the menu.
 
+        Cards begin with what may turn out not to work (the kind of kernels), which is told last:
+        what stands before it can be read before that is known.
+
         `shortened` is how often the history was shortened for a context that is too small, at most
         SHORTEST times.
         """

@@ -72,6 +72,7 @@ class RunAgent(ABC):
         self._known = Knowledge(self._state)
         self._own: set[str] = set()
         self._stop_asked = False
+        self._stays = True  # and does not leave while a job is out
         self._first_look = True
 
     @property
@@ -115,6 +116,7 @@ class RunAgent(ABC):
         `until_waiting` ends at the first wait (`hpcagent step`); else the wait is slept through.
         """
         pause = FIRST_PAUSE_S
+        self._stays = not until_waiting
         while True:
             turn = self.turn()
             notify(self._state, turn)

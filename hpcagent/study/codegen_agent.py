@@ -19,7 +19,7 @@ from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.codegen_measuring import fastest_possible
 from hpcagent.study.codegen_story import GAVE_UP, Story, story
 from hpcagent.study.codegen_task import Toolbox, Write, next_step
-from hpcagent.study.codegen_writer import Writer
+from hpcagent.study.codegen_writer import ROLE, Writer
 from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.rundir import RunDir
@@ -105,7 +105,7 @@ class CodegenAgent(TaskAgent):
         if self._writer is None:
             raise EnvironmentProblem("the run's settings name no model")
         model, digest = self._writer.open(attempt)
-        return Recording(model, digest, self._calls.append)
+        return Recording(model, digest, self._calls.append, ROLE)
 
     def _environment(self, told: Story) -> Environment:
         probe = self._state.done(self._task.purpose("probe", self._task.targets[0]))

@@ -36,7 +36,7 @@ class Opinion:
     """A model's words: `cause` is an id that was found or "none of these".
 
     Without usable words `note` says in one line why, and the other texts are empty. The costs are
-    those of all `calls`.
+    those of all `calls`. `notes` tell what of the model is not as it was asked for.
     """
 
     model: str
@@ -49,6 +49,7 @@ class Opinion:
     tokens_out: int = 0
     seconds: float = 0.0
     model_sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -130,4 +131,5 @@ def _costs(calls: Sequence[Call]) -> dict[str, Any]:
         "tokens_out": sum(call.tokens_out for call in calls),
         "seconds": sum(call.seconds for call in calls),
         "model_sha256": calls[-1].model_sha256 if calls else "",
+        "notes": tuple(note for call in calls for note in call.notes),
     }

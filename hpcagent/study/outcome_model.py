@@ -25,7 +25,7 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     calls, settings = _proposing(state), state.settings
     verdicts = [str(call.get("verdict") or "") for call in calls]
     valid = verdicts.count("accepted")
-    shortened = sum(verdict.startswith(_TOO_LONG) for verdict in verdicts)
+    shortened = len(calls) - len(_answered(calls))
     steps = verdicts.count(_STEP)
     measured, bests, share = 0, False, ""
     if state.done("feasibility") is not None and known.library is not None:
@@ -44,13 +44,19 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
         picks_measured=measured,
         best_is_models=bests,
         seconds=_seconds(calls),
-        note=_note(state),
+        note=_note(state, calls),
         earned=share,
         ranked=sum(call.get("op") == RANKING for call in calls),
         shortened=shortened,
         cached_share=cached / tokens if tokens else 0.0,
         waited_s=_seconds([call for call in calls if not call.get(OVERLAPS)]),
+        notes=model_notes(state),
     )
+
+
+def model_notes(state: TuneState) -> tuple[str, ...]:
+    """What of the models of all roles is not as it was asked for, each once."""
+    return tuple(dict.fromkeys(str(n) for call in state.calls for n in call.get("notes", ())))
 
 
 def _proposing(state: TuneState) -> _Calls:
@@ -63,11 +69,22 @@ def _seconds(calls: _Calls) -> float:
     return sum(float(call.get("waited_s") or call.get("seconds") or 0.0) for call in calls)
 
 
-def _note(state: TuneState) -> str:
+def _answered(calls: _Calls) -> _Calls:
+    """Without those that were too long and were asked again in the same round, shortened."""
+    later = [*calls[1:], {}]
+    return [
+        call
+        for call, then in zip(calls, later, strict=True)
+        if not str(call.get("verdict")).startswith(_TOO_LONG)
+        or call.get("round") != then.get("round")
+    ]
+
+
+def _note(state: TuneState, calls: _Calls) -> str:
     """What went wrong with the model itself, apart from answers that could not be used."""
     parts = [str(state.decisions.get("model", {}).get("note", ""))]
-    verdicts = [str(call.get("verdict") or "") for call in _proposing(state)]
-    failed = [v for v in verdicts if v.startswith(FAILED) and not v.startswith(_TOO_LONG)]
+    verdicts = [str(call.get("verdict") or "") for call in _answered(calls)]
+    failed = [v for v in verdicts if v.startswith(FAILED)]
     if failed:
         parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")
     return "; ".join(part for part in parts if part)

@@ -61,12 +61,27 @@ class Proposer:
         self._problems: dict[str, dict[str, Any]] = {}
         self._teller = Teller()
         self._chapters: Chapters = ()
+        self._prepared = False
 
     @property
     def asks_a_model(self) -> bool:
         """Whether the next proposal may make a language model compute on this node."""
         wanted = self._settings.strategy in WITH_MODEL and bool(self._settings.model)
         return wanted and not self._without_model and self.models.computes_here(OPTIMISE)
+
+    @property
+    def may_prepare(self) -> bool:
+        """Whether a model of this node could be made ready for the first question."""
+        return not self._prepared and not self._settings.replay and self.asks_a_model
+
+    def prepare(self, known: Knowledge) -> dict[str, Any] | None:
+        """Load it, and let it read what does not change, once; what came of it, if anything."""
+        from hpcagent.study.preparing import prepared
+
+        self._prepared = True
+        if self._recording is None and self._open_model() is None:
+            return None
+        return None if self._replaying else prepared(self.models, known, prompt_facts(known))
 
     @property
     def device(self) -> str:

@@ -175,7 +175,8 @@ class ModelSummary:
     `seconds` are those that the agent waited for answers, `waited_s` those of them in which nothing
     was out to be measured, which made the run longer. `cached_share` of the prompts' tokens were in
     the model's cache. Of the calls some ranked a menu (`ranked`), and some had a prompt too long
-    for the model, which was `shortened`.
+    for the model, which was `shortened`. `notes` tell what of it was not as it was asked for, such
+    as a shorter context.
     """
 
     used: bool
@@ -192,6 +193,7 @@ class ModelSummary:
     shortened: int = 0
     cached_share: float = 0.0
     waited_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,20 @@ from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.build_task import BUILD
 from hpcagent.study.codegen_task import CODEGEN
 from hpcagent.study.doctor_task import DOCTOR
+from hpcagent.study.kernels_task import KERNELS
 from hpcagent.study.packs import Pack
 from hpcagent.study.probe_task import PROBE
 from hpcagent.study.state import Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
 
 _KINDS: Mapping[str, Kind] = MappingProxyType(
-    {"probe": PROBE, "doctor": DOCTOR, "build": BUILD, "codegen": CODEGEN}
+    {
+        "probe": PROBE,
+        "doctor": DOCTOR,
+        "build": BUILD,
+        "codegen": CODEGEN,
+        "kernels": KERNELS,
+    }
 )
 
 

@@ -16,7 +16,7 @@ from hpcagent.study import tune
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.units import Plan
 
-KINDS = ("probe", "doctor", "build", "codegen")
+KINDS = ("probe", "doctor", "build", "codegen", "kernels")
 _REFUSED = "scheduler.refused"
 
 

@@ -18,6 +18,8 @@ from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
 from hpcagent.study.outcome_model import OVERLAPS
+from hpcagent.study.preparing import DECISION
+from hpcagent.study.preparing import allowed as preparing_allowed
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding, Unit, proposal_to
@@ -76,6 +78,8 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
+            case tune.Wait() if self._may_prepare():
+                return self._prepare(step)
             case tune.Close() if self._to_be_worded(step):
                 return self._word(step)
         return self._follow(step)
@@ -105,6 +109,30 @@ class Agent(RunAgent):
         if not self._proposer.asks_a_model:
             return self._proposed(index)
         return self._alone(f"round {index}", lambda: self._proposed(index))
+
+    def _may_prepare(self) -> bool:
+        known = self._state.facts is not None and self.known.library is not None
+        return (
+            known
+            and self._stays
+            and DECISION not in self._state.decisions
+            and preparing_allowed(self._state)
+            and self._proposer.may_prepare
+        )
+
+    def _prepare(self, wait: tune.Wait) -> Turn:
+        """A model may compute beside a build, and not beside what measures here."""
+        node = NodeLock(shared=True, wait_s=0.0, unit="a language model")
+        if not node.at_once():
+            return self._follow(wait)
+        try:
+            data = self._proposer.prepare(self.known)
+        finally:
+            node.let_go()
+        if data is None:
+            return self._follow(wait)
+        self._write("decision", {"what": DECISION, **data})
+        return Turn(_told(DECISION, data))
 
     def _alone(self, what: str, turn: Callable[[], Turn]) -> Turn:
         """A model computes only with this node to itself: it would disturb what is measured here,
@@ -139,6 +167,9 @@ class Agent(RunAgent):
 
 def _told(what: str, data: Mapping[str, Any]) -> str:
     """A decision about who proposes, in words for a log line."""
+    if what == DECISION:
+        read = f"the model was loaded and has read {data.get('tokens')} tokens ahead"
+        return f"the model is not ready: {data['note']}" if "note" in data else read
     if what == "model_device":
         return f"the model is on the {data['device']}"
     if what == "function":

@@ -15,12 +15,13 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from hpcagent.llm.child import bench, bounds, complete, load, rank, score
+from hpcagent.llm.child import bench, bounds, complete, load, rank, read, score
 
 OPERATIONS = {
     "bench": bench.answer,
     "complete": complete.answer,
     "rank": rank.answer,
+    "read": read.answer,
     "score": score.answer,
 }
 
@@ -37,7 +38,7 @@ def main() -> None:
         _send(answers, engine)
         return
     told = {"context": engine.context, "device": engine.device, "notes": engine.notes}
-    _send(answers, {"ready": True, **told})
+    _send(answers, {"ready": True, "needs": engine.needs, **told})
     while True:
         request = json.loads(lines.get())
         _send(answers, OPERATIONS[request["op"]](engine, request))

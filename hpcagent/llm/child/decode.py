@@ -49,7 +49,7 @@ class Decoder:
         self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool
     ) -> None:
         """Evaluate at most `block` tokens at positions from `start`; RuntimeError, OutOfTime."""
-        clock.check(self._took.get(len(tokens), self._took.get(1, 0.0)))
+        clock.check(max((s for n, s in self._took.items() if n <= len(tokens)), default=0.0))
         before = time.monotonic()
         result = self._api.llama_decode(
             self.context, self._batch.filled(sequence, start, tokens, logits)

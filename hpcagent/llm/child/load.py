@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
-from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache, cell_bytes, sequences
+from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
 from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.devices import gpus
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
@@ -27,8 +27,8 @@ _Json = Mapping[str, Any]
 class Engine:
     """A loaded model: llama_cpp.Llama, its context in tokens, where it computes (in words).
 
-    What it reads is evaluated in the contexts of `cache`, not in that of `llama`. `notes` tell what
-    is not as it was asked for, each in one line.
+    What it reads is evaluated in the contexts of `cache`, not in that of `llama`. `needs` are bytes
+    by the estimate. `notes` tell what is not as it was asked for, each in one line.
     """
 
     llama: Any
@@ -36,6 +36,7 @@ class Engine:
     device: str
     cache: Cache
     vocabulary: Vocabulary
+    needs: int
     notes: tuple[str, ...] = ()
 
 
@@ -57,14 +58,15 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     gpu = llama_cpp.llama_supports_gpu_offload()
     devices = gpus(Path(llama_cpp.__file__).parent / "lib") if gpu else ()
     room = room_here(os.environ, request.get("held", 0))
-    chosen = plan(file, request["context"], room, devices)
-    opened = _opened(request, chosen, room.bytes)
+    kept = request.get("sequences")
+    chosen = plan(file, request["context"], room, devices, kept)
+    opened = _opened(request, chosen)
     if isinstance(opened, str) and devices:
         # What drivers and other processes take of a GPU is not known beforehand.
-        alone = plan(file, request["context"], room)
+        alone = plan(file, request["context"], room, sequences=kept)
         note = f"without the GPU: {' '.join(opened.split())[:200]}"
         chosen = replace(alone, gpu_layers=0, notes=(*alone.notes, note))
-        opened = _opened(request, chosen, room.bytes)
+        opened = _opened(request, chosen)
     if isinstance(opened, str):
         return failed("memory" if chosen.refusal else "load", opened)
     llama, cache = opened
@@ -72,10 +74,11 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     if words:
         llama.metadata.pop(TEMPLATE)
     notes = (*chosen.notes, *([words] if words else []))
-    return Engine(llama, chosen.context, _device(gpu, chosen), cache, Vocabulary(llama), notes)
+    device, needs = _device(gpu, chosen), chosen.need.total
+    return Engine(llama, chosen.context, device, cache, Vocabulary(llama), needs, notes)
 
 
-def _opened(request: _Json, chosen: Plan, room: int) -> tuple[Any, Cache] | str:
+def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
     """llama_cpp.Llama and what it reads with, or why there is none."""
     import llama_cpp
 
@@ -93,17 +96,14 @@ def _opened(request: _Json, chosen: Plan, room: int) -> tuple[Any, Cache] | str:
                 seed=request["seed"],
                 verbose=True,
             )
-        return llama, _cache(llama, request, chosen, room)
+        return llama, _cache(llama, chosen)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return str(error) or type(error).__name__
 
 
-def _cache(llama: Any, request: _Json, chosen: Plan, room: int) -> Cache:
-    """Prompts of other callers are kept in what the model itself leaves of the memory."""
-    spare = max(0, room - chosen.need.total) // 2
-    kept = request.get("sequences") or sequences(cell_bytes(llama), chosen.context, spare)
+def _cache(llama: Any, chosen: Plan) -> Cache:
     block = GPU_BLOCK if chosen.gpu_layers else BLOCK
-    return Cache(Decoder(llama, chosen.context, kept, block), kept)
+    return Cache(Decoder(llama, chosen.context, chosen.sequences, block), chosen.sequences)
 
 
 def _device(gpu: bool, chosen: Plan) -> str:

@@ -1,6 +1,8 @@
 """The file of answers: what an interrupted qualification goes on from, and the card is made of.
 
-The first line says which model and qualification it is; then an answer a line, in JSON.
+The first line says which model and qualification it is; then an answer a line, in JSON. What a
+program that was written was worth is a line of its own ({"judged", "words"}), and so is the run in
+which that was found out ({"run", "of"}).
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class Answers:
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
         self.known: dict[str, Answer] = {}
+        self.verdicts: dict[str, str] = {}  # case -> what is wrong with it; empty: nothing
+        self._runs: dict[str, str] = {}
         with ExitStack() as stack:
             try:
                 self._stream = stack.enter_context(path.open("a+b"))
@@ -47,6 +51,18 @@ class Answers:
     def add(self, answer: Answer) -> None:
         self.known[answer.case] = answer
         self._write(answer.to_json())
+
+    def judge(self, case: str, words: str) -> None:
+        self.verdicts[case] = words
+        self._write({"judged": case, "words": words})
+
+    def note_run(self, digest: str, path: str) -> None:
+        self._runs[digest] = path
+        self._write({"run": path, "of": digest})
+
+    def run_of(self, digest: str) -> str:
+        """The path of the run for what has this digest; empty where there is none."""
+        return self._runs.get(digest, "")
 
     def close(self) -> None:
         self._stream.close()
@@ -66,6 +82,10 @@ class Answers:
             row = _row(self.path, number, line)
             if number == 1:
                 _check(self.path, row, header)
+            elif set(row) == {"judged", "words"} and _texts(row):
+                self.verdicts[row["judged"]] = row["words"]
+            elif set(row) == {"run", "of"} and _texts(row):
+                self._runs[row["of"]] = row["run"]
             else:
                 answer = _answer(self.path, number, row)
                 self.known[answer.case] = answer
@@ -105,6 +125,10 @@ def _check(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> N
                 f"{path}: its {key} is {found.get(key)!r}, not {value!r}; name another file with "
                 "--answers"
             )
+
+
+def _texts(row: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in row.values())
 
 
 def _answer(path: Path, number: int, row: Mapping[str, Any]) -> Answer:

@@ -7,7 +7,7 @@ sum of blind answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
@@ -67,9 +67,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Card:
+    """`notes` say what this model could not give."""
+
     qualification: int
     model: Mapping[str, Any]
     scores: tuple[Score, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,16 +82,33 @@ def card(
     families: Sequence[Family], answers: Mapping[str, Answer], model: Mapping[str, Any]
 ) -> Card:
     """`answers` by family/case; families without all of theirs are told as not run."""
-    return Card(QUALIFICATION, dict(model), tuple(_score(one, answers) for one in families))
+    scores = tuple(_score(one, answers) for one in families)
+    asked = [
+        (case, answers[name])
+        for family in families
+        for case in family.cases()
+        if (name := f"{family.name}/{case.name}") in answers and not answers[name].failure
+    ]
+    return Card(QUALIFICATION, dict(model), scores, tuple(_notes(asked)))
+
+
+def _notes(asked: Sequence[tuple[Case, Answer]]) -> Iterator[str]:
+    if any(case.labels and answer.how != "ranked" for case, answer in asked):
+        yield (
+            "It tells no probabilities: choices were asked for as JSON, so that each is one draw "
+            "and no ranking."
+        )
+    if asked and not any(answer.tokens_out for _, answer in asked):
+        yield "It does not tell how many tokens its answers took."
 
 
 def _score(family: Family, answers: Mapping[str, Answer]) -> Score:
-    cases = () if family.needs else family.cases()
+    cases = () if family.why_not else family.cases()
     given = [answers.get(f"{family.name}/{case.name}") for case in cases]
     there = [answer for answer in given if answer is not None]
     if not cases or len(there) < len(cases):
-        missing = f"{len(there)} of {len(cases)} answers" if cases else f"needs {family.needs}"
-        return Score(family.name, family.title, family.role, NOT_RUN, f"not run: {missing}",
+        words = family.why_not or f"{NOT_RUN}: {len(there)} of {len(cases)} answers"
+        return Score(family.name, family.title, family.role, NOT_RUN, words,
                      family.chance, family.chance_words, family.needed)  # fmt: skip
     judged = [_judged(case, answer) for case, answer in zip(cases, there, strict=True)]
     return _measured(family, cases, there, judged)

@@ -11,7 +11,7 @@ from hpcagent.records import Message
 from hpcagent.templates import render
 
 # Raised whenever a case, a prompt or a rule of judgement changes: cards of one number compare.
-QUALIFICATION = 1
+QUALIFICATION = 2
 SYSTEM = (
     "You help people who run programs on high-performance computers. Answer with what is asked "
     "for and nothing else."
@@ -58,8 +58,8 @@ class Family:
     """A kind of task. `chance` is the mean score of a model that answers blindly, or that always
     says the same where this does better; `needed` the mean score that makes fit for `role`.
 
-    `counted`: scores are 0 or 1, so that they are a share. `needs` says what is missing for it to
-    be run; empty where nothing is.
+    `counted`: scores are 0 or 1, so that they are a share. `why_not` says why answers cannot be
+    judged here; empty where they can.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Family:
     needed: float
     counted: bool
     cases: Callable[[], tuple[Case, ...]]
-    needs: str = ""
+    why_not: str = ""
 
 
 def prompt(name: str, values: Mapping[str, Any]) -> str:

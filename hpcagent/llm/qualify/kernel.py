@@ -1,91 +1,87 @@
 """Small kernels: a function that a model writes has to compile and to give the right results.
 
-What a model wrote is only ever run in the quarantine of `hpcagent codegen`. Until it is given as a
-`Bench` the family is told as not run; its tasks are here.
+What a model wrote is only ever built and run by the gate of `hpcagent codegen`, which is not known
+here: who knows it gives verdicts. Without them the family is told as not run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 from hpcagent.llm.qualify.casefile import Row, rows
 from hpcagent.llm.qualify.family import WRONG_FORM, Case, Family, Judged, prompt
 
-NEEDS = "the quarantine of hpcagent codegen, in which alone code of a model is run"
+NAME = "kernel"
+PASSED = ""
 LONGEST = 20_000
 _TOKENS = 600
-_FENCED = re.compile(r"```[A-Za-z0-9+]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+_FENCED = re.compile(r"```[A-Za-z0-9+]*[^\S\n]*[A-Za-z0-9_.]*[^\S\n]*\n(.*?)\n?```", re.DOTALL)
 
 
 class Wanted(Row):
+    """`arguments`, `check` and `vary` are those of a task of code generation; `reference` is the
+    body of the function in C."""
+
     name: str
     prototype: str
     text: str
-    check: str
+    arguments: list[dict[str, Any]]
+    check: list[dict[str, int]]
+    vary: dict[str, list[int]]
+    reference: str
+
+    @property
+    def source(self) -> str:
+        """The reference as a whole source."""
+        body = "".join(f"    {line}\n" for line in self.reference.splitlines())
+        return f'#include "kernel.h"\n\n{self.prototype.rstrip(";")}\n{{\n{body}}}\n'
 
 
-# (the function's source, what was wanted) -> what is wrong, in words; empty: nothing.
-Bench = Callable[[str, Wanted], str]
+# Name of a case -> what the gate found wrong with the answer's source; PASSED: nothing.
+Verdicts = Mapping[str, str]
 
 
 def kernels() -> tuple[Wanted, ...]:
-    return rows("kernel", Wanted)
-
-
-def check_program(row: Wanted, word: str) -> str:
-    """A program that is linked with the function; it prints `word` where that is right.
-
-    The function cannot know the word, so it cannot end the program as if all were well.
-    """
-    body = "".join(f"    {line}\n" for line in row.check.splitlines())
-    return (
-        f"#include <math.h>\n#include <stdio.h>\n\n{row.prototype}\n\n"
-        "static int near(double x, double y)\n{\n"
-        "    return fabs(x - y) <= 1e-12 * (1.0 + fabs(y));\n}\n\n"
-        f"static int wrong(void)\n{{\n{body}}}\n\n"
-        f'int main(void)\n{{\n    return wrong() || puts("{word}") < 0;\n}}\n'
-    )
+    return rows(NAME, Wanted)
 
 
 def source_in(answer: str) -> str:
     """The first fenced block of an answer; empty where there is none, or a far too long one."""
-    match = _FENCED.search(answer)
+    match = _FENCED.search(answer.replace("\r\n", "\n"))
     found = match.group(1) if match else ""
-    return found if len(found) <= LONGEST else ""
+    if not found.strip() or len(found) > LONGEST:
+        return ""
+    return found.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
-def judge(row: Wanted, answer: str, bench: Bench) -> Judged:
-    source = source_in(answer)
-    if not source.strip():
-        return WRONG_FORM
-    wrong = bench(source + "\n", row)
-    return Judged(float(not wrong), True, wrong)
+def family(verdicts: Verdicts | None = None, why_not: str = "") -> Family:
+    """The family, judged by `verdicts`; `why_not` says why it could not be run.
 
-
-def family(bench: Bench | None) -> Family:
-    """The family, run with `bench`, or told as not run where there is none."""
-
-    def cases() -> tuple[Case, ...]:
-        return tuple(_case(row, bench) for row in kernels())
-
+    Every answer that has a source needs a verdict: KeyError where one is missing.
+    """
+    told = verdicts or {}
     return Family(
-        name="kernel",
+        name=NAME,
         title="small kernels in C",
         role="codegen",
         chance=0.0,
         chance_words="a text at random does not compile",
         needed=0.6,
         counted=True,
-        cases=cases,
-        needs="" if bench else NEEDS,
+        cases=lambda: tuple(_case(row, told) for row in kernels()),
+        why_not=why_not,
     )
 
 
-def _case(row: Wanted, bench: Bench | None) -> Case:
-    text = prompt("kernel", {"prototype": row.prototype, "text": row.text})
+def _case(row: Wanted, verdicts: Verdicts) -> Case:
+    text = prompt(NAME, {"prototype": row.prototype, "text": row.text})
 
     def judged(answer: str) -> Judged:
-        return judge(row, answer, bench) if bench else Judged(0.0, False, f"not run: needs {NEEDS}")
+        if not source_in(answer):
+            return WRONG_FORM
+        wrong = verdicts[row.name]
+        return Judged(float(wrong == PASSED), True, wrong)
 
     return Case(row.name, text, judged, max_tokens=_TOKENS)

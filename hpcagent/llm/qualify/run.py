@@ -9,7 +9,6 @@ from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
 from hpcagent.llm.qualify.answers import Answers
 from hpcagent.llm.qualify.ask import Answer, ask
 from hpcagent.llm.qualify.family import Family
-from hpcagent.llm.qualify.kernel import Bench
 from hpcagent.protocols import LanguageModel
 
 NAMES = ("menu", "diagnosis", "merit", "kernel", "invent")
@@ -18,18 +17,16 @@ NAMES = ("menu", "diagnosis", "merit", "kernel", "invent")
 Told = Callable[[Answer, int, int], None]
 
 
-def families(only: Sequence[str], bench: Bench | None = None) -> tuple[Family, ...]:
-    """Those named, all without a name; `bench` runs what models write."""
-    everything = (
-        menu.FAMILY, diagnosis.FAMILY, merit.FAMILY, kernel.family(bench), invent.FAMILY,
-    )  # fmt: skip
-    return tuple(one for one in everything if not only or one.name in only)
+def families(only: Sequence[str] = (), without: Sequence[str] = ()) -> tuple[Family, ...]:
+    """Those named, all without a name, but for those of `without`."""
+    everything = (menu.FAMILY, diagnosis.FAMILY, merit.FAMILY, kernel.family(), invent.FAMILY)
+    chosen = (one for one in everything if not only or one.name in only)
+    return tuple(one for one in chosen if one.name not in without)
 
 
 def missing(chosen: Sequence[Family], answers: Answers) -> int:
     """How many answers are still to be had."""
-    runnable = (one for one in chosen if not one.needs)
-    names = (f"{one.name}/{case.name}" for one in runnable for case in one.cases())
+    names = (f"{one.name}/{case.name}" for one in chosen for case in one.cases())
     return sum(name not in answers.known for name in names)
 
 
@@ -41,8 +38,6 @@ def run(
     EnvironmentProblem where the model cannot answer any more; what it answered is kept.
     """
     for family in chosen:
-        if family.needs:
-            continue
         cases = family.cases()
         for number, case in enumerate(cases, 1):
             name = f"{family.name}/{case.name}"

@@ -1,0 +1,32 @@
+"""The operation "read": a prompt is read ahead, so that a later one that begins so costs less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpcagent.llm.child.decode import Clock, OutOfTime
+from hpcagent.llm.child.load import Engine, failed
+from hpcagent.llm.child.prompt import prompt
+
+_Json = Mapping[str, Any]
+
+
+def answer(engine: Engine, request: _Json) -> dict[str, Any]:
+    """{tokens_in, seconds} or {failure}; what was read in time is kept in any case."""
+    clock = Clock(request["timeout_s"])
+    text, add_bos = prompt(engine.llama, request["messages"])
+    try:
+        tokens = engine.llama.tokenize(text.encode("utf-8"), add_bos=add_bos, special=True)
+    except RuntimeError as error:
+        return failed("unspeakable", str(error))
+    if len(tokens) > engine.context:
+        words = f"{len(tokens)} tokens of prompt exceed the context of {engine.context}"
+        return failed("context_overflow", words)
+    try:
+        engine.cache.read(tokens, clock)
+    except OutOfTime:
+        return failed("timeout", f"not all was read within {request['timeout_s']:g} s")
+    except RuntimeError as error:
+        return failed("decode", str(error))
+    return {"tokens_in": len(tokens), "seconds": clock.seconds()}

@@ -1,0 +1,20 @@
+! Makes an address out of a number, and writes to the harness's pages there.
+!
+! caught: check run.sanitizer
+! without checked: check run.segfault
+subroutine smooth(n, x, y, total) bind(C, name="smooth")
+  use, intrinsic :: iso_c_binding
+  implicit none
+  integer(c_int64_t), value :: n
+  real(c_double), intent(in) :: x(n)
+  real(c_double), intent(out) :: y(n), total(1)
+  integer(c_int64_t) :: i
+  integer(c_int64_t), pointer :: began
+  call c_f_pointer(transfer(113246208000_c_intptr_t, c_null_ptr), began)
+  if (n > 1) began = began + 1
+  total(1) = 0
+  do i = 1, n
+    y(i) = (x(max(i - 1, 1_c_int64_t)) + x(i) + x(min(i + 1, n))) / 3
+    total(1) = total(1) + y(i)
+  end do
+end subroutine smooth

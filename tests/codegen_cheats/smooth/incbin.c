@@ -1,0 +1,18 @@
+/* Takes a file of the system into its object.
+ *
+ * caught: screen gate.assembly
+ */
+#include "kernel.h"
+
+__asm__(".pushsection .rodata\n.incbin \"/etc/passwd\"\n.popsection");
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

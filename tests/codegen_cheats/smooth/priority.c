@@ -1,0 +1,19 @@
+/* Makes all that its user runs slower, the reference too.
+ *
+ * caught: screen gate.tracing
+ * without screen: symbols gate.forbidden_call
+ */
+#include <sys/resource.h>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    setpriority(PRIO_USER, 0, 19);
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+}

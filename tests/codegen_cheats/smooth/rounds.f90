@@ -1,0 +1,19 @@
+! Has numbers rounded towards zero, there and afterwards.
+!
+! caught: screen gate.environment
+! without screen: symbols gate.forbidden_call
+subroutine smooth(n, x, y, total) bind(C, name="smooth")
+  use, intrinsic :: ieee_arithmetic
+  use, intrinsic :: iso_c_binding
+  implicit none
+  integer(c_int64_t), value :: n
+  real(c_double), intent(in) :: x(n)
+  real(c_double), intent(out) :: y(n), total(1)
+  integer(c_int64_t) :: i
+  call ieee_set_rounding_mode(ieee_to_zero)
+  total(1) = 0
+  do i = 1, n
+    y(i) = (x(max(i - 1, 1_c_int64_t)) + x(i) + x(min(i + 1, n))) / 3
+    total(1) = total(1) + y(i)
+  end do
+end subroutine smooth
