@@ -433,13 +433,14 @@ class Outlook:
     """What a model expects of points, in their order.
 
     `gains` are expected improvements over the fastest so far, in ln(time), where a failure gains
-    nothing; `means` of ln(time) over the fastest so far where it works, `chances` of it to work.
-    With a `failure`, none.
+    nothing; `means` and standard deviations (`spreads`) of ln(time) over the fastest so far where
+    it works, `chances` of it to work. With a `failure`, none.
     """
 
     gains: tuple[float, ...]
     means: tuple[float, ...] = ()
     chances: tuple[float, ...] = ()
+    spreads: tuple[float, ...] = ()
     tokens: int = 0
     seconds: float = 0.0
     failure: Failure | None = None

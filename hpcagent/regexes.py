@@ -5,7 +5,7 @@ Patterns and texts are bytes, so that a log of any encoding can be searched as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpcagent.errors import UsageError
@@ -25,6 +25,26 @@ def compiled(pattern: str, what: str) -> Any:
         return re2.compile(pattern.encode("utf-8"), _options())
     except re2.error as error:
         raise UsageError(f"{what}: not a pattern of RE2: {pattern!r}: {_words(error)}") from None
+
+
+def finder(pattern: Any) -> Callable[[bytes, int, int], int]:
+    """Where a compiled pattern first matches within text[begin:end], else -1.
+
+    Goes to the binding itself where it has the shape that is known (google-re2 1.1): the public
+    `search` makes a generator, spans and a match for each, which costs more than the search.
+    """
+    import re2
+
+    match = getattr(getattr(pattern, "_regexp", None), "Match", None)
+    anchor = getattr(getattr(re2, "_Anchor", None), "UNANCHORED", None)
+    if match is None or anchor is None:
+        return lambda text, begin, end: _searched(pattern, text, begin, end)
+    return lambda text, begin, end: int(match(anchor, text, begin, end)[0][0])
+
+
+def _searched(pattern: Any, text: bytes, begin: int, end: int) -> int:
+    found = pattern.search(text, begin, end)
+    return -1 if found is None else int(found.start())
 
 
 def any_of(patterns: Sequence[str], names: Mapping[int, str]) -> re2.Set:

@@ -85,6 +85,8 @@ def golden_renderings() -> dict[str, str]:
              "target": "HASWELL", "libraries": "static", "optimisation": "O3",
              "threading": "serial"}
         ),
+        "openblas-list": library({"dynamic_arch": "avx512"}),
+        "openblas-list-cmake": library({"dynamic_arch": "avx2", "build_system": "cmake"}),
         "program-make": program(**every, mpi="wrapper"),
         "program-cmake": program(**every, mpi="explicit", build_system="cmake"),
         "program-small": program(microarchitecture="portable"),

@@ -123,6 +123,9 @@ def test_candidates_go_through_the_gate_and_the_better_one_is_shown_to_be(bench:
     assert "fast.c" in page and "numerics.wrong_result" in page
     report = (bench.run / "result" / "report.md").read_text()
     assert ONE_SHORT in report and "has to be" in report
+    shown = (bench.run / "result" / "report.html").read_text()
+    assert shown.count("<svg") == 3 and "-fopt-info-vec" in shown and "vectorized" in shown
+    assert result["attempts"][1]["stages"]["check"] > 0
     assert (bench.run / "result" / "best" / "kernel.c").read_text() == FAST
 
 
@@ -231,6 +234,7 @@ def test_a_new_task_and_the_list(
     code, out, err = called(words, capsys)
     assert code == 0, err
     assert "collect_software.py" in out
+    assert "Written by   you (aligned.c)" in out and "large (n=2000000)" in out
 
 
 @pytest.mark.slurm

@@ -24,10 +24,8 @@ from hpcagent.llm import gguf
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Limits, Outlook, Param, Proposal, Trial
-from hpcagent.search.design import leading
 from hpcagent.search.embedded import create
-from hpcagent.search.encoding import Grid
-from hpcagent.search.expert import Expert, Share
+from hpcagent.search.expert import Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
@@ -275,28 +273,6 @@ def proposed(options: Options, history: Sequence[Trial] = BEGUN) -> tuple[Propos
     return found
 
 
-def test_it_chooses_early_among_what_the_design_would_take_and_says_so() -> None:
-    grid = Grid.of(SPACE.params, SPACE.points())
-    seen = [grid.index[SPACE.default]]
-    free = np.arange(len(grid.points)) != seen[0]
-    likes = [grid.points[row] for row in leading(grid, seen, free, 1)]
-    heard: list[Outlook] = []
-
-    def first(liked: Config) -> Proposal:
-        share = Share(early=8)
-        made = Surrogate(
-            expert=lambda space, seed: Expert(Liking(liked), space, seed, share, heard.append)
-        )
-        found = made.propose(SPACE, BEGUN, (), 1, 1)
-        assert isinstance(found, tuple)
-        return found[0]
-
-    assert first(likes[3]).config == likes[3] and first(likes[3]).proposed_by == "embedded"
-    words = "the embedded model expects 48 % more speed than the fastest so far"
-    assert first(likes[3]).reason == words and heard
-    assert first(likes[-1]).config in likes[:5]
-
-
 def measured(count: int) -> list[Trial]:
     """A smooth surface; the default and points spread over the space."""
     found = []
@@ -308,26 +284,42 @@ def measured(count: int) -> list[Trial]:
     return found
 
 
-class Knowing(Liking):
-    """Tells what was measured as it was, when asked, and likes one point."""
+class Judged(Liking):
+    """Tells of every point, with little doubt, `off` more than what a smooth surface has there."""
+
+    def __init__(self, liked: Config, off: float) -> None:
+        super().__init__(liked)
+        self._off = off
 
     def expect(
         self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
     ) -> Outlook:
         known = {trial.config: trial.log_ratio or 0.0 for trial in measured(12)}
+        fastest = min(trial.log_ratio or 0.0 for trial in history)
         liked = super().expect(space, history, points, seed)
-        return Outlook(liked.gains, tuple(known.get(p, 0.0) for p in points), liked.chances)
+        means = tuple(known.get(p, 0.0) - fastest + self._off for p in points)
+        return Outlook(liked.gains, means, liked.chances, tuple(0.01 for _ in points))
 
 
-def test_later_it_tips_the_choice_as_far_as_it_ranked_right() -> None:
+def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
     alone = Surrogate().candidates(SPACE, measured(12), (), 12, 1)
     liked = alone[-1].config
-    for model, tips in ((Knowing(liked), True), (Liking(liked), False)):
+    for off, tips in ((0.0, True), (0.5, False)):
+        model = Judged(liked, off)
         found = create(Options(points=model)).propose(SPACE, measured(12), (), 1, 1)
         assert isinstance(found, tuple)
         assert (found[0].config == liked) == tips
         assert (found[0].proposed_by == "embedded") == tips
         assert ("tipped" in found[0].reason) == tips
+
+
+def test_beside_it_the_design_is_short() -> None:
+    found = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, BEGUN, (), 4, 1)
+    alone = Surrogate().propose(SPACE, BEGUN, (), 4, 1)
+    assert isinstance(found, tuple) and isinstance(alone, tuple)
+    assert found[:3] == alone[:3] and "EI" not in alone[3].reason
+    more = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, measured(4), (), 1, 1)
+    assert isinstance(more, tuple) and "EI" in more[0].reason
 
 
 @pytest.mark.parametrize(
@@ -347,5 +339,5 @@ def test_without_the_model_the_search_is_the_surrogates(options: Options) -> Non
 
 
 def test_its_share_fades() -> None:
-    share = Share(early=8, weight=1.0, faded=20)
+    share = Share(weight=1.0, faded=20)
     assert share.at(5) > share.at(15) > share.at(20) == share.at(200) == 0.0

@@ -43,6 +43,23 @@ def test_a_lesson_tells_no_more_than_a_search_would_know() -> None:
     assert made.bins.max() <= v.PREDICTED
 
 
+def test_of_a_short_run_too_only_what_was_not_seen_is_asked(tmp_path: Path) -> None:
+    values = [str(n) for n in range(12)]
+    trials = [{"values": {"n": x}, "log_ratio": 0.1 * int(x), "failure": ""} for x in values]
+    space = [{"name": "n", "kind": "ordinal", "values": values, "default": "0"}]
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps({"space": space, "trials": trials, "machine": {"cores": 8}}))
+    made = batch(drawing(Sources((str(path),), 1.0)), 1, 0, 6)
+    marks = (v.QUERY, v.DEFAULT, NONE)
+    for lesson, seen in zip(made.tokens, made.seen, strict=True):
+        rows = [
+            {t for t in row if t not in marks and not v.SEEN_AT <= t <= v.FAILED}
+            for row in lesson.tolist()
+        ]
+        asked = [row for row in rows[made.history :] if row]
+        assert asked and not any(row in rows[:seen] for row in asked)
+
+
 def test_surfaces_are_varied() -> None:
     """Failures, surfaces whose default is the best, small and large effects: all are there."""
     rng = np.random.default_rng(3)

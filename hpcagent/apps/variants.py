@@ -184,7 +184,7 @@ class Variants:
             source="prefix",
             version=self.plan.source.version,
             config=" ".join(f"{name}={value}" for name, value in values.items()),
-            dynamic_arch=values["dynamic_arch"] == "on",
+            dynamic_arch=values["dynamic_arch"] != "off",
             threading=values["threading"],
             max_threads=most,
             default_threads=1 if serial else min(most, self.place.cpus),

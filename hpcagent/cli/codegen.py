@@ -21,6 +21,7 @@ from hpcagent.codegen.scaffold import scaffold
 from hpcagent.codegen.taskfile import find_task, read_task, task_names
 from hpcagent.config import load_settings
 from hpcagent.errors import UsageError
+from hpcagent.report.codegen_plan import plan_text
 from hpcagent.study.codegen_story import Wish
 from hpcagent.study.codegen_writer import ROLE, TRANSCRIPT
 from hpcagent.study.task_plan import Task
@@ -104,6 +105,8 @@ def codegen(
         wish, compiler=configured.compiler, folder=str(runs_folder()), parallel=at_once
     )  # fmt: skip
     made = Task("codegen", there.targets, full.to_json())
+    if dry_run and not as_json:
+        click.echo(f"{plan_text(full)}\n")
     return begin(
         made, there, configured, run_dir, no_wait=no_wait, dry_run=dry_run, as_json=as_json,
         routes=routes, replay=str(Path(replay).absolute()) if replay else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 # The C library: memory, mathematics (with the vector versions of libmvec), and what compilers put.
@@ -60,6 +60,16 @@ _FORTRAN = (
 _BY_LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"c": (), "c++": _CPP, "fortran": _FORTRAN}
 )
+# The BLAS: its three levels, by their names for C and for Fortran; nothing that sets threads.
+_BY_LIBRARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "m": (),
+        "openblas": (
+            r"(?:cblas_)?i?[sdcz]{1,2}(?:asum|axpy|copy|dot[cu]?|nrm2|rotm?g?|scal|swap|a?max|dsdot"
+            r"|(?:ge|gb|he|hb|hp|sy|sb|sp|tr|tb|tp)(?:mv|sv|mm|sm|r[uc]?2?|rk|r2k))_?",
+        ),
+    }
+)
 _BY_PARALLEL: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"serial": (), "openmp": _OPENMP, "mpi": _MPI}
 )
@@ -95,9 +105,13 @@ _PROGRAM_LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def allowed_calls(language: str, parallel: str, program: bool = False) -> list[str]:
-    """Patterns of names, for a kernel of this language and parallel model, or a whole program."""
+def allowed_calls(
+    language: str, parallel: str, libraries: Sequence[str] = (), program: bool = False
+) -> list[str]:
+    """Patterns of names, for a kernel of this language and parallel model with these libraries, or
+    for a whole program."""
     found = [*_ALWAYS, *_BY_LANGUAGE[language], *_BY_PARALLEL[parallel]]
+    found += [pattern for name in libraries for pattern in _BY_LIBRARY[name]]
     if program:
         found += [*_PROGRAM, *_PROGRAM_LANGUAGE[language]]
         found += _PROGRAM_MPI if parallel == "mpi" else ()

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpcagent.codegen import (
     checkers,
+    counters,
     drive,
     forge,
     inputs,
@@ -40,6 +41,7 @@ from hpcagent.codegen.tools import (
     link_flags,
     stirred_flags,
 )
+from hpcagent.records import Machine
 from hpcagent.toolchain.cellspec import cell_files
 
 STAGES = ("screen", "compile", "checked", "symbols", "link", "check")
@@ -134,7 +136,7 @@ def attempt_row(
         "link": [tools.driver(language)],
         "link_flags": link_flags(task, tools, language),
         "libraries": [f"-l{name}" for name in task.libraries],
-        "allowed": allowed_calls(language, task.parallel, bool(task.program)),
+        "allowed": allowed_calls(language, task.parallel, task.libraries, bool(task.program)),
         "cases": check_rows(task, _digest(source)),
         "check_s": task.budget.seconds,
         "reference": dict(reference) if reference is not None else None,
@@ -173,7 +175,7 @@ def run_row(task: TaskFile, tools: Tools) -> dict[str, Any]:
         "launcher": launcher(tools),
         "ranks": list(task.ranks),
         "threads": threads(task, tools),
-        "run_env": {"OMP_DYNAMIC": "false"},
+        "run_env": _run_environment(task, tools.machine),
         "run_limits": {
             "wall_s": _wall_s(task),
             "cpu_s": (task.budget.seconds + 60) * max(1, tools.machine.usable_cores),
@@ -212,6 +214,21 @@ def _interface_row(argument: Argument) -> dict[str, Any]:
     }
 
 
+def _run_environment(task: TaskFile, machine: Machine) -> dict[str, str]:
+    """A library's threads are those that the task has; its kernels those for this processor.
+
+    OpenBLAS takes its oldest kernels on an x86 model that it does not know (dynamic.c), so they are
+    named: the reference and the candidate get the same.
+    """
+    env = {"OMP_DYNAMIC": "false"}
+    if "openblas" not in task.libraries:
+        return env
+    env |= {} if task.parallel == "openmp" else {"OPENBLAS_NUM_THREADS": "1"}
+    kernels = (("avx512f", "SkylakeX"), ("avx2", "Haswell"))
+    core = next((name for feature, name in kernels if feature in machine.features), "")
+    return env | ({"OPENBLAS_CORETYPE": core} if core else {})
+
+
 def threads(task: TaskFile, tools: Tools) -> list[int]:
     """Numbers of OpenMP threads that are checked; the last one is measured."""
     if task.parallel != "openmp":
@@ -248,7 +265,8 @@ def attempt_files(task: TaskFile, source: Source, row: Mapping[str, Any]) -> dic
 def driver_files() -> dict[str, str]:
     """drive.py and what lies beside it."""
     modules = (
-        drive, forge, trial, programs, places, checkers, inputs, session, screen, tokens, objects,
+        drive, counters, forge, trial, programs, places, checkers, inputs, session, screen, tokens,
+        objects,
     )  # fmt: skip
     paths = [Path(str(module.__file__)) for module in modules]
     paths += [Path(str(quarantine.__file__)).with_name(name) for name in quarantine.PARTS]

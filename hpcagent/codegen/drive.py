@@ -15,10 +15,11 @@ import sys
 from typing import Any, Dict, List, Mapping, Sequence
 
 if __package__:
-    from hpcagent.codegen import forge, programs, screen, trial
+    from hpcagent.codegen import counters, forge, programs, screen, trial
     from hpcagent.codegen.session import Problem
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import counters  # type: ignore[import-not-found,no-redef]
     import forge  # type: ignore[import-not-found,no-redef]
     import programs  # type: ignore[import-not-found,no-redef]
     import screen  # type: ignore[import-not-found,no-redef]
@@ -26,6 +27,7 @@ else:
     from session import Problem  # type: ignore[import-not-found,no-redef]
 
 ATTEMPT = "attempt.json"
+_SAID_BYTES = 12000  # of the compiler; a line of steps.py holds twice that
 
 
 def _screen(spec: Mapping[str, Any]) -> Dict[str, Any]:
@@ -60,7 +62,7 @@ def _reject(findings: Sequence[Mapping[str, Any]]) -> None:
 def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:
     said = forge.compile_kernel(spec, "plain")
     forge.refuse_unseen(spec)
-    return {"said": said[-4000:]}
+    return {"said": said[-_SAID_BYTES:]}
 
 
 def _checked(spec: Mapping[str, Any]) -> Dict[str, Any]:
@@ -76,7 +78,8 @@ def _symbols(spec: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _link(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    return {"sha256": forge.link(spec)}
+    told = {"sha256": forge.link(spec)}  # type: Dict[str, Any]
+    return told if spec["reference"] else dict(told, counters=counters.why_not())
 
 
 def _check(spec: Mapping[str, Any]) -> Dict[str, Any]:

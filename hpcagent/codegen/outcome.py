@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcagent.codegen.attempt import STAGES
+from hpcagent.codegen.remarks import remarks
 from hpcagent.measure.results import Run, failure_of
 from hpcagent.records import Failure
 from hpcagent.toolchain.diagnosis import diagnose
@@ -38,6 +39,11 @@ class Checked:
     def said(self) -> str:
         """What the compiler said of a source that it took."""
         return str(self.told.get("compile", {}).get("said", ""))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The same, of loops: which became vectors, and why others did not."""
+        return remarks(self.said)
 
 
 def checked(steps: Sequence[StepRun]) -> Checked:

@@ -232,9 +232,14 @@ def _request(
     if operation == DEBUG and one.failure is not None:
         values |= {"failure": one.failure.id, "evidence": evidence_for_model(one.failure)}
         return render(_FOLDER / "debug.j2", values)
-    said = one.checked.said[-_SAID:] if one.checked is not None else ""
+    said = _said(one.checked) if one.checked is not None else ""
     profile = _profile(task, one, limits)
     return render(_FOLDER / "improve.j2", values | {"profile": profile, "said": said})
+
+
+def _said(checked: Checked) -> str:
+    """Of the loops, where the compiler's words of them are known; else the end of what it said."""
+    return "\n".join(checked.remarks) or checked.said[-_SAID:]
 
 
 def _source(one: Tried) -> str:

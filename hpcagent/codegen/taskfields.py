@@ -120,7 +120,9 @@ class Parameters(Strict):
 
     optimisation: Annotated[list[Literal["O1", "O2", "O3"]], Field(min_length=1)] = ["O3"]
     march: Annotated[list[Literal["native", "portable"]], Field(min_length=1)] = ["native"]
-    flags: Annotated[list[Literal["", "fast-math", "unroll-loops"]], Field(min_length=1)] = [""]
+    flags: Annotated[
+        list[Literal["", "fast-math", "unroll-loops", "wide-vectors"]], Field(min_length=1)
+    ] = [""]
 
 
 class Budget(Strict):

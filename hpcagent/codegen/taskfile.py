@@ -64,7 +64,7 @@ class TaskFile(Strict):
     tolerance: Tolerance | None = None
     metric: Metric = Metric()
     contract: Contract = Contract()
-    libraries: list[Literal["m"]] = Field(default=["m"])
+    libraries: list[Literal["m", "openblas"]] = Field(default=["m"])
     toolchain: Toolchain = Toolchain()
     parameters: Parameters = Parameters()
     budget: Budget = Budget()

@@ -20,21 +20,26 @@ _SANITIZERS = (
     "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
 )  # fmt: skip
-# What tells which loops were vectorised: GCC's "Developer Options", Clang's "Options to Emit
-# Optimization Reports".
-_REMARKS: Mapping[str, str] = MappingProxyType(
-    {
-        "gcc": "-fopt-info-vec-optimized",
-        "clang": "-Rpass=loop-vectorize",
-        "aocc": "-Rpass=loop-vectorize",
-    }
+# What tells which loops were vectorised and why others were not (remarks.py): GCC's "Developer
+# Options", Clang's "Options to Emit Optimization Reports".
+_OF_LLVM = ("-Rpass=loop-vectorize", "-Rpass-analysis=loop-vectorize")
+_REMARKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"gcc": ("-fopt-info-vec-optimized-missed",), "clang": _OF_LLVM, "aocc": _OF_LLVM}
 )
 _WITH_SANITIZERS = ("gcc", "clang", "aocc")
+_GNU_LIKE: Mapping[str, str] = MappingProxyType(
+    {
+        "fast-math": "-ffast-math",
+        "unroll-loops": "-funroll-loops",
+        "wide-vectors": "-mprefer-vector-width=512",
+    }
+)
+_OF_X86 = ("wide-vectors",)
 _EXTRA: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "gcc": {"fast-math": "-ffast-math", "unroll-loops": "-funroll-loops"},
-        "clang": {"fast-math": "-ffast-math", "unroll-loops": "-funroll-loops"},
-        "aocc": {"fast-math": "-ffast-math", "unroll-loops": "-funroll-loops"},
+        "gcc": _GNU_LIKE,
+        "clang": _GNU_LIKE,
+        "aocc": _GNU_LIKE,
         "intel": {"fast-math": "-fp-model=fast", "unroll-loops": "-unroll"},
     }
 )
@@ -95,12 +100,18 @@ def kernel_flags(
     words = [f"-{chosen['optimisation']}"]
     if chosen["march"] == "native":
         words += microarchitecture_flags(tools.machine.microarchitecture, compiler).flags
-    if chosen["flags"]:
-        extra = _EXTRA.get(compiler.family, {}).get(chosen["flags"])
-        words += [extra] if extra else []
+    words += _extra(chosen["flags"], compiler.family, tools.machine)
     if task.parallel == "openmp":
         words += openmp_flags(compiler)
-    return [*words, *(word for family, word in _REMARKS.items() if family == compiler.family)]
+    return [*words, *_REMARKS.get(compiler.family, ())]
+
+
+def _extra(name: str, family: str, machine: Machine) -> list[str]:
+    """The flag of a declared name; none where the compiler or the processor has none."""
+    if name in _OF_X86 and "sse2" not in machine.features:
+        return []
+    extra = _EXTRA.get(family, {}).get(name)
+    return [extra] if extra else []
 
 
 def checked_flags(tools: Tools, language: str) -> list[str]:

@@ -101,10 +101,14 @@ def _outlook(chances: Array, lead: float, tokens: int, seconds: float) -> Outloo
     centres = bins.centres()
     gains = works @ np.maximum(0.0, lead - centres)
     alive = works.sum(axis=1)
-    means = (works @ centres) / np.maximum(alive, 1e-9) - lead
+    share = works / np.maximum(alive, 1e-9)[:, None]
+    above = share @ centres
+    spreads = np.sqrt(np.maximum(share @ centres**2 - above**2, 0.0))
     return Outlook(
-        tuple(gains.tolist()), tuple(means.tolist()), tuple(alive.tolist()), tokens, seconds
-    )
+        gains=tuple(gains.tolist()), means=tuple((above - lead).tolist()),
+        chances=tuple(alive.tolist()), spreads=tuple(spreads.tolist()),
+        tokens=tokens, seconds=seconds,
+    )  # fmt: skip
 
 
 def _lead(told: Sequence[Trial]) -> float:

@@ -49,6 +49,8 @@ EXIT_SPEC, EXIT_CLAIMED, EXIT_REFERENCE, EXIT_WRITE, EXIT_STUCK, EXIT_BUSY = 2, 
 STDOUT_CAP_BYTES = 8 * 1024 * 1024
 STDERR_TAIL_BYTES = 2048
 REASONS = 5  # are told of a process
+PIECE = 65536  # characters of an output that are split into lines at once
+DULL_LINES, DULL_LENGTH = 4096, 80  # of what is remembered of an output that says nothing
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 REAP_S = 30.0  # a process in uninterruptible sleep (a hung file system) outlives SIGKILL
 ABANDON_FLOOR_S = 1.0  # below it, start-up noise decides instead of the configuration
@@ -331,7 +333,7 @@ class Printed:
         self._wrong: List[str] = []
         self._implausible: List[str] = []
         missing = list(check.success)
-        for line in lines_of(text):
+        for line in telling(lines_of(text), check):
             self._read_figure(line, check)
             self._read_residual(line, check)
             self._read_further(line, check)
@@ -399,13 +401,30 @@ class Printed:
                     self._wrong.append("no figure for %s of %s" % (name, key))
 
 
+def telling(lines: Iterator[str], check: Check) -> Iterator[str]:
+    """Those that any pattern matches. Short ones that none does are remembered: a program that
+    prints the same few lines millions of times would else take longer to read than to run."""
+    dull: Set[str] = set()
+    patterns = [check.figure, *check.success, *check.readback.values(), *check.further.values()]
+    patterns += [check.residual] if check.residual else []
+    matches = [pattern.match for pattern in patterns]
+    for line in lines:
+        if line in dull:
+            continue
+        if any(match(line) for match in matches):
+            yield line
+        elif len(line) <= DULL_LENGTH and len(dull) < DULL_LINES:
+            dull.add(line)
+
+
 def lines_of(text: str) -> Iterator[str]:
-    """The lines one by one: a million short ones, all at once, would take thirty times the text."""
+    """The lines in pieces: a million short ones, all at once, would take thirty times the text."""
     begin = 0
     while begin <= len(text):
-        end = text.find("\n", begin)
+        end = text.find("\n", begin + PIECE)
         end = len(text) if end < 0 else end
-        yield text[begin:end].rstrip("\r")
+        for line in text[begin:end].split("\n"):
+            yield line.rstrip("\r")
         begin = end + 1
 
 

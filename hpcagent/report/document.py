@@ -49,7 +49,24 @@ class Figure:
     caption: str
 
 
-Block = Paragraph | Listing | Table | Figure
+@dataclass(frozen=True)
+class Source:
+    """A source file, or other text of several lines, as it is."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks below a line; a page shows them when they are asked for."""
+
+    line: Line
+    blocks: tuple[Block, ...]
+    open: bool = False
+
+
+Block = Paragraph | Listing | Table | Figure | Source | Details
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from hpcagent.report import canvas, content, goal_words, wording
 from hpcagent.report.document import (
     Block,
     Code,
+    Details,
     Figure,
     Inline,
     Listing,
     Paragraph,
     Section,
+    Source,
     Table,
 )
 from hpcagent.study.summary import RunSummary
@@ -25,11 +27,24 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 def page(summary: RunSummary, figures: Mapping[str, str]) -> str:
     """The report; `figures` maps a figure's name to its SVG text, as `figures.figures` gives it."""
+    foot = f"hpcagent {summary.version}, run {summary.run_id}"
+    title = content.title(summary)
+    return document(title, _box(summary), foot, content.sections(summary), figures)
+
+
+def document(
+    title: str, box: Mapping[str, str], foot: str, sections: Sequence[Section],
+    figures: Mapping[str, str],
+) -> str:  # fmt: skip
+    """Any sections as a page; `box` is what stands at the top: tone (plain or good), number, note.
+
+    `figures` maps names to SVG texts that canvas.py drew: those alone go in as they are.
+    """
     values = {
-        "title": wording.visible(content.title(summary)),
-        "box": _box(summary),
-        "foot": wording.visible(f"hpcagent {summary.version}, run {summary.run_id}"),
-        "sections": [_section(section, figures) for section in content.sections(summary)],
+        "title": wording.visible(title),
+        "box": {name: wording.visible(text) for name, text in box.items()},
+        "foot": wording.visible(foot),
+        "sections": [_section(section, figures) for section in sections],
     }
     return render_html(_TEMPLATE, values)
 
@@ -79,8 +94,12 @@ def _noun(summary: RunSummary) -> str:
 
 
 def _section(section: Section, figures: Mapping[str, str]) -> dict[str, Any]:
-    blocks = [_block(block, figures) for block in section.blocks]
-    return {"title": section.title, "blocks": [block for block in blocks if block]}
+    return {"title": section.title, "blocks": _blocks(section.blocks, figures)}
+
+
+def _blocks(blocks: Sequence[Block], figures: Mapping[str, str]) -> list[dict[str, Any]]:
+    made = [_block(block, figures) for block in blocks]
+    return [block for block in made if block]
 
 
 def _block(block: Block, figures: Mapping[str, str]) -> dict[str, Any]:
@@ -91,6 +110,12 @@ def _block(block: Block, figures: Mapping[str, str]) -> dict[str, Any]:
             return {"kind": "listing", "text": "\n".join(wording.visible(x) for x in lines)}
         case Table():
             return _table(block)
+        case Source(text):
+            rows = text.expandtabs(8).rstrip("\n").split("\n")
+            return {"kind": "listing", "text": "\n".join(wording.visible(x) for x in rows)}
+        case Details(line, blocks, shown):
+            inner = _blocks(blocks, figures)
+            return {"kind": "details", "line": _line(line), "blocks": inner, "open": shown}
         case Figure(name, caption):
             if name not in figures:
                 return {}

@@ -13,11 +13,13 @@ from hpcagent.report import content, wording
 from hpcagent.report.document import (
     Block,
     Code,
+    Details,
     Figure,
     Inline,
     Listing,
     Paragraph,
     Section,
+    Source,
     Table,
 )
 from hpcagent.study.summary import RunSummary
@@ -60,8 +62,24 @@ def _block(block: Block, figures: Mapping[str, str]) -> str:
             return _fenced([wording.visible(line) for line in lines])
         case Table():
             return _table(block)
+        case Source(text, language):
+            rows = text.expandtabs(8).rstrip("\n").split("\n")
+            return _fenced([wording.visible(row) for row in rows], language or "text")
+        case Details():
+            return _details(block, figures, f"### {_line(block.line)}")
         case Figure(name, caption):
             return f"![{_text(caption)}]({figures[name]})" if name in figures else ""
+
+
+def _details(details: Details, figures: Mapping[str, str], head: str) -> str:
+    """Within others the line is no heading, so that a list of contents stays short."""
+    inner = [
+        _details(one, figures, f"{_start(_line(one.line))}:")
+        if isinstance(one, Details)
+        else _block(one, figures)
+        for one in details.blocks
+    ]
+    return "\n\n".join([head, *(text for text in inner if text)])
 
 
 def _table(table: Table) -> str:
@@ -99,7 +117,7 @@ def _start(text: str) -> str:
     return _AT_START.sub(lambda found: f"&#{ord(found.group())};", text.lstrip(" "))
 
 
-def _fenced(lines: Sequence[str]) -> str:
+def _fenced(lines: Sequence[str], language: str = "text") -> str:
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}text", *lines, fence])
+    return "\n".join([f"{fence}{language}", *lines, fence])

@@ -10,14 +10,14 @@ from contextlib import suppress
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.report import wording
 from hpcagent.report.build_text import build_lines
-from hpcagent.report.codegen_text import codegen_lines, codegen_markdown
+from hpcagent.report.codegen_text import codegen_lines
+from hpcagent.report.codegen_write import write_codegen
 from hpcagent.report.columns import labelled, wrapped
 from hpcagent.report.doctor_text import doctor_text
 from hpcagent.report.probe_text import page_lines, probe_sections
 from hpcagent.report.queues_text import catalogue_text
 from hpcagent.report.software_text import catalogue
 from hpcagent.report.write import write_text
-from hpcagent.study.codegen_summary import CodegenSummary
 from hpcagent.study.facts_cache import cache_folder, keep
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState
@@ -35,21 +35,12 @@ def publish_task(run: RunDir, state: TuneState) -> None:
     write_text(run.result / "report.txt", terminal(summary, _WIDEST, str(run.path)))
     for target in summary.targets:
         if target.codegen is not None:
-            text = codegen_markdown(target.codegen, headline(summary))
-            write_text(run.result / "report.md", text)
-            _write_best(run, target.codegen)
+            write_codegen(run, target.codegen, summary.outcome, headline(summary))
     if summary.kind == "probe":
         folder = cache_folder(os.environ)
         for kept in kept_facts(run, state, socket.gethostname()):
             with suppress(EnvironmentProblem):
                 keep(folder, kept)
-
-
-def _write_best(run: RunDir, summary: CodegenSummary) -> None:
-    """The sources of the best attempt, as they were built."""
-    if summary.best is not None:
-        for name, text in summary.attempts[summary.best].files.items():
-            write_text(run.result / "best" / name, text)
 
 
 def headline(summary: TaskSummary) -> str:

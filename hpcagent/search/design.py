@@ -50,11 +50,6 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     categorical parameters for the first time. Where a categorical parameter is too long for the
     design, every second one is instead nearest to the first. At least one point must be free.
     """
-    return leading(grid, seen, free, seed)[0]
-
-
-def leading(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> list[int]:
-    """The points of which `next_row` is the first, by what each is worth to the design."""
     import numpy as np
 
     rows = np.array(seen, dtype=np.intp)
@@ -63,16 +58,14 @@ def leading(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int)
     rng = np.random.default_rng([seed, len(seen)])
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
         gap = _distance(grid, seen[0], pool)
-        near = pool[gap <= gap.min() + _SAME]
-        first = int(rng.choice(near))
-        return [first, *(row for row in near[:_DRAWN].tolist() if row != first)]
+        return int(rng.choice(pool[gap <= gap.min() + _SAME]))
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
     if not len(rows):
         worth = -grid.ends[drawn]
     else:
         gaps = np.min([_distance(grid, int(row), drawn) for row in rows], axis=0)
         worth = gaps - _END * grid.ends[drawn]
-    return [int(row) for row in drawn[np.argsort(-worth, kind="stable")]]
+    return int(drawn[np.argmax(worth)])
 
 
 def _categorical(grid: Grid) -> list[int]:

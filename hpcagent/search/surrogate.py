@@ -52,8 +52,8 @@ class Candidate:
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
     all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule. `said` is the reason of an
-    expert that chose it.
+    improvement of any untried point at the time, for the stop rule. `said` tells that an expert
+    tipped the choice.
     """
 
     config: Config
@@ -70,7 +70,7 @@ class Candidate:
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
-            return self.said or "early coverage of the space"
+            return "early coverage of the space"
         speed = math.expm1(-self.mean)
         words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
@@ -193,10 +193,12 @@ def _candidates(
     size = design_size(state.grid)
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
+    if expert:
+        size = min(size, expert.design)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
-        row, said = _spreading(state, chance, seed, expert)
-        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]), said=said)
+        row = _spreading(state, chance, seed)
+        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]))
         state = state.taking(row)
         left -= 1
     if left > 0 and state.free.any():
@@ -215,29 +217,23 @@ def _heeded(state: Evidence) -> bool:
     return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
 
 
-def _spreading(state: Evidence, chance: Array, seed: int, expert: Expert | None) -> tuple[int, str]:
-    """The next point of the design, and why, where an expert chose it.
-
-    What hints and earlier runs point at; else what a model that has learnt to tune would try; else
-    a wide spread.
-    """
+def _spreading(state: Evidence, chance: Array, seed: int) -> int:
+    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
     import numpy as np
 
-    from hpcagent.search.design import leading
+    from hpcagent.search.design import next_row
 
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
     if off is not None and len(state.seen) == 1:
-        return _nearest(state, usable, off), ""
+        return _nearest(state, usable, off)
     if _heeded(state):
         mean = state.belief.mean
         if len(state.seen) % 2:
-            return int(np.argmin(np.where(usable, mean, np.inf))), ""
+            return int(np.argmin(np.where(usable, mean, np.inf)))
         ordered = np.sort(mean[usable])
         usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
-    rows = leading(state.grid, state.seen, usable, seed)
-    pick = expert.first(state, rows) if expert else None
-    return pick or (rows[0], "")
+    return next_row(state.grid, state.seen, usable, seed)
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
@@ -265,6 +261,7 @@ def _improving(
     while left:
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
+        gain *= scale  # in ln(time), as what an expert says
         heard = expert.weighed(state, gain) if expert else gain
         row = own = _chosen(state, process, best, chance, gain)
         if heard is not gain:
@@ -273,9 +270,9 @@ def _improving(
             config=state.grid.points[row],
             mean=float(process.mean[row]) * scale + shift,
             spread=math.sqrt(float(process.variance[row])) * scale,
-            improvement=float(gain[row]) * scale,
+            improvement=float(gain[row]),
             feasibility=float(chance[row]),
-            promise=float(gain.max()) * scale,
+            promise=float(gain.max()),
             said="" if row == own else CHANGED,
         )
         state = state.taking(row)

@@ -279,11 +279,11 @@ class _Scanner:
 
 def _found(pattern: Any, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Begin and end of each line that matches, cut to LONGEST around the match."""
+    find = regexes.finder(pattern)
     while begin < end:
-        match = pattern.search(text, begin, end)
-        if match is None:
+        at = find(text, begin, end)
+        if at < 0:
             return
-        at = match.start()
         first = text.rfind(b"\n", max(begin, at - LONGEST // 2), at) + 1
         last = text.find(b"\n", at, at + LONGEST)
         first = first or max(begin, at - LONGEST // 2)

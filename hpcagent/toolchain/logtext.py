@@ -29,8 +29,14 @@ _BINARY = {
     b"GGUF": "a model",
 }
 # CSI and OSC sequences and two-byte escapes (ECMA-48), and overstriking with backspace.
-_ESCAPES = re.compile(
-    rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]|[^\n]\x08"
+_SEQUENCE = rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]"
+_ESCAPES = re.compile(_SEQUENCE + rb"|[^\n]\x08")
+# The same without overstriking: all begin with one byte, which re looks for much faster than for
+# either of two, and what compilers print in rows goes at once.
+_COLOUR = rb"\[[0-9;]*+[mK]"
+_ESCAPES_ALONE = re.compile(
+    rb"\x1b(?:" + _COLOUR + rb"(?:\x1b" + _COLOUR + rb")*+|\[[0-?]*[ -/]*[@-~]"
+    rb"|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
 )
 _LONGEST_ESCAPE = 40
 _UTF16_SAMPLE = 4096
@@ -117,8 +123,10 @@ def _split_escape(piece: bytes) -> tuple[bytes, bytes]:
 def _clean(piece: bytes) -> bytes:
     if b"\0" in piece:
         piece = piece.replace(b"\0", b"")
-    if b"\x1b" in piece or b"\x08" in piece:
+    if b"\x08" in piece:
         piece = _ESCAPES.sub(b"", piece)
+    elif b"\x1b" in piece:
+        piece = b"".join(_ESCAPES_ALONE.split(piece))
     return piece
 
 

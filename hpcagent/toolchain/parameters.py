@@ -21,8 +21,8 @@ from hpcagent.yamlfile import Document, load_yaml
 
 _FOLDER = Path(__file__).resolve().parent
 _ANY = "*"
-# What every shell, make and CMake take as it stands.
-_TEXT = re.compile(r"[A-Za-z0-9_.{}+-]*\Z")
+# What every shell, make and CMake take as it stands, or several of them: a list for make or CMake.
+_TEXT = re.compile(r"[A-Za-z0-9_.{}+-]*(?:[ ;][A-Za-z0-9_.{}+-]+)*\Z")
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Rendered = dict[str, dict[str, str]]

@@ -33,6 +33,10 @@ _TROUBLE = re.compile(
     rb"|cannot|can't|unable to|terminat(?:ed|ing)|stopp(?:ed|ing)|giving up|exit(?:ed|ing)?"
     rb"|quit(?:ting)?|core dumped|halted|traceback)\b|\bSTOP\b"
 )
+# make's and ninja's own words that they stop: "Error 1" there is no figure of merit.
+_STOPPED = re.compile(
+    rb"^(?:[^ ]*/)?g?make(?:\[[0-9]+\])?: \*\*\* |^ninja: (?:error|build stopped)"
+)
 _COMFORT = re.compile(
     rb"(?i)\b(?:0|no|zero|without|any) (?:fatal |other )?(?:errors?|failures?)\b"
     rb"|\berrors?(?: norm| count| estimate)?(?: ?[:=<] ?| )[-+]?[0-9.]|\bpassed\b|\bsuccess"
@@ -96,6 +100,8 @@ class Survival:
 
     def is_trouble(self, text: bytes) -> bool:
         """A line that a program may print of its own end."""
+        if _STOPPED.match(text):
+            return b"(ignored)" not in text
         if not _TROUBLE.search(text) or _COMFORT.search(text):
             return False
         return not (self._line.Match(text) or self._below.Match(text))

@@ -1,10 +1,12 @@
 """Recall and precision of the diagnosis on planted failures, by stage.
 
-    python tests/benchmarks/diagnosis_score.py [--set first|others|all|blind] [--slurm]
+    python tests/benchmarks/diagnosis_score.py [--set first|others|all|blind|fresh] [--slurm]
         [--exit-codes] [--keep FOLDER | --logs FOLDER] [--misses]
 
 Makes every failure with the real tools (a minute or two; root, see tests/test_planted.py), or with
---logs takes the logs that --keep left in a folder. Precision counts successful logs as well.
+--logs takes the logs that --keep left in a folder (those that went well in `well` below it, as some
+have the name of a failure). Precision counts successful logs as well. --set fresh always takes the
+logs that were kept when it was made.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+WELL = "well"  # below the folder of logs: those of what went well
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from planted import blind_successes, sets  # noqa: E402
+from planted import blind_successes, fresh_recorded, sets  # noqa: E402
 from planted.case import Case, Made, make, succeed  # noqa: E402
 from planted.score import Scored, figures, score  # noqa: E402
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--set", choices=("first", "others", "all", "blind"), default="all")
+    parser.add_argument(
+        "--set", choices=("first", "others", "all", "blind", "fresh"), default="all"
+    )
     parser.add_argument("--slurm", action="store_true", help="failures of jobs as well")
     parser.add_argument("--exit-codes", action="store_true", help="tell the diagnosis exit codes")
     parser.add_argument("--keep", type=Path, help="leave the logs in this folder")
@@ -53,15 +58,28 @@ def keep(logs: Mapping[str, Made], folder: Path) -> None:
 
 
 def made_here(
-    plain: Sequence[Case], jobs: Sequence[Case], quiet: Sequence[Case], modules: Mapping[str, str]
+    plain: Sequence[Case], jobs: Sequence[Case], modules: Mapping[str, str]
 ) -> dict[str, Made]:
     from lab import slurm_lab
 
-    logs = sets.collect(plain, make, modules) | sets.collect(quiet, succeed, {})
+    logs = sets.collect(plain, make, modules)
     if jobs:
         with slurm_lab.cluster() as cluster:
             logs |= sets.collect(jobs, make, cluster.env, at_once=6)
     return logs
+
+
+def found(
+    asked: argparse.Namespace, plain: Sequence[Case], jobs: Sequence[Case], well: Sequence[Case]
+) -> tuple[dict[str, Made], dict[str, Made]]:
+    """The logs of the failures and of what went well: apart, as they share names."""
+    if asked.set == "fresh":
+        return fresh_recorded.recorded(), fresh_recorded.recorded()
+    if asked.logs:
+        return kept([*plain, *jobs], asked.logs), kept(well, asked.logs / WELL)
+    with ExitStack() as stack:
+        failures = made_here(plain, jobs, modules_of(stack))
+    return failures, sets.collect(well, succeed, {})
 
 
 def modules_of(stack: ExitStack) -> dict[str, str]:
@@ -87,18 +105,18 @@ def main() -> None:
         "others": (sets.OTHERS, sets.OTHERS_SLURM),
         "all": (sets.FIRST + sets.OTHERS, sets.FIRST_SLURM + sets.OTHERS_SLURM),
         "blind": (sets.BLIND, sets.BLIND_SLURM),
+        "fresh": (fresh_recorded.FAILURES, ()),
     }[asked.set]
-    well = blind_successes.CASES if asked.set == "blind" else sets.SUCCESSES
+    well = {"blind": blind_successes.CASES, "fresh": fresh_recorded.SUCCESSES}.get(
+        asked.set, sets.SUCCESSES
+    )
     plain, jobs = chosen[0], chosen[1] if asked.slurm else ()
-    if asked.logs:
-        logs = kept([*plain, *jobs, *well], asked.logs)
-    else:
-        with ExitStack() as stack:
-            logs = made_here(plain, jobs, well, modules_of(stack))
+    failures, successes = found(asked, plain, jobs, well)
     if asked.keep:
-        keep(logs, asked.keep)
-    rows = score([*plain, *jobs], logs, asked.exit_codes)
-    quiet = score(well, logs, asked.exit_codes)
+        keep(failures, asked.keep)
+        keep(successes, asked.keep / WELL)
+    rows = score([*plain, *jobs], failures, asked.exit_codes)
+    quiet = score(well, successes, asked.exit_codes)
     print(
         f"{'stage':<14}{'planted':>7}{'recall@1':>10}{'recall@3':>11}{'named':>8}{'precision':>12}"
     )

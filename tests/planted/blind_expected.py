@@ -1,4 +1,4 @@
-"""Which ids of failures.yaml name the failures of the held-out set, from blind_ids.txt."""
+"""Which ids of failures.yaml name the failures of the held-out sets, from their tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 
 TABLE = Path(__file__).with_name("blind_ids.txt")
+FRESH = Path(__file__).with_name("fresh_ids.txt")
 
 
 @cache
-def ids() -> dict[str, tuple[str, ...]]:
+def ids(table: Path = TABLE) -> dict[str, tuple[str, ...]]:
     """The ids by kind; a comment begins with '#'."""
-    rows = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    rows = [line for line in table.read_text().splitlines() if not line.startswith("#")]
     parts = [row.partition(" = ") for row in rows]
     return {kind: tuple(words.split()) for kind, _, words in parts}

@@ -42,4 +42,5 @@ def right(kind: str) -> frozenset[str]:
     """The ids that name a planted failure; none for what went well."""
     if not kind:
         return frozenset()
-    return frozenset(blind_expected.ids().get(kind) or OTHER.get(kind, (kind,)))
+    held_out = blind_expected.ids() | blind_expected.ids(blind_expected.FRESH)
+    return frozenset(held_out.get(kind) or OTHER.get(kind, (kind,)))

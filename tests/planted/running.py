@@ -157,6 +157,8 @@ CASES = (
         "openblas-threads",
         "run.no_threads",
         "stacks of 4 GB for OpenBLAS's threads",
+        # Two CPUs, as OpenBLAS starts no more threads than it may use CPUs.
+        "taskset -p -c 0-1 $$ > /dev/null\n"
         "ulimit -s 4000000\nulimit -v 3000000\nOPENBLAS_NUM_THREADS=2 ./b",
         "gcc b.c -Wl,--no-as-needed -lopenblas -o b",
         BLAS,

@@ -49,13 +49,16 @@ class Batch:
 
 
 def lesson(surface: Surface, rng: Generator, most: int = v.CONTEXT) -> Lesson | None:
-    """With at most so many trials; None where the default fails: nothing can be tuned there."""
+    """With at most so many trials; None where there is nothing to ask: all was seen, as of a short
+    earlier run, or the default fails, so that nothing can be tuned there."""
     if not np.isfinite(surface.true(surface.default)[0]):
         return None
     history, values = _history(surface, rng, int(rng.integers(1, most + 1)))
     works = np.isfinite(values)
     leaders = history[works][np.argsort(values[works])[:3]]
-    queries = _queries(surface, leaders, rng)
+    queries = _unseen(_queries(surface, leaders, rng), history)
+    if not len(queries):
+        return None
     best = float(values[works].min())
     layout = Layout.of(
         surface.params, surface.cores, rng.permutation(v.SLOTS)[: len(surface.params)].tolist()
@@ -122,6 +125,12 @@ def _queries(surface: Surface, leaders: Codes, rng: Generator) -> Codes:
     half = QUERIES // 2
     moved = near(surface.params, leaders[rng.integers(len(leaders), size=half)], rng)
     return np.concatenate([moved[surface.valid(moved)], surface.points(half, rng)])
+
+
+def _unseen(queries: Codes, history: Codes) -> Codes:
+    """A search asks about nothing that it has measured."""
+    seen = {tuple(row) for row in history.tolist()}
+    return queries[[tuple(row) not in seen for row in queries.tolist()]]
 
 
 def _wanted(above: NDArray[np.float64]) -> NDArray[np.int64]:

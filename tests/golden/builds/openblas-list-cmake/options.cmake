@@ -1,0 +1,23 @@
+# The first content of CMake's cache for OpenBLAS: cmake -C options.cmake -S source -B build
+# What stands here cannot be changed by the environment.
+set(CMAKE_C_COMPILER [[/opt/gcc/bin/gcc]] CACHE FILEPATH "")
+set(CMAKE_ASM_COMPILER [[/opt/gcc/bin/gcc]] CACHE FILEPATH "")
+set(CMAKE_Fortran_COMPILER [[/opt/gcc/bin/gfortran]] CACHE FILEPATH "")
+# GNUInstallDirs would choose between lib, lib64 and lib/<triplet> by the system.
+set(CMAKE_INSTALL_LIBDIR lib CACHE STRING "")
+set(CMAKE_INSTALL_INCLUDEDIR include CACHE STRING "")
+set(BUILD_TESTING OFF CACHE BOOL "")
+set(TARGET [[SKYLAKEX]] CACHE STRING "")
+set(DYNAMIC_ARCH [[ON]] CACHE STRING "")
+set(DYNAMIC_LIST [[HASWELL;ZEN]] CACHE STRING "")
+set(USE_THREAD [[ON]] CACHE STRING "")
+set(USE_OPENMP [[OFF]] CACHE STRING "")
+set(NUM_THREADS [[40]] CACHE STRING "")
+set(INTERFACE64 [[0]] CACHE STRING "")
+set(NO_AFFINITY [[ON]] CACHE STRING "")
+set(NOFORTRAN [[OFF]] CACHE STRING "")
+set(CMAKE_BUILD_TYPE [[Release]] CACHE STRING "")
+set(CMAKE_C_FLAGS_RELEASE [[-O2]] CACHE STRING "")
+set(CMAKE_Fortran_FLAGS_RELEASE [[-O2]] CACHE STRING "")
+set(BUILD_SHARED_LIBS [[ON]] CACHE STRING "")
+set(BUILD_STATIC_LIBS [[ON]] CACHE STRING "")
