@@ -7,7 +7,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
@@ -149,6 +149,7 @@ def test_known_noise_is_believed(grid: Grid) -> None:
     assert (unsure.variance[ROWS] > 10 * sure.variance[ROWS]).all()
 
 
+@settings(deadline=None)
 @given(st.floats(-5, 5), st.floats(0.01, 3))
 def test_expected_improvement_is_the_closed_form(mean: float, spread: float) -> None:
     z = -mean / spread
@@ -159,6 +160,7 @@ def test_expected_improvement_is_the_closed_form(mean: float, spread: float) -> 
     assert found >= 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-3, 8), min_size=2, max_size=20))
 def test_squeezing_keeps_the_order_and_the_fast_half(values: list[float]) -> None:
     raw = np.array(values)

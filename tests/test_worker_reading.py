@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcagent.measure import worker
@@ -21,6 +21,7 @@ CHECK = worker.Check(
 ALL = ("time a 2.5", "residual a 0", "energy a 7", "core Haswell", "all done")
 
 
+@settings(deadline=None)
 @given(st.text("ab\r\n", max_size=40), st.integers(1, 9))
 def test_lines_are_the_same_whatever_the_pieces(text: str, piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

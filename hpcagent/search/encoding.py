@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,8 +11,6 @@ from hpcagent.records import Config, Param
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_FEWEST_SIZES = 4
 
 
 def codes(params: Sequence[Param], points: Sequence[Config]) -> NDArray[np.intp]:
@@ -46,8 +43,7 @@ class Grid:
     """All points of a space with their codes; P points, D parameters, V values in all.
 
     `one_hot` (P, V) marks the value of each parameter, so that a sum over parameters of a table
-    by value is one matrix product. `coordinates` holds each parameter's values as `encode` does,
-    `odd` how far each is from a power of two (see `_odd`).
+    by value is one matrix product. `coordinates` holds each parameter's values as `encode` does.
     `combination` (P,) numbers the joint choice of all categorical parameters, of which there are
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
     r the rank scaled to [0, 1].
@@ -59,7 +55,6 @@ class Grid:
     codes: NDArray[np.intp]
     one_hot: NDArray[np.float32]
     coordinates: tuple[NDArray[np.float64], ...]
-    odd: tuple[NDArray[np.float64], ...]
     ordinal: tuple[bool, ...]
     combination: NDArray[np.intp]
     combinations: int
@@ -83,28 +78,11 @@ class Grid:
             codes=table,
             one_hot=one_hot,
             coordinates=tuple(np.arange(len(p.values)) / _span(p) for p in params),
-            odd=tuple(np.array(_odd(param)) for param in params),
             ordinal=ordinal,
             combination=combination,
             combinations=int(combination.max()) + 1,
             ends=_ends(params, table),
         )
-
-
-def _odd(param: Param) -> list[float]:
-    """For each value half the binary logarithm of its largest odd divisor, 1 at most.
-
-    Hardware has widths, banks and sets in powers of two: 32 and 128 are often alike where 48 is
-    not. All 0 for what is no ordinal of at least four positive whole numbers, or has none of both.
-    """
-    nothing = [0.0] * len(param.values)
-    if param.kind != "ordinal" or len(param.values) < _FEWEST_SIZES:
-        return nothing
-    if not all(value.isdecimal() and int(value) > 0 for value in param.values):
-        return nothing
-    sizes = [int(value) for value in param.values]
-    found = [min(1.0, math.log2(size // (size & -size)) / 2.0) for size in sizes]
-    return found if min(found) == 0.0 else nothing
 
 
 def _ends(params: Sequence[Param], table: NDArray[np.intp]) -> NDArray[np.float64]:

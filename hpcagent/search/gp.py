@@ -3,9 +3,8 @@
 The kernel is signal * product over parameters of (1 + o f) / (1 + o), f one factor a parameter. It
 holds all main effects and interactions; the fitted o tells how much weight those of many
 parameters have (additive kernels: Duvenaud et al., NeurIPS 2011; as a product: Durrande et al.,
-ANOVA kernels, J. Multivariate Analysis, 2013). A factor is Matern 5/2 of the distance for an
-ordinal, that of ranks and of powers of two from other numbers, with a little that is each value's
-own; and exp(-1/l) where the values of a categorical differ (Rasmussen and Williams, Gaussian
+ANOVA kernels, J. Multivariate Analysis, 2013). A factor is Matern 5/2 of the rank distance for an
+ordinal and exp(-1/l) where the values of a categorical differ (Rasmussen and Williams, Gaussian
 Processes for Machine Learning, 2006, eq. 4.17 and section 5.4). What concerns the whole grid is in
 single precision.
 """
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     Wide = NDArray[np.float32]
 
 JITTER = 1e-8
-ODD = 0.3  # of a range: how far an odd number is from a power of two
-ROUGH = 0.07  # of an ordinal's factor: what one value has to itself, and no neighbour tells
 _LEAST = 1e-6  # variance: below it single precision has only rounding errors
 
 
@@ -141,32 +138,18 @@ def covariance(grid: Grid, theta: Theta, rows: NDArray[np.intp]) -> Wide:
     order = math.exp(theta.order)
     tables = []
     for d, values in enumerate(grid.coordinates):
-        gap = gaps(grid, d, grid.codes[rows, d][:, None], np.arange(len(values))[None, :])
-        factor = _factor(gap, float(theta.lengths[d]), grid.ordinal[d])
+        own = values[grid.codes[rows, d]]
+        factor = _factor(own[:, None], values[None, :], float(theta.lengths[d]), grid.ordinal[d])
         tables.append(np.log((1.0 + order * factor) / (1.0 + order)))
     found = np.hstack(tables).astype(np.float32) @ grid.one_hot.T
     found += np.float32(theta.signal)
     return np.asarray(np.exp(found, out=found))
 
 
-def gaps(grid: Grid, d: int, a: NDArray[np.intp], b: NDArray[np.intp]) -> Array:
-    """How far apart values of parameter d are, given by their indices; choices: 0 or 1.
-
-    Of an ordinal the distance of ranks, and of what its values are beyond powers of two.
-    """
-    import numpy as np
-
-    if not grid.ordinal[d]:
-        return np.asarray(a != b, dtype=np.float64)
-    ranks, odd = grid.coordinates[d], grid.odd[d]
-    return np.asarray(np.hypot(ranks[a] - ranks[b], ODD * (odd[a] - odd[b])))
-
-
-def _factor(gap: Array, log_length: float, ordinal: bool) -> Array:
+def _factor(a: Array, b: Array, log_length: float, ordinal: bool) -> Array:
     import numpy as np
 
     if not ordinal:
-        return np.asarray(np.exp(-gap * math.exp(-log_length)))
-    scaled = math.sqrt(5.0) * gap * math.exp(-log_length)
-    smooth = (1.0 + scaled + scaled * scaled / 3.0) * np.exp(-scaled)
-    return np.asarray((1.0 - ROUGH) * smooth + ROUGH * (gap == 0.0))
+        return np.where(a == b, 1.0, math.exp(-math.exp(-log_length)))
+    scaled = math.sqrt(5.0) * np.abs(a - b) * math.exp(-log_length)
+    return np.asarray((1.0 + scaled + scaled * scaled / 3.0) * np.exp(-scaled))

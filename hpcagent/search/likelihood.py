@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from hpcagent.search.encoding import Grid
-from hpcagent.search.gp import JITTER, ROUGH, Observations, Theta, gaps
+from hpcagent.search.gp import JITTER, Observations, Theta
 from hpcagent.search.minimise import minimise
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ class Likelihood:
         self._known = 0.0 if known is None else known
         self._pairs = np.triu_indices(len(seen.rows), 1)
         left, right = (grid.codes[seen.rows[side]] for side in self._pairs)
-        self._distance = np.stack(
-            [gaps(grid, d, left[:, d], right[:, d]) for d in range(len(grid.ordinal))]
-        )
+        gaps = [np.abs(v[left[:, d]] - v[right[:, d]]) for d, v in enumerate(grid.coordinates)]
+        self._distance = np.stack(gaps)
         self._ordinal = np.array(grid.ordinal)[:, None]
+        self._distance = np.where(self._ordinal, self._distance, self._distance != 0)
         self._y = seen.y
         self._noise = seen.noise
         self._centre = prior_mean(grid)
@@ -125,8 +125,7 @@ class Likelihood:
         decay = np.exp(-np.where(self._ordinal, far, scaled))
         matern = (1.0 + far + far * far / 3.0) * decay
         slope = far * far * (1.0 + far) / 3.0 * decay
-        smooth = (1.0 - ROUGH) * matern + ROUGH * (self._distance == 0.0)
         return (
-            np.where(self._ordinal, smooth, decay),
-            np.where(self._ordinal, (1.0 - ROUGH) * slope, scaled * decay),
+            np.where(self._ordinal, matern, decay),
+            np.where(self._ordinal, slope, scaled * decay),
         )
