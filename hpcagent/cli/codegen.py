@@ -27,6 +27,7 @@ from hpcagent.study.codegen_writer import ROLE, TRANSCRIPT
 from hpcagent.study.task_plan import Task
 
 NEW, LIST = "new", "list"
+IN_BATCH = 2  # attempts at once, where nothing is said
 
 
 @click.command()
@@ -52,11 +53,19 @@ NEW, LIST = "new", "list"
     metavar="N",
     help="Attempts of the model. [default: as the task says]",
 )
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Attempts that may be under way at once, each a job; measured is one at a time. "
+    "[default: 1 on this machine, 2 in a batch system]",
+)
 @request_options
 @run_options
 @json_option
 def codegen(
     task: str, name: str | None, candidates: Path | None, model: str, attempts: int | None,
+    parallel: int | None,
     scheduler: str | None, run_dir: Path | None, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Have code written, and believe only what is checked and measured.
@@ -91,7 +100,10 @@ def codegen(
     there = place(scheduler, asked(), configured)
     if len(there.targets) != 1:
         raise UsageError("codegen measures on one kind of node: name one partition")
-    full = replace(wish, compiler=configured.compiler, folder=str(runs_folder()))
+    at_once = parallel or (1 if there.scheduler == "local" else IN_BATCH)
+    full = replace(
+        wish, compiler=configured.compiler, folder=str(runs_folder()), parallel=at_once
+    )  # fmt: skip
     made = Task("codegen", there.targets, full.to_json())
     if dry_run and not as_json:
         click.echo(f"{plan_text(full)}\n")

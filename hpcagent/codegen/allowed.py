@@ -75,7 +75,44 @@ _BY_PARALLEL: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def allowed_calls(language: str, parallel: str, libraries: Sequence[str] = ()) -> list[str]:
-    """Patterns of names, for a kernel of this language and parallel model with these libraries."""
-    patterns = [*_ALWAYS, *_BY_LANGUAGE[language], *_BY_PARALLEL[parallel]]
-    return [*patterns, *(pattern for name in libraries for pattern in _BY_LIBRARY[name])]
+# What a whole program needs besides: files in its folder, text, its arguments, clocks, an end.
+_PROGRAM = (
+    r"f(?:open|close|read|write|seeko?|tello?|flush|eof|error|gets|puts|getc|putc|ileno)(?:64)?"
+    r"|rewind|remove|setv?buf|getc|putc|getchar|putchar|puts|ungetc|getline|perror|std(?:in|out|err)",
+    r"(?:__isoc99_|__isoc23_)?[fs]?scanf|v?[fs]?n?printf|__v?[fs]?n?printf_chk|__f(?:gets|read)_chk",
+    r"str[a-z_]+|__str[a-z]+(?:_chk|_internal)?|(?:__isoc23_)?strto[a-z]+|atoi|atol|atoll|atof|mem[a-z]+"
+    r"|__ctype_[a-z_]+|is[a-z]+|to(?:lower|upper)|__errno_location",
+    r"exit|_exit|_Exit|getenv|time|clock|clock_gettime|gettimeofday|omp_get_wtime|bsearch|s?rand(?:_r)?",
+    r"__libc_start_main|getopt(?:_long)?|opt(?:arg|ind|err|opt)",
+)
+_PROGRAM_MPI = (
+    r"MPI_(?:Abort|Finalized?|Init(?:_thread|ialized)?|File_[a-z_]+|Wtime|Wtick)",
+    r"mpi_(?:abort|finalized?|init(?:_thread|ialized)?|file_[a-z_]+|wtime|wtick)_(?:f08_?)?",
+)
+# Of Fortran's library and C++'s all but what starts processes, or loads code.
+_PROGRAM_LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "c": (),
+        "c++": (
+            r"_ZNK?(?:St|S[aosidb])(?!.*(?:thread|condition_variable|filesystem|random_device)).*",
+            r"_ZSt.*|_ZT[ISV]N?St.*|_ZT[ISV]S.*|_ZG[VR].*|__cxa_atexit|__dso_handle",
+        ),
+        "fortran": (
+            r"_gfortran_(?!.*(?:system|execute_command|kill|fork|signal|chdir|unlink|rename)).*",
+            r"_Fortran(?!.*(?:ExecuteCommandLine|System)).*",
+        ),
+    }
+)
+
+
+def allowed_calls(
+    language: str, parallel: str, libraries: Sequence[str] = (), program: bool = False
+) -> list[str]:
+    """Patterns of names, for a kernel of this language and parallel model with these libraries, or
+    for a whole program."""
+    found = [*_ALWAYS, *_BY_LANGUAGE[language], *_BY_PARALLEL[parallel]]
+    found += [pattern for name in libraries for pattern in _BY_LIBRARY[name]]
+    if program:
+        found += [*_PROGRAM, *_PROGRAM_LANGUAGE[language]]
+        found += _PROGRAM_MPI if parallel == "mpi" else ()
+    return found

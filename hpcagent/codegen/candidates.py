@@ -40,7 +40,7 @@ def read_candidates(task: TaskFile, folder: Path) -> tuple[dict[str, Any], ...]:
 
 def _candidate(task: TaskFile, label: str, path: Path, build: Path | None) -> dict[str, Any]:
     text = read_source(path, "--candidates")
-    files = {"kernel" + (path.suffix or SUFFIXES[task.language][0]): text}
+    files = {task.stem + (path.suffix or SUFFIXES[task.language][0]): text}
     return {"label": label, "files": files, "parameters": _parameters(task, build)}
 
 

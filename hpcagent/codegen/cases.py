@@ -7,7 +7,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from hpcagent.codegen.taskfile import Argument, Sizes, TaskFile, expression
+from hpcagent.codegen.taskfields import Argument, Sizes
+from hpcagent.codegen.taskfile import TaskFile
+from hpcagent.codegen.taskrules import expression
 
 DRAWN = 3
 SUBNORMAL, NOT_A_NUMBER, ALIAS_SHIFT = 1, 2, 8

@@ -15,12 +15,13 @@ import sys
 from typing import Any, Dict, List, Mapping, Sequence
 
 if __package__:
-    from hpcagent.codegen import counters, forge, screen, trial
+    from hpcagent.codegen import counters, forge, programs, screen, trial
     from hpcagent.codegen.session import Problem
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import counters  # type: ignore[import-not-found,no-redef]
     import forge  # type: ignore[import-not-found,no-redef]
+    import programs  # type: ignore[import-not-found,no-redef]
     import screen  # type: ignore[import-not-found,no-redef]
     import trial  # type: ignore[import-not-found,no-redef]
     from session import Problem  # type: ignore[import-not-found,no-redef]
@@ -81,13 +82,17 @@ def _link(spec: Mapping[str, Any]) -> Dict[str, Any]:
     return told if spec["reference"] else dict(told, counters=counters.why_not())
 
 
+def _check(spec: Mapping[str, Any]) -> Dict[str, Any]:
+    return programs.check(spec) if spec["program"] else trial.check(spec)
+
+
 STAGES = {
     "screen": _screen,
     "compile": _compile,
     "checked": _checked,
     "symbols": _symbols,
     "link": _link,
-    "check": trial.check,
+    "check": _check,
 }
 
 
@@ -109,7 +114,8 @@ def measure(path: str) -> int:
     with open(path, encoding="utf-8") as stream:
         config = json.load(stream)
     try:
-        for key, seconds in trial.measure(config):
+        way = programs if config["spec"]["program"] else trial
+        for key, seconds in way.measure(config):
             sys.stdout.write("figure %s %.9e\n" % (key, seconds))
         sys.stdout.write("checked outputs equal\n")
     except Problem as problem:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -25,6 +26,8 @@ BUILD = "build"
 KERNEL = "kernel"  # the folder of the source, and the name of its object
 PLAIN, CHECKED, STIRRED = "program", "program-checked", "program-stirred"
 COMPARE = "compare"
+STARTUP = "startup"  # a program that does nothing, for what a start takes
+CHECKER = "checker"
 DIGESTS = "digests.json"
 ENVIRONMENT = "environment.json"
 # What modules set and programs need at their start: libraries, where an MPI finds its parts. Not
@@ -142,6 +145,8 @@ def _has_sanitizers(spec: Mapping[str, Any], folder: str) -> bool:
     """Whether a program with these flags can be linked; the compiler takes them in any case."""
     if not spec["checked_flags"]:
         return False
+    if spec["reference"] and CHECKED in spec["reference"]["sha256"]:
+        return True  # it has been tried
     source, target = os.path.join(folder, "try.c"), os.path.join(folder, "try")
     with open(source, "w") as stream:
         stream.write("int main(void) { return 0; }\n")
@@ -160,8 +165,9 @@ def judge_symbols(spec: Mapping[str, Any]) -> None:
         problem = symbol_problem(
             _tool(["nm", "-P", target]),
             _tool(["readelf", "-SW", target]),
-            spec["function"],
+            "main" if spec["program"] else spec["function"],
             spec["allowed"],
+            bool(spec["program"]),
         )
         problem = problem or object_problem(target) or ()
         if problem:
@@ -178,12 +184,13 @@ def object_problem(target: str) -> Optional[Sequence[str]]:
 
 
 def symbol_problem(
-    symbols: str, sections: str, function: str, allowed: Sequence[str]
+    symbols: str, sections: str, function: str, allowed: Sequence[str], alone: bool = False
 ) -> Sequence[str]:
     """(kind, evidence) for what `nm -P` and `readelf -SW` tell of an object; empty if it is good.
 
     `allowed` are patterns of what may be called. A module of Fortran and C++'s mangled names may be
-    defined besides the function: nothing of the C library or of the harness is called so.
+    defined besides the function: nothing of the C library or of the harness is called so. One that
+    stands `alone`, a whole program, shares its process with nobody, and may define what it likes.
     """
     calls = re.compile("|".join("(?:%s)" % pattern for pattern in allowed) + r"\Z")
     defined = set()
@@ -197,11 +204,13 @@ def symbol_problem(
         if sort in _CODE:
             defined.add(name)
             own = name == function or _is_own(name, sort)
+            if alone:
+                continue
             if sort == "i" or not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_
     found = _SECTIONS.search(sections)
-    if found:
+    if found and not alone:
         words_ = "it has code in %s, which runs outside of %s" % (found.group(), function)
         return "gate.constructor", words_
     if function not in defined:
@@ -234,29 +243,48 @@ def _tool(words: Sequence[str]) -> str:
 def link(spec: Mapping[str, Any]) -> Dict[str, str]:
     """Compile the harness, link what there is; file -> digest. Raises Problem."""
     digests: Dict[str, str] = {}
-    if not spec["reference"]:  # every attempt is compared by the program that was built with it
-        compare = os.path.join(BUILD, COMPARE)
-        _trusted([*spec["harness_c"], "-O2", "compare.c", "-o", compare, "-lm"])
-        digests[COMPARE] = sha256(compare)
+    os.makedirs(BUILD, exist_ok=True)
+    if not spec["reference"]:
+        _link_judges(spec, digests)
     for kind, program in (("plain", PLAIN), ("checked", CHECKED), ("stirred", STIRRED)):
         names = [os.path.splitext(name)[0] + ".o" for name in spec["kernel_files"]]
         objects = [os.path.join(BUILD, kind, name) for name in names]
-        if not all(os.path.exists(path) for path in objects):
+        if not objects or not all(os.path.exists(path) for path in objects):
             continue
         flags = spec["checked_flags"] if kind == "checked" else []
-        harness = _harness(spec, kind, flags, digests)
+        if not spec["program"]:
+            objects.append(_harness(spec, kind, flags, digests))
         if kind == "stirred":
             objects.append(os.path.join(BUILD, "stir.o"))
             _trusted([*spec["harness_c"], "-O2", "-c", "stir.c", "-o", objects[-1]])
         target = os.path.join(BUILD, program)
-        words = [*spec["link"], *flags, *spec["link_flags"], *_BOUND, *objects, harness]
-        words += ["-o", target]
+        words = [*spec["link"], *flags, *spec["link_flags"], *_BOUND, *objects, "-o", target]
         _trusted([*words, *spec["libraries"]])
         digests[program] = sha256(target)
     digests[ENVIRONMENT] = _keep_environment()
     with open(os.path.join(BUILD, DIGESTS), "w") as stream:
         json.dump(digests, stream)
     return digests
+
+
+def _link_judges(spec: Mapping[str, Any], digests: Dict[str, str]) -> None:
+    """What every attempt is compared and timed with, built once, with the reference or checker."""
+    made = []
+    if spec["tolerance"]:
+        made.append((COMPARE, [*spec["harness_c"], "-O2", "compare.c", "-lm"]))
+    if spec["program"]:
+        made.append((STARTUP, [*spec["harness"], "-O2", "startup.c"]))
+    checker = spec["checker"]
+    if checker and checker["python"]:
+        target = os.path.join(BUILD, checker["program"])
+        shutil.copyfile(checker["file"], target)
+        digests[checker["program"]] = sha256(target)
+    elif checker:
+        made.append((CHECKER, [*checker["build"], "-O2", checker["file"], "-lm"]))
+    for name, words in made:
+        target = os.path.join(BUILD, name)
+        _trusted([*words, "-o", target])
+        digests[name] = sha256(target)
 
 
 def _keep_environment() -> str:
@@ -281,13 +309,14 @@ def _harness(
 ) -> str:
     """The harness's object: the reference's, where that is of the same language; else a new one."""
     name = "harness-%s.o" % ("checked" if kind == "checked" else "plain")
+    flags = spec["harness_flags"] if flags else []
     built = spec["reference"]
     if built and built.get("harness") and name in built["sha256"]:
         return verified(os.path.join(built["folder"], name), str(built["sha256"][name]))
     harness = os.path.join(BUILD, name)
     if name in digests:
         return verified(harness, digests[name])
-    _trusted([*spec["harness"], "-O2", "-g", *flags, "-c", "harness.c", "-o", harness])
+    _trusted([*spec["harness"], "-O2", *flags, "-c", "harness.c", "-o", harness])
     digests[name] = sha256(harness)
     return harness
 

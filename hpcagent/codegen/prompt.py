@@ -16,8 +16,9 @@ from hpcagent.codegen.attempt import Source
 from hpcagent.codegen.cases import operations
 from hpcagent.codegen.outcome import Checked, evidence_for_model
 from hpcagent.codegen.signature import c_prototype, fortran_interface
-from hpcagent.codegen.taskfile import Argument, TaskFile
-from hpcagent.codegen.tree import DEBUG, DRAFT, IMPROVE, REFERENCE
+from hpcagent.codegen.taskfields import Argument
+from hpcagent.codegen.taskfile import TaskFile
+from hpcagent.codegen.tree import DEBUG, DRAFT, IMPROVE
 from hpcagent.measure.statistics import Effect
 from hpcagent.records import Failure, Machine, Message
 from hpcagent.templates import render
@@ -29,6 +30,15 @@ _HINTS = (
     "Think of the memory first: block loops for the caches, and touch data once.",
     "Work with explicit tiles in registers and unrolled inner loops.",
 )
+_PARALLEL = {
+    "serial": "It has one process and one thread.",
+    "openmp": "It may use OpenMP; the number of threads is set from outside.",
+    "mpi": "It is started by mpirun with any number of ranks, and has to work with each.",
+}
+_WIDTHS = {
+    "int": "32-bit integers", "long": "64-bit integers", "float": "32-bit reals",
+    "double": "64-bit reals",
+}  # fmt: skip
 _VECTORS = (("avx512f", 512), ("avx2", 256), ("avx", 256), ("sse2", 128), ("asimd", 128))
 
 
@@ -95,55 +105,92 @@ def messages(
     task = wanted.task
     parts = [_task(task, wanted.reference)]
     if operation != DRAFT or any(one.operation in (DEBUG, IMPROVE) for one in tried):
-        parts += [_result(one) for one in tried if one.operation != REFERENCE]
+        parts += [_result(task, one) for one in tried if one.number > 0]
     parts.append(_request(task, tried, operation, parent, environment.limits))
     return (Message("system", _system(environment, task)), Message("user", "\n".join(parts)))
 
 
 def _system(environment: Environment, task: TaskFile) -> str:
     fortran = task.language == "fortran"
-    interface = fortran_interface(task) if fortran else f"{c_prototype(task, task.language)};"
     values = {
         "environment": environment.facts,
-        "interface": interface,
+        "interface": _interface(task),
         "function": task.function,
         "includes": "It is one subroutine with bind(C), or one module around it." if fortran
         else 'Include "kernel.h", which declares it, and headers of the language only.',
         "threads": {"openmp": " other than OpenMP's", "mpi": "", "serial": ""}[task.parallel],
         "language": {"c++": "cpp"}.get(task.language, task.language),
         "file": task.file_names[0],
+        "parallel": _PARALLEL[task.parallel],
         "choices": [
             (name, " ".join(value or "(none)" for value in values))
             for name, values in task.choices().items() if len(values) > 1
         ],
     }  # fmt: skip
-    return render(_FOLDER / "system.j2", values)
+    return render(_FOLDER / ("program.j2" if task.program else "system.j2"), values)
+
+
+def _interface(task: TaskFile) -> str:
+    """What is called from outside: a prototype, or a command line."""
+    if task.program:
+        return command_line(task)
+    fortran = task.language == "fortran"
+    return fortran_interface(task) if fortran else f"{c_prototype(task, task.language)};"
+
+
+def command_line(task: TaskFile) -> str:
+    """How a program is started, and what its files hold."""
+    words, lines = [f"./{task.program}"], []
+    for row in task.arguments:
+        if not row.shape:
+            words.append(row.name.upper())
+            continue
+        files = []
+        if row.intent != "out":
+            files.append(f"{row.name}.in is read")
+            words.append(f"{row.name}.in")
+        if row.intent != "in":
+            files.append("it is printed" if row.stdout else f"{row.name}.out is written")
+            words += [] if row.stdout else [f"{row.name}.out"]
+        shape = " x ".join(str(part) for part in row.shape)
+        lines.append(f"  {row.name}: {_WIDTHS[row.type]}, {shape}: {', '.join(files)}")
+    return "\n".join([" ".join(words), *lines])
 
 
 def _task(task: TaskFile, reference: str) -> str:
-    allowed = task.contract
-    words = ["Arrays do not overlap."]
-    if allowed.aliases:
-        pairs = ", ".join(f"{a} and {b}" for a, b in allowed.aliases)
-        words = [f"Arrays do not overlap, but these may be one and the same: {pairs}."]
-    words += ["A NaN in the input has to appear as in the reference."] if allowed.nan else []
-    words += ["Inputs may be subnormal."] if allowed.subnormals else []
-    tolerance = task.tolerance
     values = {
         "name": task.name,
         "text": task.text,
         "arguments": [_argument(argument) for argument in task.arguments],
-        "contract": " ".join(words),
-        "tolerance": f"{tolerance.relative:g} relative, {tolerance.absolute:g} absolute "
-        f"({tolerance.norm})",
+        "contract": _contract(task),
+        "tolerance": _tolerance(task),
         "metric": task.metric.unit,
         "sizes": "; ".join(
             f"{name}: " + " ".join(f"{k}={v}" for k, v in sizes.items())
             for name, sizes in sorted(task.cases.measure.items())
         ),
-        "reference": reference.rstrip("\n"),
+        "reference": reference.rstrip("\n") if task.reference else "",
     }
     return render(_FOLDER / "task.j2", values)
+
+
+def _contract(task: TaskFile) -> str:
+    allowed = task.contract
+    words = [] if task.program else ["Arrays do not overlap."]
+    if allowed.aliases:
+        pairs = ", ".join(f"{a} and {b}" for a, b in allowed.aliases)
+        words = [f"Arrays do not overlap, but these may be one and the same: {pairs}."]
+    words += ["A NaN in the input has to appear as in the reference."] if allowed.nan else []
+    words += ["Inputs may be subnormal."] if allowed.subnormals else []
+    return " ".join(words)
+
+
+def _tolerance(task: TaskFile) -> str:
+    tolerance = task.tolerance
+    if tolerance is None:
+        return "Results are judged by a program that you cannot see."
+    words = f"{tolerance.relative:g} relative, {tolerance.absolute:g} absolute ({tolerance.norm})"
+    return f"Results may differ from the reference by: {words}."
 
 
 def _argument(argument: Argument) -> str:
@@ -152,19 +199,24 @@ def _argument(argument: Argument) -> str:
     return f"{argument.name}{shape}, {argument.type}, {argument.intent}{meaning}"
 
 
-def _result(one: Tried) -> str:
+def _result(task: TaskFile, one: Tried) -> str:
     values = {"number": one.number, "operation": one.operation, "parent": one.parent,
-              "ended": _ended(one)}  # fmt: skip
+              "ended": _ended(task, one)}  # fmt: skip
     return render(_FOLDER / "result.j2", values)
 
 
-def _ended(one: Tried) -> str:
+def _ended(task: TaskFile, one: Tried) -> str:
     if one.failure is not None:
         first = one.failure.evidence.strip().splitlines()[:1]
         return f"failed, {one.failure.id}: {first[0][:200] if first else ''}"
     if one.effect is None:
         return "passed all checks, not measured"
-    return f"passed, {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference"
+    ratio = math.exp(-one.effect.log_ratio)
+    return f"passed, {ratio:.3f} times as fast as {_baseline(task)}"
+
+
+def _baseline(task: TaskFile) -> str:
+    return "the reference" if task.reference else "the first that passed"
 
 
 def _request(
@@ -196,10 +248,11 @@ def _source(one: Tried) -> str:
 
 
 def _profile(task: TaskFile, one: Tried, limits: Mapping[str, float]) -> str:
-    """Times, rates and share of the node's peak of each case, and the ratio to the reference."""
+    """Times, rates and share of the node's peak of each case, and the ratio to the baseline."""
     words = []
     if one.effect is not None:
-        words.append(f"It is {math.exp(-one.effect.log_ratio):.3f} times as fast as the reference.")
+        ratio = math.exp(-one.effect.log_ratio)
+        words.append(f"It is {ratio:.3f} times as fast as {_baseline(task)}.")
     for name, seconds in one.medians.items():
         count = operations(task, name)
         rate = f", {count / seconds / 1e9:.4g} {task.metric.unit}" if count else ""

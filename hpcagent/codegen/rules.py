@@ -42,6 +42,7 @@ class _Kind(_Names):
     policy: Literal["reject", "report"]
     meaning: Annotated[str, Field(min_length=10, max_length=200)]
     fortran: _Names | None = None
+    program: _Names | None = None
 
 
 class _File(_Strict):
@@ -50,9 +51,26 @@ class _File(_Strict):
 
 
 @cache
-def rules() -> dict[str, Any]:
-    """kind -> rule, as screen.screen takes them."""
-    return load_rules(Path(__file__).with_name("screen.yaml"))
+def rules(program: bool = False) -> dict[str, Any]:
+    """kind -> rule, as screen.screen takes them; for a function, or for a whole program."""
+    found = load_rules(Path(__file__).with_name("screen.yaml"))
+    return {
+        kind: _of_program(rule) if program else _of_function(rule) for kind, rule in found.items()
+    }
+
+
+def _of_function(rule: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in rule.items() if key != "program"}
+
+
+def _of_program(rule: dict[str, Any]) -> dict[str, Any]:
+    """Its own lists in the place of those for a function; what it defines is its own matter."""
+    left = _of_function(rule) | {"whole": True}
+    if "program" not in rule:
+        return left
+    dropped = ("words", "calls", "heads", "fortran")
+    kept = {key: value for key, value in left.items() if key not in dropped}
+    return {**kept, **rule["program"], "fortran": rule["program"]}
 
 
 def load_rules(path: Path) -> dict[str, Any]:

@@ -39,6 +39,7 @@ _OF_OTHERS = re.compile(
     |__libc_\w+|__cxa_\w+|__stack_chk_fail|__asan_\w+|__ubsan_\w+|__tls_get_addr|pthread_\w+)\Z""",
     re.VERBOSE,
 )
+_OF_PROGRAMS = ("main",)  # what a whole program defines
 _INCLUDED = re.compile(r"""\s*include\b\s*(?:"(?P<own>[^"]*)"|<(?P<system>[^>]*)>)?""")
 _SYSTEM_HEADERS = (
     "sys/", "unistd.h", "dlfcn.h", "pthread.h", "fcntl.h", "signal.h", "spawn.h", "threads.h",
@@ -90,10 +91,11 @@ def _findings(
         elif token.sort == DIRECTIVE:
             for kind, what in _of_directive(token.text):
                 yield kind, token.line, what
+    defined = _OF_PROGRAMS if rules.get("override", {}).get("whole") else ()
     if language == "fortran":
         yield from _of_fortran(found, rules)
     else:
-        yield from _of_c(found)
+        yield from (row for row in _of_c(found) if row[2] not in defined)
 
 
 def _by_rule(

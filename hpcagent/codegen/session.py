@@ -106,7 +106,7 @@ class Session:
             "cwd": self.folder,
             "env": dict(program.env, OMP_NUM_THREADS=str(self._threads)),
             "writable": [self.folder],
-            "visible": [os.path.dirname(program.path), *_folders(program.launcher)],
+            "visible": [os.path.dirname(program.path), *folders(program.launcher)],
             "calls": "ranks" if program.launcher else "alone",
             "limits": program.limits,
         }
@@ -211,29 +211,7 @@ class Session:
     def _judge(self, ended_well: bool) -> None:
         """Raise Problem for what the quarantine saw."""
         result = self._result()
-        err = str(result.get("stderr_tail") or "")
-        if result.get("error"):
-            raise Problem("environment.quarantine", str(result["error"]))
-        stop = result.get("stopped_by")
-        if stop:
-            raise Problem(_STOPS.get(stop, "run.killed"), "stopped: %s. %s" % (stop, err[-500:]))
-        report = sanitizer_report(err)
-        if report:
-            raise Problem("run.sanitizer", report)
-        number = result.get("signal")
-        code = result.get("exit")
-        if number is None and code is not None and code > 128:
-            number = code - 128
-        if number == signal.SIGSYS:
-            raise Problem("gate.tracing", "it asked the kernel for what it may not. %s" % err)
-        if number:
-            raise Problem(_SIGNALS.get(number, "run.killed"), "signal %d. %s" % (number, err))
-        if result.get("leftover_processes"):
-            raise Problem(
-                "gate.left_process", "%d processes were left" % result["leftover_processes"]
-            )
-        if ended_well and code:
-            raise Problem("run.exit_nonzero", "exit code %d. %s" % (code, err))
+        judge_end(result, ended_well)
         told = str(result.get("stdout_tail") or "")
         if told.strip() and not self._program.trusted and not self._program.launcher:
             raise Problem("gate.printed", "it printed: %r" % told[:200])
@@ -269,7 +247,32 @@ class Session:
             shutil.rmtree(os.path.dirname(self._spec), ignore_errors=True)
 
 
-def _folders(launcher: Sequence[str]) -> List[str]:
+def judge_end(result: Mapping[str, Any], ended_well: bool) -> None:
+    """Raise Problem for what the quarantine tells of a program's end."""
+    err = str(result.get("stderr_tail") or "")
+    if result.get("error"):
+        raise Problem("environment.quarantine", str(result["error"]))
+    stop = result.get("stopped_by")
+    if stop:
+        raise Problem(_STOPS.get(stop, "run.killed"), "stopped: %s. %s" % (stop, err[-500:]))
+    report = sanitizer_report(err)
+    if report:
+        raise Problem("run.sanitizer", report)
+    number = result.get("signal")
+    code = result.get("exit")
+    if number is None and code is not None and code > 128:
+        number = code - 128
+    if number == signal.SIGSYS:
+        raise Problem("gate.tracing", "it asked the kernel for what it may not. %s" % err)
+    if number:
+        raise Problem(_SIGNALS.get(number, "run.killed"), "signal %d. %s" % (number, err))
+    if result.get("leftover_processes"):
+        raise Problem("gate.left_process", "%d processes were left" % result["leftover_processes"])
+    if ended_well and code:
+        raise Problem("run.exit_nonzero", "exit code %d. %s" % (code, err))
+
+
+def folders(launcher: Sequence[str]) -> List[str]:
     """Where the script lies that starts ranks."""
     return [os.path.dirname(word) for word in launcher[1:2]]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from hpcagent.codegen.taskfile import INTEGERS, Argument, TaskFile
+from hpcagent.codegen.taskfields import INTEGERS, Argument
+from hpcagent.codegen.taskfile import TaskFile
 from hpcagent.templates import render, share
 
 _C: Mapping[str, str] = MappingProxyType(
@@ -21,6 +22,7 @@ _FORTRAN: Mapping[str, str] = MappingProxyType(
     }
 )
 HARNESS, COMPARE, STIR, HEADER = "harness.c", "compare.c", "stir.c", "kernel.h"
+STARTUP = "startup.c"
 
 
 def c_prototype(task: TaskFile, language: str) -> str:
@@ -98,7 +100,8 @@ def harness(task: TaskFile, language: str) -> str:
 
 
 def own_source(name: str) -> str:
-    """COMPARE, the program that compares outputs, or STIR, which makes threads wait."""
+    """COMPARE, the program that compares outputs; STIR, which makes threads wait; STARTUP, which
+    does nothing."""
     return (share("buildtemplates") / "codegen" / name).read_text(encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hpcagent.codegen.taskfile import TaskFile, reference_language
+from hpcagent.codegen.taskfile import PYTHON, TaskFile, judge_language
 from hpcagent.errors import UsageError
 from hpcagent.probe.software import CompilerFound, MpiFound, Software
 from hpcagent.records import Machine
@@ -79,7 +79,8 @@ def choose_tools(task: TaskFile, software: Software, machine: Machine, said: str
 
     `said` is the compiler that the configuration names; the task's own comes first.
     """
-    languages = dict.fromkeys(("c", task.language, reference_language(task)))
+    judge = judge_language(task)
+    languages = dict.fromkeys(("c", task.language, *((judge,) if judge != PYTHON else ())))
     compilers = choose_compilers(software, tuple(languages), task.toolchain.compiler or said)
     mpi = None
     if task.parallel == "mpi":
@@ -116,6 +117,12 @@ def _extra(name: str, family: str, machine: Machine) -> list[str]:
 def checked_flags(tools: Tools, language: str) -> list[str]:
     """What instruments a program; none where the family is not known to have it."""
     return list(_SANITIZERS) if tools.compilers[language].family in _WITH_SANITIZERS else []
+
+
+def harness_flags(tools: Tools) -> list[str]:
+    """With what a harness is compiled that marks what may not be touched; it is ours, so it is not
+    itself looked at for undefined behaviour."""
+    return ["-O1", "-fsanitize=address"] if checked_flags(tools, "c") else []
 
 
 def stirred_flags(task: TaskFile, tools: Tools, language: str) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hpcagent.records import Failure
 
 DRAFT, DEBUG, IMPROVE, GIVEN, REFERENCE = "draft", "debug", "improve", "given", "reference"
+CHECKER = "checker"  # in the reference's place, where a task has none
 OPEN, FAILED, CHECKED, MEASURED = "open", "failed", "checked", "measured"
 DRAFTS = 3
 DEBUG_DEPTH = 3
@@ -54,18 +55,23 @@ def choose(nodes: Sequence[Node], seed: int) -> Choice:
         key=lambda node: (node.log_ratio, node.number),
     )
     improvable = [node for node in good if len(_children(nodes, node)) < MOST_CHILDREN]
+    tried = {node.parent for node in nodes if node.state in (OPEN, CHECKED)}
+    free = [node for node in improvable if node.number not in tried]
     exploring = draw.random() < EXPLORE
     if len(drafts) < DRAFTS:  # whatever became of the others: they go out side by side
         return Choice(DRAFT, None, f"draft {len(drafts) + 1} of {DRAFTS}")
-    if broken and (not good or exploring):
+    if broken and (not free or exploring):
         newest = broken[-1]
         why = newest.failure.id if newest.failure else ""
         return Choice(DEBUG, newest.number, f"attempt {newest.number} failed: {why}")
-    if exploring and len(improvable) > 1:
-        other = draw.choice(improvable[1:])
+    if exploring and len(free) > 1:
+        other = draw.choice(free[1:])
         return Choice(IMPROVE, other.number, f"attempt {other.number}, to look elsewhere")
-    if improvable:
-        return Choice(IMPROVE, improvable[0].number, f"attempt {improvable[0].number} is the best")
+    if free and free[0] is improvable[0]:
+        return Choice(IMPROVE, free[0].number, f"attempt {free[0].number} is the best")
+    if free:
+        words = f"attempt {free[0].number}, while better ones are being improved"
+        return Choice(IMPROVE, free[0].number, words)
     return Choice(DRAFT, None, "nothing there can be taken further")
 
 

@@ -51,6 +51,7 @@ class Side:
 
     def __init__(self, built: Mapping[str, Any], name: str, spec: Mapping[str, Any]) -> None:
         self.path = os.path.abspath(os.path.join(built["folder"], name))
+        self.name = name
         self._folder, self._digests = str(built["folder"]), built["sha256"]
         self._checked = name == forge.CHECKED
         self._spec = spec
@@ -79,30 +80,26 @@ def _launcher(words: Sequence[str], ranks: int) -> List[str]:
 
 
 def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """All cases, instrumented first where that was built; raises Problem at the first that fails.
+    """All cases on each number of ranks and threads, instrumented first where that was built.
 
+    Raises Problem at the first that fails.
     The reference itself (no `reference` in the spec) is compared with a second run of its own.
     """
-    own = {"folder": forge.BUILD, "sha256": _digests()}
+    own = {"folder": forge.BUILD, "sha256": digests()}
     reference = dict(spec["reference"] or own, trusted=True)
     programs = (forge.CHECKED, forge.STIRRED, forge.PLAIN)
     names = [name for name in programs if name in own["sha256"]]
     worst, done, began = 0.0, 0, time.monotonic()
     deadline = began + float(spec["check_s"])
     protections = {}  # type: Dict[str, Any]
-    for name in names:
-        sides = Side(own, name, spec), Side(reference, forge.PLAIN, spec)
-        for ranks in spec["ranks"] or [0]:
-            for threads in spec["threads"]:
-                if name == forge.STIRRED and threads == 1:
-                    continue
-                where = _where(name, ranks, threads)
-                try:
-                    found = _compared(spec, sides, ranks, threads, deadline)
-                except Problem as problem:
-                    raise Problem(problem.kind, "%s: %s" % (where, problem.evidence))
-                worst, done = max(worst, found[0]), done + len(spec["cases"])
-                protections = found[1] or protections
+    for ranks in spec["ranks"] or [0]:
+        for threads in spec["threads"]:
+            turn = [n for n in names if n != forge.STIRRED or threads > 1]
+            sides = [Side(own, name, spec) for name in turn]
+            theirs = Side(reference, forge.PLAIN, spec)
+            found = _compared(spec, sides, theirs, ranks, threads, deadline)
+            worst, done = max(worst, found[0]), done + len(turn) * len(spec["cases"])
+            protections = found[1] or protections
     return {
         "worst": worst,
         "cases": done,
@@ -112,7 +109,7 @@ def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _digests() -> Dict[str, str]:
+def digests() -> Dict[str, str]:
     """As the link step wrote them: nothing of the candidate has run since."""
     import json
 
@@ -120,7 +117,7 @@ def _digests() -> Dict[str, str]:
         return {str(name): str(value) for name, value in json.load(stream).items()}
 
 
-def _where(name: str, ranks: int, threads: int) -> str:
+def where(name: str, ranks: int, threads: int) -> str:
     words = [_WORDS.get(name, "as measured")]
     words += ["%d ranks" % ranks] if ranks else []
     words += ["%d threads" % threads] if threads > 1 else []
@@ -129,30 +126,45 @@ def _where(name: str, ranks: int, threads: int) -> str:
 
 def _compared(
     spec: Mapping[str, Any],
-    sides: Tuple[Side, Side],
+    sides: Sequence[Side],
+    theirs: Side,
     ranks: int,
     threads: int,
     deadline: float,
 ) -> Tuple[float, Dict[str, Any]]:
-    """The worst error over all cases, in units of what is allowed, and the walls that stood."""
-    ours, theirs = sides
-    worst = 0.0
+    """The worst error over all cases, in units of what is allowed, and the walls that stood.
+
+    One process of the reference answers for all of the candidate's programs.
+    """
+    worst, walls = 0.0, {}  # type: float, Dict[str, Any]
     reply_s = float(spec["reply_s"])
     with Session(theirs.program(ranks), threads, reply_s) as wanted:
-        with Session(ours.program(ranks), threads, reply_s) as got:
-            for case in spec["cases"]:
-                for repeat in range(REPEATS):
-                    if time.monotonic() > deadline:
-                        raise Problem("run.timeout", "the checks took too long altogether")
-                    try:
-                        error = _one(spec, case, repeat, wanted, got, ranks)
-                    except Problem as problem:
-                        words = "case %s: %s" % (case["name"], problem.evidence)
-                        raise Problem(problem.kind, words)
-                    worst = max(worst, error)
-            got.finish()
+        for side in sides:
+            try:
+                with Session(side.program(ranks), threads, reply_s) as got:
+                    worst = max(worst, _all_cases(spec, wanted, got, ranks, deadline))
+                    got.finish()
+            except Problem as problem:
+                at = where(side.name, ranks, threads)
+                raise Problem(problem.kind, "%s: %s" % (at, problem.evidence))
+            walls = dict(got.result.get("protections") or walls)
         wanted.finish()
-        return worst, dict(got.result.get("protections") or {})
+    return worst, walls
+
+
+def _all_cases(
+    spec: Mapping[str, Any], wanted: Session, got: Session, ranks: int, deadline: float
+) -> float:
+    worst = 0.0
+    for case in spec["cases"]:
+        for repeat in range(REPEATS):
+            if time.monotonic() > deadline:
+                raise Problem("run.timeout", "the checks took too long altogether")
+            try:
+                worst = max(worst, _one(spec, case, repeat, wanted, got, ranks))
+            except Problem as problem:
+                raise Problem(problem.kind, "case %s: %s" % (case["name"], problem.evidence))
+    return worst
 
 
 def _one(
@@ -198,7 +210,7 @@ def _compare_program(spec: Mapping[str, Any]) -> Tuple[str, str]:
     built = spec["reference"]
     if built:
         return os.path.join(built["folder"], "compare"), str(built["sha256"]["compare"])
-    return os.path.join(forge.BUILD, "compare"), _digests()["compare"]
+    return os.path.join(forge.BUILD, "compare"), digests()["compare"]
 
 
 def _difference(said: Sequence[str], rank: int, ranks: int, what: str) -> str:

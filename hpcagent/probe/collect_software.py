@@ -21,7 +21,7 @@ BESIDE = (
     *("collect_modules.py", "collect_libraries.py", "collect_folders.py", "collect_tools.py"),
     *("modules.py", "elf.py"),
 )
-LIMITS = {"modules_limit": 40, "scan_s": 30, "packages": (), "holds": False}
+LIMITS = {"modules_limit": 40, "scan_s": 30, "packages": (), "holds": False, "libraries": True}
 LOOK_S = 240
 MAX_ASKED = 60
 RELEVANT = re.compile(
@@ -66,7 +66,8 @@ def collect(request: Dict[str, Any], run: Run) -> Dict[str, Any]:
         found = tools.find(added, names, run, timeout_s, environment)
         facts["compilers"] += found["compilers"]
         facts["mpi"] += found["mpi"]
-    facts["libraries"] = library_facts(facts, loads, wishes, run, timeout_s)
+    if wishes["libraries"]:
+        facts["libraries"] = library_facts(facts, loads, wishes, run, timeout_s)
     return facts
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpcagent.codegen.attempt import STAGES
-from hpcagent.codegen.tree import DEBUG, DRAFT, GIVEN, IMPROVE, REFERENCE
+from hpcagent.codegen.tree import CHECKER, DEBUG, DRAFT, GIVEN, IMPROVE, REFERENCE
 from hpcagent.report import canvas
 from hpcagent.report import codegen_words as words
 from hpcagent.study.codegen_summary import AttemptSummary, CodegenSummary
@@ -21,7 +21,7 @@ _MOST_ROWS = 80
 _ROW_IN = 0.23
 _NAME, _VERDICT = 24, 34
 _MARKS: Mapping[str, str] = MappingProxyType(
-    {DRAFT: "o", DEBUG: "^", IMPROVE: "s", GIVEN: "D", REFERENCE: "*"}
+    {DRAFT: "o", DEBUG: "^", IMPROVE: "s", GIVEN: "D", REFERENCE: "*", CHECKER: "*"}
 )
 _SIZES: Mapping[str, float] = MappingProxyType({REFERENCE: 11})
 _HATCHES = ("", "//", "", "xx", "||", "")
@@ -108,7 +108,7 @@ def _node(axes: Any, one: AttemptSummary, x: float, y: float) -> None:
 def _label(axes: Any, summary: CodegenSummary, one: AttemptSummary, x: float, y: float) -> None:
     name = canvas.label(words.name(one), _NAME)
     ended = canvas.label(words.verdict(one), _VERDICT)
-    number = "" if one.operation == REFERENCE else f"{one.number} "
+    number = "" if one.operation in (REFERENCE, CHECKER) else f"{one.number} "
     text = axes.text(
         x + 0.35, y, f"{number}{name}  {ended}", fontfamily="DejaVu Sans Mono", fontsize=7.5,
         va="center", color=canvas.INK,
@@ -138,7 +138,7 @@ def _speed(summary: CodegenSummary) -> Any:
     _scale(axes, [one.speedup or 1.0 for one in good])
     axes.set_xlim(0.4, last + (1.8 if summary.claim is not None else 0.6))
     axes.set_xlabel("attempt")
-    axes.set_ylabel("speed over the reference\n(bars: 2 standard errors)")
+    axes.set_ylabel(f"speed over {summary.baseline}\n(bars: 2 standard errors)")
     canvas.legend(figure, axes, 4)
     return figure
 

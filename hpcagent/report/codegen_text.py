@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.codegen.tree import REFERENCE
+from hpcagent.codegen.tree import CHECKER, REFERENCE
 from hpcagent.report import codegen_words as words
 from hpcagent.report import wording
 from hpcagent.report.columns import columns_of, labelled, wrapped
@@ -49,7 +49,7 @@ def _walls(summary: CodegenSummary, columns: int) -> list[str]:
 def _attempt(
     summary: CodegenSummary, attempt: AttemptSummary, level: int, columns: int, evidence: bool
 ) -> list[str]:
-    number = "    " if attempt.operation == REFERENCE else f"{attempt.number:>3} "
+    number = "    " if attempt.operation in (REFERENCE, CHECKER) else f"{attempt.number:>3} "
     best = "*" if attempt.number in summary.path else " "
     room = _NAME - min(2 * level, _NAME // 2)
     name = wording.middle(wording.visible(words.name(attempt)), room)

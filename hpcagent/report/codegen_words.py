@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcagent.codegen.tree import GIVEN, REFERENCE
+from hpcagent.codegen.tree import CHECKER, GIVEN, REFERENCE
 from hpcagent.report import wording
 from hpcagent.study.codegen_summary import AttemptSummary, CodegenSummary
 
@@ -28,7 +28,7 @@ def ordered(attempts: Sequence[AttemptSummary]) -> list[tuple[AttemptSummary, in
 
 def name(attempt: AttemptSummary) -> str:
     """What an attempt is called in the tree."""
-    return attempt.label if attempt.operation in (REFERENCE, GIVEN) else attempt.operation
+    return attempt.label if attempt.operation in (REFERENCE, CHECKER, GIVEN) else attempt.operation
 
 
 def refused(attempt: AttemptSummary) -> bool:
@@ -42,6 +42,8 @@ def verdict(attempt: AttemptSummary) -> str:
         return f"{'refused' if refused(attempt) else 'failed'}: {attempt.failure.id}"
     if attempt.speedup is not None:
         return f"{attempt.speedup:.3f}x"
+    if attempt.operation == CHECKER and attempt.state == "checked":
+        return "passed its own test"
     return {"open": "under way", "checked": "passed, not measured"}.get(attempt.state, "passed")
 
 
@@ -73,7 +75,8 @@ def claimed(summary: CodegenSummary) -> str:
     if claim is None or summary.best is None:
         return ""
     return (
-        f"{summary.attempts[summary.best].label}: {wording.ratio(claim.speedup)} the reference "
+        f"{summary.attempts[summary.best].label}: {wording.ratio(claim.speedup)} "
+        f"{summary.baseline} "
         f"({wording.coverage(claim.coverage)} interval {wording.interval(claim.low, claim.high)}, "
         f"{wording.plural(claim.pairs, 'fresh pair')})"
     )

@@ -16,8 +16,9 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Failure, Limits
 from hpcagent.study.agent import Turn
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.codegen_measuring import fastest_possible
 from hpcagent.study.codegen_story import GAVE_UP, Story, story
-from hpcagent.study.codegen_task import Write, fastest_possible, next_step, tools_of
+from hpcagent.study.codegen_task import Toolbox, Write, next_step
 from hpcagent.study.codegen_writer import ROLE, Writer
 from hpcagent.study.durable import problem, utc_now, utc_text
 from hpcagent.study.journal import JournalWriter
@@ -45,13 +46,14 @@ class CodegenAgent(TaskAgent):
         super().__init__(run, journal, folding, scheduler, publish, clock)
         self._writer = writer
         self._calls: list[Call] = []
+        self._toolbox = Toolbox()
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
     def _advance(self) -> Turn:
-        step = next_step(self._task, self._state)
+        step = next_step(self._task, self._state, self._toolbox)
         if isinstance(step, Write):
             return self._ask(step)
         return self._follow(step)
@@ -108,7 +110,7 @@ class CodegenAgent(TaskAgent):
     def _environment(self, told: Story) -> Environment:
         probe = self._state.done(self._task.purpose("probe", self._task.targets[0]))
         assert probe is not None
-        tools = tools_of(told.wish, probe)
+        tools = self._toolbox.of(told.wish, probe)
         limits = fastest_possible(told.wish.task, probe)
         return Environment.of(parse_machine(probe.facts or {}), tools.words, limits)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from hpcagent.codegen.attempt import Source, reference_source
 from hpcagent.codegen.outcome import Checked, checked, problem_of
-from hpcagent.codegen.taskfile import TaskFile, reference_language
-from hpcagent.codegen.tree import CHECKED, FAILED, GIVEN, MEASURED, OPEN, REFERENCE, Node
+from hpcagent.codegen.taskfile import TaskFile, judge_language
+from hpcagent.codegen.tree import CHECKED, CHECKER, FAILED, GIVEN, MEASURED, OPEN, REFERENCE, Node
 from hpcagent.errors import RunFailed
 from hpcagent.measure.statistics import Effect, effects
 from hpcagent.records import Failure
@@ -26,8 +26,10 @@ GAVE_UP = "model_gave_up"
 class Wish:
     """What was asked for, as the journal keeps it (`Task.request`).
 
-    `given` are candidates of the user's: {label, files, parameters}. `compiler` is the configured
-    one, `folder` where runs are kept, `model` whether a model writes attempts too.
+    `reference` is the text of the task's reference, or of its checker. `given` are the user's
+    candidates: {label, files, parameters}. `compiler` is the configured one, `folder` where runs
+    are kept, `model` whether a model writes attempts too. `parallel` is how many attempts may be
+    under way at once; each of them is a unit of the batch system.
     """
 
     task: TaskFile
@@ -36,10 +38,12 @@ class Wish:
     compiler: str = ""
     folder: str = ""
     model: bool = False
+    parallel: int = 1
 
     def to_json(self) -> dict[str, Any]:
         task = self.task.model_dump(by_alias=True)
-        rest = {name: getattr(self, name) for name in ("reference", "compiler", "folder", "model")}
+        names = ("reference", "compiler", "folder", "model", "parallel")
+        rest = {name: getattr(self, name) for name in names}
         return {"task": task, "given": [dict(row) for row in self.given], **rest}
 
     @classmethod
@@ -60,7 +64,8 @@ class Attempt:
 
     `checked` is None before its unit has ended; `failure` may also be that of its unit, of the
     model's answer (then there is no source) or of a measured process. `effect` is against the
-    reference. `answer` is what a model said besides.
+    baseline (the reference; without one the first attempt that passed). `answer` is what a model
+    said besides.
     """
 
     number: int
@@ -75,6 +80,7 @@ class Attempt:
     effect: Effect | None = None
     medians: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    baseline: bool = False
 
     @property
     def purpose(self) -> str:
@@ -82,7 +88,11 @@ class Attempt:
 
     @property
     def log_ratio(self) -> float | None:
-        return None if self.effect is None or self.failure is not None else self.effect.log_ratio
+        if self.failure is not None:
+            return None
+        if self.baseline:
+            return 0.0
+        return None if self.effect is None else self.effect.log_ratio
 
     @property
     def waits(self) -> bool:
@@ -121,11 +131,16 @@ class Story:
 
     @property
     def reference(self) -> dict[str, Any]:
-        """What attempts are compared with; the reference has to have passed."""
+        """What attempts are compared with, or judged by; it has to have passed."""
         first = self.attempts[0]
         digests = first.checked.digests if first.checked is not None else {}
-        same = reference_language(self.wish.task) == self.wish.task.language
+        same = judge_language(self.wish.task) == self.wish.task.language
         return {"folder": f"../{first.unit}/build", "sha256": digests, "harness": same}
+
+    @cached_property
+    def baseline(self) -> Attempt | None:
+        """What times are told in: the reference, or the first attempt that passed."""
+        return next((a for a in self.attempts if a.baseline), None)
 
     @cached_property
     def best(self) -> Attempt | None:
@@ -143,9 +158,25 @@ def story(task: Task, state: TuneState) -> Story:
     wish = Wish.of(task)
     bare = _bare(wish, state)
     measured, fresh = (_done(state, word) for word in ("measure-", "confirm-"))
-    found = effects([unit.runs.timings() for unit in measured], "attempt-0") if measured else {}
-    attempts = tuple(_with_end(one, state, measured, fresh, found.get(one.purpose)) for one in bare)
+    ended = [_with_end(one, state, measured, fresh) for one in bare]
+    number = _baseline(wish, ended, measured)
+    if number is None:
+        return Story(wish, state, tuple(ended), measured)
+    ended[number] = replace(ended[number], baseline=True)
+    name = ended[number].purpose
+    found = effects([unit.runs.timings() for unit in measured], name) if measured else {}
+    attempts = tuple(_with_effect(one, measured, found.get(one.purpose)) for one in ended)
     return Story(wish, state, attempts, measured)
+
+
+def _baseline(wish: Wish, ended: list[Attempt], measured: tuple[Unit, ...]) -> int | None:
+    """The reference's number; without one that of the attempt that was measured against, as long as
+    nothing is wrong with it, else of the first that passed."""
+    if wish.task.reference:
+        return 0
+    good = [one.number for one in ended[1:] if one.passed and one.failure is None]
+    used = [int(str(u.spec["reference"]).rpartition("-")[2]) for u in measured]
+    return next((number for number in [*reversed(used), *good] if number in good), None)
 
 
 def _done(state: TuneState, word: str) -> tuple[Unit, ...]:
@@ -158,7 +189,8 @@ def _done(state: TuneState, word: str) -> tuple[Unit, ...]:
 def _bare(wish: Wish, state: TuneState) -> list[Attempt]:
     """The attempts as they were given or written, without what became of them."""
     source = reference_source(wish.task, wish.reference)
-    rows = [Attempt(0, REFERENCE, None, "the reference", source)]
+    sort = REFERENCE if wish.task.reference else CHECKER
+    rows = [Attempt(0, sort, None, f"the {sort}", source)]
     for row in wish.given:
         made = Source(wish.task.language, row["files"], row["parameters"])
         rows.append(Attempt(len(rows), GIVEN, None, str(row["label"]), made))
@@ -179,9 +211,8 @@ def _written(wish: Wish, number: int, data: Mapping[str, Any]) -> Attempt:
 
 
 def _with_end(
-    one: Attempt, state: TuneState, measured: tuple[Unit, ...], fresh: tuple[Unit, ...],
-    effect: Effect | None,
-) -> Attempt:  # fmt: skip
+    one: Attempt, state: TuneState, measured: tuple[Unit, ...], fresh: tuple[Unit, ...]
+) -> Attempt:
     unit = state.done(one.purpose)
     verdict = checked(unit.steps) if unit is not None else None
     failure = one.failure
@@ -191,11 +222,10 @@ def _with_end(
     if failure is None and unit is None and lost is not None:
         failure = lost[0]
     if failure is None and one.number > 0:
-        failure = _measured_failure(one.purpose, (*measured, *fresh), effect)
+        failure = _measured_failure(one.purpose, (*measured, *fresh))
     return replace(
         one,
         failure=failure,
-        effect=effect,
         unit=unit.name if unit else "",
         checked=verdict,
         medians=_medians(one.purpose, measured),
@@ -203,19 +233,22 @@ def _with_end(
     )
 
 
-def _measured_failure(
-    purpose: str, units: tuple[Unit, ...], effect: Effect | None
-) -> Failure | None:
+def _with_effect(one: Attempt, measured: tuple[Unit, ...], effect: Effect | None) -> Attempt:
+    tries = sum(one.purpose in unit.spec["codegen"] for unit in measured)
+    failure = one.failure
+    if failure is None and effect is None and one.number > 0 and tries >= _MOST_TRIES:
+        words = f"{tries} measurements ended before it was measured once"
+        failure = Failure("run", "unmeasured", words)
+    return replace(one, effect=effect, failure=failure)
+
+
+def _measured_failure(purpose: str, units: tuple[Unit, ...]) -> Failure | None:
     """The first process that failed: one wrong or implausible result is enough."""
     for unit in units:
         for run in unit.runs.of(purpose, status_not_in=("ok", "dropped")):
             failure = problem_of(run)
             if failure is not None and failure.stage != "environment":
                 return failure
-    tries = sum(purpose in unit.spec["codegen"] for unit in units)
-    if effect is None and tries >= _MOST_TRIES:
-        words = f"{tries} measurements ended before it was measured once"
-        return Failure("run", "unmeasured", words)
     return None
 
 

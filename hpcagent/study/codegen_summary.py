@@ -9,18 +9,18 @@ from typing import Any
 
 from hpcagent.codegen.cases import operations
 from hpcagent.codegen.outcome import evidence_for_model
-from hpcagent.codegen.tree import REFERENCE
 from hpcagent.measure.statistics import Claim
 from hpcagent.records import Failure
+from hpcagent.study.codegen_measuring import fastest_possible
 from hpcagent.study.codegen_story import Attempt, Story, story
-from hpcagent.study.codegen_task import confirmed, fastest_possible, tools_of
+from hpcagent.study.codegen_task import confirmed, tools_of
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Task
 
 
 @dataclass(frozen=True)
 class AttemptSummary:
-    """One attempt. `speedup` is against the reference (None: not measured), `spread` the standard
+    """One attempt. `speedup` is against the baseline (None: not measured), `spread` the standard
     error of its logarithm; `rates` the figure of each measured case in the task's unit, `shares`
     that of the node's peak where one is known; `worst` the largest error in units of what is
     allowed, `seconds` what its unit took, and `stages` what each stage did. `evidence` is that of
@@ -62,7 +62,9 @@ class RoundSummary:
 
 @dataclass(frozen=True)
 class CodegenSummary:
-    """`best` is the number of the fastest attempt that passed; `claim` what fresh pairs say of it.
+    """`function` names the function or program, `baseline` what speed-ups are relative to: the
+    reference, or the label of the first attempt that passed. `best` is the number of the fastest
+    attempt that passed; `claim` what fresh pairs say of it.
 
     `walls` are the protections of the quarantine: a name, and "" or why the node has it not.
     `path` are the attempts that led to the best, from the first; `counters` is why the node's
@@ -82,6 +84,7 @@ class CodegenSummary:
     path: tuple[int, ...] = ()
     rounds: tuple[RoundSummary, ...] = ()
     counters: str = ""
+    baseline: str = "the reference"
 
 
 def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
@@ -91,7 +94,7 @@ def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
     limits = fastest_possible(wanted, probe) if probe is not None else {}
     return CodegenSummary(
         task=wanted.name,
-        function=wanted.function,
+        function=wanted.subject,
         language=wanted.language,
         parallel=wanted.parallel,
         unit=wanted.metric.unit,
@@ -100,6 +103,7 @@ def summarise_codegen(task: Task, state: TuneState) -> CodegenSummary:
         best=told.best.number if told.best is not None else None,
         claim=confirmed(told),
         walls=_walls(told),
+        baseline=told.baseline.label if told.baseline is not None else "",
         path=_path(told),
         rounds=_rounds(state),
         counters=str(_told(told.attempts[0], "link").get("counters", "")),
@@ -125,7 +129,7 @@ def _attempt(told: Story, one: Attempt, limits: Mapping[str, float]) -> AttemptS
         stage=one.checked.stage if one.checked is not None else "",
         failure=one.failure,
         speedup=math.exp(-effect.log_ratio) if effect is not None else None,
-        spread=effect.spread if effect is not None and one.operation != REFERENCE else None,
+        spread=effect.spread if effect is not None and not one.baseline else None,
         rates=_rates(told, one),
         worst=float(worst) if isinstance(worst, int | float) else None,
         instrumented=bool(check.get("instrumented")),

@@ -6,28 +6,24 @@ far, interleaved; the best is confirmed with fresh pairs. Pure functions of the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcagent.codegen import attempt as making
-from hpcagent.codegen.cases import operations, working_set
-from hpcagent.codegen.taskfile import TaskFile
 from hpcagent.codegen.tools import Tools, choose_tools
-from hpcagent.codegen.tree import DRAFT, DRAFTS, GIVEN, REFERENCE, choose
+from hpcagent.codegen.tree import CHECKED, CHECKER, DRAFT, DRAFTS, GIVEN, REFERENCE, choose
 from hpcagent.errors import UsageError
 from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
-from hpcagent.probe.machine import parse_machine, peak_gflops
-from hpcagent.probe.nodefacts import parse_node
+from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.study import tune
 from hpcagent.study.attempts import given_up
+from hpcagent.study.codegen_measuring import measure_spec
 from hpcagent.study.codegen_story import Attempt, Story, Wish, story
 from hpcagent.study.probe_task import PARTS, probe_spec, probe_unit
-from hpcagent.study.round_rule import stop_rule
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task
 from hpcagent.study.units import Plan
@@ -35,11 +31,6 @@ from hpcagent.study.units import Plan
 WIDTH = 2  # attempts that are out side by side
 CHALLENGERS = 4  # measured in one unit, beside the reference
 _MARGIN_S = 120
-_START_S = 3.0  # of a process beyond its calls: the quarantine, inputs, the reference's answer
-_LARGEST_CACHES = 4  # times the last level: what is larger comes from memory
-_ABOVE_TRIAD = 1.3  # a probe's triad may have been disturbed
-_FIGURE = r"figure (?P<key>\S+) (?P<value>\S+)$"
-_PASSED = "checked outputs equal$"
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,20 @@ class Write:
     reason: str
 
 
-def next_step(task: Task, state: TuneState) -> tune.Step | Write:
+class Toolbox:
+    """With what a node's programs are built, told from its facts once: they do not change."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, Tools] = {}
+
+    def of(self, wish: Wish, probe: Unit) -> Tools:
+        """UsageError where something is missing."""
+        if probe.name not in self._tools:
+            self._tools[probe.name] = tools_of(wish, probe)
+        return self._tools[probe.name]
+
+
+def next_step(task: Task, state: TuneState, toolbox: Toolbox) -> tune.Step | Write:
     """The one thing to do now."""
     target = task.targets[0]
     probe = state.done(task.purpose("probe", target))
@@ -62,11 +66,12 @@ def next_step(task: Task, state: TuneState) -> tune.Step | Write:
         return tune.attempt(state, _probe(task, target))
     told = story(task, state)
     try:
-        tools = tools_of(told.wish, probe)
+        tools = toolbox.of(told.wish, probe)
     except UsageError as error:
         return tune.Close("failed", str(error), 3)
     return (
         _reference_step(told, tools, target)
+        or _weak_checker(told)
         or _attempt_step(told, tools, target)
         or _measure_step(told, tools, target, probe)
         or _write_step(told)
@@ -76,11 +81,13 @@ def next_step(task: Task, state: TuneState) -> tune.Step | Write:
 
 
 def _probe(task: Task, target: Target) -> Plan:
-    """The memory's bandwidth is measured only where a figure is judged by it."""
+    """The memory's bandwidth is measured only where a figure is judged by it; no library is asked
+    what it is, as none but the compilers' is linked."""
     wish = Wish.of(task)
     measured = wish.task.metric.unit == "GB/s"
     parts = PARTS if measured else ("software",)
-    return probe_unit(task, target, probe_spec(parts, measured, wish.folder))
+    asked = probe_spec(parts, measured, wish.folder) | {"software": {"libraries": False}}
+    return probe_unit(task, target, asked)
 
 
 def tools_of(wish: Wish, probe: Unit) -> Tools:
@@ -98,23 +105,50 @@ def _reference_step(told: Story, tools: Tools, target: Target) -> tune.Step | No
     if first.checked is not None:
         if first.failure is None:
             return None
-        words = f"the reference fails its own checks ({first.failure.id}): {first.failure.evidence}"
+        words = f"{first.label} fails its own checks ({first.failure.id}): {first.failure.evidence}"
         return tune.Close("failed", words, 2 if first.checked.stage == "check" else 7)
     lost = given_up(told.state, first.purpose)
     if lost is not None:
-        return tune.Close("failed", f"the reference: {lost[0].evidence} [{lost[1]}]", 7)
+        return tune.Close("failed", f"{first.label}: {lost[0].evidence} [{lost[1]}]", 7)
     return _submit(told, tools, target, first, None)
 
 
+def _weak_checker(told: Story) -> tune.Close | tune.Wait | None:
+    """A checker that takes a spoilt result for a right one judges nothing."""
+    weak = [a for a in told.attempts if a.failure and a.failure.id == "gate.weak_checker"]
+    if weak and told.state.open_units:
+        return tune.Wait()
+    if not weak or weak[0].failure is None:
+        return None
+    evidence = " ".join(weak[0].failure.evidence.split())
+    words = f"the checker {told.wish.task.checker} cannot be relied on: {evidence}"
+    return tune.Close("failed", words, 2)
+
+
 def _attempt_step(told: Story, tools: Tools, target: Target) -> tune.Step | None:
-    """The next attempt that is neither done nor out."""
+    """The next attempt that is neither done nor out.
+
+    Beside a measurement they go out only where several are wanted: on its node they wait for it
+    (the node's lock), on the local queue there is one job at a time.
+    """
     out = told.state.open_units
-    if any(unit.purpose.startswith("measure") for unit in out) or len(out) >= WIDTH:
+    if _measuring_now(told) and told.wish.parallel == 1:
         return tune.Wait()
     for attempt in told.attempts[1:]:
         if attempt.waits and attempt.purpose not in {unit.purpose for unit in out}:
+            if len(_building(told)) >= max(WIDTH, told.wish.parallel):
+                return None if told.wish.parallel > 1 else tune.Wait()
             return _submit(told, tools, target, attempt, told.reference)
     return None
+
+
+def _measuring_now(told: Story) -> bool:
+    """Of measurements there is never more than one."""
+    return any(unit.kind == "round" for unit in told.state.open_units)
+
+
+def _building(told: Story) -> list[Unit]:
+    return [unit for unit in told.state.open_units if unit.kind == "build"]
 
 
 def _submit(
@@ -135,15 +169,23 @@ def _submit(
 
 def _measure_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tune.Step | None:
     waiting = [a for a in told.attempts[1:] if a.passed and a.log_ratio is None and not a.failure]
-    if not waiting:
+    if not (waiting or _alone(told)) or _measuring_now(told) or _drafting(told):
         return None
-    if told.state.open_units or _drafting(told):
+    if told.wish.parallel == 1 and told.state.open_units:
         return None
     best = told.best
     members = [*([best] if best is not None else []), *waiting[:CHALLENGERS]]
     number = 1 + len({u.purpose for u in told.measured})
     spec = measure_spec(told, tools, probe, members, f"measure-{number}", "paired")
     return _measuring(told, target, f"measure-{number}", spec)
+
+
+def _alone(told: Story) -> bool:
+    """Without a reference, and with nobody to compare with at the end: its time is measured."""
+    one = told.baseline
+    if one is None or told.wish.task.reference or told.measured or told.state.open_units:
+        return False
+    return not one.medians and not _may_write(told)
 
 
 def _measuring(told: Story, target: Target, purpose: str, spec: dict[str, Any]) -> tune.Step:
@@ -154,102 +196,12 @@ def _measuring(told: Story, target: Target, purpose: str, spec: dict[str, Any]) 
     return tune.attempt(told.state, plan)
 
 
-def measure_spec(
-    told: Story, tools: Tools, probe: Unit, members: Sequence[Attempt], purpose: str, mode: str
-) -> dict[str, Any]:
-    """The worker's spec: the reference and these attempts, each a process that checks itself."""
-    task, settings = told.wish.task, told.state.settings
-    keys = sorted(task.cases.measure)
-    first = told.attempts[0]
-    everyone = [first, *(a for a in members if a.number != first.number)]
-    process_s = _START_S + task.budget.seconds / 4
-    pairs = task.budget.max_pairs if mode == "paired" else task.budget.confirm_pairs
-    python = settings.python
-    return {
-        "schema": 1,
-        "mode": mode,
-        "reference": first.purpose,
-        "configs": [
-            {"id": a.purpose, "argv": [python, "drive.py", "measure", f"{a.purpose}.json"],
-             "env": {}, "binding": None}
-            for a in everyone
-        ],
-        "unset": ["LD_PRELOAD"],
-        "command": [],
-        "timeout_s": task.budget.seconds + 60,
-        "check": {
-            "figure": _FIGURE,
-            "direction": "min",
-            "minimum": fastest_possible(task, probe),
-            "keys": keys,
-            "success": [_PASSED],
-            "readback": {},
-        },
-        "weights": {key: 1.0 / len(keys) for key in keys},
-        "budget_s": math.ceil(process_s * (1 + pairs) * len(everyone)),
-        "seed": _seed(told, purpose),
-        "stop_rule": {**stop_rule(settings), "max_pairs": pairs, "pairs": pairs},
-        "codegen": {
-            a.purpose: _config(told, tools, a) for a in everyone
-        },
-    }  # fmt: skip
-
-
-def _config(told: Story, tools: Tools, attempt: Attempt) -> dict[str, Any]:
-    """What drive.py measures; digests are those that were journaled when it was built."""
-    assert attempt.checked is not None
-    task = told.wish.task
-    digests = attempt.checked.digests
-    own: dict[str, Any] = {"folder": f"../{attempt.unit}/build", "sha256": digests}
-    if attempt.number == 0:
-        own["trusted"] = True
-    return {
-        "spec": making.measured_row(task, tools, told.reference),
-        "program": own,
-        "ranks": task.ranks[-1] if task.ranks else 0,
-        "threads": making.threads(task, tools)[-1],
-    }
-
-
-def _seed(told: Story, purpose: str) -> int:
-    """Of the order of processes; it depends on all sources, so no source can have known it."""
-    sources = [a.source.files for a in told.attempts if a.source is not None]
-    text = json.dumps([told.state.created_utc, purpose, [dict(s) for s in sources]], sort_keys=True)
-    return int(hashlib.sha256(text.encode()).hexdigest()[:7], 16)
-
-
-def fastest_possible(task: TaskFile, probe: Unit) -> dict[str, float]:
-    """Seconds of each measured case below which a time is implausible on this node.
-
-    Operations over the peak of the instruction set; bytes over the bandwidth that the probe's own
-    triad reached, for what no cache can hold.
-    """
-    machine = parse_machine(probe.facts or {})
-    limits: dict[str, float] = {}
-    for name in task.cases.measure:
-        count = operations(task, name)
-        if count is None:
-            continue
-        if task.metric.unit == "GFLOP/s":
-            single = all(a.type != "double" for a in task.arguments)
-            peak = peak_gflops(machine, "single" if single else "double")
-            if peak is not None:
-                limits[name] = count / (peak * 1e9 * max(1, len(machine.cpus_allowed)))
-            continue
-        rate = parse_node(probe.facts or {}).value("memory_bandwidth")
-        last = max((c.size_bytes * c.instances for c in machine.caches), default=0)
-        large = working_set(task, name) >= _LARGEST_CACHES * last > 0
-        if large and isinstance(rate, int | float) and rate > 0:
-            limits[name] = count / (_ABOVE_TRIAD * rate)
-    return limits
-
-
 # --- the model, the confirmation and the end ------------------------------------------------------
 
 
 def _may_write(told: Story) -> bool:
     wish = told.wish
-    written = [a for a in told.attempts if a.operation not in (GIVEN, REFERENCE)]
+    written = [a for a in told.attempts if a.operation not in (GIVEN, REFERENCE, CHECKER)]
     return wish.model and len(written) < wish.task.budget.attempts and not told.gave_up
 
 
@@ -260,12 +212,19 @@ def _drafting(told: Story) -> bool:
 
 
 def _write_step(told: Story) -> Write | tune.Step | None:
-    if told.state.open_units and not _drafting(told):
+    """What a model writes next, as long as fewer are under way than may be."""
+    full = len(_under_way(told)) >= told.wish.parallel or not _may_write(told)
+    if told.state.open_units and full and not _drafting(told):
         return tune.Wait()
     if not _may_write(told):
         return None
     choice = choose(told.nodes, told.state.settings.seed)
     return Write(len(told.attempts), choice.operation, choice.parent, choice.reason)
+
+
+def _under_way(told: Story) -> list[Attempt]:
+    """Attempts of which it is not yet known what they are worth."""
+    return [a for a in told.attempts[1:] if a.waits or a.node.state == CHECKED]
 
 
 def _confirm_step(told: Story, tools: Tools, target: Target, probe: Unit) -> tune.Step | None:
@@ -288,7 +247,7 @@ def confirmed(told: Story) -> Claim | None:
     for purpose in _confirmations(best):
         unit = told.state.done(purpose)
         if unit is not None:
-            ratios = paired_log_ratios(tuple(unit.runs), best.purpose, told.attempts[0].purpose)
+            ratios = paired_log_ratios(tuple(unit.runs), best.purpose, str(unit.spec["reference"]))
             if len(ratios) >= int(unit.spec["stop_rule"]["pairs"]):
                 return claim(ratios, settings.alpha, settings.minimum_effect)
     return None
@@ -306,23 +265,27 @@ def _confirmation(told: Story, best: Attempt) -> str | None:
 
 def close(told: Story) -> tune.Close:
     """The end, when there is nothing more to do."""
-    best = told.best
+    best, baseline = told.best, told.baseline
     tried = len(told.attempts) - 1
-    if best is None:
+    if best is None or baseline is None:
         reason = f"; {told.gave_up}" if told.gave_up else ""
         words = f"none of {tried} attempts passed the gate and was measured{reason}"
         return tune.Close("nothing passed", words, 7)
     made = confirmed(told)
     if made is None and not told.wish.task.budget.confirm_pairs and best.effect is not None:
         ratio = math.exp(-best.effect.log_ratio)
-        words = f"{best.label}: {ratio:.3f}x the reference in {best.effect.pairs} pairs"
+        words = f"{best.label}: {ratio:.3f}x {baseline.label} in {best.effect.pairs} pairs"
         return tune.Close("measured", f"{words}; not confirmed, so not claimed", 0)
+    if made is None and best is baseline and len([a for a in told.attempts if a.passed]) == 2:
+        words = f"{best.label} is the only one of {tried} attempts that passed"
+        return tune.Close("nothing better", words, 0)
     if made is None:
-        words = f"of {tried} attempts none is shown to be faster than the reference"
+        words = f"of {tried} attempts none is shown to be faster than {baseline.label}"
         return tune.Close("nothing better", words, 0)
     shown = (
-        f"{best.label} takes {1 / made.speedup:.3f} of the reference's time: {made.speedup:.3f}x "
-        f"({100 * made.coverage:.2f} % interval {made.low:.3f} to {made.high:.3f}, "
+        f"{best.label} takes {1 / made.speedup:.3f} of the time of {baseline.label}: "
+        f"{made.speedup:.3f}x ({100 * made.coverage:.2f} % interval "
+        f"{made.low:.3f} to {made.high:.3f}, "
         f"{made.pairs} fresh pairs)"
     )
     return tune.Close("improved" if made.improved else "nothing better", shown, 0)
