@@ -29,7 +29,7 @@ from hpcagent.study import budget, tune, units
 from hpcagent.study.desk import Desk, Patience, Seen, Settling
 from hpcagent.study.feasibility import judge_feasibility
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.progress import Progress
+from hpcagent.study.progress import Progress, waiting
 from hpcagent.study.rundir import create_run, unit_name
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit, fold
@@ -250,6 +250,15 @@ def test_the_progress_line_fits_a_terminal() -> None:
     assert len(long.text()) <= 78, "two columns are the spinner's"
     assert "99:59:59" in long.text()
     assert Progress("probe", 0, 6, 0, "", 45.0, None).text() == "probe | 0:45"
+    assert Progress("probe", 0, 6, 0, "", 9.0, None, "queued").text() == "probe (queued) | 0:09"
+
+
+def test_a_run_tells_that_nothing_of_it_runs() -> None:
+    queued = unit("build-here", job_state=JobState.QUEUED)
+    assert waiting(state(units=(queued,))) == "queued"
+    runs = unit("build-there", job_state=JobState.RUNNING)
+    assert waiting(state(units=(queued, runs))) == ""
+    assert waiting(state(units=(failed("probe", job_state=JobState.HELD),))) == "", "it is over"
 
 
 # --- the desk: what the scheduler says, and when it says nothing ----------------------------------

@@ -6,18 +6,24 @@ import math
 from dataclasses import dataclass
 
 from hpcagent.measure.objectives import TIME
+from hpcagent.records import JobState
 from hpcagent.study import budget, units
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase
+from hpcagent.study.state import TuneState
 
 # The share of the planned processes that are run: challengers are dropped early. Seen in tuning
 # runs on two cores; only the estimate of the time left rests on it.
 _USED_SHARE = 0.7
+_IDLE = frozenset({JobState.QUEUED, JobState.HELD, JobState.SUSPENDED})
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One line's worth: phase, rounds done of planned, best so far, seconds spent and left."""
+    """One line's worth: phase, rounds done of planned, best so far, seconds spent and left.
+
+    `waiting` is the state of what is out, in a word, where none of it runs: "queued", "held".
+    """
 
     phase: str
     rounds_done: int
@@ -26,10 +32,13 @@ class Progress:
     best: str
     elapsed_s: float
     left_s: float | None
+    waiting: str = ""
 
     def text(self) -> str:
         parts = [self.phase]
-        if self.processes:
+        if self.waiting:
+            parts[0] += f" ({self.waiting})"
+        elif self.processes:
             parts[0] += f" ({self.processes} runs)"
         if self.rounds_done:
             parts.append(f"rounds {self.rounds_done}/{self.rounds_planned}")
@@ -55,7 +64,14 @@ def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
         best=_best(known) if searched and state.rounds else "",
         elapsed_s=budget.elapsed_s(state, now_utc),
         left_s=_left_s(known, processes) if foreseen else None,
+        waiting=waiting(state),
     )
+
+
+def waiting(state: TuneState) -> str:
+    """The state of what is out, in a word, where none of it runs; else nothing."""
+    states = [unit.job_state for unit in state.open_units]
+    return states[0].value.lower() if states and _IDLE.issuperset(states) else ""
 
 
 def _best(known: Knowledge) -> str:
