@@ -19,6 +19,7 @@ from hpcagent.errors import UsageError
 from hpcagent.measure.statistics import Claim, claim, paired_log_ratios
 from hpcagent.probe.machine import parse_machine
 from hpcagent.probe.software_facts import parse_software
+from hpcagent.schedulers.catalogue_words import counted
 from hpcagent.study import tune
 from hpcagent.study.attempts import given_up
 from hpcagent.study.codegen_measuring import measure_spec
@@ -266,10 +267,10 @@ def _confirmation(told: Story, best: Attempt) -> str | None:
 def close(told: Story) -> tune.Close:
     """The end, when there is nothing more to do."""
     best, baseline = told.best, told.baseline
-    tried = len(told.attempts) - 1
+    tried = counted(len(told.attempts) - 1, "attempt")
     if best is None or baseline is None:
         reason = f"; {told.gave_up}" if told.gave_up else ""
-        words = f"none of {tried} attempts passed the gate and was measured{reason}"
+        words = f"none of {tried} passed the gate and was measured{reason}"
         return tune.Close("nothing passed", words, 7)
     made = confirmed(told)
     if made is None and not told.wish.task.budget.confirm_pairs and best.effect is not None:
@@ -277,15 +278,15 @@ def close(told: Story) -> tune.Close:
         words = f"{best.label}: {ratio:.3f}x {baseline.label} in {best.effect.pairs} pairs"
         return tune.Close("measured", f"{words}; not confirmed, so not claimed", 0)
     if made is None and best is baseline and len([a for a in told.attempts if a.passed]) == 2:
-        words = f"{best.label} is the only one of {tried} attempts that passed"
+        words = f"{best.label} is the only one of {tried} that passed"
         return tune.Close("nothing better", words, 0)
     if made is None:
-        words = f"of {tried} attempts none is shown to be faster than {baseline.label}"
+        words = f"of {tried} none is shown to be faster than {baseline.label}"
         return tune.Close("nothing better", words, 0)
     shown = (
         f"{best.label} takes {1 / made.speedup:.3f} of the time of {baseline.label}: "
         f"{made.speedup:.3f}x ({100 * made.coverage:.2f} % interval "
-        f"{made.low:.3f} to {made.high:.3f}, "
+        f"{made.low:.4g} to {made.high:.4g}, "
         f"{made.pairs} fresh pairs)"
     )
     return tune.Close("improved" if made.improved else "nothing better", shown, 0)
