@@ -2,6 +2,7 @@
 
 Large pieces are searched with one automaton each for signatures and for general words of trouble;
 only the lines around what these find become objects. What is kept is bounded, however long the log.
+The words are searched in a thread of their own: re2 releases Python's lock while it searches.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, BinaryIO
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
@@ -20,6 +22,9 @@ from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
 from hpcagent.toolchain.survival import ASKED, FORGIVEN, FULL, in_tracebacks, survival
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 AROUND = 16 * 1024  # bytes of context that a match sees on both sides, within its lines
 LONGEST = 4096  # bytes kept of one line, around what matched
@@ -97,10 +102,13 @@ class Scan:
 
 def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") -> Scan:
     """Read a log to its end. Raises UsageError where it is plainly none."""
-    scanner = _Scanner(catalogue)
-    for piece in logtext.pieces(logtext.as_stream(data), name):
-        scanner.feed(piece)
-    return scanner.finish()
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        scanner = _Scanner(catalogue, aside)
+        for piece in logtext.pieces(logtext.as_stream(data), name):
+            scanner.feed(piece)
+        return scanner.finish()
 
 
 @cache
@@ -108,10 +116,15 @@ def _general() -> Any:
     return regexes.compiled(GENERAL, "general words")
 
 
+def _general_lines(flat: bytes, begin: int, end: int) -> list[tuple[int, int]]:
+    return list(islice(_found(_general(), flat, begin, end), _GENERAL_PER_PIECE))
+
+
 class _Scanner:
     """Holds a window of the log: context that was searched, then what was not yet."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, aside: Executor) -> None:
+        self._aside = aside
         self._matcher = matcher(catalogue)
         self._survival = survival(catalogue)
         self._end = log_end(catalogue)
@@ -164,12 +177,12 @@ class _Scanner:
             flat = flat.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         if len(self._head) < HEAD and self._begin == 0:
             self._head = _first_lines(flat)
+        general = self._aside.submit(_general_lines, flat, self._begin, end)
         self._cursor = (self._begin, self._number)
         for begin, stop in _found(self._matcher.any, flat, self._begin, end):
             self._signature(flat, begin, stop)
         self._cursor = (self._begin, self._number)
-        general = _found(_general(), flat, self._begin, end)
-        for _, (begin, stop) in zip(range(_GENERAL_PER_PIECE), general, strict=False):
+        for begin, stop in general.result():
             self._remarkable(flat, begin, stop)
         self._number += self._window.count(b"\n", self._begin, end)
         keep = max(0, end - AROUND)
