@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from hpcagent.llm.log import FAILED, RANKING
@@ -17,6 +18,7 @@ OVERLAPS = "overlaps"  # of a call: something was out to be measured elsewhere m
 _STEP = "another"
 _TOO_LONG = f"{FAILED} model.context_overflow"
 
+_NO_CALL: Mapping[str, Any] = {}
 _Calls = Sequence[Mapping[str, Any]]
 
 
@@ -71,10 +73,9 @@ def _seconds(calls: _Calls) -> float:
 
 def _answered(calls: _Calls) -> _Calls:
     """Without those that were too long and were asked again in the same round, shortened."""
-    later = [*calls[1:], {}]
     return [
         call
-        for call, then in zip(calls, later, strict=True)
+        for call, then in zip_longest(calls, calls[1:], fillvalue=_NO_CALL)
         if not str(call.get("verdict")).startswith(_TOO_LONG)
         or call.get("round") != then.get("round")
     ]
