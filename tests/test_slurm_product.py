@@ -236,7 +236,7 @@ def test_what_slurm_refuses_is_told_in_its_words(
     assert done.returncode == 4, done.stderr
     assert said in done.stderr.splitlines()[-1]
     assert "hpcagent: error: " in done.stderr.splitlines()[-1]
-    assert set(slurm.jobs()) == before
+    assert set(slurm.jobs()) <= before, "none was submitted; old ones are forgotten"
     if bench.run.exists():
         assert bench.outcome() == "failed"
 
