@@ -94,6 +94,8 @@ def test_a_prompt_that_was_too_long_at_its_shortest_is_no_shortened_one(
     told = model_summary(Knowledge(replace(study.state(), calls=calls)), None)
     assert (told.calls, told.valid, told.invalid, told.shortened) == (5, 1, 2, 2)
     assert told.note == f"2 of the invalid ones gave no answer, last: {long}"
+    none = model_summary(Knowledge(replace(study.state(), calls=())), None)
+    assert (none.calls, none.invalid, none.note) == (0, 0, ""), "a run that asked no model"
 
 
 def test_a_model_waits_while_its_own_node_measures(
