@@ -12,19 +12,22 @@ _ALWAYS = (
     r"(?:mem(?:cpy|move|set|cmp)|__mem(?:cpy|move|set)_chk|__stack_chk_fail|bcmp)",
     r"(?:a?(?:sin|cos|tan)h?|atan2|exp2?|exp10|expm1|log|log2|log10|log1p|pow|sqrt|cbrt|hypot|fabs"
     r"|fma|fmin|fmax|fmod|fdim|floor|ceil|round|rint|nearbyint|trunc|l?lround|l?lrint|copysign"
-    r"|ldexp|frexp|scalbn|modf|remainder|erfc?|[lt]gamma|nan|sincos"
-    r"|c(?:abs|arg|exp|log|pow|sqrt|sinh?|cosh?|tanh?|proj|conj|real|imag))[fl]?",
+    r"|ldexp|frexp|scalbl?n|i?logb|modf|remainder|remquo|nextafter|nexttoward|erfc?|[lt]gamma|nan"
+    r"|sincos|[jy][01n]|c(?:abs|arg|exp|log|pow|sqrt|a?sinh?|a?cosh?|a?tanh?|proj|conj|real|imag))[fl]?",
     r"_ZGV[a-zA-Z]N?[0-9]*v*l?_[a-z0-9]+f?",
     r"__(?:[a-z]*(?:exp|log|pow|sin|cos|tan)[0-9]*f?_finite)",
     r"abs|labs|llabs|div|ldiv|qsort|__assert_fail|abort",
     # libgcc and compiler-rt: arithmetic that a CPU lacks.
     r"__(?:mul|div|udiv|mod|umod)[dst]i[34]|__(?:mul|div)[sdtx]c3|__powi[sdtx]f2"
-    r"|__popcount[sd]i2|__cpu_model|__fix.*|__float.*|__trunc.*|__extend.*",
+    r"|__popcount[sd]i2|__cpu_(?:model|features2|indicator_init)|__fix.*|__float.*|__trunc.*|__extend.*"
+    r"|__(?:add|sub|mul|div|neg|eq|ne|lt|le|gt|ge|unord)[sdxth]f[23]|__(?:ashl|ashr|lshr|cmp)[dt]i[23]"
+    r"|__c[lt]z[dt]i2|__isnanf?|__isinff?|__finitef?|__signbitf?|__fpclassifyf?",
 )
 _OPENMP = (
     # Not what starts a team without ending it (of GCC before 4.9), nor what loads code for devices.
     r"GOMP_(?!parallel_(?:[a-z_]+_)?start|parallel_end|offload|PLUGIN|set_offload)[A-Za-z0-9_]+",
-    r"omp_(?:get|set|in)_[a-z0-9_]+",
+    r"omp_(?:get|set|in)_[a-z0-9_]+|omp_(?:init|destroy|unset|test)_(?:nest_)?lock(?:_with_hint)?",
+    r"omp_(?:aligned_)?(?:alloc|calloc)|omp_(?:realloc|free)",
     r"__kmpc_[a-z0-9_]+",
 )
 _MPI = (
@@ -43,7 +46,7 @@ _CPP = (
     r"_Zn[aw][a-zA-Z]*|_Zd[al]Pv[a-zA-Z0-9_]*|__gxx_personality_v0|_Unwind_Resume",
     r"__cxa_(?:begin_catch|end_catch|rethrow|throw.*|allocate_exception|free_exception"
     r"|pure_virtual|call_unexpected|guard_[a-z]+|bad_cast|bad_typeid)|__dynamic_cast",
-    r"_ZSt\d+__throw_.*|_ZSt9terminatev|_ZSt\d+_Rb_tree_.*|_ZNSt8__detail.*",
+    r"_ZSt\d+__throw_.*|_ZSt9terminatev|_ZSt\d+_Rb_tree_.*|_ZNK?St8__detail.*|_ZSt11_Hash_bytes[a-zA-Z]*",
     r"_ZNK?St\d+(?:exception|bad_[a-z_]+|(?:logic|runtime|length|domain|range|overflow|underflow)"
     r"_error|out_of_range|invalid_argument)(?:[CD]\d|4what).*",
     r"_ZNK?SaI.*|_ZSt7nothrow|__libc_single_threaded|str(?:cmp|ncmp|len)|memchr",
@@ -54,7 +57,8 @@ _FORTRAN = (
     r"_gfortran_(?:matmul_[a-z0-9]+|internal_(?:un)?pack.*|pow_[a-z0-9_]+|transpose.*|reshape.*"
     r"|dot_product.*|sum.*|product.*|[ms]?(?:max|min)(?:val|loc).*|spread.*|cshift.*|eoshift.*"
     r"|runtime_error(?:_at)?|os_error(?:_at)?|associated|size[01]|norm2.*|any.*|all.*|count.*"
-    r"|pack|unpack|cfi_desc_to_gfc_desc|gfc_desc_to_cfi_desc|bounds_check.*)",
+    r"|findloc.*|parity.*|i(?:all|any|parity)_.*|exponent_.*|set_exponent_.*|fraction_.*|nearest_.*"
+    r"|r?rspacing_.*|spacing_.*|bessel_.*|erfc_scaled_.*|ishftc.*|eoshift.*|pack|unpack|cfi_desc_to_gfc_desc|gfc_desc_to_cfi_desc|bounds_check.*)",
     r"_Fortran[A]?(?:Sum|DotProduct|Matmul|Maxval|Minval|Norm2|Transpose)[A-Za-z0-9]*",
 )
 _BY_LANGUAGE: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -25,6 +25,7 @@ QUOTE = 120
 MOST_FINDINGS = 200
 MOST_LINES = 1000000
 MOST_JOINED = 64
+MOST_SPECIFIERS = 30  # words in front of the name of a function that is defined
 MOST_ARGUMENTS = 200  # words between the brackets of a function that is defined
 MOST_IN_BRACKETS = 200000  # words of attributes that are looked at, together
 # Of several kinds on one line the first of these gives an attempt its kind of failure.
@@ -33,11 +34,19 @@ _LISTS = ("words", "calls", "heads", "strings", "directives")
 # Functions of the C library, MPI and OpenMP that a harness or a runtime uses.
 _OF_OTHERS = re.compile(
     r"""(?:main|_start|_init|_fini|(?:m|c|re|v|pv)alloc|free|cfree|aligned_alloc|posix_memalign
-    |memalign|mem(?:cpy|move|set|cmp|chr)|str[a-z]+|v?[fs]?n?printf|puts|f?write|f?read|f?open|f?close
+    |memalign|mem(?:cpy|move|set|cmp|chr)|st[pr]n?(?:cpy|cat|dup|n?len|cmp|casecmp)
+    |str(?:r?chr|chrnul|c?spn|pbrk|str|casestr|tok|tok_r|sep|error|coll|xfrm|to(?:[dfl]|ld|u?ll?|[iu]max))
+    |v?[fs]?n?printf|puts|f?write|f?read|f?open|f?close
     |mmap|munmap|mprotect|clock(?:_gettime|_getres)?|gettimeofday|time|getpid|exit|_exit|abort|fflush
     |raise|signal|sigaction|syscall|select|poll|P?MPI_\w+|GOMP_\w+|omp_\w+|__kmpc_\w+
     |__libc_\w+|__cxa_\w+|__stack_chk_fail|__asan_\w+|__ubsan_\w+|__tls_get_addr|pthread_\w+)\Z""",
     re.VERBOSE,
+)
+_BELONGS = "is a name of the C library or of the harness: make yours static, or call it otherwise"
+_COMPILERS_OWN = ("_", "GOMP_", "mem", "MPI_", "PMPI_", "omp_")
+# What the code itself could as well say in a line of its own.
+_PLAIN_PRAGMA = re.compile(
+    r"(?:omp\s(?!.*threadprivate)|simd$|ivdep$|GCC\s+(?:ivdep|unroll)\b|clang\s+loop\b)"
 )
 _OF_PROGRAMS = ("main",)  # what a whole program defines
 _INCLUDED = re.compile(r"""\s*include\b\s*(?:"(?P<own>[^"]*)"|<(?P<system>[^>]*)>)?""")
@@ -91,11 +100,10 @@ def _findings(
         elif token.sort == DIRECTIVE:
             for kind, what in _of_directive(token.text):
                 yield kind, token.line, what
-    defined = _OF_PROGRAMS if rules.get("override", {}).get("whole") else ()
     if language == "fortran":
         yield from _of_fortran(found, rules)
     else:
-        yield from (row for row in _of_c(found) if row[2] not in defined)
+        yield from _of_c(found, bool(rules.get("override", {}).get("whole")))
 
 
 def _by_rule(
@@ -174,14 +182,37 @@ def _of_directive(text: str) -> Iterator[Tuple[str, str]]:
         yield "pasting", "#%s" % text[:60]
 
 
-def _of_c(found: Sequence[Token]) -> Iterator[Tuple[str, int, str]]:
+def _of_c(found: Sequence[Token], whole: bool) -> Iterator[Tuple[str, int, str]]:
     """Definitions of what belongs to others, and pragmas in disguise."""
     for number, token in enumerate(found):
-        if token.sort == NAME and token.text == "_Pragma":
+        if token.sort != NAME:
+            continue
+        if token.text == "_Pragma":
             text = "".join(t.text for t in found[number + 1 : number + 6] if t.sort == STRING)
-            yield "hidden", token.line, "_Pragma(%r)" % text[:40]
-        if token.sort == NAME and _OF_OTHERS.match(token.text) and _has_body(found, number + 1):
-            yield "override", token.line, token.text
+            if not _PLAIN_PRAGMA.match(text):
+                yield "hidden", token.line, "_Pragma(%r)" % text[:40]
+        elif _is_of_others(found, number) and not (whole and token.text in _OF_PROGRAMS):
+            yield "override", token.line, "%s %s" % (token.text, _BELONGS)
+
+
+def _is_of_others(found: Sequence[Token], number: int) -> bool:
+    name = _OF_OTHERS.match(found[number].text)
+    return bool(name) and _has_body(found, number + 1) and not _is_local(found, number)
+
+
+def _is_local(found: Sequence[Token], number: int) -> bool:
+    """Whether a definition is static, so that no other object sees it.
+
+    What compilers call by themselves is never: the object's own calls of sanitizers would go there.
+    """
+    if found[number].text.startswith(_COMPILERS_OWN):
+        return False
+    for token in reversed(found[max(0, number - MOST_SPECIFIERS) : number]):
+        if token.sort == DIRECTIVE or token.text in (";", "{", "}"):
+            return False
+        if token.sort == NAME and token.text == "static":
+            return True
+    return False
 
 
 def _has_body(found: Sequence[Token], start: int) -> bool:

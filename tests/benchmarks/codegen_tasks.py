@@ -3,7 +3,8 @@
 Each task runs as shipped, `hpcagent codegen TASK --candidates` its own, with all of the gate; the
 figure is the confirmation's: fresh interleaved pairs, fixed in number. For the matrix
 product the same is done with OpenBLAS as the reference (one thread, by the allowed library), and
-the other way round where OpenBLAS is the faster one.
+the other way round where OpenBLAS is the faster one. Tasks that are in FILE (--json) already are
+not run again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, finish, options, scratch, table, tell
+from harness import ROOT, Options, finish, options, scratch, table, tell
 
 TASKS = ROOT / "hpcagent" / "codegen" / "tasks"
 OPENBLAS = Path(__file__).resolve().parent / "kernels" / "gemm_openblas.c"
@@ -53,11 +54,11 @@ def main() -> None:
     names = [path.name for path in sorted(TASKS.iterdir()) if (path / "task.yaml").is_file()]
     wanted = [name for name in chosen.extra["tasks"].split(",") if name]
     names = wanted or (QUICK if chosen.quick else names)
-    rows: list[Row] = []
+    rows = recorded(chosen)
     with scratch() as folder:
         if chosen.extra["lock"]:
             os.environ["HPCAGENT_NODE_LOCK"] = chosen.extra["lock"]
-        for name in names:
+        for name in [name for name in names if name not in {row.task for row in rows}]:
             rows.append(beside_reference(folder, name, chosen.quick))
             rows += beside_openblas(folder, name, chosen.quick) if name in GEMMS else []
             tell(str(rows[-1]))
@@ -67,9 +68,20 @@ def main() -> None:
     table(head, [tuple("-" if v is None else v for v in asdict(row).values()) for row in rows])
 
 
+def recorded(chosen: Options) -> list[Row]:
+    """What an earlier call left in its file, so that the tasks in it are not run again."""
+    if chosen.json is None or not chosen.json.exists():
+        return []
+    return [Row(**row) for row in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]]
+
+
 def beside_reference(folder: Path, name: str, quick: bool) -> Row:
+    """Of a task with a checker: beside the first of its candidates that passed."""
     place = copied(folder, name, name, quick)
-    return row_of(name, run(place, place / "candidates"), "reference")
+    found = run(place, place / "candidates")
+    first = next((a["label"] for a in found["attempts"] if not a["failure"]), "none")
+    judged = "checker:" in (place / "task.yaml").read_text()
+    return row_of(name, found, first if judged else "reference")
 
 
 def beside_openblas(folder: Path, name: str, quick: bool) -> list[Row]:
