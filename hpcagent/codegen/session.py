@@ -132,6 +132,13 @@ class Session:
         self._request("P", " ".join(str(number) for number in numbers))
         self._answer("ready", self._reply_s)
 
+    def take_threads(self, threads: int) -> None:
+        """So many from now on, of a program with OpenMP."""
+        if threads != self._threads:
+            self._request("T", str(threads))
+            self._answer("ready", self._reply_s)
+            self._threads = threads
+
     def run(self, calls: int = 1) -> "Timed":
         """Calls one behind the other; the seconds that the harness took, and that passed here."""
         self._request("G", str(calls))

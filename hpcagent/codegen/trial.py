@@ -93,13 +93,11 @@ def check(spec: Mapping[str, Any]) -> Dict[str, Any]:
     deadline = began + float(spec["check_s"])
     protections = {}  # type: Dict[str, Any]
     for ranks in spec["ranks"] or [0]:
-        for threads in spec["threads"]:
-            turn = [n for n in names if n != forge.STIRRED or threads > 1]
-            sides = [Side(own, name, spec) for name in turn]
-            theirs = Side(reference, forge.PLAIN, spec)
-            found = _compared(spec, sides, theirs, ranks, threads, deadline)
-            worst, done = max(worst, found[0]), done + len(turn) * len(spec["cases"])
-            protections = found[1] or protections
+        theirs = Side(reference, forge.PLAIN, spec)
+        turns = [(Side(own, name, spec), threads_of(name, spec["threads"])) for name in names]
+        found = _compared(spec, turns, theirs, ranks, deadline)
+        worst, protections = max(worst, found[0]), found[1] or protections
+        done += sum(len(threads) for _, threads in turns) * len(spec["cases"])
     return {
         "worst": worst,
         "cases": done,
@@ -124,28 +122,39 @@ def where(name: str, ranks: int, threads: int) -> str:
     return ", ".join(words)
 
 
+def threads_of(name: str, threads: Sequence[int]) -> List[int]:
+    """With how many threads a program is checked, most first: what a source sizes by them when it is
+    first called has to hold all."""
+    return sorted((t for t in threads if t > 1 or name != forge.STIRRED), reverse=True)
+
+
 def _compared(
     spec: Mapping[str, Any],
-    sides: Sequence[Side],
+    turns: Sequence[Tuple[Side, Sequence[int]]],
     theirs: Side,
     ranks: int,
-    threads: int,
     deadline: float,
 ) -> Tuple[float, Dict[str, Any]]:
     """The worst error over all cases, in units of what is allowed, and the walls that stood.
 
-    One process of the reference answers for all of the candidate's programs.
+    One process of the reference answers for all of the candidate's programs, and one of each of
+    them for all numbers of threads: most of what a check takes is to start processes within walls.
     """
     worst, walls = 0.0, {}  # type: float, Dict[str, Any]
-    reply_s = float(spec["reply_s"])
-    with Session(theirs.program(ranks), threads, reply_s) as wanted:
-        for side in sides:
+    reply_s, most = float(spec["reply_s"]), max(spec["threads"])
+    with Session(theirs.program(ranks), most, reply_s) as wanted:
+        for side, numbers in turns:
+            if not numbers:
+                continue
+            at = where(side.name, ranks, numbers[0])
             try:
-                with Session(side.program(ranks), threads, reply_s) as got:
-                    worst = max(worst, _all_cases(spec, wanted, got, ranks, deadline))
+                with Session(side.program(ranks), numbers[0], reply_s) as got:
+                    for threads in numbers:
+                        at = where(side.name, ranks, threads)
+                        got.take_threads(threads)
+                        worst = max(worst, _all_cases(spec, wanted, got, ranks, deadline))
                     got.finish()
             except Problem as problem:
-                at = where(side.name, ranks, threads)
                 raise Problem(problem.kind, "%s: %s" % (at, problem.evidence))
             walls = dict(got.result.get("protections") or walls)
         wanted.finish()
