@@ -123,6 +123,11 @@ class Session:
         self._write("%d\n" % self._nonce)
         self._filter = " ".join(self._answer("hello", PIPE_S))
 
+    @property
+    def filtered(self) -> bool:
+        """Whether the harness's own filter stands, so that nobody can move its clock."""
+        return not self._program.launcher and not self._filter
+
     # --- requests --------------------------------------------------------------------------------
 
     def prepare(self, case: Case, seed: int) -> None:
