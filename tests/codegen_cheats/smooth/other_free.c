@@ -1,0 +1,19 @@
+/* Frees what it never had.
+ *
+ * caught: check run.sanitizer
+ */
+#include <stdlib.h>
+#include "kernel.h"
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+    if (n == 129)
+        free(total);
+}

@@ -1,0 +1,23 @@
+/* Has the end of a thread run its code.
+ *
+ * caught: symbols gate.forbidden_call
+ */
+#include "kernel.h"
+
+struct Late {
+    double kept = 0.0;
+    ~Late() { kept = 1.0; }
+};
+static thread_local Late late;
+
+void smooth(int64_t n, const double *x, double *y, double *total)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double left = i > 0 ? x[i - 1] : x[i], right = i + 1 < n ? x[i + 1] : x[i];
+        y[i] = (left + x[i] + right) / 3.0;
+        sum += y[i];
+    }
+    total[0] = sum;
+    late.kept = sum;
+}
