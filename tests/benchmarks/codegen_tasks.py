@@ -108,6 +108,7 @@ def copied(folder: Path, name: str, as_name: str, quick: bool) -> Path:
     if quick:
         text = (place / "task.yaml").read_text()
         short = text.replace("budget: {", "budget: {max_pairs: 3, confirm_pairs: 9, ")
+        short += "" if "repeats:" in text else "repeats: 3\n"
         (place / "task.yaml").write_text(short)
     return place
 
