@@ -18,6 +18,8 @@ def read_candidates(task: TaskFile, folder: Path) -> tuple[dict[str, Any], ...]:
     build.yaml, build parameters. UsageError where there is none, or one cannot be used."""
     ends = SUFFIXES[task.language]
     if folder.is_file():
+        if folder.suffix not in ends:
+            raise UsageError(f"--candidates {folder}: it has to end in {' or '.join(ends)}")
         return (_candidate(task, folder.name, folder, None),)
     if not folder.is_dir():
         raise UsageError(f"--candidates {folder}: there is no such folder")
@@ -25,7 +27,7 @@ def read_candidates(task: TaskFile, folder: Path) -> tuple[dict[str, Any], ...]:
     for path in sorted(folder.iterdir()):
         if path.suffix in ends and path.is_file():
             rows.append(_candidate(task, path.name, path, None))
-        elif path.is_dir():
+        elif path.is_dir() and not path.name.startswith((".", "__")):
             inside = sorted(p for p in path.iterdir() if p.suffix in ends)
             if len(inside) != 1:
                 raise UsageError(f"{path}: it has to hold one source that ends in {ends[0]}")

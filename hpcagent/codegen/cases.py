@@ -7,13 +7,12 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from hpcagent.codegen.taskfields import Argument, Sizes
+from hpcagent.codegen.taskfields import BYTES, Argument, Sizes
 from hpcagent.codegen.taskfile import TaskFile
 from hpcagent.codegen.taskrules import expression
 
 DRAWN = 3
 SUBNORMAL, NOT_A_NUMBER, ALIAS_SHIFT = 1, 2, 8
-_BYTES = {"int": 4, "long": 8, "float": 4, "double": 8}
 
 
 def case_row(task: TaskFile, name: str, sizes: Mapping[str, int], variant: int) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def working_set(task: TaskFile, name: str) -> int:
     """Bytes of all arrays of a measured case together."""
     row = case_row(task, name, task.cases.measure[name], 0)
     pairs = zip(task.arrays, row["arrays"], strict=True)
-    return sum(_BYTES[argument.type] * pair[0] for argument, pair in pairs)
+    return sum(BYTES[argument.type] * pair[0] for argument, pair in pairs)
 
 
 def _count_and_bound(

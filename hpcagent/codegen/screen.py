@@ -59,6 +59,11 @@ _HAS_INCLUDE = re.compile(r"__has_(?:include|embed)")
 _LINEMARKER = re.compile(r'#\s+(\d+)\s+"((?:[^"\\]|\\.)*)"')
 
 
+def of_others(name: str) -> bool:
+    """Whether the C library, MPI, OpenMP or a harness has a function of this name."""
+    return bool(_OF_OTHERS.match(name))
+
+
 def screen(text: str, language: str, rules: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """All findings, by line. `rules`: kind -> its entry in screen.yaml."""
     found = tokens(text, language)
@@ -196,8 +201,8 @@ def _of_c(found: Sequence[Token], whole: bool) -> Iterator[Tuple[str, int, str]]
 
 
 def _is_of_others(found: Sequence[Token], number: int) -> bool:
-    name = _OF_OTHERS.match(found[number].text)
-    return bool(name) and _has_body(found, number + 1) and not _is_local(found, number)
+    called = of_others(found[number].text)
+    return called and _has_body(found, number + 1) and not _is_local(found, number)
 
 
 def _is_local(found: Sequence[Token], number: int) -> bool:

@@ -23,14 +23,16 @@ _FORTRAN: Mapping[str, str] = MappingProxyType(
 )
 HARNESS, COMPARE, STIR, HEADER = "harness.c", "compare.c", "stir.c", "kernel.h"
 STARTUP = "startup.c"
+# What the harness calls the function, whose own name may be one that the harness uses itself.
+_CALLED = "hpcagent_candidate"
 
 
-def c_prototype(task: TaskFile, language: str) -> str:
+def c_prototype(task: TaskFile, language: str, name: str = "") -> str:
     """What a function in this language looks like from C; Fortran gets communicators as numbers."""
     words = [_c_argument(argument) for argument in task.arguments]
     if task.parallel == "mpi":
         words.insert(0, "MPI_Fint comm" if language == "fortran" else "MPI_Comm comm")
-    return f"void {task.function}({', '.join(words)})"
+    return f"void {name or task.function}({', '.join(words)})"
 
 
 def _c_argument(argument: Argument) -> str:
@@ -82,11 +84,11 @@ def harness(task: TaskFile, language: str) -> str:
         elif argument.is_size:
             words.append(f"({_C[argument.type]})given->sizes[{next(numbers)}]")
         else:
-            words.append(f"given->{argument.name}")
+            words.append(f"given->number_{argument.name}")
             scalars.append(_scalar(argument, len(task.arrays) + position))
     values: dict[str, Any] = {
         "function": task.function,
-        "prototype": f"{c_prototype(task, language)};",
+        "prototype": f'{c_prototype(task, language, _CALLED)} __asm__("{task.function}");',
         "serial": task.parallel == "serial",
         "openmp": task.parallel == "openmp",
         "mpi": task.parallel == "mpi",
@@ -94,7 +96,7 @@ def harness(task: TaskFile, language: str) -> str:
         "sizes": len(task.sizes),
         "aliases": [(index[a], index[b]) for a, b in task.contract.aliases],
         "scalars": scalars,
-        "call": f"{task.function}({', '.join(words)})",
+        "call": f"{_CALLED}({', '.join(words)})",
     }
     return render(share("buildtemplates") / "codegen" / "harness.c.j2", values)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from hpcagent.codegen.screen import of_others
 from hpcagent.codegen.taskfields import (
     Argument,
     Budget,
@@ -69,6 +70,13 @@ class TaskFile(Strict):
     parameters: Parameters = Parameters()
     budget: Budget = Budget()
     ranks: list[Annotated[int, Field(ge=1, le=64)]] = Field(default=[])
+
+    @field_validator("function")
+    @classmethod
+    def _callable(cls, value: str) -> str:
+        if value in _RESERVED or of_others(value):
+            raise ValueError(f"{value!r} is a name of a language or of the C library: take another")
+        return value
 
     @field_validator("arguments")
     @classmethod
@@ -196,5 +204,22 @@ def source_language(name: str) -> str:
 def _first_problem(document: Document, error: ValidationError) -> str:
     problem: dict[str, Any] = dict(error.errors()[0])
     keys = tuple(problem["loc"])
-    words = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{document.where(*keys)}: {dotted(keys) or 'task'}: {words}"
+    return f"{document.where(*keys)}: {dotted(keys) or 'task'}: {_plain(problem)}"
+
+
+def _plain(problem: dict[str, Any]) -> str:
+    """What pydantic says of a value, in words for people who write YAML."""
+    sort, words = str(problem["type"]), str(problem["msg"]).removeprefix("Value error, ")
+    if sort == "extra_forbidden":
+        return "there is no such field here (docs/codegen.md has them all)"
+    if sort == "missing":
+        return "it is missing"
+    if sort == "string_pattern_mismatch":
+        joint = "-" if "-]" in problem["ctx"]["pattern"] else "_"
+        return f"small letters, digits and {joint} only, and a letter first"
+    if sort in ("model_type", "model_attributes_type", "dict_type"):
+        return "it has to be a mapping, such as {name: value}"
+    words = words.removeprefix("Input should be a valid ").removeprefix("Input should be ")
+    return (
+        words if words == str(problem["msg"]) or sort == "value_error" else f"it has to be {words}"
+    )

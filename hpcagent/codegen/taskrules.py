@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hpcagent.codegen.taskfields import INTEGERS, Sizes
+from hpcagent.codegen.taskfields import BYTES, INTEGERS, Argument, Sizes
 from hpcagent.errors import UsageError
 from hpcagent.expressions import Expression, compile_expression
 from hpcagent.yamlfile import Document
@@ -121,20 +121,28 @@ def _check_cases(document: Document, task: TaskFile) -> None:
         where = f"{document.where(*keys)}: {dotted(keys)}"
         if set(sizes) != set(task.sizes):
             raise UsageError(f"{where}: it has to give {', '.join(task.sizes) or 'no sizes'}")
-        for argument in task.arrays:
-            count = 1
-            for text in argument.shape:
-                value = expression(task, text).evaluate(sizes)
-                if type(value) is not int or value < 0:
-                    raise UsageError(f"{where}: the shape of {argument.name} is {value}")
-                count *= value
-            most = MAX_PRINTED if argument.stdout else MAX_ELEMENTS
-            if count > most:
-                raise UsageError(f"{where}: {argument.name} has more than {most} elements")
+        together = sum(_bytes_of(task, argument, sizes, where) for argument in task.arrays)
+        if together > task.budget.memory_gib * 2**30:
+            words = f"its arrays take {together / 2**30:.3g} GiB, and budget.memory_gib allows"
+            raise UsageError(f"{where}: {words} {task.budget.memory_gib:.3g}")
         for argument in task.arguments:
             top = 2**31 if argument.type == "int" else 2**63
             if argument.is_size and not -top <= sizes[argument.name] < top:
                 raise UsageError(f"{where}: {argument.name} does not fit its type")
+
+
+def _bytes_of(task: TaskFile, argument: Argument, sizes: Sizes, where: str) -> int:
+    count = 1
+    for text in argument.shape:
+        value = expression(task, text).evaluate(sizes)
+        known = isinstance(value, int | float) and 0 <= value < 2**63
+        if not known or value != int(value):
+            raise UsageError(f"{where}: the shape of {argument.name} is {value}")
+        count *= int(value)
+    most = MAX_PRINTED if argument.stdout else MAX_ELEMENTS
+    if count > most:
+        raise UsageError(f"{where}: {argument.name} has more than {most} elements")
+    return count * BYTES[argument.type]
 
 
 def _check_rest(document: Document, task: TaskFile) -> None:
