@@ -152,6 +152,38 @@ def test_a_busy_node_is_no_false_clock() -> None:
     trial._believe_clock(Told(40e-6, delays), {"name": "small"}, singles)
 
 
+class Ranks(Told):
+    """Ranks wait for each other so long after each row; `share`: of the time, what they tell."""
+
+    filtered = False
+
+    def __init__(self, true_s: float, wait_s: float, share: float = 1.0) -> None:
+        super().__init__(true_s, itertools.repeat(wait_s))
+        self.share = share
+
+    def run(self, calls: int = 1) -> Timed:
+        spent = calls * self.true_s
+        return Timed(self.share * spent, spent + next(self.delays_s))
+
+
+def test_ranks_that_wait_for_each_other_have_no_false_clock() -> None:
+    """As long as a call: a row of calls, long enough, shows that it is not part of them."""
+    ranks = Ranks(0.16, 0.16)
+    trial._believe_clock(ranks, {"name": "large"}, [ranks.run() for _ in range(5)])
+
+
+def test_a_clock_that_tells_half_is_false_however_long_the_row() -> None:
+    ranks = Ranks(0.16, 0.01, 0.5)
+    with pytest.raises(Problem, match="it told"):
+        trial._believe_clock(ranks, {"name": "large"}, [ranks.run() for _ in range(5)])
+
+
+def test_a_start_that_was_moved_shows_in_a_row_of_calls() -> None:
+    moved = [Timed(0.01, 0.16)] * 5
+    with pytest.raises(Problem, match=r"told 0\.010000 s of one"):
+        trial._believe_clock(Ranks(0.16, 0.001), {"name": "large"}, moved)
+
+
 class Bench:
     """A gate for each task, and the attempts that were made, whose stages are shared."""
 

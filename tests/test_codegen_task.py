@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,10 @@ WRONG = (
     ("language: c\n", "language: c\nparallel: mpi\n", 1, "ranks"),
     ("reference: reference.c", "reference: other/reference.c", 11, "beside the task"),
     ("reference: reference.c", "reference: absent.c", 11, "cannot be read"),
-    ("schema: 1\n", "schema: 1\nspeed: high\n", 2, "speed"),
+    ("schema: 1\n", "schema: 1\nspeed: high\n", 2, "speed: there is no such field"),
+    ("function: scale", "function: memcpy", 5, "of the C library"),
+    ("function: scale", "function: my-scale", 5, "small letters, digits and _"),
+    ("count: n", "count: n}\nbudget: {memory_gib: 1.0e-9", 13, "budget.memory_gib allows"),
 )
 
 
@@ -123,6 +127,20 @@ def test_the_kinds_of_kernels_come_in_c_and_fortran() -> None:
 def test_a_harness_is_made_to_the_byte(name: str) -> None:
     task, _ = read_task(find_task(name))
     assert harness(task, task.language) == (GOLDEN / f"{name}.c").read_text(encoding="utf-8")
+
+
+@pytest.mark.toolchain
+def test_a_function_may_be_called_as_something_in_the_harness(tmp_path: Path) -> None:
+    """`state` is a macro of it, `kernel` a function; `data` is a field beside its numbers."""
+    text = GOOD.replace("name: s,", "name: data,").replace("name: y,", "name: state,")
+    task, _ = read_task(written(tmp_path, text.replace("[x, y]", "[x, state]")))
+    named = task.model_copy(update={"function": "kernel"})
+    (tmp_path / "harness.c").write_text(harness(named, "c"))
+    (tmp_path / "kernel.h").write_text(header(named))
+    (tmp_path / "kernel.c").write_text(f'#include "kernel.h"\n{c_prototype(named, "c")}\n{{\n}}\n')
+    words = ["gcc", "harness.c", "kernel.c", "-o", "program", "-lm"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_interface_is_shown_in_each_language(task: TaskFile) -> None:

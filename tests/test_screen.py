@@ -126,6 +126,32 @@ def test_the_same_words_in_comments_mean_nothing(kind: str, language: str, text:
         assert not kinds(f"/* {body} */\nint x;", language)
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("static inline double strlen(const char *a)\n{\n}", False),
+        ("static void strip(int n)\n{\n}", False),
+        ("void strip(int n)\n{\n}", False),  # the C library has none of that name
+        ("double strlen(const char *a)\n{\n}", True),
+        ("static int n;\ndouble strlen(const char *a)\n{\n}", True),
+        # Calls that the compiler puts into this object go to these, static or not.
+        ("static void __asan_report_load8(void *at)\n{\n}", True),
+        ("static void *memcpy(void *to, const void *from, unsigned long n)\n{\n}", True),
+    ],
+)
+def test_only_what_others_would_call_may_not_be_defined(text: str, refused: bool) -> None:
+    rows = [row for row in screen(text, "c", rules()) if row["kind"] == "override"]
+    assert bool(rows) == refused
+    assert all("make yours static, or call it otherwise" in row["what"] for row in rows)
+
+
+def test_pragmas_of_loops_may_stand_in_macros() -> None:
+    assert not kinds(
+        '#define SIMD _Pragma("omp simd")\n_Pragma("GCC ivdep") _Pragma("GCC unroll 4")'
+    )
+    assert kinds('_Pragma("omp threadprivate(x)")') and kinds("_Pragma(TEXT)")
+
+
 def test_every_kind_is_shown() -> None:
     shown = {kind for kind, _, _ in SUSPICIOUS}
     assert shown >= set(rules()) - {"pointers", "system_header"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -83,8 +85,7 @@ def codegen(
       hpcagent codegen new my-kernel
     """
     if task == LIST and name is None:
-        click.echo("\n".join(task_names()))
-        return 0
+        return _list(as_json)
     if task == NEW:
         return _new(name)
     if name is not None:
@@ -127,6 +128,20 @@ def _wish(path: Path, candidates: Path | None, model: bool, attempts: int | None
         budget = task.budget.model_copy(update={"attempts": attempts})
         task = task.model_copy(update={"budget": budget})
     return Wish(task, reference, given, model=model)
+
+
+def _list(as_json: bool) -> int:
+    """The shipped tasks: name, parallel model, and how the text begins."""
+    tasks = {name: read_task(find_task(name))[0] for name in task_names()}
+    if as_json:
+        keys = {"language", "parallel", "text"}
+        rows = [{"name": name, **task.model_dump(include=keys)} for name, task in tasks.items()]
+        click.echo(json.dumps(rows, indent=1))
+        return 0
+    for name, task in tasks.items():
+        head = f"{name:18} {task.parallel:7}"
+        click.echo(f"{head} {shorten(task.text, 79 - len(head), placeholder=' ...')}")
+    return 0
 
 
 def _new(name: str | None) -> int:

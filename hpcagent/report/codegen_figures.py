@@ -20,6 +20,7 @@ from hpcagent.study.codegen_summary import AttemptSummary, CodegenSummary
 _MOST_ROWS = 80
 _ROW_IN = 0.23
 _NAME, _VERDICT = 24, 34
+_MOST_TICKS = 10
 _MARKS: Mapping[str, str] = MappingProxyType(
     {DRAFT: "o", DEBUG: "^", IMPROVE: "s", GIVEN: "D", REFERENCE: "*", CHECKER: "*"}
 )
@@ -135,8 +136,10 @@ def _speed(summary: CodegenSummary) -> Any:
     if failed:
         axes.plot(failed, [0.03] * len(failed), "x", color=canvas.INK, markersize=6,
                   transform=axes.get_xaxis_transform(), clip_on=False, label="failed")  # fmt: skip
-    _scale(axes, [one.speedup or 1.0 for one in good])
-    axes.set_xlim(0.4, last + (1.8 if summary.claim is not None else 0.6))
+    shown = [one.speedup or 1.0 for one in good]
+    shown += [v for v in _ends(summary) if v is not None and _finite(v)]
+    _scale(axes, shown)
+    _places(axes, last, summary.claim is not None)
     axes.set_xlabel("attempt")
     axes.set_ylabel(f"speed over {summary.baseline}\n(bars: 2 standard errors)")
     canvas.legend(figure, axes, 4)
@@ -174,10 +177,22 @@ def _claim(axes: Any, summary: CodegenSummary, place: int) -> None:
     axes.plot([place], [claim.speedup], "_", color=canvas.INK, markersize=10, markeredgewidth=2)
 
 
-def _scale(axes: Any, speeds: Sequence[float]) -> None:
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+def _ends(summary: CodegenSummary) -> tuple[float | None, ...]:
+    return (summary.claim.low, summary.claim.high) if summary.claim is not None else ()
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+def _places(axes: Any, last: int, confirmed: bool) -> None:
+    """Numbers of attempts, and what stands to the right of them."""
+    step = max(1, math.ceil(last / _MOST_TICKS))
+    ticks = list(range(1 if step == 1 else step, last + 1, step))
+    axes.set_xticks([*ticks, *([last + 1] if confirmed else [])])
+    axes.set_xticklabels([*map(str, ticks), *(["confirmed"] if confirmed else [])])
+    axes.set_xlim(0.4, last + (1.8 if confirmed else 0.6))
+
+
+def _scale(axes: Any, speeds: Sequence[float]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
     if max(speeds) > 4.0 * min([*speeds, 1.0]):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

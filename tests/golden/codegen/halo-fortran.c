@@ -39,7 +39,7 @@ void __asan_unpoison_memory_region(void const volatile *, size_t);
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-void halo(MPI_Fint comm, int32_t rows, int32_t cols, double *u);
+void hpcagent_candidate(MPI_Fint comm, int32_t rows, int32_t cols, double *u) __asm__("halo");
 
 /* The one door to the kernel: what the harness asks of it goes through this function, not through the C
  * library, whose functions an object could replace, and whose calls the filter restricts. Gives the
@@ -470,7 +470,7 @@ static void collect(arguments_t *given)
 
 static void call(const arguments_t *given)
 {
-    halo(MPI_Comm_c2f(given->theirs), (int32_t)given->sizes[0], (int32_t)given->sizes[1], (double *)given->data[0]);
+    hpcagent_candidate(MPI_Comm_c2f(given->theirs), (int32_t)given->sizes[0], (int32_t)given->sizes[1], (double *)given->data[0]);
 }
 
 /* What the function did besides its work: 0 nothing, else the number of a word. */
@@ -483,6 +483,20 @@ static int judge(uint32_t modes_before)
     for (i = 0; i < ARRAYS; i++)
         if (!intact(&state->arrays[i]))
             found = OVERWRITTEN;
+    return found;
+}
+
+/* Of all ranks, on rank 0: found here, since what MPI_MAX does lies in memory that can be written. */
+static double largest(double own)
+{
+    double found = own, other;
+    int rank;
+    if (state->rank)
+        MPI_Send(&own, 1, MPI_DOUBLE, 0, 0, state->ours);
+    for (rank = 1; !state->rank && rank < state->ranks; rank++) {
+        MPI_Recv(&other, 1, MPI_DOUBLE, rank, 0, state->ours, MPI_STATUS_IGNORE);
+        found = other > found ? other : found;
+    }
     return found;
 }
 
@@ -509,8 +523,8 @@ static void run(uint64_t token, long calls)
     shut();
     slowest = ns = (double)(ended > began ? ended - began : 0);
     worst = own = judge(modes_before);
-    MPI_Reduce(&ns, &slowest, 1, MPI_DOUBLE, MPI_MAX, 0, state->ours);
-    MPI_Reduce(&own, &worst, 1, MPI_INT, MPI_MAX, 0, state->ours);
+    slowest = largest(ns);
+    worst = (int)largest(own);
     tell(token, "done", (int64_t)slowest, judgements[worst]);
 }
 
@@ -540,7 +554,8 @@ static void dump(uint64_t token, const char *path)
     tell(token, "dumped", -1, "");
 }
 
-/* P TOKEN SEED VARIANT SIZES... (COUNT BOUND)...: prepare; G TOKEN CALLS: run; D TOKEN PATH: dump; Q */
+/* P TOKEN SEED VARIANT SIZES... (COUNT BOUND)...: prepare; G TOKEN CALLS: run; D TOKEN PATH: dump;
+ * T TOKEN NUMBER: so many threads from now on; Q */
 static void obey(char *line)
 {
     char *at = line + 1;

@@ -20,6 +20,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -38,7 +41,7 @@ void __asan_unpoison_memory_region(void const volatile *, size_t);
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-void spmv(int32_t rows, int32_t cols, int32_t nonzeros, const int32_t *offsets, const int32_t *columns, const double *values, const double *x, double *y);
+void hpcagent_candidate(int32_t rows, int32_t cols, int32_t nonzeros, const int32_t *offsets, const int32_t *columns, const double *values, const double *x, double *y) __asm__("spmv");
 
 /* The one door to the kernel: what the harness asks of it goes through this function, not through the C
  * library, whose functions an object could replace, and whose calls the filter restricts. Gives the
@@ -654,7 +657,7 @@ static void collect(arguments_t *given)
 
 static void call(const arguments_t *given)
 {
-    spmv((int32_t)given->sizes[0], (int32_t)given->sizes[1], (int32_t)given->sizes[2], (int32_t *)given->data[0], (int32_t *)given->data[1], (double *)given->data[2], (double *)given->data[3], (double *)given->data[4]);
+    hpcagent_candidate((int32_t)given->sizes[0], (int32_t)given->sizes[1], (int32_t)given->sizes[2], (int32_t *)given->data[0], (int32_t *)given->data[1], (double *)given->data[2], (double *)given->data[3], (double *)given->data[4]);
 }
 
 /* What the function did besides its work: 0 nothing, else the number of a word. */
@@ -720,7 +723,8 @@ static void dump(uint64_t token, const char *path)
     tell(token, "dumped", -1, "");
 }
 
-/* P TOKEN SEED VARIANT SIZES... (COUNT BOUND)...: prepare; G TOKEN CALLS: run; D TOKEN PATH: dump; Q */
+/* P TOKEN SEED VARIANT SIZES... (COUNT BOUND)...: prepare; G TOKEN CALLS: run; D TOKEN PATH: dump;
+ * T TOKEN NUMBER: so many threads from now on; Q */
 static void obey(char *line)
 {
     char *at = line + 1;
@@ -741,6 +745,11 @@ static void obey(char *line)
         run(token, strtol(at, &at, 10));
     } else if (line[0] == 'D') {
         dump(token, at + (*at == ' '));
+    } else if (line[0] == 'T') {
+#ifdef _OPENMP
+        omp_set_num_threads((int)strtol(at, &at, 10));
+#endif
+        tell(token, "ready", -1, "");
     }
 }
 

@@ -20,6 +20,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -38,7 +41,7 @@ void __asan_unpoison_memory_region(void const volatile *, size_t);
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-void triad(int64_t n, double s, double *a, const double *b, const double *c);
+void hpcagent_candidate(int64_t n, double s, double *a, const double *b, const double *c) __asm__("triad");
 
 /* The one door to the kernel: what the harness asks of it goes through this function, not through the C
  * library, whose functions an object could replace, and whose calls the filter restricts. Gives the
@@ -151,7 +154,7 @@ static const int aliases[][2] = { { 0, 1 }, { -1, -1 } };
 typedef struct {
     void *data[ARRAYS];
     int64_t sizes[SIZES + 1];
-    double s;
+    double number_s;
 } arguments_t;
 
 /* All that the harness knows, in pages of its own that nobody reaches while the function works. Their
@@ -651,13 +654,13 @@ static void collect(arguments_t *given)
     memcpy(given->sizes, state->sizes, sizeof given->sizes);
     {
         uint64_t from = seed_of(state->seed, 4, 0);
-        given->s = (double)(0.5 + (2.0 - 0.5) * unit(&from));
+        given->number_s = (double)(0.5 + (2.0 - 0.5) * unit(&from));
     }
 }
 
 static void call(const arguments_t *given)
 {
-    triad((int64_t)given->sizes[0], given->s, (double *)given->data[0], (double *)given->data[1], (double *)given->data[2]);
+    hpcagent_candidate((int64_t)given->sizes[0], given->number_s, (double *)given->data[0], (double *)given->data[1], (double *)given->data[2]);
 }
 
 /* What the function did besides its work: 0 nothing, else the number of a word. */
@@ -723,7 +726,8 @@ static void dump(uint64_t token, const char *path)
     tell(token, "dumped", -1, "");
 }
 
-/* P TOKEN SEED VARIANT SIZES... (COUNT BOUND)...: prepare; G TOKEN CALLS: run; D TOKEN PATH: dump; Q */
+/* P TOKEN SEED VARIANT SIZES... (COUNT BOUND)...: prepare; G TOKEN CALLS: run; D TOKEN PATH: dump;
+ * T TOKEN NUMBER: so many threads from now on; Q */
 static void obey(char *line)
 {
     char *at = line + 1;
@@ -744,6 +748,11 @@ static void obey(char *line)
         run(token, strtol(at, &at, 10));
     } else if (line[0] == 'D') {
         dump(token, at + (*at == ' '));
+    } else if (line[0] == 'T') {
+#ifdef _OPENMP
+        omp_set_num_threads((int)strtol(at, &at, 10));
+#endif
+        tell(token, "ready", -1, "");
     }
 }
 
