@@ -11,6 +11,7 @@ is not (kind and evidence say why), 2 wrong usage.
 
 import json
 import os
+import re
 import sys
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -27,6 +28,7 @@ else:
     from session import Problem  # type: ignore[import-not-found,no-redef]
 
 ATTEMPT = "attempt.json"
+_NAMED = re.compile(r"[A-Za-z_]\w*: ")  # a finding that is a name, and what it means
 _SAID_BYTES = 12000  # of the compiler; a line of steps.py holds twice that
 
 
@@ -54,9 +56,15 @@ def _looked_at(spec: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 def _reject(findings: Sequence[Mapping[str, Any]]) -> None:
     bad = [finding for finding in findings if finding["rejected"]]
-    if bad:
-        words = "; ".join("%(file)s:%(line)d: %(what)s" % finding for finding in bad[:5])
-        raise Problem("gate.%s" % bad[0]["kind"], words)
+    if not bad:
+        return
+    lines = {}  # type: Dict[str, List[str]]
+    for finding in bad:
+        lines.setdefault(str(finding["what"]), []).append("%(file)s:%(line)d" % finding)
+    words = ["%s: %s" % (", ".join(at[:3]), what) for what, at in list(lines.items())[:5]]
+    if any(_NAMED.match(what) for what in lines):
+        words.append("A name of your own that is taken for another's needs to be changed")
+    raise Problem("gate.%s" % bad[0]["kind"], "; ".join(words))
 
 
 def _compile(spec: Mapping[str, Any]) -> Dict[str, Any]:

@@ -79,7 +79,7 @@ def beside_reference(folder: Path, name: str, quick: bool) -> Row:
     """Of a task with a checker: beside the first of its candidates that passed."""
     place = copied(folder, name, name, quick)
     found = run(place, place / "candidates")
-    first = next((a["label"] for a in found["attempts"] if not a["failure"]), "none")
+    first = next((a["label"] for a in found["attempts"] if a["rates"]), "none")
     judged = "checker:" in (place / "task.yaml").read_text()
     return row_of(name, found, first if judged else "reference")
 
@@ -142,7 +142,8 @@ def row_of(name: str, found: Any, beside: str) -> Row:
     if found["best"] is None:
         return Row(name, "", beside, None, None, None, 0, False, "", failed, load)
     best = attempts[found["best"]]
-    rates = rates_of(found["unit"], (attempts[0], best))
+    beside_it = next(a for a in attempts if a["rates"])
+    rates = rates_of(found["unit"], (beside_it, best))
     if claim is None:
         return Row(name, best["label"], beside, best["speedup"], None, None, 0, False, rates,
                    failed, load)  # fmt: skip
