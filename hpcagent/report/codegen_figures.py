@@ -126,7 +126,13 @@ def _speed(summary: CodegenSummary) -> Any:
     if not good:
         return None
     figure, axes = canvas.blank(2.9)
-    axes.axhline(1.0, color=canvas.GREY, linewidth=1, linestyle=(0, (4, 3)), label="reference")
+    axes.axhline(
+        1.0,
+        color=canvas.GREY,
+        linewidth=1,
+        linestyle=(0, (4, 3)),
+        label=summary.baseline or "reference",
+    )
     for kind in dict.fromkeys(one.operation for one in good):
         _points(axes, [one for one in good if one.operation == kind], kind)
     last = summary.attempts[-1].number

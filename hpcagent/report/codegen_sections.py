@@ -87,7 +87,9 @@ def _tree(summary: CodegenSummary) -> Section:
         "The tree of attempts",
         (
             Figure("tree", "Attempts, each joined to the one that it came from."),
-            Figure("speed", "Speed of the attempts against the reference."),
+            Figure(
+                "speed", f"Speed of the attempts against {summary.baseline or 'the reference'}."
+            ),
             paragraph(legend),
             Listing(tuple(tree_lines(summary, _COLUMNS, evidence=False))),
         ),
