@@ -13,6 +13,7 @@ from tiny_kinds import KINDS, RECURRENT, make_kind
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.child.cache import BLOCK, marks, plan
+from hpcagent.llm.child.prompt import TEMPLATE, prompt
 from hpcagent.llm.grammar import longest
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.memory import MOST_STATES, kept_states, need
@@ -120,3 +121,24 @@ def test_states_are_kept_where_prompts_may_differ() -> None:
     assert marks(ends, 48, 3) == {48, 80, 144} and marks(ends, 48, 1) == {48}
     assert marks(ends, 0, 2) == {80, 144} and marks(ends, 48, 0) == frozenset()
     assert marks(plan(5, 16), 0, 6) == frozenset()
+
+
+class _Templated:
+    """As much of llama_cpp.Llama as a chat template needs."""
+
+    def __init__(self, template: str) -> None:
+        self.metadata = {TEMPLATE: template}
+
+    def token_bos(self) -> int:
+        return -1
+
+    token_eos = token_bos
+
+
+@pytest.mark.llama
+def test_thoughts_that_a_template_begins_are_ended_where_none_are_wanted() -> None:
+    asked = [{"role": "user", "content": "u"}]
+    begun = _Templated("{{ messages[0].content }}<|assistant|><think>{{ '\n' }}")
+    assert prompt(begun, asked, thinks=True)[0] == "u<|assistant|><think>\n"
+    assert prompt(begun, asked)[0] == "u<|assistant|><think>\n\n</think>\n\n"
+    assert prompt(_Templated("<think> {{ messages[0].content }}"), asked)[0] == "<think> u"
