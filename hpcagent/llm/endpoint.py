@@ -27,6 +27,7 @@ from hpcagent.records import Failure, Limits, Message, Reply
 MAX_LOSSES = 3
 MODELS_S = 10.0
 _FORMATS = ("json_schema", "json_object", "none")
+_NO_LIST = (404, 405, 501)
 _LEAST_TOKENS = 1024  # an answer is not cut to less
 _BLANKS = 64  # tokens: a server's grammar may let blanks stand between the parts of an answer
 # Of a served model: what differs from request to request.
@@ -153,8 +154,11 @@ class Endpoint:
         """The model's name at the server, and its entry there; asked for once."""
         if self._entry is None:
             response = self._exchange("/models", None, MODELS_S)
-            if response.status == 404 and self._name:  # not every server has the list
+            if response.status in _NO_LIST and self._name:  # not every server has the list
                 self._entry = {}
+            elif response.status in _NO_LIST:
+                words = "it has no list of models: name one (URL#NAME), or is the URL right (most"
+                raise BadReply("http", f"status {response.status}: {words} end in /v1)?")
             else:
                 replies.require_ok(response, self._choice)
                 self._entry = replies.entry(response, self._name)
