@@ -95,6 +95,23 @@ def read(response: Response, schema: Mapping[str, Any] | None) -> Reply:
     return dataclasses.replace(costs, text=text, failure=failure)
 
 
+def only_thoughts(response: Response) -> bool:
+    """Whether an answer was stopped by its length before it began."""
+    if response.status != 200:
+        return False
+    try:
+        answer = events.whole(response.body) if events.streams(response) else _json(response)
+    except BadReply:
+        return False
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict) or choice.get("finish_reason") != "length":
+        return False
+    message = choice.get("message")
+    text = _text(message.get("content")).strip() if isinstance(message, dict) else ""
+    return not text or (text.startswith("<think>") and "</think>" not in text)
+
+
 def entry(response: Response, name: str) -> dict[str, Any]:
     """What the list of models says of the one called `name`, or of the only one."""
     rows = _json(response).get("data")
