@@ -165,17 +165,17 @@ def test_a_file_that_is_not_what_its_card_says_is_refused(
     row = json.loads(card.SHIPPED.with_suffix(".json").read_text()) | change
     path.with_suffix(".json").write_text(json.dumps(row))
     with pytest.raises(EnvironmentProblem, match=words):
-        opened(str(path), None)
+        opened(str(path))
 
 
 def test_a_file_without_a_card_or_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.gguf"
     path.write_bytes(card.SHIPPED.read_bytes()[:-1000])
     with pytest.raises(EnvironmentProblem, match=r"card mine.json cannot be read"):
-        opened(str(path), None)
+        opened(str(path))
     shutil.copy(card.SHIPPED.with_suffix(".json"), path.with_suffix(".json"))
     with pytest.raises(EnvironmentProblem, match="install it again"):
-        opened(str(path), None)
+        opened(str(path))
 
 
 @pytest.mark.llama

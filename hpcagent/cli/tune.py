@@ -25,15 +25,14 @@ from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.goals import charge, check, goal_options, wanted
-from hpcagent.cli.modelroutes import ask_servers, model_option
-from hpcagent.cli.modelroutes import wanted as wanted_models
+from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
-from hpcagent.llm.roles import OPTIMISE, RESULT
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.llm.routing import Route
 from hpcagent.search.function_file import EXAMPLE
 from hpcagent.study.history import store_folder
@@ -181,7 +180,7 @@ def tune(
     configured = load_settings(os.environ, Path.cwd())
     transcript = transcript_path(replay, model)
     model = "" if transcript else model
-    routes = wanted_models(configured, model, (OPTIMISE, RESULT))
+    routes = wanted_to_tune(configured, model, strategy, function)
     settings = _settings(
         configured, lib, prefix, workload, routes, strategy, budget, challengers, seed, scheduler
     )

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 NAME = "embedded"
 CHANGED = "the embedded model tipped the choice"
+TAKEN = "the embedded model took this place of the design"
 # Chosen on surfaces that are not those of the report (hpcagent/embedded/README.md).
-WEIGHT, FADED = 0.6, 25  # of its voice at first; evaluations after which it has none
-DESIGN = 4  # evaluations of the design beside it, at most, the default included
+WEIGHT, FADED = 0.6, 16  # of its voice at first; evaluations after which it has none
+TURNS = (4, 7)  # evaluations of the design, counted from 0, whose place it takes
 SHORTLIST = 96  # of the process's best, that the model is asked about
 _FEWEST = 3  # measurements by which it is judged
 _NOISE = 0.02  # in ln(time): no prediction is held to be surer than this
@@ -40,7 +41,8 @@ class Share:
 
     weight: float = WEIGHT
     faded: int = FADED
-    design: int = DESIGN
+    turns: tuple[int, ...] = TURNS
+    short: int = SHORTLIST
 
     def at(self, evaluations: int) -> float:
         return self.weight * max(0.0, 1.0 - evaluations / self.faded)
@@ -64,28 +66,28 @@ class Expert:
         self._share = share
         self._judged: tuple[list[int], float] = ([], 1.0)
 
-    @property
-    def design(self) -> int:
-        """Evaluations of the design, at most: what it has learnt makes up for longer ones."""
-        return self._share.design
+    def takes(self, state: Evidence) -> bool:
+        """Whether the next place of the design is the expert's: it has learnt more from so few
+        measurements than a process can."""
+        return len(state.seen) in self._share.turns and len(state.worked) >= _FEWEST
 
-    def weighed(self, state: Evidence, gain: Array) -> Array:
+    def weighed(self, state: Evidence, gain: Array) -> Array | None:
         """Expected improvements (P,) in ln(time): the process's own, and for its best the average.
 
         That of a mixture of two distributions is the average of theirs, so this is Bayesian model
-        averaging with the weight as the model's probability. `gain` itself where it has no say.
+        averaging with the weight as the model's probability. None where it has no say.
         """
         import numpy as np
 
         weight = self._share.at(len(state.seen))
         weight *= self._earned(state) if weight > 0.0 else 0.0
         if weight <= 0.0:
-            return gain
-        count = min(SHORTLIST, int(np.isfinite(gain).sum()))
+            return None
+        count = min(self._share.short, int(np.isfinite(gain).sum()))
         rows = np.argpartition(-gain, count - 1)[:count]
         outlook = self._expected(_history(state), [state.grid.points[row] for row in rows])
         if outlook is None:
-            return gain
+            return None
         found = (1.0 - weight) * gain
         found[rows] += weight * np.array(outlook.gains)
         return found

@@ -17,7 +17,7 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence, rounds_since_best
-from hpcagent.search.expert import CHANGED, Expert
+from hpcagent.search.expert import CHANGED, TAKEN, Expert
 from hpcagent.search.expert import NAME as EXPERT
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
@@ -52,8 +52,8 @@ class Candidate:
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
     all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule. `said` tells that an expert
-    tipped the choice.
+    improvement of any untried point at the time, for the stop rule. `said` tells that an expert,
+    which was `heard`, tipped the choice.
     """
 
     config: Config
@@ -63,6 +63,7 @@ class Candidate:
     feasibility: float
     promise: float | None = None
     said: str = ""
+    heard: bool = False
 
     @property
     def by(self) -> str:
@@ -193,16 +194,27 @@ def _candidates(
     size = design_size(state.grid)
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
-    if expert:
-        size = min(size, expert.design)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
-        row = _spreading(state, chance, seed)
-        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]))
-        state = state.taking(row)
+        found = _taken(state, chance, expert) or _spread(state, chance, seed)
+        yield found
+        state = state.taking(state.grid.index[found.config])
         left -= 1
     if left > 0 and state.free.any():
         yield from _improving(state, left, chance, expert)
+
+
+def _taken(state: Evidence, chance: Array, expert: Expert | None) -> Candidate | None:
+    """What an expert puts in this place of the design; None where it is not its turn, or silent."""
+    if not expert or not expert.takes(state):
+        return None
+    found = next(_improving(state, 1, chance, expert))
+    return replace(found, said=found.said or TAKEN) if found.heard else None
+
+
+def _spread(state: Evidence, chance: Array, seed: int) -> Candidate:
+    row = _spreading(state, chance, seed)
+    return Candidate(state.grid.points[row], None, None, None, float(chance[row]))
 
 
 def _designing(state: Evidence, size: int) -> bool:
@@ -262,9 +274,9 @@ def _improving(
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
         gain *= scale  # in ln(time), as what an expert says
-        heard = expert.weighed(state, gain) if expert else gain
+        heard = expert.weighed(state, gain) if expert else None
         row = own = _chosen(state, process, best, chance, gain)
-        if heard is not gain:
+        if heard is not None:
             row = _chosen(state, process, best, chance, heard)
         yield Candidate(
             config=state.grid.points[row],
@@ -274,6 +286,7 @@ def _improving(
             feasibility=float(chance[row]),
             promise=float(gain.max()),
             said="" if row == own else CHANGED,
+            heard=heard is not None,
         )
         state = state.taking(row)
         left -= 1
