@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hpcagent.embedded import vocabulary as v
 from hpcagent.embedded.history import positions, questions
 from hpcagent.embedded.layout import NONE, Layout, acting, refusal
 from hpcagent.embedded.model import Embedded, remembered
-from hpcagent.embedded.opening import NAME, is_small, opened
+from hpcagent.embedded.opening import NAME, WORD, is_small, opened
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.llamacpp import LlamaCpp
@@ -29,6 +30,7 @@ from hpcagent.search.expert import Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
+from hpcagent.study.small_model import SmallModel
 
 LOGITS = Path(__file__).parent / "fixtures" / "embedded" / "logits.json"
 LIMITS = Limits(0, 60.0)
@@ -261,7 +263,8 @@ class Liking:
             return Outlook((), failure=self._failure)
         liked = [point == self._liked for point in points]
         gains = tuple(1.0 if it else 1e-3 for it in liked)
-        return Outlook(gains, tuple(-0.5 * it for it in liked), tuple(0.9 for _ in liked))
+        spreads = tuple(0.05 for _ in liked)
+        return Outlook(gains, tuple(-0.5 * it for it in liked), tuple(0.9 for _ in liked), spreads)
 
 
 BEGUN = [Trial(SPACE.default, 0.0, 0.01, None, 0, "default")]
@@ -313,13 +316,24 @@ def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
         assert ("tipped" in found[0].reason) == tips
 
 
-def test_beside_it_the_design_is_short() -> None:
-    found = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, BEGUN, (), 4, 1)
-    alone = Surrogate().propose(SPACE, BEGUN, (), 4, 1)
-    assert isinstance(found, tuple) and isinstance(alone, tuple)
-    assert found[:3] == alone[:3] and "EI" not in alone[3].reason
-    more = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, measured(4), (), 1, 1)
-    assert isinstance(more, tuple) and "EI" in more[0].reason
+def test_it_has_turns_amid_the_design_which_goes_on_after_them() -> None:
+    """A design of eight takes ten evaluations, of which two are the model's."""
+    core = Param("core", "categorical", tuple("abcdefgh"), "a")
+    space, made = Space((core, BLOCK)), create(Options(points=Liking(SPACE.default)))
+    history: list[Trial] = []
+    said = []
+    for n in range(11):
+        found = made.propose(space, history, (), 1, 1)
+        assert isinstance(found, tuple)
+        history.append(Trial(found[0].config, 0.01 * n, 0.001, None, n, found[0].proposed_by))
+        said.append("EI" in found[0].reason)
+    assert [n for n, trial in enumerate(history[:10]) if trial.proposed_by == "embedded"] == [4, 7]
+    assert said == [n in (4, 7, 10) for n in range(11)]
+
+
+def test_in_a_round_nobody_has_measured_yet_it_has_no_turn() -> None:
+    found = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, BEGUN, (), 5, 1)
+    assert found == Surrogate().propose(SPACE, BEGUN, (), 5, 1)
 
 
 @pytest.mark.parametrize(
@@ -341,3 +355,39 @@ def test_without_the_model_the_search_is_the_surrogates(options: Options) -> Non
 def test_its_share_fades() -> None:
     share = Share(weight=1.0, faded=20)
     assert share.at(5) > share.at(15) > share.at(20) == share.at(200) == 0.0
+
+
+# --- in a run ------------------------------------------------------------------------------------
+
+
+def test_what_is_in_its_way_is_told_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Space((Param("x", "ordinal", tuple(map(str, range(40))), "0"),))
+    known = mock.Mock(space=wide, machine=mock.Mock(usable_cores=2))
+    small = SmallModel(WORD, lambda call: None)
+    assert small.points(known) is None and "x has 40 values" in small.note
+    monkeypatch.setattr("hpcagent.embedded.opening.find_spec", lambda name: None)
+    small = SmallModel(WORD, lambda call: None)
+    small.begin()
+    assert small.points(known) is None
+    assert small.note == "the search went on without it: llama_cpp is not installed"
+
+
+@pytest.mark.llama
+def test_a_process_that_was_begun_is_the_one_that_answers() -> None:
+    model = LlamaCpp(card.SHIPPED)
+    model.begin()
+    first = model.pid
+    assert first is not None and model.load() is None and model.pid == first
+    model.close()
+    assert model.pid is None and model.load() is None and model.pid != first
+    model.close()
+
+
+@pytest.mark.parametrize("command", [("/nonexistent/python",), ("/bin/false",)])
+def test_a_process_that_cannot_begin_is_a_failure_of_the_first_question(
+    command: tuple[str, ...],
+) -> None:
+    model = LlamaCpp(card.SHIPPED, command=command)
+    model.begin()
+    found = model.load()
+    assert found is not None and found.kind == "died"

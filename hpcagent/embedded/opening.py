@@ -33,4 +33,5 @@ def opened(model: str) -> tuple[LlamaCpp, str]:
     if find_spec(_ENGINE) is None:
         raise EnvironmentProblem(f"{_ENGINE} is not installed")
     path = path_of(model)
-    return LlamaCpp(path), card.checked(path).sha256
+    sha256 = card.checked(path).sha256
+    return LlamaCpp(path), sha256

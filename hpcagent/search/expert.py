@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 NAME = "embedded"
 CHANGED = "the embedded model tipped the choice"
-TAKEN = "the embedded model took this place of the design"
+TAKEN = "the embedded model's turn, before the design goes on"
 # Chosen on surfaces that are not those of the report (hpcagent/embedded/README.md).
 WEIGHT, FADED = 0.6, 16  # of its voice at first; evaluations after which it has none
-TURNS = (4, 7)  # evaluations of the design, counted from 0, whose place it takes
+TURNS = (4, 7)  # evaluations, counted from 0, that come in between those of the design
 SHORTLIST = 96  # of the process's best, that the model is asked about
 _FEWEST = 3  # measurements by which it is judged
 _NOISE = 0.02  # in ln(time): no prediction is held to be surer than this
@@ -67,8 +67,9 @@ class Expert:
         self._judged: tuple[list[int], float] = ([], 1.0)
 
     def takes(self, state: Evidence) -> bool:
-        """Whether the next place of the design is the expert's: it has learnt more from so few
-        measurements than a process can."""
+        """Whether it is the expert's turn amid the design: it has learnt to make more of so few
+        measurements than a process can. The design goes on after it, for it is what the later
+        choices rest on."""
         return len(state.seen) in self._share.turns and len(state.worked) >= _FEWEST
 
     def weighed(self, state: Evidence, gain: Array) -> Array | None:

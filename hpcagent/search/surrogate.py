@@ -125,7 +125,8 @@ class Surrogate:
             proposals.append(Proposal(space.default, "the default, to compare with", NAME))
             state = state.taking(row)
         expert = self._expert(space, seed) if self._expert else None
-        candidates = list(_candidates(state, k - len(proposals), seed, expert))
+        own = sum(trial.proposed_by == EXPERT for trial in history)
+        candidates = list(_candidates(state, k - len(proposals), seed, expert, own))
         if not proposals and candidates:
             reason = self._reason_to_stop(state, history, candidates[0])
             if reason:
@@ -186,8 +187,9 @@ class Surrogate:
 
 
 def _candidates(
-    state: Evidence, k: int, seed: int, expert: Expert | None = None
+    state: Evidence, k: int, seed: int, expert: Expert | None = None, own: int = 0
 ) -> Iterator[Candidate]:
+    """`own` evaluations were the expert's, and are no places of the design."""
     from hpcagent.search.design import design_size
 
     chance = state.chance() * state.belief.chance(state.worked, state.failed)
@@ -195,9 +197,10 @@ def _candidates(
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
     left = k
-    while left > 0 and state.free.any() and _designing(state, size):
+    while left > 0 and state.free.any() and _designing(state, size + own):
         found = _taken(state, chance, expert) or _spread(state, chance, seed)
         yield found
+        own += bool(found.said)
         state = state.taking(state.grid.index[found.config])
         left -= 1
     if left > 0 and state.free.any():
@@ -205,7 +208,7 @@ def _candidates(
 
 
 def _taken(state: Evidence, chance: Array, expert: Expert | None) -> Candidate | None:
-    """What an expert puts in this place of the design; None where it is not its turn, or silent."""
+    """What an expert puts in before the design goes on; None where it has no turn, or is silent."""
     if not expert or not expert.takes(state):
         return None
     found = next(_improving(state, 1, chance, expert))
