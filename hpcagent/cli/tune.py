@@ -66,7 +66,11 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--replay", metavar="LOG", help="Take a model's answers from an earlier run (its folder or "
     "llm.jsonl) in its place.",
 )  # fmt: skip
-@click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    help="How proposals are made. [default: embedded: a surrogate and the small model that ships]",
+)
 @click.option(
     "--function", metavar="FILE.py", help="Your own search: a file that defines "
     "propose(space, history); with --model analyse(space, history).",
