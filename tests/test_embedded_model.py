@@ -26,7 +26,7 @@ from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Limits, Outlook, Param, Proposal, Trial
 from hpcagent.search.embedded import create
-from hpcagent.search.expert import Share
+from hpcagent.search.expert import FADED, Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
@@ -297,7 +297,7 @@ class Judged(Liking):
     def expect(
         self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
     ) -> Outlook:
-        known = {trial.config: trial.log_ratio or 0.0 for trial in measured(12)}
+        known = {trial.config: trial.log_ratio or 0.0 for trial in measured(8)}
         fastest = min(trial.log_ratio or 0.0 for trial in history)
         liked = super().expect(space, history, points, seed)
         means = tuple(known.get(p, 0.0) - fastest + self._off for p in points)
@@ -305,35 +305,22 @@ class Judged(Liking):
 
 
 def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
-    alone = Surrogate().candidates(SPACE, measured(12), (), 12, 1)
+    alone = Surrogate().candidates(SPACE, measured(8), (), 4, 1)
     liked = alone[-1].config
     for off, tips in ((0.0, True), (0.5, False)):
         model = Judged(liked, off)
-        found = create(Options(points=model)).propose(SPACE, measured(12), (), 1, 1)
+        found = create(Options(points=model)).propose(SPACE, measured(8), (), 1, 1)
         assert isinstance(found, tuple)
         assert (found[0].config == liked) == tips
         assert (found[0].proposed_by == "embedded") == tips
         assert ("tipped" in found[0].reason) == tips
 
 
-def test_it_has_turns_amid_the_design_which_goes_on_after_them() -> None:
-    """A design of eight takes ten evaluations, of which two are the model's."""
-    core = Param("core", "categorical", tuple("abcdefgh"), "a")
-    space, made = Space((core, BLOCK)), create(Options(points=Liking(SPACE.default)))
-    history: list[Trial] = []
-    said = []
-    for n in range(11):
-        found = made.propose(space, history, (), 1, 1)
-        assert isinstance(found, tuple)
-        history.append(Trial(found[0].config, 0.01 * n, 0.001, None, n, found[0].proposed_by))
-        said.append("EI" in found[0].reason)
-    assert [n for n, trial in enumerate(history[:10]) if trial.proposed_by == "embedded"] == [4, 7]
-    assert said == [n in (4, 7, 10) for n in range(11)]
-
-
-def test_in_a_round_nobody_has_measured_yet_it_has_no_turn() -> None:
-    found = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, BEGUN, (), 5, 1)
-    assert found == Surrogate().propose(SPACE, BEGUN, (), 5, 1)
+def test_it_changes_neither_the_design_nor_what_comes_after_its_time() -> None:
+    model = Judged(SPACE.points()[-1], 0.0)
+    for history, k in ((BEGUN, 5), (measured(FADED), 3)):
+        found = create(Options(points=model)).propose(SPACE, history, (), k, 1)
+        assert found == Surrogate().propose(SPACE, history, (), k, 1)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_the_small_model_takes_part_and_the_result_says_what_it_did(
         for proposal in event["data"]["proposals"]
         if proposal["proposed_by"] == "embedded"
     ]
-    assert all("the embedded model" in pick["reason"] for pick in picks)
+    assert all("tipped the choice" in pick["reason"] for pick in picks)
     summary = json.loads(bench.hpcagent("status", str(bench.run), "--json").stdout)["model"]
     assert (summary["used"], summary["calls"]) == (True, len(calls))
     assert summary["picks_measured"] <= len(picks)

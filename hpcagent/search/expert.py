@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
 NAME = "embedded"
 CHANGED = "the embedded model tipped the choice"
-TAKEN = "the embedded model's turn, before the design goes on"
 # Chosen on surfaces that are not those of the report (hpcagent/embedded/README.md).
-WEIGHT, FADED = 0.6, 16  # of its voice at first; evaluations after which it has none
-TURNS = (4, 7)  # evaluations, counted from 0, that come in between those of the design
-SHORTLIST = 96  # of the process's best, that the model is asked about
+WEIGHT, FADED = 0.6, 12  # of its voice at first; evaluations after which it has none
+SHORTLIST = 10  # of the process's best, that the model chooses among
 _FEWEST = 3  # measurements by which it is judged
 _NOISE = 0.02  # in ln(time): no prediction is held to be surer than this
 _SURPRISE = 2.0  # in nats: the most that one measurement speaks for or against it
@@ -41,8 +39,6 @@ class Share:
 
     weight: float = WEIGHT
     faded: int = FADED
-    turns: tuple[int, ...] = TURNS
-    short: int = SHORTLIST
 
     def at(self, evaluations: int) -> float:
         return self.weight * max(0.0, 1.0 - evaluations / self.faded)
@@ -66,12 +62,6 @@ class Expert:
         self._share = share
         self._judged: tuple[list[int], float] = ([], 1.0)
 
-    def takes(self, state: Evidence) -> bool:
-        """Whether it is the expert's turn amid the design: it has learnt to make more of so few
-        measurements than a process can. The design goes on after it, for it is what the later
-        choices rest on."""
-        return len(state.seen) in self._share.turns and len(state.worked) >= _FEWEST
-
     def weighed(self, state: Evidence, gain: Array) -> Array | None:
         """Expected improvements (P,) in ln(time): the process's own, and for its best the average.
 
@@ -84,7 +74,7 @@ class Expert:
         weight *= self._earned(state) if weight > 0.0 else 0.0
         if weight <= 0.0:
             return None
-        count = min(self._share.short, int(np.isfinite(gain).sum()))
+        count = min(SHORTLIST, int(np.isfinite(gain).sum()))
         rows = np.argpartition(-gain, count - 1)[:count]
         outlook = self._expected(_history(state), [state.grid.points[row] for row in rows])
         if outlook is None:

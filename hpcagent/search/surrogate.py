@@ -17,7 +17,7 @@ from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence, rounds_since_best
-from hpcagent.search.expert import CHANGED, TAKEN, Expert
+from hpcagent.search.expert import CHANGED, Expert
 from hpcagent.search.expert import NAME as EXPERT
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
@@ -52,8 +52,8 @@ class Candidate:
 
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
     all three figures while there are too few measurements for a fit. `promise` is the greatest
-    improvement of any untried point at the time, for the stop rule. `said` tells that an expert,
-    which was `heard`, tipped the choice.
+    improvement of any untried point at the time, for the stop rule. `said` tells that an expert
+    tipped the choice.
     """
 
     config: Config
@@ -63,7 +63,6 @@ class Candidate:
     feasibility: float
     promise: float | None = None
     said: str = ""
-    heard: bool = False
 
     @property
     def by(self) -> str:
@@ -125,8 +124,7 @@ class Surrogate:
             proposals.append(Proposal(space.default, "the default, to compare with", NAME))
             state = state.taking(row)
         expert = self._expert(space, seed) if self._expert else None
-        own = sum(trial.proposed_by == EXPERT for trial in history)
-        candidates = list(_candidates(state, k - len(proposals), seed, expert, own))
+        candidates = list(_candidates(state, k - len(proposals), seed, expert))
         if not proposals and candidates:
             reason = self._reason_to_stop(state, history, candidates[0])
             if reason:
@@ -187,9 +185,8 @@ class Surrogate:
 
 
 def _candidates(
-    state: Evidence, k: int, seed: int, expert: Expert | None = None, own: int = 0
+    state: Evidence, k: int, seed: int, expert: Expert | None = None
 ) -> Iterator[Candidate]:
-    """`own` evaluations were the expert's, and are no places of the design."""
     from hpcagent.search.design import design_size
 
     chance = state.chance() * state.belief.chance(state.worked, state.failed)
@@ -197,27 +194,13 @@ def _candidates(
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
     left = k
-    while left > 0 and state.free.any() and _designing(state, size + own):
-        found = _taken(state, chance, expert) or _spread(state, chance, seed)
-        yield found
-        own += bool(found.said)
-        state = state.taking(state.grid.index[found.config])
+    while left > 0 and state.free.any() and _designing(state, size):
+        row = _spreading(state, chance, seed)
+        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]))
+        state = state.taking(row)
         left -= 1
     if left > 0 and state.free.any():
         yield from _improving(state, left, chance, expert)
-
-
-def _taken(state: Evidence, chance: Array, expert: Expert | None) -> Candidate | None:
-    """What an expert puts in before the design goes on; None where it has no turn, or is silent."""
-    if not expert or not expert.takes(state):
-        return None
-    found = next(_improving(state, 1, chance, expert))
-    return replace(found, said=found.said or TAKEN) if found.heard else None
-
-
-def _spread(state: Evidence, chance: Array, seed: int) -> Candidate:
-    row = _spreading(state, chance, seed)
-    return Candidate(state.grid.points[row], None, None, None, float(chance[row]))
 
 
 def _designing(state: Evidence, size: int) -> bool:
@@ -289,7 +272,6 @@ def _improving(
             feasibility=float(chance[row]),
             promise=float(gain.max()),
             said="" if row == own else CHANGED,
-            heard=heard is not None,
         )
         state = state.taking(row)
         left -= 1

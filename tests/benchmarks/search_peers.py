@@ -65,7 +65,7 @@ def own(
                 break
             seconds += [spent / len(found)] * len(found)
             for proposal in found:
-                replay.evaluate(proposal.config, proposal.proposed_by)
+                replay.evaluate(proposal.config)
         return Outcome(replay, tuple(seconds))
 
     return run

@@ -140,20 +140,16 @@ class Replay:
     seed: int
     tried: list[Config] = field(default_factory=list)
     seen: dict[Config, float | None] = field(default_factory=dict)
-    by: dict[Config, str] = field(default_factory=dict)
     wasted: int = 0
 
-    def evaluate(self, config: Config, by: str = "") -> float | None:
-        """The time of one repeat, None for a failure; each configuration once only.
-
-        `by` is who proposed it, as the strategy will be told.
-        """
+    def evaluate(self, config: Config) -> float | None:
+        """The time of one repeat, None for a failure; each configuration once only."""
         if config in self.seen:
             raise AssertionError(f"{config} was evaluated before")
         times = self.surface.samples[config]
         drawn = random.Random(f"{self.seed} {config}").choice(times) if times else None
         self.tried.append(config)
-        self.seen[config], self.by[config] = drawn, by
+        self.seen[config] = drawn
         return drawn
 
     def returned(self, evaluations: int) -> Config | None:
@@ -180,7 +176,7 @@ class Replay:
             time = self.seen[config]
             ratio = None if time is None else math.log(time / base)
             failure = FAILED if time is None else None
-            found.append(Trial(config, ratio, None, failure, number, self.by[config]))
+            found.append(Trial(config, ratio, None, failure, number, ""))
         return tuple(found)
 
 
