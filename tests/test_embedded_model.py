@@ -26,7 +26,7 @@ from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Limits, Outlook, Param, Proposal, Trial
 from hpcagent.search.embedded import create
-from hpcagent.search.expert import FADED, Share
+from hpcagent.search.expert import FADED, Expert, Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
@@ -308,8 +308,10 @@ def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
     alone = Surrogate().candidates(SPACE, measured(8), (), 4, 1)
     liked = alone[-1].config
     for off, tips in ((0.0, True), (0.5, False)):
-        model = Judged(liked, off)
-        found = create(Options(points=model)).propose(SPACE, measured(8), (), 1, 1)
+        heard = Expert(Judged(liked, off), SPACE, 1, Share(weight=1.0, faded=100))
+        found = Surrogate(expert=lambda space, seed, heard=heard: heard).propose(
+            SPACE, measured(8), (), 1, 1
+        )
         assert isinstance(found, tuple)
         assert (found[0].config == liked) == tips
         assert (found[0].proposed_by == "embedded") == tips
