@@ -68,8 +68,8 @@ class Expert:
         model's, on the same scale; None where it has no say.
 
         With the model's own figures and three times the weight what was found after ten
-        evaluations was 2 % slower (hpcagent/embedded/README.md). So it decides only where the
-        process sees next to no difference.
+        evaluations was 0.984 as good (0.964 to 1.001; hpcagent/embedded/README.md). So it decides
+        only where the process sees next to no difference.
         """
         import numpy as np
 
