@@ -19,8 +19,10 @@ cases:
   - {routine: dgemm, m: 48, n: 48, k: 48}
   - {routine: dpotrf, n: 32}
 """
-# Small enough that a whole run takes seconds; the claim needs nine pairs.
-PROJECT = "process_seconds = 0.01\nmax_pairs = 3\nconfirm_pairs = 9\n"
+# Small enough that a whole run takes seconds; the claim needs nine pairs. The search alone makes
+# proposals, where no words name a model.
+WITH_DEFAULT_MODEL = "process_seconds = 0.01\nmax_pairs = 3\nconfirm_pairs = 9\n"
+PROJECT = f"{WITH_DEFAULT_MODEL}model = ''\n"
 
 
 @dataclass(frozen=True)

@@ -385,6 +385,14 @@ def test_show_says_where_a_value_came_from(bench: Bench) -> None:
     assert told["partition"]["from"] == "file" and told["qos"]["from"] == "default"
 
 
+def test_show_says_that_the_small_model_tunes_or_what_keeps_it_out(bench: Bench) -> None:
+    assert "# optimise: embedded (default)" in config(bench, "show").splitlines()
+    bench.env["HPCAGENT_STRATEGY"] = "random"
+    shown = json.loads(config(bench, "show", "--json"))["roles"]["optimise"]
+    assert shown["why"] == "none (strategy is set by HPCAGENT_STRATEGY)"
+    assert shown["model"] is None
+
+
 def test_show_says_which_model_serves_what_and_why(bench: Bench) -> None:
     (bench.folder / "hpcagent.toml").write_text(
         'model = "/m/a.gguf"\n[models.review]\nendpoint = "http://localhost:1/v1"\n'

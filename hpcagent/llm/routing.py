@@ -30,6 +30,7 @@ from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
 
 NONE = ModelChoice()
+DEFAULT = "default"  # the source of what nobody named
 OpenFile = Callable[[ModelChoice], LlamaCpp]
 
 
@@ -45,6 +46,7 @@ class Route:
     role: str
     choice: ModelChoice
     source: str
+    instead: str = ""  # what keeps out the model that would serve by default
 
     @property
     def why(self) -> str:
@@ -55,6 +57,8 @@ class Route:
         """
         if self.choice.placed:
             return f"{self.choice.label} ({self.source})"
+        if self.instead:
+            return f"none ({self.instead})"
         without = f"{_WITHOUT.get(self.role, 'hpcagent')} does without"
         if self.source:
             return f"none ({self.source} names neither file nor endpoint): {without}"

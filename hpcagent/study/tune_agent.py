@@ -59,6 +59,8 @@ class Agent(RunAgent):
         return units.unit_files(known, plan, unit.name)
 
     def _advance(self) -> Turn:
+        if self._state.facts is None and self._stays:
+            self._proposer.begin()
         embedded = embedded_library_path() if self._state.facts is None else None
         local = self._state.settings.scheduler == "local"
         step = tune.next_step(
