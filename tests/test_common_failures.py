@@ -9,12 +9,13 @@ import pytest
 
 from hpcagent.toolchain.diagnosis import diagnose
 
-TEXTS = Path(__file__).parent / "fixtures" / "diagnosis_common.txt"
+FOLDER = Path(__file__).parent / "fixtures"
 HEAD = re.compile(r"(?m)^=== ([a-z0-9_]+) \| ([a-z]+\.[a-z_]+)\n")
 
 
 def texts() -> list[tuple[str, str, str]]:
-    _, *parts = HEAD.split(TEXTS.read_text())
+    files = (FOLDER / "diagnosis_common.txt", FOLDER / "diagnosis_lab.txt")
+    parts = [part for file in files for part in HEAD.split(file.read_text())[1:]]
     return list(zip(parts[::3], parts[1::3], parts[2::3], strict=True))
 
 
