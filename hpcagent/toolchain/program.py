@@ -199,6 +199,10 @@ def language_of(source: str) -> str:
     return LANGUAGES[PurePosixPath(source).suffix]
 
 
+def is_fortran(source: str) -> bool:
+    return language_of(source) == "fortran"
+
+
 def read_program(path: Path, changes: Mapping[str, str] = MappingProxyType({})) -> Program:
     """The description in a YAML file, with some of its fields changed (`--set NAME=VALUE`).
 
