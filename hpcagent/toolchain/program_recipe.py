@@ -242,6 +242,7 @@ def _files(program: Program, parts: _Parts) -> tuple[tuple[str, str], ...]:
         units.append({
             "source": source,
             "object": name,
+            "language": _CMAKE[language],
             "after": fortran[-1:] if language == "fortran" else [],
             "driver": parts.drivers[language],
             "options": options,
