@@ -36,6 +36,13 @@ C = {"sources": ["product.c"], "includes": ["include"]}
 CXX = {"sources": ["norm.cpp"], "openmp": "on", "standards": {"c++": "c++17"}}
 FORTRAN = {"sources": ["shape.f90", "solve.F90"]}
 LAPACK = {**FORTRAN, "lapack": "yes", "defines": ["RANKS=2", "LAPACK"]}
+LAYERS = {
+    "sources": ["grid_mod.f90", "grid_sub.F90", "helper.cpp", "old.F", "main.f08"],
+    "includes": ["include"],
+    "linker": "fortran",
+    "openmp": "on",
+    "lapack": "yes",
+}
 ILP64 = {**C, "integers": "ilp64", "defines": ["RANKS=2", "ILP64"]}
 
 
@@ -76,6 +83,7 @@ def recipe(
         ("cxx", "clang", "openmpi", "openblas-serial/static", {**CXX, **MAKE, **WRAPPER}),
         ("fortran", "gcc", "openmpi", "openblas-serial", {**LAPACK, **CMAKE, **EXPLICIT}),
         ("fortran", "gcc", "mpich", "blis-openmp+lapack", {**LAPACK, **MAKE, **WRAPPER}),
+        ("layers", "gcc", "openmpi", "openblas-openmp", {**LAYERS, **MAKE, **WRAPPER}),
         ("mixed", "gcc", "", "openblas-openmp",
          {"sources": ["length.f08", "main.c"], "linker": "c", **CMAKE}),
         ("mixed", "gcc", "", "openblas-serial/static",
