@@ -12,6 +12,7 @@ from hpcagent.errors import UsageError
 from hpcagent.llm import endpoint, gguf
 from hpcagent.llm.address import Forbidden, read_address, require_allowed
 from hpcagent.llm.endpoint import Endpoint
+from hpcagent.llm.gguf_kinds import PROJECTOR
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
 from hpcagent.llm.roles import CODEGEN, DEBUG, OPTIMISE, RESULT, ROLES
@@ -122,8 +123,8 @@ def check(route: Route, hosts: Sequence[str]) -> None:
 def _check_projector(path: Path, route: Route) -> None:
     """A file that was taken for another one is told now, not when figures are read one day."""
     found = gguf.describe(path)
-    if found.kind != gguf.PROJECTOR:
-        raise UsageError(f"{route.source}: mmproj {path}: not a {gguf.PROJECTOR}: {found.kind}")
+    if found.kind != PROJECTOR:
+        raise UsageError(f"{route.source}: mmproj {path}: not a {PROJECTOR}: {found.kind}")
     if not route.choice.file:
         raise UsageError(f"{route.source}: mmproj belongs to a model, and no file is named")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from hpcagent import plugins
 from hpcagent.config import load_settings
@@ -21,11 +20,13 @@ from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.prior import Prior
 from hpcagent.search.stopping import target_reached
-from hpcagent.study.durable import problem, utc_now, utc_text
+from hpcagent.study import transcript
+from hpcagent.study.durable import problem
 from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.telling import Teller
+from hpcagent.study.tune import shares_node
 
 if TYPE_CHECKING:
     from hpcagent.llm.llamacpp import LlamaCpp
@@ -36,7 +37,6 @@ FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
 EMBEDDED = "embedded"
 FUNCTION_LOG = "function.log"
-_IN_FULL = ("messages", "answer", "ranking", "failure")
 Record = Callable[[Mapping[str, Any]], None]
 Chapters = tuple[tuple[Trial, ...], ...]
 
@@ -68,6 +68,16 @@ class Proposer:
         """Whether the next proposal may make a language model compute on this node."""
         wanted = self._settings.strategy in WITH_MODEL and bool(self._settings.model)
         return wanted and not self._without_model and self.models.computes_here(OPTIMISE)
+
+    def takes_part(self, index: int) -> bool:
+        """Whether a language model has a say in round `index`.
+
+        With jobs ahead not in the first job's, for which nothing is measured yet: that one would
+        wait for its words, and later ones do not. What it misses is left to its share.
+        """
+        settings = self._settings
+        ahead = settings.ahead > 1 and not shares_node(settings)
+        return settings.strategy in WITH_MODEL and not (ahead and index <= settings.pack)
 
     @property
     def may_prepare(self) -> bool:
@@ -122,7 +132,7 @@ class Proposer:
         asked = (*asked, *sizes)
         if len(sizes) == left:
             return asked, None
-        strategy = self._strategy_for(known)
+        strategy = self._strategy_for(known, index)
         if self._recording is not None:
             self._chapters = self._teller.chapters(known)
         answer = strategy.propose(
@@ -150,16 +160,17 @@ class Proposer:
             self._small.close()
         self._models = self._small = self._recording = self._strategy = None
 
-    def _strategy_for(self, known: Knowledge) -> Strategy:
+    def _strategy_for(self, known: Knowledge, index: int) -> Strategy:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
             prior = Prior(earlier_in(known.state.decisions), hints_here(known))
-            self._strategy, self._facts = self._make(facts, prior), facts
+            if self._settings.strategy in WITH_MODEL and not self.takes_part(index):
+                return self._make(FALLBACK, facts, prior)
+            self._strategy, self._facts = self._make(self._settings.strategy, facts, prior), facts
         return self._strategy
 
-    def _make(self, facts: Mapping[str, str], prior: Prior) -> Strategy:
-        name = self._settings.strategy
+    def _make(self, name: str, facts: Mapping[str, str], prior: Prior) -> Strategy:
         model = self._recording
         if name in WITH_MODEL and model is None:
             model = self._open_model()
@@ -285,32 +296,7 @@ class Proposer:
 
     def logged(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Keep the transcript of a call; what of it belongs into the journal."""
-        self._write(call)
-        return _brief(call)
-
-    def _write(self, call: Mapping[str, Any]) -> None:
-        """The full transcript of a call; the journal gets the short form."""
-        line = json.dumps({"t_utc": utc_text(utc_now()), **call}, sort_keys=True) + "\n"
-        try:
-            with self._log.open("ab+") as stream:
-                if _torn(stream):
-                    stream.write(b"\n")
-                stream.write(line.encode("ascii"))
-        except OSError as error:
-            raise problem("write to", self._log, error) from None
-
-
-def _torn(stream: BinaryIO) -> bool:
-    """Whether the last line lacks its end, for the process that wrote it was killed."""
-    if stream.seek(0, os.SEEK_END) == 0:
-        return False
-    stream.seek(-1, os.SEEK_END)
-    return stream.read(1) != b"\n"
-
-
-def _brief(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the texts, which llm.jsonl has."""
-    return {key: value for key, value in call.items() if key not in _IN_FULL}
+        return transcript.kept(self._log, call)
 
 
 def hints_here(known: Knowledge) -> dict[str, str]:

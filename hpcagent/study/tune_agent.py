@@ -106,7 +106,7 @@ class Agent(RunAgent):
         return Turn(str(data.get("note", "the model worded the result")))
 
     def _propose(self, index: int) -> Turn:
-        if not self._proposer.asks_a_model:
+        if not (self._proposer.takes_part(index) and self._proposer.asks_a_model):
             return self._proposed(index)
         return self._alone(f"round {index}", lambda: self._proposed(index))
 
