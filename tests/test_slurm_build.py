@@ -18,7 +18,7 @@ PROGRAMS = Path(__file__).parent / "fixtures" / "programs"
 APP = """\
 name: length
 version: "2.0"
-sources: [length.f90, main.c]
+sources: [length.f08, main.c]
 linker: fortran
 integers: lp64
 check: {}

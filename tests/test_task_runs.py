@@ -85,7 +85,7 @@ def test_every_partition_is_asked_through_slurm(cluster_bench: Bench, slurm: Clu
     assert {target["partition"] for target in found["targets"]} <= names
     good = [target for target in found["targets"] if target["failure"] is None]
     assert {target["node"] for target in good} <= {"n1", "n2"}
-    assert len(good) > 1
+    assert "short" in {target["partition"] for target in good}  # it allows two minutes
     assert all(target["software"]["compilers"] for target in good)
     # The lab has partitions that refuse everybody: they are told, and do not end the run.
     lost = [target["failure"] for target in found["targets"] if target["failure"] is not None]
