@@ -67,7 +67,7 @@ class Settings:
     mpi: Annotated[str, "MPI of programs: a family (openmpi, mpich ...) or a wrapper's path"] = ""
     blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
     strategy: Annotated[str, "how proposals are made"] = "surrogate"
-    model: Annotated[str, "a language model for all roles: a GGUF file or a server's URL"] = ""
+    model: Annotated[str, "a GGUF file or a server's URL; unset: the small model that ships"] = ""
     models_folder: Annotated[str, "where `hpcagent models list` looks besides this folder"] = ""
     model_threads: Annotated[
         int, "threads of a model; 0: as many cores as this process was given"

@@ -126,7 +126,7 @@ class Gate:
                     return {"ok": False, "kind": problem.kind, "evidence": problem.evidence}
         command = [sys.executable, "drive.py", stage]
         ended = subprocess.run(
-            command, cwd=attempt.unit, capture_output=True, text=True, timeout=180
+            command, cwd=attempt.unit, capture_output=True, text=True, timeout=300
         )
         assert ended.returncode in (0, 1), ended.stderr
         line: Mapping[str, Any] = json.loads(ended.stdout.splitlines()[-1])
@@ -146,7 +146,7 @@ class Gate:
         }
         (unit / "config.json").write_text(json.dumps(config))
         command = [sys.executable, "drive.py", "measure", "config.json"]
-        ended = subprocess.run(command, cwd=unit, capture_output=True, text=True, timeout=180)
+        ended = subprocess.run(command, cwd=unit, capture_output=True, text=True, timeout=300)
         if ended.returncode == 0:
             return Verdict("", "", ended.stdout, ())
         problem = json.loads(ended.stderr.partition("drive: ")[2].splitlines()[0])

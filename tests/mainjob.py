@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from hpcagent.cli.main import main
+from hpcagent.measure.worker import PLACES_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOAD = """\
@@ -19,8 +26,29 @@ cases:
   - {routine: dgemm, m: 48, n: 48, k: 48}
   - {routine: dpotrf, n: 32}
 """
-# Small enough that a whole run takes seconds; the claim needs nine pairs.
-PROJECT = "process_seconds = 0.01\nmax_pairs = 3\nconfirm_pairs = 9\n"
+# Small enough that a whole run takes seconds; the claim needs nine pairs. The search alone makes
+# proposals, where no words name a model.
+WITH_DEFAULT_MODEL = "process_seconds = 0.01\nmax_pairs = 3\nconfirm_pairs = 9\n"
+PROJECT = f"{WITH_DEFAULT_MODEL}model = ''\n"
+# The real routine, and where no setting of a candidate is in force a sleep hundreds of times as
+# long: what is measured has a winner by construction, on any machine and however busy it is.
+HANDICAP = """\
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+#include <unistd.h>
+extern char **environ;
+void dpotrf_(char *uplo, int *n, double *a, int *lda, int *info, size_t length)
+{
+    void (*real)(char *, int *, double *, int *, int *, size_t) = dlsym(RTLD_NEXT, "dpotrf_");
+    int set = 0;
+    for (char **entry = environ; *entry; entry++)
+        set |= !strncmp(*entry, "OPENBLAS_", 9) || !strncmp(*entry, "GLIBC_TUNABLES", 14);
+    real(uplo, n, a, lda, info, length);
+    if (!set)
+        usleep(5000);
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +58,7 @@ class Bench:
     folder: Path
     env: dict[str, str]
 
-    def hpcagent(self, *words: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    def hpcagent(self, *words: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.argv(*words), cwd=self.folder, env=self.env, capture_output=True, text=True,
             timeout=timeout_s, check=False,
@@ -86,7 +114,37 @@ class Bench:
         return found
 
 
-def until(true: Callable[[], bool], told: Callable[[], object], limit_s: float = 240.0) -> None:
+class Inside(Bench):
+    """The same in this process, where nothing is asked of the agent's own: a start takes a second
+    of a core, and to load what draws the figures another."""
+
+    def hpcagent(self, *words: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        env = {**self.env, "COLUMNS": "80"}  # no terminal, whatever the tests have
+        with (
+            contextlib.chdir(self.folder),
+            mock.patch.dict(os.environ, env, clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                main(words)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def handicap_the_default(bench: Bench) -> None:
+    """From here on the default is much slower than every candidate."""
+    (bench.folder / "mix.yaml").write_text("cases:\n  - {routine: dpotrf, n: 32}\n")
+    source, library = bench.folder / "handicap.c", bench.folder / "libhandicap.so"
+    source.write_text(HANDICAP)
+    words = ["-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run([shutil.which("cc") or "gcc", *words], check=True)
+    bench.env["LD_PRELOAD"] = str(library)
+
+
+def until(true: Callable[[], bool], told: Callable[[], object], limit_s: float = 300.0) -> None:
     """Wait until it is so; `told` is shown where that takes too long."""
     limit = time.monotonic() + limit_s
     while not true():
@@ -97,9 +155,9 @@ def until(true: Callable[[], bool], told: Callable[[], object], limit_s: float =
 def make_bench(folder: Path) -> Bench:
     (folder / "mix.yaml").write_text(WORKLOAD)
     (folder / "hpcagent.toml").write_text(PROJECT)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HPCAGENT_", "OPENBLAS_"))}
     env = {
-        **kept,
+        **{k: v for k, v in os.environ.items() if not k.startswith(("HPCAGENT_", "OPENBLAS_"))},
+        PLACES_VARIABLE: os.environ[PLACES_VARIABLE],
         "HOME": str(folder),
         "PYTHONPATH": str(ROOT),
         "HPCAGENT_QUEUE": str(folder / "queue"),

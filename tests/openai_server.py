@@ -28,6 +28,7 @@ MODES = (
     "redirects", "status_401", "status_404", "status_429", "status_500", "overflow",
     "no_choices", "no_message", "tool_calls", "empty", "thinking_only", "length", "lies",
     "prose", "fenced", "thoughts", "no_formats", "json_object_only", "odd_usage",
+    "thinks",
 )  # fmt: skip
 
 
@@ -262,6 +263,13 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _empty(self, body: object) -> None:
             self._choice({"content": "  "})
+
+        def _thinks(self, body: Mapping[str, Any]) -> None:
+            """It cannot be told not to, and has an answer after 2000 tokens."""
+            if body["max_tokens"] < 2000:
+                self._thinking_only(body)
+            else:
+                self._completion(body, "<think>\nhm\n</think>\n\n{}")
 
         def _thinking_only(self, body: object) -> None:
             self._choice({"content": "", "reasoning_content": "hm"}, "length")

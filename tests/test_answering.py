@@ -220,6 +220,7 @@ class Scripted:
         self.answers = answers
         self.asked: list[tuple[Message, ...]] = []
         self.seeds: list[int] = []
+        self.bounds: list[int] = []
 
     def complete(
         self, messages: Sequence[Message], schema: object, limits: Limits, seed: int
@@ -227,6 +228,7 @@ class Scripted:
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
         self.asked.append(tuple(messages))
         self.seeds.append(seed)
+        self.bounds.append(limits.max_tokens)
         return Reply(answer) if isinstance(answer, str) else answer
 
 
@@ -269,6 +271,21 @@ def test_asking_ends(answers: tuple[str | Reply, ...], calls: int, kind: str) ->
     assert isinstance(found, Refused)
     assert (found.calls, found.kind, len(model.asked)) == (calls, kind, calls)
     assert found.words
+
+
+def test_a_long_answer_gets_less_room_where_the_context_is_short() -> None:
+    """A schema's bound holds for a token each byte, and few models need so many."""
+
+    class Long(BaseModel):
+        text: Annotated[str, Field(max_length=900)]
+
+    model = Scripted(failed("context_overflow"), '{"text":"fits"}')
+    assert ask(model, ASK, Long, Limits(2000, 60), 1) == Long(text="fits")
+    first, second = model.bounds
+    assert 900 < first < 1000 and second == first // 3
+    stubborn = Scripted(failed("context_overflow"))
+    refused = ask(stubborn, ASK, Long, Limits(2000, 60), 1)
+    assert isinstance(refused, Refused) and (refused.calls, refused.kind) == (2, "context_overflow")
 
 
 def test_a_prompt_too_long_is_shortened_once() -> None:

@@ -82,7 +82,7 @@ def test_what_no_module_has_is_said(node: Node, tmp_path: Path) -> None:
 @pytest.mark.lmod
 def test_a_module_that_conflicts_with_what_the_job_came_with(node: Node, tmp_path: Path) -> None:
     script = f'. "$LMOD_PKG/init/bash"; module load gsl/2.7; /usr/bin/env -0 >"{tmp_path}/env"'
-    subprocess.run(["bash", "-c", script], env=dict(node.env), check=True, timeout=60)
+    subprocess.run(["bash", "-c", script], env=dict(node.env), check=True, timeout=300)
     loop = made(node, tmp_path, {"a.c": MAIN}, modules=("szip/2.1",))
     loop.env = modules.parse_environment((tmp_path / "env").read_bytes())
     built = loop.run()

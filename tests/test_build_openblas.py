@@ -116,7 +116,7 @@ def test_the_driver_measures_it_and_its_results_are_right(prefix: Path, tmp_path
 
 def run(folder: Path, *words: str) -> str:
     done = subprocess.run(
-        ["./driver", *words], cwd=folder, capture_output=True, text=True, timeout=120
+        ["./driver", *words], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -36,6 +36,13 @@ C = {"sources": ["product.c"], "includes": ["include"]}
 CXX = {"sources": ["norm.cpp"], "openmp": "on", "standards": {"c++": "c++17"}}
 FORTRAN = {"sources": ["shape.f90", "solve.F90"]}
 LAPACK = {**FORTRAN, "lapack": "yes", "defines": ["RANKS=2", "LAPACK"]}
+LAYERS = {
+    "sources": ["grid_mod.f90", "grid_sub.F90", "helper.cpp", "old.F", "main.f08"],
+    "includes": ["include"],
+    "linker": "fortran",
+    "openmp": "on",
+    "lapack": "yes",
+}
 ILP64 = {**C, "integers": "ilp64", "defines": ["RANKS=2", "ILP64"]}
 
 
@@ -76,10 +83,11 @@ def recipe(
         ("cxx", "clang", "openmpi", "openblas-serial/static", {**CXX, **MAKE, **WRAPPER}),
         ("fortran", "gcc", "openmpi", "openblas-serial", {**LAPACK, **CMAKE, **EXPLICIT}),
         ("fortran", "gcc", "mpich", "blis-openmp+lapack", {**LAPACK, **MAKE, **WRAPPER}),
+        ("layers", "gcc", "openmpi", "openblas-openmp", {**LAYERS, **MAKE, **WRAPPER}),
         ("mixed", "gcc", "", "openblas-openmp",
-         {"sources": ["length.f90", "main.c"], "linker": "c", **CMAKE}),
+         {"sources": ["length.f08", "main.c"], "linker": "c", **CMAKE}),
         ("mixed", "gcc", "", "openblas-serial/static",
-         {"sources": ["length.f90", "main.c"], "linker": "fortran", **MAKE}),
+         {"sources": ["length.f08", "main.c"], "linker": "fortran", **MAKE}),
     ],
 )  # fmt: skip
 def test_a_program_is_built_and_does_what_it_should_on_two_ranks(
@@ -121,7 +129,7 @@ def libraries(program: Path) -> list[Path]:
 def test_a_second_build_finds_the_first_and_a_broken_source_says_where(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     whole = recipe("mixed", "gcc", "", builds.blas("openblas-serial"), None,
-                   sources=["length.f90", "main.c"], linker="c")  # fmt: skip
+                   sources=["length.f08", "main.c"], linker="c")  # fmt: skip
     for number, states in [(1, ["ok"] * 6), (2, ["failed", *["skipped"] * 5])]:
         builds.write_unit(tmp_path / f"unit{number}", unit(whole, store, 2, "", "python3"))
         rows = builds.run_unit(tmp_path / f"unit{number}")
@@ -136,16 +144,16 @@ def test_a_second_build_finds_the_first_and_a_broken_source_says_where(tmp_path:
 
 def test_make_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     made = unit(recipe("mixed", "gcc", "", builds.blas("blas"), None,
-                       sources=["length.f90", "main.c"], linker="c"),
+                       sources=["length.f08", "main.c"], linker="c"),
                 str(tmp_path / "store"), 1, "", "python3")  # fmt: skip
     folder = tmp_path / "unit"
     builds.write_unit(folder, made)
     (folder / "source").mkdir()
-    for name in ("length.f90", "main.c"):
+    for name in ("length.f08", "main.c"):
         (folder / "source" / name).write_bytes((PROGRAMS / "mixed" / name).read_bytes())
-    words = ["make", "-f", "Makefile", "objects/0000-length.f90.o"]
+    words = ["make", "-f", "Makefile", "objects/0000-length.f08.o"]
     subprocess.run(words, cwd=folder, check=True, capture_output=True)
-    before = (folder / "objects" / "0000-length.f90.o").stat().st_mtime_ns
+    before = (folder / "objects" / "0000-length.f08.o").stat().st_mtime_ns
     rows = builds.run_unit(folder)
     assert {row["status"] for row in rows.values()} == {"ok"}
-    assert (folder / "objects" / "0000-length.f90.o").stat().st_mtime_ns == before
+    assert (folder / "objects" / "0000-length.f08.o").stat().st_mtime_ns == before

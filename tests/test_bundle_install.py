@@ -177,7 +177,7 @@ def stop_at(process: subprocess.Popen[str], phase: str, number: int) -> None:
     else:
         pytest.fail(f"the installation never came to {phase!r}")
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
 
 @pytest.mark.parametrize("phase", ["  2/6", "  4/6", "  6/6"])
@@ -236,7 +236,7 @@ def test_a_package_that_does_not_load_is_told_and_nothing_stays(tmp_path: Path) 
 def test_two_at_once_end_with_one_installation(bundle: Bundle, tmp_path: Path) -> None:
     prefix = tmp_path / "p"
     both = [bundle.popen("--prefix", str(prefix)) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in both]
+    said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("already; --force replaces it" in words for words in said) == 1
     assert started(prefix / "bin" / "hpcagent").startswith("tiny 7.0")

@@ -283,7 +283,7 @@ def bundle(tmp_path: Path, *words: str, **env: str) -> subprocess.CompletedProce
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

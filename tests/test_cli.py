@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, make_bench
+from mainjob import Bench, Inside, make_bench
 
 from hpcagent.cli.interrupt import interruptible
 from hpcagent.study.settings import TuneSettings
@@ -20,6 +20,11 @@ from hpcagent.study.settings import TuneSettings
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return make_bench(tmp_path)
+
+
+@pytest.fixture
+def inside(bench: Bench) -> Inside:
+    return Inside(bench.folder, bench.env)
 
 
 def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -54,16 +59,16 @@ def test_help_imports_nothing_heavy(bench: Bench) -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_unknown_things_are_named(bench: Bench) -> None:
-    one_line(bench.hpcagent("tune", "--lib", "mkl"), 2, "unknown library 'mkl'", "openblas")
-    one_line(bench.tune("--strategy", "magic"), 2, "'magic'", "surrogate")
-    one_line(bench.tune("--scheduler", "lsf"), 2, "'lsf'", "local")
-    one_line(bench.hpcagent("resume", "nowhere"), 2, "nowhere")
-    one_line(bench.hpcagent("tune"), 2, "--lib", "hpcagent tune --help")
-    one_line(bench.hpcagent("tune", "--lib", "openblas", "--sed", "1"), 2, "--sed", "--seed")
-    one_line(bench.hpcagent("tnue"), 2, "tnue", "hpcagent --help")
-    one_line(bench.tune("--challengers", "many"), 2, "--challengers", "many")
-    assert not bench.run.exists()
+def test_unknown_things_are_named(inside: Inside) -> None:
+    one_line(inside.hpcagent("tune", "--lib", "mkl"), 2, "unknown library 'mkl'", "openblas")
+    one_line(inside.tune("--strategy", "magic"), 2, "'magic'", "surrogate")
+    one_line(inside.tune("--scheduler", "lsf"), 2, "'lsf'", "local")
+    one_line(inside.hpcagent("resume", "nowhere"), 2, "nowhere")
+    one_line(inside.hpcagent("tune"), 2, "--lib", "hpcagent tune --help")
+    one_line(inside.hpcagent("tune", "--lib", "openblas", "--sed", "1"), 2, "--sed", "--seed")
+    one_line(inside.hpcagent("tnue"), 2, "tnue", "hpcagent --help")
+    one_line(inside.tune("--challengers", "many"), 2, "--challengers", "many")
+    assert not inside.run.exists()
 
 
 @pytest.mark.parametrize(
@@ -79,76 +84,76 @@ def test_unknown_things_are_named(bench: Bench) -> None:
         ("wall=$(id)", 2, "not a number"),
     ],
 )
-def test_bad_budgets(bench: Bench, budget: str, code: int, words: str) -> None:
-    one_line(bench.tune("--budget", budget), code, words)
-    assert not bench.run.exists()
+def test_bad_budgets(inside: Inside, budget: str, code: int, words: str) -> None:
+    one_line(inside.tune("--budget", budget), code, words)
+    assert not inside.run.exists()
 
 
-def test_bad_models(bench: Bench) -> None:
-    missing = bench.folder / "none.gguf"
-    one_line(bench.tune("--model", str(missing)), 3, "none.gguf", "no such file")
-    text = bench.folder / "text.gguf"
+def test_bad_models(inside: Inside) -> None:
+    missing = inside.folder / "none.gguf"
+    one_line(inside.tune("--model", str(missing)), 3, "none.gguf", "no such file")
+    text = inside.folder / "text.gguf"
     text.write_text("this is not a model")
-    one_line(bench.tune("--model", str(text)), 3, "text.gguf", "GGUF")
-    one_line(bench.tune("--model", str(bench.folder)), 3, "not a regular file")
-    one_line(bench.tune("--strategy", "model"), 2, "--model FILE")
-    assert not bench.run.exists()
+    one_line(inside.tune("--model", str(text)), 3, "text.gguf", "GGUF")
+    one_line(inside.tune("--model", str(inside.folder)), 3, "not a regular file")
+    one_line(inside.tune("--strategy", "model"), 2, "--model FILE")
+    assert not inside.run.exists()
 
 
-def test_bad_transcripts(bench: Bench) -> None:
-    one_line(bench.tune("--replay", "nothing"), 3, "nothing", "no such transcript")
-    (bench.folder / "empty.jsonl").write_text("{}\n")
-    one_line(bench.tune("--replay", "empty.jsonl"), 3, "holds no answer of a model")
+def test_bad_transcripts(inside: Inside) -> None:
+    one_line(inside.tune("--replay", "nothing"), 3, "nothing", "no such transcript")
+    (inside.folder / "empty.jsonl").write_text("{}\n")
+    one_line(inside.tune("--replay", "empty.jsonl"), 3, "holds no answer of a model")
     both = ("--replay", "empty.jsonl", "--model", "x.gguf")
-    one_line(bench.tune(*both), 2, "--replay and --model exclude each other")
-    assert not bench.run.exists()
+    one_line(inside.tune(*both), 2, "--replay and --model exclude each other")
+    assert not inside.run.exists()
 
 
-def test_a_bad_workload_names_file_line_and_field(bench: Bench) -> None:
-    (bench.folder / "mix.yaml").write_text("cases:\n  - {routine: dgemm, m: -1, n: 2, k: 3}\n")
-    one_line(bench.tune(), 2, "mix.yaml:2: m: -1")
-    (bench.folder / "mix.yaml").write_text("cases:\n  - {routine: zgemm3m, m: 1}\n")
-    one_line(bench.tune(), 2, "mix.yaml:2: routine", "zgemm3m")
-    assert not bench.run.exists()
+def test_a_bad_workload_names_file_line_and_field(inside: Inside) -> None:
+    (inside.folder / "mix.yaml").write_text("cases:\n  - {routine: dgemm, m: -1, n: 2, k: 3}\n")
+    one_line(inside.tune(), 2, "mix.yaml:2: m: -1")
+    (inside.folder / "mix.yaml").write_text("cases:\n  - {routine: zgemm3m, m: 1}\n")
+    one_line(inside.tune(), 2, "mix.yaml:2: routine", "zgemm3m")
+    assert not inside.run.exists()
 
 
-def test_bad_values(bench: Bench) -> None:
-    one_line(bench.tune("--openblas-prefix", "/no/such\nplace"), 2, "control characters")
-    one_line(bench.tune("--openblas-prefix", "/no/such"), 3, "/no/such")
-    (bench.folder / "hpcagent.toml").write_text("confirm_pairs = 5\n")
-    one_line(bench.tune(), 2, "confirm_pairs", "at least 9")
+def test_bad_values(inside: Inside) -> None:
+    one_line(inside.tune("--openblas-prefix", "/no/such\nplace"), 2, "control characters")
+    one_line(inside.tune("--openblas-prefix", "/no/such"), 3, "/no/such")
+    (inside.folder / "hpcagent.toml").write_text("confirm_pairs = 5\n")
+    one_line(inside.tune(), 2, "confirm_pairs", "at least 9")
 
 
-def test_an_unusable_run_directory(bench: Bench) -> None:
-    (bench.folder / "file").write_text("x")
+def test_an_unusable_run_directory(inside: Inside) -> None:
+    (inside.folder / "file").write_text("x")
     words = ["tune", "--lib", "openblas", "--run-dir"]
-    one_line(bench.hpcagent(*words, str(bench.folder / "file")), 3, "file")
-    full = bench.folder / "full"
+    one_line(inside.hpcagent(*words, str(inside.folder / "file")), 3, "file")
+    full = inside.folder / "full"
     full.mkdir()
     (full / "mine").write_text("precious")
-    one_line(bench.hpcagent(*words, str(full)), 3, "full")
+    one_line(inside.hpcagent(*words, str(full)), 3, "full")
     assert (full / "mine").read_text() == "precious"
 
 
-def test_a_run_directory_that_cannot_be_written(bench: Bench) -> None:
+def test_a_run_directory_that_cannot_be_written(inside: Inside) -> None:
     """/proc takes no new folders, not even from root."""
-    one_line(bench.hpcagent("tune", "--lib", "openblas", "--run-dir", "/proc/run"), 3, "/proc/run")
-    runs = Bench(bench.folder, {**bench.env, "HPCAGENT_RUNS": "/proc/runs"})
+    one_line(inside.hpcagent("tune", "--lib", "openblas", "--run-dir", "/proc/run"), 3, "/proc/run")
+    runs = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "/proc/runs"})
     one_line(runs.hpcagent("tune", "--lib", "openblas"), 3, "/proc/runs")
 
 
-def test_no_compiler_is_told_before_a_run_is_made(bench: Bench) -> None:
-    empty = bench.folder / "bin"
+def test_no_compiler_is_told_before_a_run_is_made(inside: Inside) -> None:
+    empty = inside.folder / "bin"
     empty.mkdir()
     for name in ("make", "bash", "sh"):
         found = shutil.which(name)
         assert found is not None
         (empty / name).symlink_to(found)
-    poor = Bench(bench.folder, {**bench.env, "PATH": str(empty)})
+    poor = Inside(inside.folder, {**inside.env, "PATH": str(empty)})
     one_line(poor.tune(), 3, "no C compiler", "build-essential")
     (empty / "make").unlink()
     one_line(poor.tune(), 3, "make is missing")
-    assert not bench.run.exists()
+    assert not inside.run.exists()
 
 
 def test_dry_run_shows_everything_and_does_nothing(bench: Bench) -> None:
@@ -165,9 +170,9 @@ def test_dry_run_shows_everything_and_does_nothing(bench: Bench) -> None:
     assert sorted(bench.folder.rglob("*")) == before
 
 
-def test_dry_run_also_checks_its_input(bench: Bench) -> None:
-    (bench.folder / "mix.yaml").write_text("cases: 3\n")
-    one_line(bench.tune("--dry-run"), 2, "mix.yaml:1")
+def test_dry_run_also_checks_its_input(inside: Inside) -> None:
+    (inside.folder / "mix.yaml").write_text("cases: 3\n")
+    one_line(inside.tune("--dry-run"), 2, "mix.yaml:1")
 
 
 def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:

@@ -235,6 +235,12 @@ def test_a_failure_that_make_ignores_is_not_named_with_all_that_led_to_it() -> N
     assert ids(text.replace("make: [", "make: *** [").replace(" (ignored)", "")) != []
 
 
+def test_a_long_line_of_lmod_may_be_the_last() -> None:
+    told = "Lmod has detected the following error:  "
+    text = f"{told}/apps/mf/hdf5/1.14.lua: attempt to concatenate global 'root' (a nil value)\n"
+    assert diagnose(text.encode()).causes[0].id == "environment.module_error"
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"\n\n", b"\0" * 5000, b"\xff\xfe", b"\x1f\x8b broken", b"x" * 3_000_000]
 )

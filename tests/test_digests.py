@@ -111,7 +111,7 @@ def test_many_writers_leave_whole_entries(tmp_path: Path) -> None:
     )
     argv = [sys.executable, "-c", code, str(cache), *map(str, models)]
     running = [subprocess.Popen(argv) for _ in range(3)]
-    assert [process.wait(timeout=100) for process in running] == [0, 0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
     for path in models:
         assert kept.digest_of([path], cache) == hashlib.sha256(path.read_bytes()).hexdigest()
     assert not list(cache.glob("*.partial"))

@@ -146,7 +146,7 @@ def compiled(folder: Path, name: str, source: str, *options: str) -> Path:
     code = folder / (name + ".c")
     code.write_text(source)
     path = folder / name
-    subprocess.run(["gcc", code, "-o", path, *options], check=True, timeout=60)
+    subprocess.run(["gcc", code, "-o", path, *options], check=True, timeout=300)
     return path
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,17 +19,18 @@ from hpcagent.embedded import vocabulary as v
 from hpcagent.embedded.history import positions, questions
 from hpcagent.embedded.layout import NONE, Layout, acting, refusal
 from hpcagent.embedded.model import Embedded, remembered
-from hpcagent.embedded.opening import NAME, is_small, opened
+from hpcagent.embedded.opening import NAME, WORD, is_small, opened
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Limits, Outlook, Param, Proposal, Trial
 from hpcagent.search.embedded import create
-from hpcagent.search.expert import Share
+from hpcagent.search.expert import FADED, Expert, Share
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
+from hpcagent.study.small_model import SmallModel
 
 LOGITS = Path(__file__).parent / "fixtures" / "embedded" / "logits.json"
 LIMITS = Limits(0, 60.0)
@@ -165,17 +167,17 @@ def test_a_file_that_is_not_what_its_card_says_is_refused(
     row = json.loads(card.SHIPPED.with_suffix(".json").read_text()) | change
     path.with_suffix(".json").write_text(json.dumps(row))
     with pytest.raises(EnvironmentProblem, match=words):
-        opened(str(path), None)
+        opened(str(path))
 
 
 def test_a_file_without_a_card_or_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.gguf"
     path.write_bytes(card.SHIPPED.read_bytes()[:-1000])
     with pytest.raises(EnvironmentProblem, match=r"card mine.json cannot be read"):
-        opened(str(path), None)
+        opened(str(path))
     shutil.copy(card.SHIPPED.with_suffix(".json"), path.with_suffix(".json"))
     with pytest.raises(EnvironmentProblem, match="install it again"):
-        opened(str(path), None)
+        opened(str(path))
 
 
 @pytest.mark.llama
@@ -261,7 +263,8 @@ class Liking:
             return Outlook((), failure=self._failure)
         liked = [point == self._liked for point in points]
         gains = tuple(1.0 if it else 1e-3 for it in liked)
-        return Outlook(gains, tuple(-0.5 * it for it in liked), tuple(0.9 for _ in liked))
+        spreads = tuple(0.05 for _ in liked)
+        return Outlook(gains, tuple(-0.5 * it for it in liked), tuple(0.9 for _ in liked), spreads)
 
 
 BEGUN = [Trial(SPACE.default, 0.0, 0.01, None, 0, "default")]
@@ -294,7 +297,7 @@ class Judged(Liking):
     def expect(
         self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
     ) -> Outlook:
-        known = {trial.config: trial.log_ratio or 0.0 for trial in measured(12)}
+        known = {trial.config: trial.log_ratio or 0.0 for trial in measured(8)}
         fastest = min(trial.log_ratio or 0.0 for trial in history)
         liked = super().expect(space, history, points, seed)
         means = tuple(known.get(p, 0.0) - fastest + self._off for p in points)
@@ -302,24 +305,24 @@ class Judged(Liking):
 
 
 def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
-    alone = Surrogate().candidates(SPACE, measured(12), (), 12, 1)
+    alone = Surrogate().candidates(SPACE, measured(8), (), 4, 1)
     liked = alone[-1].config
     for off, tips in ((0.0, True), (0.5, False)):
-        model = Judged(liked, off)
-        found = create(Options(points=model)).propose(SPACE, measured(12), (), 1, 1)
+        heard = Expert(Judged(liked, off), SPACE, 1, Share(weight=1.0, faded=100))
+        found = Surrogate(expert=lambda space, seed, heard=heard: heard).propose(
+            SPACE, measured(8), (), 1, 1
+        )
         assert isinstance(found, tuple)
         assert (found[0].config == liked) == tips
         assert (found[0].proposed_by == "embedded") == tips
         assert ("tipped" in found[0].reason) == tips
 
 
-def test_beside_it_the_design_is_short() -> None:
-    found = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, BEGUN, (), 4, 1)
-    alone = Surrogate().propose(SPACE, BEGUN, (), 4, 1)
-    assert isinstance(found, tuple) and isinstance(alone, tuple)
-    assert found[:3] == alone[:3] and "EI" not in alone[3].reason
-    more = create(Options(points=Judged(SPACE.default, 0.0))).propose(SPACE, measured(4), (), 1, 1)
-    assert isinstance(more, tuple) and "EI" in more[0].reason
+def test_it_changes_neither_the_design_nor_what_comes_after_its_time() -> None:
+    model = Judged(SPACE.points()[-1], 0.0)
+    for history, k in ((BEGUN, 5), (measured(FADED), 3)):
+        found = create(Options(points=model)).propose(SPACE, history, (), k, 1)
+        assert found == Surrogate().propose(SPACE, history, (), k, 1)
 
 
 @pytest.mark.parametrize(
@@ -341,3 +344,39 @@ def test_without_the_model_the_search_is_the_surrogates(options: Options) -> Non
 def test_its_share_fades() -> None:
     share = Share(weight=1.0, faded=20)
     assert share.at(5) > share.at(15) > share.at(20) == share.at(200) == 0.0
+
+
+# --- in a run ------------------------------------------------------------------------------------
+
+
+def test_what_is_in_its_way_is_told_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Space((Param("x", "ordinal", tuple(map(str, range(40))), "0"),))
+    known = mock.Mock(space=wide, machine=mock.Mock(usable_cores=2))
+    small = SmallModel(WORD, lambda call: None)
+    assert small.points(known) is None and "x has 40 values" in small.note
+    monkeypatch.setattr("hpcagent.embedded.opening.find_spec", lambda name: None)
+    small = SmallModel(WORD, lambda call: None)
+    small.begin()
+    assert small.points(known) is None
+    assert small.note == "the search went on without it: llama_cpp is not installed"
+
+
+@pytest.mark.llama
+def test_a_process_that_was_begun_is_the_one_that_answers() -> None:
+    model = LlamaCpp(card.SHIPPED)
+    model.begin()
+    first = model.pid
+    assert first is not None and model.load() is None and model.pid == first
+    model.close()
+    assert model.pid is None and model.load() is None and model.pid != first
+    model.close()
+
+
+@pytest.mark.parametrize("command", [("/nonexistent/python",), ("/bin/false",)])
+def test_a_process_that_cannot_begin_is_a_failure_of_the_first_question(
+    command: tuple[str, ...],
+) -> None:
+    model = LlamaCpp(card.SHIPPED, command=command)
+    model.begin()
+    found = model.load()
+    assert found is not None and found.kind == "died"

@@ -106,6 +106,20 @@ def test_an_answer_is_made_shorter_where_the_context_is_small(server: Server) ->
     assert len(server.requests) == 5
 
 
+def test_a_model_that_thinks_gets_room_for_it(server: Server) -> None:
+    """Reasoning models of Ollama and vLLM think before any answer, and their thoughts count."""
+    server.mode = "thinks"
+    model = endpoint(server)
+    assert model.complete(ASK, SCHEMA, LIMITS, 1).failure is None
+    assert model.complete(ASK, SCHEMA, LIMITS, 1).failure is None
+    asked = [request["max_tokens"] for request in server.requests]
+    assert len(asked) == 3 and asked[1] == asked[2] > 4096 > asked[0]
+    server.context = asked[0]  # there is none, so that it has to do without
+    server.mode = ""
+    assert model.complete(ASK, SCHEMA, LIMITS, 1).failure is None
+    assert server.requests[-1]["max_tokens"] == asked[0]
+
+
 def test_a_server_that_takes_a_schema_and_passes_over_it_is_told_it_in_words(
     server: Server,
 ) -> None:

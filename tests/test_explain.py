@@ -74,6 +74,20 @@ def test_a_log_without_trouble_says_so(tmp_path: Path) -> None:
     assert (result.return_value, result.output) == (0, f"{path}: nothing wrong was found\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ": it is empty"),
+        (bytes(range(256)) * 40, ": it is no text but other data"),
+        ("déjà vu, tout va bien\n".encode("latin-1"), ""),
+    ],
+)
+def test_a_file_that_is_no_log_says_so(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(content + (b"" if words else b"all is well here\n" * 9))
+    assert called(str(path)).output == f"{path}: nothing wrong was found{words}\n"
+
+
 def test_the_exit_code_helps_where_words_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("step 1\n")

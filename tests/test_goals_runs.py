@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from mainjob import PROJECT, Bench, make_bench
+from mainjob import PROJECT, Bench, Inside, make_bench
 
 from hpcagent.apps import card
 from hpcagent.cli.main import main
@@ -79,7 +79,7 @@ def test_energy_is_refused_where_the_machine_does_not_tell_it(
 
 @pytest.mark.openblas
 def test_two_objectives_within_a_constraint(tmp_path: Path) -> None:
-    bench = make_bench(tmp_path)
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
     project = PROJECT.replace("confirm_pairs = 9", "confirm_pairs = 10")
     (tmp_path / "hpcagent.toml").write_text(project + 'within = ["cv<90%"]\n')
     words = ["--objective", "throughput", "--objective", "memory", "--budget", "rounds=1"]
@@ -126,7 +126,8 @@ def test_a_second_figure_that_the_application_prints_is_an_objective(
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("HPCAGENT_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in bench.env.items():
+        monkeypatch.setenv(name, value)
     words = ["--objective", "time", "--objective", "residual", "--budget", "rounds=1"]
     with pytest.raises(SystemExit) as ended:
         main(bench.tune_words(*words))
@@ -158,7 +159,7 @@ def _follows_from_its_journal(bench: Bench) -> None:
 
 @pytest.mark.openblas
 def test_a_constraint_that_nothing_keeps_to_leaves_the_default(tmp_path: Path) -> None:
-    bench = make_bench(tmp_path)
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
     done = bench.tune("--within", "memory<1M", "--budget", "rounds=1")
     assert done.returncode == 0, done.stderr
     (closed,) = bench.events("run_closed")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mainjob import Bench, make_bench
+from mainjob import Bench, Inside, make_bench
 
 from hpcagent.records import Event
 from hpcagent.study import history
@@ -29,7 +29,8 @@ OTHER = "cases:\n  - {routine: dgemm, m: 64, n: 64, k: 64}\n  - {routine: dpotrf
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Two runs, the second of other sizes; `run` is the second."""
-    made = make_bench(tmp_path_factory.mktemp("history"))
+    folder = tmp_path_factory.mktemp("history")
+    made = Inside(folder, make_bench(folder).env)
     made.env["HPCAGENT_HISTORY"] = str(made.folder / "store")
     (made.folder / "other.yaml").write_text(OTHER)
     first = made.tune("--budget", "rounds=1", "--run-dir", str(made.folder / "first"))

@@ -124,6 +124,6 @@ def test_many_posters_lose_nothing(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(hpcagent.__file__).parents[1])}
     words = [sys.executable, "-c", code, str(tmp_path)]
     posters = [subprocess.Popen(words, env=env) for _ in range(4)]
-    assert [poster.wait(timeout=120) for poster in posters] == [0] * 4
+    assert [poster.wait(timeout=300) for poster in posters] == [0] * 4
     found = pending(tmp_path)
     assert sorted(request.data["n"] for request in found) == sorted(list(range(10)) * 4)

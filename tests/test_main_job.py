@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, make_bench
+from mainjob import Bench, Inside, make_bench
 
 from hpcagent.measure.results import parse_results
 from hpcagent.probe.embedded import embedded_library_path
@@ -29,7 +29,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     bench = make_bench(tmp_path_factory.mktemp("main job"))
     done = bench.tune("--budget", "rounds=2", "--seed", "3")
     assert done.returncode == 0, done.stderr
-    return bench
+    return Inside(bench.folder, bench.env)  # what is asked of it is asked here
 
 
 def test_the_run_goes_through_all_its_phases_once(bench: Bench) -> None:

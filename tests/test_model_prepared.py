@@ -1,4 +1,4 @@
-"""A model is loaded and reads ahead while a job is out, and never beside what measures."""
+"""A model is loaded, reads ahead and chooses while a job is out, never beside what measures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.llama
 class Study:
     """A run of two rounds on the pretended Slurm, with the real strategy and a tiny model."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: int) -> None:
         (folder / "locks").mkdir()
         monkeypatch.setenv("HPCAGENT_NODE_LOCK", str(folder / "locks"))
         self.cluster = Simulated(folder / "slurm", counted_tune.end, counted_tune.begin, 5.0)
@@ -38,7 +38,7 @@ class Study:
         chosen = counted_tune.settings(
             strategy="model", model=str(model), rounds=2, challengers=4, history=""
         )
-        self.run = counted_tune.new_run(folder, self.clock, chosen)
+        self.run = counted_tune.new_run(folder, self.clock, replace(chosen, **more))
 
     def agent(self, proposer: type[Proposer] = Proposer) -> Any:
         return counted_tune.agent_of(self.run, self.clock, proposer)
@@ -85,6 +85,40 @@ def test_the_first_question_finds_the_model_loaded_and_its_beginning_read(study:
     first = json.loads(study.run.llm_log.read_text().splitlines()[0])
     assert first["round"] == 1 and first["failure"] is None
     assert first["tokens_cached"] > 0.5 * told["tokens"]
+
+
+def test_with_jobs_ahead_nothing_waits_for_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is measured while the first job's rounds are chosen, so that the model has no part
+    in these; its share is not lost."""
+    study = Study(tmp_path, monkeypatch, ahead=2, rounds=3)
+    study.cluster.plan(60.0, 600.0, spread=0.5)
+    with study.agent() as agent:
+        for _ in study.turns(agent):
+            pass
+    events = study.events()
+    calls = [event.data for event in events if event.type == "llm_call"]
+    assert {call["round"] for call in calls} == {2, 3}
+    assert all(call["overlaps"] for call in calls)
+    first = events[_place(events, "proposed")].data
+    assert first["round"] == 1 and len(first["proposals"]) == 4
+    assert all(each["proposed_by"] == "surrogate" for each in first["proposals"])
+    assert not any("in place of the model" in each["reason"] for each in first["proposals"])
+
+
+def test_only_the_first_job_of_several_does_without(tmp_path: Path) -> None:
+    """What is settled when the run is opened decides it, so that a resumed run does the same."""
+    plain = counted_tune.settings(strategy="model", model="/some.gguf")
+
+    def rounds(**chosen: Any) -> list[int]:
+        proposer = Proposer(replace(plain, **chosen), tmp_path / "llm.jsonl")
+        return [index for index in range(1, 5) if proposer.takes_part(index)]
+
+    assert rounds() == rounds(pack=2) == [1, 2, 3, 4]
+    assert rounds(ahead=2) == [2, 3, 4] and rounds(ahead=2, pack=2) == [3, 4]
+    assert rounds(ahead=2, scheduler="local") == [1, 2, 3, 4], "it computes between the rounds"
+    assert rounds(ahead=2, strategy="surrogate") == []
 
 
 def test_nothing_is_read_while_the_node_measures_or_the_agent_leaves(study: Study) -> None:

@@ -114,6 +114,26 @@ def test_show_tells_everything_but_loads_nothing(place: Place) -> None:
     assert (shown["threads"], shown["allowed"]) == (1, True)
 
 
+def test_the_model_that_ships_tunes_where_nothing_says_otherwise(place: Place) -> None:
+    def settings(*words: str, **more: str) -> tuple[str, str]:
+        done = place.run("tune", "--lib", "openblas", "--dry-run", "--json", *words, **more)
+        found = json.loads(done.stdout)["settings"]
+        return found["model"], found["strategy"]
+
+    mine = place.folder / "mine.py"
+    mine.write_text("def propose(space, history):\n    return 'STOP'\n")
+    assert settings() == settings("--strategy", "embedded") == ("embedded", "embedded")
+    assert settings("--model", "") == settings(HPCAGENT_MODEL="") == ("", "surrogate")
+    assert settings("--strategy", "random") == ("", "random")
+    assert settings(HPCAGENT_STRATEGY="surrogate") == ("", "surrogate")
+    assert settings("--function", str(mine)) == ("", "user-function")
+    (place.folder / "hpcagent.toml").write_text("[models.optimise]\ntemperature = 0.5\n")
+    assert settings() == ("", "surrogate")
+    (place.folder / "hpcagent.toml").write_text('[models.debug]\nfile = "tiny.gguf"\n')
+    assert settings() == ("embedded", "embedded")
+    (place.folder / "hpcagent.toml").unlink()
+
+
 def test_a_model_that_the_site_does_not_allow_serves_nowhere(place: Place) -> None:
     digest = json.loads(place.run("models", "show", "tiny.gguf", "--json").stdout)["sha256"]
     place.site.write_text(f"model_digests = ['other={'0' * 64}']\n")

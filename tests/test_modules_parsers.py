@@ -139,6 +139,25 @@ def test_spider_tells_hidden_modules_and_every_way_to_them() -> None:
     assert modules.hidden_modules((), old)["openmpi/1.10.2"] == (("gcc/4.9.3",), ("intel/16.0",))
 
 
+def test_the_other_json_of_spider() -> None:
+    facts = {"fullName": "netcdf/4.9.2", "hidden": False, "parentAA": [["gcc/12.2.0", "mpi/4.1"]]}
+    packages = {
+        "netcdf": {"/m/netcdf/4.9.2.lua": facts},
+        "gcc": {"/m/gcc/12.2.0.lua": {"fullName": "gcc/12.2.0", "family": "compiler"}},
+    }
+    found = modules.parse_spider("a hook\n" + json.dumps(packages))
+    assert found == (
+        modules.Spidered("netcdf/4.9.2", (("gcc/12.2.0", "mpi/4.1"),)),
+        modules.Spidered("gcc/12.2.0", ()),
+    )
+
+
+@pytest.mark.parametrize("mark", ["(D)", "<D>", "(L,D)", "(default)", "(stable:default)"])
+def test_marks_of_a_default(mark: str) -> None:
+    found = modules.parse_terse(f"/m:\ngcc/12.2.0\ngcc/13.1.0 {mark}\nDDT/1 (H)\nx(@D/1)\n")
+    assert found.defaults == ("gcc/13.1.0",)
+
+
 def test_a_big_site_s_spider_is_kept_in_brief() -> None:
     ways = [[f"gcc/{x}", f"openmpi/{y}"] for x in range(5) for y in range(5)]
     versions = [{"full": f"hdf5/{x}", "parent": ways, "help": "x" * 500} for x in range(2000)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, make_bench
+from mainjob import Bench, Inside, make_bench
 
 from hpcagent.records import JobState, Resources
 from hpcagent.study import packs
@@ -18,7 +18,7 @@ from hpcagent.study.state import TuneState, Unit
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return make_bench(tmp_path)
+    return Inside(tmp_path, make_bench(tmp_path).env)
 
 
 def rounds_by_job(bench: Bench) -> dict[str, list[str]]:

@@ -102,6 +102,31 @@ def test_queues_that_no_job_is_sent_to() -> None:
     assert known["inner"].why_not == "it takes jobs from routing queues only"
 
 
+def test_a_routing_queue_stands_for_queues_that_only_it_leads_to() -> None:
+    def queue(name: str, *lines: str) -> str:
+        own = ("enabled = True", "started = True", *lines)
+        return f"Queue: {name}\n" + "".join(f"    {line}\n" for line in own)
+
+    inner = ("queue_type = Execution", "from_route_only = True")
+    queues = "\n".join(
+        (
+            queue("prod", "queue_type = Route", "route_destinations = small,large,gone@far"),
+            queue("small", *inner, "resources_min.nodect = 10", "resources_max.walltime = 3:00:00"),
+            queue(
+                "large", *inner, "resources_min.nodect = 25", "resources_max.walltime = 24:00:00"
+            ),
+        )
+    )
+    node = "n{}\n     state = free\n     resources_available.ncpus = 64\n"
+    nodes = "\n".join(node.format(number) for number in range(30))
+    known = by_name(pbs_catalogue.catalogue(queues, nodes, "Server: s\n", "ada"))
+    prod = known["prod"]
+    assert prod.available
+    assert (prod.bounds.min_nodes, prod.bounds.max_walltime_s) == (10, 24 * 3600)
+    assert [len(one.nodes) for one in prod.node_types] == [30]
+    assert not known["small"].available
+
+
 def test_a_choice_is_a_request_that_pbs_is_told() -> None:
     wanted = Wanted(16, 7200, memory_bytes=10 * GIB + 1, gpus=2, features=("cpu_type=rome",))
     found = fit(wanted, written())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from lab.pbs_lab import PbsLab
-from mainjob import ROOT, Bench, make_bench, until
+from mainjob import ROOT, Bench, Inside, make_bench, until
 
 from hpcagent.schedulers.pbs_own import own_job
 from hpcagent.schedulers.pbs_text import JOB, blocks
@@ -40,7 +40,7 @@ def bench(tmp_path: Path, lab: PbsLab) -> Bench:
     (folder / "bin" / "hpcagent").chmod(0o755)
     config = folder / "hpcagent.toml"
     config.write_text(config.read_text() + "poll_seconds = 0.3\ngrace_seconds = 3\n")
-    return made
+    return Inside(folder, made.env)
 
 
 def live(lab: PbsLab) -> list[str]:

@@ -167,12 +167,14 @@ def test_a_lost_node_sends_a_job_back(user: User) -> None:
 
 
 def test_output_that_cannot_be_brought_leaves_a_job_exiting(user: User) -> None:
+    user.lab.set(bring_s=600)
     job_id = user.qsub("#!/bin/sh\nexit 3\n", "-o", "/no/such/dir/o")
     job = user.until(job_id, lambda block: block.get("job_state") == "E")
     assert job.get("Exit_status") == "3"
     assert (
         user.lab.run("qdel", job_id).stderr == f"qdel: Request invalid for state of job {job_id}\n"
     )
+    user.lab.set(bring_s=0)
     assert user.end(job_id).get("Exit_status") == "3"
 
 

@@ -84,6 +84,19 @@ def test_lstopo_of_smt8_and_of_two_memories_at_the_same_cores() -> None:
     assert hbm.nodes[0].cpus == hbm.nodes[1].cpus == (0, 1, 2)
 
 
+def test_lstopo_of_dies_groups_and_a_memory_side_cache() -> None:
+    found = lstopo.parse_lstopo(text_of("lstopo/written-dies-groups-hbm-nvswitch-v2.xml"))
+    assert found is not None
+    assert (found.packages, found.cores, found.cpus) == (1, 4, (0, 1, 2, 3))
+    assert [(node.index, node.cpus) for node in found.nodes] == [
+        (0, (0, 1)),
+        (1, (2, 3)),
+        (2, (2, 3)),
+    ]
+    assert found.caches == (CacheLevel(3, "unified", 2, 32 << 20, 2, 64),)
+    assert {"cuda0", "mlx5_0"} <= set(found.devices)
+
+
 def test_lstopo_of_hybrid_cores() -> None:
     found = lstopo.parse_lstopo(text_of("lstopo/written-hybrid-v2.xml"))
     assert found is not None
@@ -147,6 +160,17 @@ def test_likwid_topology_of_two_sockets_and_of_an_older_version() -> None:
     assert old.caches == (CacheLevel(1, "data", 2, 32 << 10, 2),)
 
 
+def test_likwid_groups_in_brackets_and_memory_without_cpus() -> None:
+    found = likwid.parse_likwid_topology(text_of("likwid/written-topology-brackets-hbm.csv"))
+    assert found is not None
+    shared = [(c.level, c.instances, c.size_bytes, c.shared_by) for c in found.caches]
+    assert shared == [(1, 2, 48 << 10, 2), (2, 2, 2 << 20, 2), (3, 1, 112 << 20 | 1 << 19, 4)]
+    assert [(n.id, n.cpus, n.distances) for n in found.nodes] == [
+        (0, (0, 2, 1, 3), (10, 13)),
+        (1, (), (13, 10)),
+    ]
+
+
 def test_why_likwid_perfctr_failed() -> None:
     name = "likwid/recorded-perfctr-5.2.2-unsupported"
     why = likwid.why_perfctr_failed(text_of(f"{name}.out"), text_of(f"{name}.err"))
@@ -207,6 +231,15 @@ def test_what_gcc_makes_of_a_processor(name: str, chosen: str, option: str) -> N
     assert found.chosen == chosen
     assert option in found.enabled
     assert "avx5124fmaps" not in found.enabled
+
+
+@pytest.mark.parametrize("named", ["CPU", "<CPU>", ""])
+def test_gcc_may_name_the_argument_behind_the_sign(named: str) -> None:
+    arch = named.replace("CPU", "ARCH")
+    text = f"  -march={arch}    \t\tarmv8.2-a+crypto\n  -mcpu={named}    \t\tneoverse-n1\n"
+    found = native.parse_target_help(text)
+    assert found is not None
+    assert (found.march, found.chosen) == ("armv8.2-a+crypto", "-mcpu=neoverse-n1")
 
 
 def test_policies_of_hybrid_cores_are_kept_apart() -> None:
@@ -362,6 +395,21 @@ def test_nvidia_gpus_of_three_generations() -> None:
     assert gpus.parse_nvidia_smi(text_of("gpus/written-nvidia-no-driver.txt")) == ()
 
 
+def test_a_gpu_that_needs_a_reset_and_one_in_parts() -> None:
+    parts, silent, broken = gpus.parse_nvidia_smi(text_of("gpus/written-nvidia-mig-broken.csv"))
+    assert (parts.mig, parts.memory_bytes) == (True, 81559 << 20)
+    assert (silent.mig, silent.memory_bytes, silent.bus) == (False, None, "0001:2a:00.0")
+    assert (broken.driver, broken.memory_bytes) == ("", None)
+    text = "name, index, memory.total [MiB]\nTesla V100-SXM2-32GB, 3, 32768\n"
+    assert gpus.parse_nvidia_smi(text) == (Gpu(3, "nvidia", "Tesla V100-SXM2-32GB", 32 << 30),)
+
+
+def test_what_rocm_smi_does_not_know_is_no_name() -> None:
+    card = {"Device Name": "AMD Instinct MI300X", "Card Series": "N/A", "Card Model": "0x74a1"}
+    (gpu,) = gpus.parse_rocm_smi(json.dumps({"card0": card}))
+    assert gpu.model == "AMD Instinct MI300X"
+
+
 def test_amd_and_intel_gpus() -> None:
     old = gpus.parse_rocm_smi(text_of("gpus/written-rocm5-2xmi250.json"))
     assert [(gpu.index, gpu.bus) for gpu in old] == [(0, "0000:c1:00.0"), (1, "0000:c6:00.0")]
@@ -416,6 +464,19 @@ def test_ports_from_sysfs(device: str, layer: str, kind: str) -> None:
     }
     (port,) = fabric.ports_from_sysfs(files)
     assert port == FabricPort(device, 1, kind, "ACTIVE", 100.0, "1.2.3")
+
+
+def test_ibv_devinfo_with_rates_iwarp_and_ports_that_are_down() -> None:
+    text = text_of("fabric/written-ibv_devinfo-verbose-iwarp-down.txt")
+    told = [
+        (x.device, x.port, x.kind, x.state, x.rate_gbit_s) for x in fabric.parse_ibv_devinfo(text)
+    ]
+    assert told == [
+        ("mlx5_0", 1, "InfiniBand", "DOWN", 400.0),
+        ("irdma0", 1, "iWARP", "ACTIVE", None),
+        ("mlx4_0", 1, "InfiniBand", "ACTIVE", None),
+        ("mlx4_0", 2, "RoCE", "DOWN", None),
+    ]
 
 
 def test_slingshot_is_seen_by_its_devices() -> None:
@@ -505,6 +566,12 @@ def test_srun_s_mpi_types_of_three_versions() -> None:
     assert launchers.parse_mpi_list("", broken) is None
     config = text_of("slurm/written-scontrol-config.txt")
     assert launchers.parse_mpi_default(config) == "pmix"
+
+
+def test_srun_s_mpi_types_of_an_old_slurm() -> None:
+    found = launchers.parse_mpi_list("", "srun: MPI types are...\nsrun: mpi/pmi2\nsrun: mpi/none\n")
+    assert found is not None
+    assert found.types == ("pmi2", "none")
 
 
 # --- measured rates ------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Place:
         path.with_name("RESULT.json").unlink(missing_ok=True)
         command = [*self.prefix, PYTHON, str(self.folder / "quarantine.py"), str(path)]
         handles = [int(number) for number in spec.get("pass_fds", [])]
-        ended = subprocess.run(command, timeout=60, capture_output=True, pass_fds=handles)
+        ended = subprocess.run(command, timeout=300, capture_output=True, pass_fds=handles)
         assert ended.returncode == 0, ended.stderr
         result = json.loads(path.with_name("RESULT.json").read_text())
         assert set(result) == {*RESULT_KEYS}

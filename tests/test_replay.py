@@ -55,12 +55,12 @@ class Faulty(Ranker):
 
 
 def run(
-    folder: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch, **chosen: Any
+    folder: Path, asked: LanguageModel, monkeypatch: pytest.MonkeyPatch, **chosen: Any
 ) -> list[Event]:
-    """A whole run with this model; its transcript is llm.jsonl in `folder`."""
+    """A whole run with the model `asked`; its transcript is llm.jsonl in `folder`."""
 
     def opened(self: Proposer) -> Recording:
-        self._recording = recording(model, "a" * 64, lambda c: self._calls.append(c.as_json()))
+        self._recording = recording(asked, "a" * 64, lambda c: self._calls.append(c.as_json()))
         return self._recording
 
     with monkeypatch.context() as patch:
@@ -95,9 +95,9 @@ def test_a_transcript_leads_to_the_same_decisions(
 def test_a_run_whose_model_is_gone_uses_its_own_transcript(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(tmp_path, Ranker(), monkeypatch)
-    first = next(n for n, e in enumerate(whole) if e.type == "proposed")
     gone = str(tmp_path / "gone.gguf")
+    whole = run(tmp_path, Ranker(), monkeypatch, model=gone)
+    first = next(n for n, e in enumerate(whole) if e.type == "proposed")
     resumed = Simulated("model", whole[:first], tmp_path / "llm.jsonl", model=gone)
     assert decisions(resumed.to_the_end()) == decisions(whole)
 
@@ -193,7 +193,7 @@ def test_each_round_s_prompt_begins_with_what_the_one_before_told(
     run(tmp_path, Ranker(), monkeypatch, latest_first=latest_first, rounds=7)
     asked = {call["round"]: call["messages"] for call in reversed(calls(tmp_path))}
     rounds = sorted(asked)
-    assert len(rounds) >= 5
+    assert len(rounds) >= 4
     assert len({asked[n][0][1] for n in rounds}) == 1
     told = [asked[n][1][1].partition("Waiting")[0].partition("The statistical")[0] for n in rounds]
     assert all(new.startswith(old) for old, new in pairwise(told))

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, make_bench
+from mainjob import Bench, Inside, make_bench
 
 from hpcagent.study.journal import read_journal
 from hpcagent.study.state import fold
@@ -69,7 +69,7 @@ def test_killed_at_every_durable_step(tmp_path: Path) -> None:
         argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
         done = subprocess.run(
             [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         if (bench.run / "journal.jsonl").exists() and bench.events():
             words = ["resume", str(bench.run)]
@@ -136,7 +136,7 @@ def test_step_does_one_turn_and_exits(tmp_path: Path) -> None:
 
 
 def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
-    bench = make_bench(tmp_path)
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
     process = subprocess.Popen(
         bench.argv(*bench.tune_words("--budget", "rounds=1")), cwd=bench.folder, env=bench.env,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -145,7 +145,7 @@ def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
     )  # fmt: skip
     _wait_for(lambda: (bench.run / "journal.jsonl").exists() and bool(bench.events("unit_result")))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert f"hpcagent resume {bench.run}" in errors
     assert "Traceback" not in errors
@@ -154,7 +154,7 @@ def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
 
 
 def test_a_run_in_use_says_by_whom(tmp_path: Path) -> None:
-    bench = make_bench(tmp_path)
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
     process = subprocess.Popen(
         bench.argv(*bench.tune_words("--budget", "rounds=3")), cwd=bench.folder, env=bench.env,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -167,7 +167,7 @@ def test_a_run_in_use_says_by_whom(tmp_path: Path) -> None:
         assert os.uname().nodename in second.stderr
         cancelled = bench.hpcagent("cancel", str(bench.run))
         assert cancelled.returncode == 0, cancelled.stderr
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
     finally:
         process.kill()
         process.wait()
@@ -177,7 +177,7 @@ def test_a_run_in_use_says_by_whom(tmp_path: Path) -> None:
 
 
 def test_cancel_without_an_agent_cancels_the_job(tmp_path: Path) -> None:
-    bench = make_bench(tmp_path)
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
     process = subprocess.Popen(
         bench.argv(*bench.tune_words()), cwd=bench.folder, env=bench.env,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -190,7 +190,7 @@ def test_cancel_without_an_agent_cancels_the_job(tmp_path: Path) -> None:
     assert bench.events()[-1]["data"]["outcome"] == "cancelled"
 
 
-def _wait_for(condition, seconds: float = 60.0) -> None:
+def _wait_for(condition, seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

@@ -55,7 +55,7 @@ def _runs(pid: int) -> bool:
 
 
 def _until(true: object) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while not true():  # type: ignore[operator]
         assert time.monotonic() < limit
         time.sleep(0.02)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,9 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from lab import slurm_lab
 from lab.pbs_lab import PbsLab
-from mainjob import ROOT, Bench, make_bench
+from lab.slurm_lab import Cluster
+from mainjob import ROOT, Bench, Inside, make_bench
 from openai_server import Server, serving
 
 from hpcagent.cli.configtext import configuration, duration, proposal, toml
@@ -286,14 +287,14 @@ def bench(tmp_path: Path) -> Bench:
     (tmp_path / "hpcagent.toml").unlink()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
-    return Bench(tmp_path, {**made.env, "PATH": str(tmp_path / "bin")})
+    return Inside(tmp_path, {**made.env, "PATH": str(tmp_path / "bin")})
 
 
 @pytest.fixture
 def pbs(bench: Bench) -> Iterator[tuple[Bench, PbsLab]]:
     """With the stand-in of a PBS."""
     with PbsLab(bench.folder / "lab") as lab:
-        yield Bench(bench.folder, {**bench.env, "PATH": f"{lab.bin}:{bench.env['PATH']}"}), lab
+        yield Inside(bench.folder, {**bench.env, "PATH": f"{lab.bin}:{bench.env['PATH']}"}), lab
 
 
 def config(bench: Bench, *words: str, code: int = 0) -> str:
@@ -321,7 +322,7 @@ def test_a_site_file_elsewhere_is_put_to_use_as_told(bench: Bench) -> None:
     said = config(bench, "init", "--output", str(path))
     assert f"export HPCAGENT_SITE_CONFIG={shlex.quote(str(path))}" in said
     path.write_text(path.read_text() + "max_core_hours = 7.0\n")
-    there = Bench(bench.folder, {**bench.env, "HPCAGENT_SITE_CONFIG": str(path)})
+    there = Inside(bench.folder, {**bench.env, "HPCAGENT_SITE_CONFIG": str(path)})
     assert json.loads(config(there, "show", "--json"))["settings"]["max_core_hours"]["value"] == 7
     there.env["HPCAGENT_SITE_CONFIG"] = str(bench.folder / "other.toml")
     assert "export" not in config(there, "init", "--site")
@@ -365,7 +366,7 @@ def test_places_that_cannot_be_written(bench: Bench) -> None:
     assert "create the directory" in config(bench, "init", "--output", "no/x.toml", code=3)
     assert "control characters" in config(bench, "init", "--output", "a\nb", code=2)
     homeless = {k: v for k, v in bench.env.items() if k not in ("HOME", "XDG_CONFIG_HOME")}
-    assert "--output" in config(Bench(bench.folder, homeless), "init", "--user", code=2)
+    assert "--output" in config(Inside(bench.folder, homeless), "init", "--user", code=2)
 
 
 def test_show_says_where_a_value_came_from(bench: Bench) -> None:
@@ -383,6 +384,14 @@ def test_show_says_where_a_value_came_from(bench: Bench) -> None:
         "meaning": "rounds of a search",
     }  # fmt: skip
     assert told["partition"]["from"] == "file" and told["qos"]["from"] == "default"
+
+
+def test_show_says_that_the_small_model_tunes_or_what_keeps_it_out(bench: Bench) -> None:
+    assert "# optimise: embedded (default)" in config(bench, "show").splitlines()
+    bench.env["HPCAGENT_STRATEGY"] = "random"
+    shown = json.loads(config(bench, "show", "--json"))["roles"]["optimise"]
+    assert shown["why"] == "none (strategy is set by HPCAGENT_STRATEGY)"
+    assert shown["model"] is None
 
 
 def test_show_says_which_model_serves_what_and_why(bench: Bench) -> None:
@@ -458,32 +467,27 @@ def test_a_batch_system_is_asked(pbs: tuple[Bench, PbsLab]) -> None:
 
 
 @pytest.mark.slurm
-def test_a_real_slurm_is_asked(tmp_path: Path) -> None:
-    if slurm_lab.absent():
-        pytest.skip(f"{slurm_lab.absent()} is not installed")
-    bench = make_bench(tmp_path)
+def test_a_real_slurm_is_asked(tmp_path: Path, slurm: Cluster) -> None:
+    bench = Inside(tmp_path, {**make_bench(tmp_path).env, **slurm.env})
     (tmp_path / "hpcagent.toml").unlink()
-    with slurm_lab.cluster() as cluster:
-        bench.env.update(cluster.env)
-        config(bench, "init", "--user")
-        path = tmp_path / "config" / "hpcagent" / "config.toml"
-        proposed = {"scheduler": "slurm", "partition": "one", "account": "proj"}
-        assert tomllib.loads(path.read_text()) == proposed
-        assert re.search(
-            r'^#   "both" +2 +2 +2\.0 GiB +1-00:00:00$', path.read_text(), re.MULTILINE
-        )
-        said = config(bench, "check")
-        assert "ok       account    proj" in said and "ok       trial      slurm would" in said
-        for key, value, words in (
-            ("PARTITION", "nope", "no partition or queue 'nope'; there are: both,"),
-            ("PARTITION", "down", "the partition is down"),
-            ("ACCOUNT", "theirs", "you may not charge 'theirs'"),
-            ("QOS", "secret", "Invalid qos specification"),
-        ):
-            wrong = Bench(tmp_path, {**bench.env, f"HPCAGENT_{key}": value})
-            assert words in config(wrong, "check", code=4)
-        assert cluster.jobs() == {}
-        cluster.stop("slurmctld")
-        assert "error    scheduler  slurm: sinfo:" in config(bench, "check", code=3)
-        assert "silent:  slurm: sinfo:" in config(bench, "init", "--user", "--force")
-        assert tomllib.loads(path.read_text()) == {}
+    before = set(slurm.jobs())
+    config(bench, "init", "--user")
+    path = tmp_path / "config" / "hpcagent" / "config.toml"
+    proposed = {"scheduler": "slurm", "partition": "one", "account": "proj"}
+    assert tomllib.loads(path.read_text()) == proposed
+    assert re.search(r'^#   "both" +2 +2 +2\.0 GiB +1-00:00:00$', path.read_text(), re.MULTILINE)
+    said = config(bench, "check")
+    assert "ok       account    proj" in said and "ok       trial      slurm would" in said
+    for key, value, words in (
+        ("PARTITION", "nope", "no partition or queue 'nope'; there are: both,"),
+        ("PARTITION", "down", "the partition is down"),
+        ("ACCOUNT", "theirs", "you may not charge 'theirs'"),
+        ("QOS", "secret", "Invalid qos specification"),
+    ):
+        wrong = Inside(tmp_path, {**bench.env, f"HPCAGENT_{key}": value})
+        assert words in config(wrong, "check", code=4)
+    assert set(slurm.jobs()) <= before, "it was a trial"
+    slurm.stop("slurmctld", signal.SIGTERM)  # it saves its state
+    assert "error    scheduler  slurm: sinfo:" in config(bench, "check", code=3)
+    assert "silent:  slurm: sinfo:" in config(bench, "init", "--user", "--force")
+    assert tomllib.loads(path.read_text()) == {}

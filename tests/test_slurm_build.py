@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from lab import builds
 from lab.slurm_lab import Cluster
-from mainjob import make_bench
+from mainjob import Inside, make_bench
 
 pytestmark = [pytest.mark.slurm, pytest.mark.toolchain]
 
@@ -18,7 +17,7 @@ PROGRAMS = Path(__file__).parent / "fixtures" / "programs"
 APP = """\
 name: length
 version: "2.0"
-sources: [length.f90, main.c]
+sources: [length.f08, main.c]
 linker: fortran
 integers: lp64
 check: {}
@@ -34,10 +33,7 @@ def test_a_program_is_built_on_a_compute_node(tmp_path: Path, slurm: Cluster) ->
              "--store", str(tmp_path / "builds"), "--set", "optimisation=O1", "--time", "30m",
              "--partition", "both", "--account", "proj", "--shared", "--json"]  # fmt: skip
     env = {**bench.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_GRACE_SECONDS": "3"}
-    done = subprocess.run(
-        [sys.executable, "-m", "hpcagent", *words],
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    done = Inside(tmp_path, env).hpcagent(*words)
     assert done.returncode == 0, done.stderr
     target = json.loads(done.stdout)["targets"][0]
     assert target["build"]["state"] == "built"

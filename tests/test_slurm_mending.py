@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from lab import builds
 from lab.slurm_lab import Cluster
-from mainjob import make_bench
+from mainjob import Inside, make_bench
 
 pytestmark = [pytest.mark.slurm, pytest.mark.toolchain]
 
@@ -41,10 +39,7 @@ def test_a_build_that_was_out_of_memory_gets_more(tmp_path: Path, slurm: Cluster
              "--store", str(tmp_path / "builds"), "--time", "30m", "--mem", "350M",
              "--partition", "both", "--account", "proj", "--shared", "--json"]  # fmt: skip
     env = {**bench.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_GRACE_SECONDS": "3"}
-    done = subprocess.run(
-        [sys.executable, "-m", "hpcagent", *words],
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    done = Inside(tmp_path, env).hpcagent(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["targets"][0]["build"]["state"] == "built"
     asked = [

@@ -87,7 +87,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "{ return *n > 0 ? x[0] * y[0] : 0; }\n"
     )
     library = root / "opt/lib/libfastmath.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True, timeout=60)
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True, timeout=300)
     (root / "opt/lib/libcrash.so").write_bytes(b"")
     crash = root / "crash.c"
     crash.write_text(
@@ -96,7 +96,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "void dgemm_(void) {}\nvoid openblas_get_config(void) {}\n"
     )
     library = root / "opt/lib/libcrash.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", crash, "-o", library], check=True, timeout=60)
+    subprocess.run(["gcc", "-shared", "-fPIC", crash, "-o", library], check=True, timeout=300)
     (root / "opt/lib/libbroken.so").write_bytes(b"\x7fELF\x02\x01" + bytes(200))
     return root
 

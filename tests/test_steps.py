@@ -45,7 +45,7 @@ class Unit:
 
     def run(self) -> tuple[int, str]:
         process = self.start()
-        _, words = process.communicate(timeout=60)
+        _, words = process.communicate(timeout=300)
         return process.returncode, words
 
     def lines(self) -> dict[str, dict[str, Any]]:
@@ -172,7 +172,7 @@ def test_a_doubled_job_leaves_at_once(tmp_path: Path) -> None:
         time.sleep(0.05)
     code, words = unit.run()
     assert code == 0 and "nothing to do" in words
-    first.communicate(timeout=30)
+    first.communicate(timeout=300)
     assert (tmp_path / "trace").read_text() == "x\n"
 
 

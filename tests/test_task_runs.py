@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 from lab.slurm_lab import Cluster
-from mainjob import Bench, make_bench
+from mainjob import Bench, Inside, make_bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     made = make_bench(tmp_path)
-    return Bench(tmp_path, {**made.env, "HPCAGENT_CACHE": str(tmp_path / "cache")})
+    return Inside(tmp_path, {**made.env, "HPCAGENT_CACHE": str(tmp_path / "cache")})
 
 
 @pytest.fixture
 def cluster_bench(bench: Bench, slurm: Cluster) -> Bench:
     quick = {"HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_GRACE_SECONDS": "3"}
-    return Bench(bench.folder, {**bench.env, **slurm.env, **quick})
+    return Inside(bench.folder, {**bench.env, **slurm.env, **quick})
 
 
 def told(done: subprocess.CompletedProcess[str]) -> Any:
@@ -58,7 +58,7 @@ def test_a_killed_probe_is_resumed(bench: Bench) -> None:
     argv = bench.argv("probe", "--no-measure", "--run-dir", str(bench.run))
     agent = subprocess.Popen(argv, cwd=bench.folder, env=bench.env, stderr=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL)  # fmt: skip
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not (bench.run / "journal.jsonl").exists() or not bench.events("unit_submitted"):
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -85,7 +85,7 @@ def test_every_partition_is_asked_through_slurm(cluster_bench: Bench, slurm: Clu
     assert {target["partition"] for target in found["targets"]} <= names
     good = [target for target in found["targets"] if target["failure"] is None]
     assert {target["node"] for target in good} <= {"n1", "n2"}
-    assert len(good) > 1
+    assert "short" in {target["partition"] for target in good}  # it allows two minutes
     assert all(target["software"]["compilers"] for target in good)
     # The lab has partitions that refuse everybody: they are told, and do not end the run.
     lost = [target["failure"] for target in found["targets"] if target["failure"] is not None]

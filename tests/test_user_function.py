@@ -157,7 +157,7 @@ def test_what_was_started_ends_with_the_agent(tmp_path: Path) -> None:
 
 
 def wait_until(holds: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -336,7 +336,7 @@ def hpcagent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HPCAGENT_RUNS": str(folder / "runs")}
     return subprocess.run(
         [sys.executable, "-m", "hpcagent", *words],
-        cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

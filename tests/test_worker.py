@@ -500,7 +500,7 @@ def test_a_stop_signal_keeps_what_was_measured(tmp_path: Path, number: signal.Si
     process = unit.start()
     wait_for((tmp_path / "child").exists)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + number == unit.done()["exit"]
     assert f"signal {number:d}" in stderr
     assert [(x["config"], x["status"]) for x in unit.lines()] == [("ref", "ok")]
@@ -515,7 +515,7 @@ def test_a_child_hit_by_the_same_signal_is_not_blamed(tmp_path: Path) -> None:
     os.kill(int((tmp_path / "child").read_text()), signal.SIGTERM)
     time.sleep(0.2)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert unit.of("hung") == []
     assert unit.done()["exit"] == 143
 
@@ -618,7 +618,7 @@ def test_a_finished_unit_is_left_alone(tmp_path: Path) -> None:
 def race(unit: Unit, workers: int) -> None:
     started = [unit.start() for _ in range(workers)]
     for process in started:
-        assert "Traceback" not in process.communicate(timeout=120)[1]
+        assert "Traceback" not in process.communicate(timeout=300)[1]
     assert [process.returncode for process in started] == [0] * workers
     runs = [(x["config"], x["pair"]) for x in unit.lines()]
     assert len(runs) == len(set(runs)) == 10
@@ -762,7 +762,7 @@ def test_a_spec_that_is_not_there_or_no_json(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('{"schema": 1')
     for name in ("absent.json", "torn.json"):
         argv = [PYTHON, str(SOURCE), str(tmp_path / name)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == worker.EXIT_SPEC
         assert name in done.stderr
         assert "Traceback" not in done.stderr

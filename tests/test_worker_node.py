@@ -57,7 +57,7 @@ def test_two_units_on_a_node_measure_one_after_the_other(units: list[Unit]) -> N
             )
     started = [unit.start() for unit in units]
     for process in started:
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
     assert [unit.done()["exit"] for unit in units] == [0, 0]
     order = [name for name, _, _ in spans(units)]
     assert order == sorted(order) or order == sorted(order, reverse=True)
@@ -102,7 +102,7 @@ def test_a_stop_signal_ends_the_wait(units: list[Unit], places: list[Path]) -> N
         wait_for((units[0].path / "claim" / "owner.json").exists)
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert units[0].done()["exit"] == 143
     assert not (units[0].path / "starts").exists()
 
@@ -148,7 +148,7 @@ def test_steps_wait_for_a_measurement_and_not_for_each_other(
     argv = [PYTHON, "steps.py", "spec.json"]
     for kind, code in ((fcntl.LOCK_EX, worker.EXIT_BUSY), (fcntl.LOCK_SH, 0)):
         with held(places[0], kind):
-            ended = subprocess.run(argv, cwd=tmp_path, timeout=60, check=False)
+            ended = subprocess.run(argv, cwd=tmp_path, timeout=300, check=False)
         assert ended.returncode == code
         (tmp_path / "done.json").unlink()
 

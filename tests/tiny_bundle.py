@@ -106,7 +106,7 @@ class Bundle:
 
     def install(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.argv(*words), env=self.env, capture_output=True, text=True, timeout=120,
+            self.argv(*words), env=self.env, capture_output=True, text=True, timeout=300,
             check=False, **more,
         )  # fmt: skip
 

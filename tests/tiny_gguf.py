@@ -56,7 +56,6 @@ def make_tiny_gguf(
     tokens `always`, all of them equally probable, where any are given. `space_prefix`: as many real
     vocabularies, it puts a space before every text.
     """
-    tokens, scores, types = _vocabulary(words)
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny-random")
     writer.add_context_length(context)
@@ -67,20 +66,11 @@ def make_tiny_gguf(
     writer.add_head_count_kv(shape.heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
-    writer.add_token_types(types)
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(EOS)
-    writer.add_add_bos_token(True)
-    writer.add_add_space_prefix(space_prefix)
+    count = add_vocabulary(writer, words, space_prefix)
+    writer.add_vocab_size(count)
     if template is not None:
         writer.add_chat_template(template)
-    _add_weights(writer, len(tokens), seed, shape, always)
+    _add_weights(writer, count, seed, shape, always)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -107,6 +97,24 @@ def many_words(count: int = 31_646) -> tuple[str, ...]:
 def token_of(word: str, words: Sequence[str] = ()) -> int:
     """The number of a character's or word's token."""
     return _vocabulary(words)[0].index(word.encode())
+
+
+def add_vocabulary(
+    writer: GGUFWriter, words: Sequence[str] = (), space_prefix: bool = False
+) -> int:
+    """That of SentencePiece; how many tokens it has."""
+    tokens, scores, types = _vocabulary(words)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(EOS)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(space_prefix)
+    return len(tokens)
 
 
 def _vocabulary(words: Sequence[str]) -> tuple[list[bytes], list[float], list[int]]:

@@ -26,9 +26,10 @@ from hpcagent.study.build_wish import WALLTIME_S, Wish
 from hpcagent.study.task_plan import Task
 from hpcagent.templates import clean
 from hpcagent.toolchain.archive import inspect_source
+from hpcagent.toolchain.fortran_order import in_order
 from hpcagent.toolchain.openblas_recipe import LOOKED_FOR, check_source, describe
 from hpcagent.toolchain.parameters import Parameters, load_parameters, parse_assignments
-from hpcagent.toolchain.program import Program, checked, read_program
+from hpcagent.toolchain.program import Program, checked, is_fortran, read_program
 from hpcagent.toolchain.recipe import check_path
 from hpcagent.toolchain.steps import MODULE
 
@@ -187,12 +188,14 @@ def _program(name: str, source: Path, sha256: str, changes: Mapping[str, str]) -
     for path in program.sources:
         if path not in found.texts:
             raise UsageError(f"{name}: {source} has no {path}")
+    fortran = {path: found.texts[path] for path in program.sources if is_fortran(path)}
+    ordered = program.model_copy(update={"sources": list(in_order(program.sources, fortran))})
     return {
         "what": "program",
         "name": program.name,
         "source": {"path": found.path, "sha256": found.sha256},
         "values": dict(changes),
-        "program": program.model_dump(),
+        "program": ordered.model_dump(),
     }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpcagent.study.explaining import Explained
     from hpcagent.toolchain.diagnosis import Diagnosis, Found
 
+_SAMPLE = 1 << 16
 _MOST_OPINIONS = 3  # failures of a run that a model is asked about
 
 
@@ -110,18 +111,32 @@ def _tell(
     elif only_filter:
         click.echo(filter_log(diagnosis, tokens).text)
     else:
-        _say(diagnosis.causes, diagnosis.failed, what)
+        silent = not wrong and what != "-"
+        _say(diagnosis.causes, diagnosis.failed, what, _no_log(Path(what)) if silent else "")
         if wrong:
             say(asked(diagnosis.causes, filter_log(diagnosis, tokens).text), _width())
 
 
-def _say(causes: Sequence[Found], failed: bool | None, what: str) -> None:
+def _no_log(path: Path) -> str:
+    """Why a file without anything to tell may be none: it is empty, or no text."""
+    with path.open("rb") as stream:
+        sample = stream.read(_SAMPLE)
+    if not sample:
+        return "it is empty"
+    packed = sample.startswith((b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff"))  # gzip, UTF-16
+    strange = sample.decode("utf-8", "replace").count("\ufffd")
+    if not packed and strange > 0.05 * len(sample):
+        return "it is no text but other data"
+    return ""
+
+
+def _say(causes: Sequence[Found], failed: bool | None, what: str, no_log: str) -> None:
     if causes:
         click.echo(_causes(causes))
     elif failed:
         click.echo(f"{what}: it failed, and no cause is known; see: hpcagent explain --filter")
     else:
-        click.echo(f"{what}: nothing wrong was found")
+        click.echo(f"{what}: nothing wrong was found{no_log and ': '}{no_log}")
 
 
 def _causes(causes: Sequence[Found]) -> str:

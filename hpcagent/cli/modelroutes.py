@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,15 +11,16 @@ import click
 from hpcagent.config import Settings, model_routes
 from hpcagent.embedded.card import checked
 from hpcagent.embedded.opening import is_small, path_of
-from hpcagent.llm.roles import OPTIMISE
-from hpcagent.llm.routing import Models, Route, check
+from hpcagent.llm.roles import OPTIMISE, RESULT
+from hpcagent.llm.routing import DEFAULT, Models, Route, check
+from hpcagent.llm.tables import ALL, SHIPPED, ModelChoice
 from hpcagent.study.admission import admit
 
 model_option = click.option(
     "--model",
     metavar="FILE|URL",
     help="A language model: a GGUF file, or a server's http://HOST:PORT/v1 or unix:/PATH; "
-    "`embedded`: the small one that ships.",
+    "`embedded`: the small one that ships, the default of tune; '': none.",
 )
 
 
@@ -39,6 +41,32 @@ def wanted(configured: Settings, model: str | None, roles: Iterable[str]) -> dic
         elif route.choice.file:
             admit(Path(route.choice.file), configured, route.choice.context or None)
     return placed
+
+
+def tuning_route(settings: Settings, flag: str | None = None) -> Route:
+    """What serves the proposals of `hpcagent tune`: the small model that ships where nothing says
+    otherwise. A search that is configured by name, or a user's own, does without."""
+    found = model_routes(settings, flag)[OPTIMISE]
+    said = flag is not None or "model" in settings.sources
+    if said or {ALL, OPTIMISE} & settings.models.keys():
+        return found
+    for key in ("function", "strategy"):
+        named = getattr(settings, key)
+        if key in settings.sources and named not in ("", SHIPPED):
+            return replace(found, instead=f"{key} is set by {settings.sources[key]}")
+    return Route(OPTIMISE, ModelChoice(file=SHIPPED), DEFAULT)
+
+
+def wanted_to_tune(
+    configured: Settings, model: str | None, strategy: str | None, function: str | None
+) -> dict[str, Route]:
+    """`wanted` of a tune run: the small model that ships makes proposals where no model, strategy
+    or function is named."""
+    found = wanted(configured, model, (OPTIMISE, RESULT))
+    route = tuning_route(configured, model)
+    if route.source != DEFAULT or function or strategy not in (None, SHIPPED):
+        return found
+    return {**found, OPTIMISE: route}
 
 
 def ask_servers(routes: dict[str, Route], hosts: tuple[str, ...]) -> None:

@@ -23,7 +23,8 @@ from hpcagent.embedded.opening import NAME, path_of
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf, threads
 from hpcagent.llm.found import models_in
-from hpcagent.llm.gguf import LANGUAGE, ModelFile
+from hpcagent.llm.gguf import ModelFile
+from hpcagent.llm.gguf_kinds import LANGUAGE
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.surroundings import room_here
 from hpcagent.llm.tables import SHIPPED

@@ -56,5 +56,7 @@ def verified(
 
 def _answered(found: Subject, reply: Reply) -> Reply:
     if reply.failure is not None:
-        raise EnvironmentProblem(f"model endpoint {reply.failure.evidence}")
+        said, server = reply.failure.evidence, found.choice.endpoint
+        where = "" if said.startswith(server) else f"{server}: "
+        raise EnvironmentProblem(f"model endpoint {where}{said}")
     return reply

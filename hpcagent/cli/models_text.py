@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.cli.configtext import one_line
-from hpcagent.llm.gguf import LANGUAGE, ModelFile
+from hpcagent.llm.gguf import ModelFile
+from hpcagent.llm.gguf_kinds import LANGUAGE
 from hpcagent.llm.memory import Plan, Room
 from hpcagent.llm.threads import Threads
 

@@ -24,10 +24,11 @@ from hpcagent.cli.configtext import (
     shown,
     shown_roles,
 )
+from hpcagent.cli.modelroutes import tuning_route
 from hpcagent.cli.surroundings import Found, look
 from hpcagent.config import Settings, keys, layers, load_settings, model_routes
 from hpcagent.errors import UsageError
-from hpcagent.llm.roles import ROLES, USED
+from hpcagent.llm.roles import OPTIMISE, ROLES, USED
 from hpcagent.llm.routing import Route
 from hpcagent.study.durable import problem, write_atomic
 from hpcagent.templates import clean
@@ -94,7 +95,7 @@ def show(as_json: bool) -> int:
         return 0
     for line in shown(settings):
         click.echo(line)
-    for line in shown_roles(model_routes(settings), settings.model_hosts):
+    for line in shown_roles(_routes(settings), settings.model_hosts):
         click.echo(line)
     click.echo("# Files, later ones win")
     for layer, path in files.items():
@@ -140,9 +141,14 @@ def _as_json(settings: Settings, files: Mapping[str, Path]) -> dict[str, Any]:
             "source": source,
             "meaning": key.meaning,
         }
-    roles = {role: _role(route) for role, route in model_routes(settings).items()}
+    roles = {role: _role(route) for role, route in _routes(settings).items()}
     there = {layer: {"path": str(path), "exists": path.is_file()} for layer, path in files.items()}
     return {"schema": 1, "settings": rows, "roles": roles, "files": there}
+
+
+def _routes(settings: Settings) -> dict[str, Route]:
+    """As `hpcagent tune` would have them."""
+    return {**model_routes(settings), OPTIMISE: tuning_route(settings)}
 
 
 def _role(route: Route) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def place(said: str | None, words: Mapping[str, Any], configured: Settings) -> P
     cores = node_cores(name, scheduler, asks, words.get("cores"))
     label = asks.partition or "default"
     shown = tuple(p for p in catalogue.partitions if _is_asked(p, asks.partition))
-    target = Target(label, replace(asks, cpus_per_task=cores))
+    most_s = shown[0].bounds.max_walltime_s if len(shown) == 1 else None
+    target = Target(label, replace(asks, cpus_per_task=cores, walltime_s=most_s or 0))
     return Place(name, (target,), {}, replace(catalogue, partitions=shown))
 
 
@@ -87,7 +88,8 @@ def _one_of(
     Told apart by a feature that no other type of the partition has, else by the node's name; PBS,
     where both belong into the chunks of a request, is asked for any node of the queue.
     """
-    there = replace(asks, partition=partition.name)
+    most_s = partition.bounds.max_walltime_s or 0
+    there = replace(asks, partition=partition.name, walltime_s=most_s)
     if len(partition.node_types) == 1 or chunked:
         return partition.name, there
     others = {f for t in partition.node_types if t is not node_type for f in t.features}

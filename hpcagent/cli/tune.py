@@ -25,15 +25,14 @@ from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.goals import charge, check, goal_options, wanted
-from hpcagent.cli.modelroutes import ask_servers, model_option
-from hpcagent.cli.modelroutes import wanted as wanted_models
+from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
-from hpcagent.llm.roles import OPTIMISE, RESULT
+from hpcagent.llm.roles import OPTIMISE
 from hpcagent.llm.routing import Route
 from hpcagent.search.function_file import EXAMPLE
 from hpcagent.study.history import store_folder
@@ -67,7 +66,11 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--replay", metavar="LOG", help="Take a model's answers from an earlier run (its folder or "
     "llm.jsonl) in its place.",
 )  # fmt: skip
-@click.option("--strategy", metavar="NAME", help="How proposals are made. [default: surrogate]")
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    help="How proposals are made. [default: embedded: a surrogate and the small model that ships]",
+)
 @click.option(
     "--function", metavar="FILE.py", help="Your own search: a file that defines "
     "propose(space, history); with --model analyse(space, history).",
@@ -181,7 +184,7 @@ def tune(
     configured = load_settings(os.environ, Path.cwd())
     transcript = transcript_path(replay, model)
     model = "" if transcript else model
-    routes = wanted_models(configured, model, (OPTIMISE, RESULT))
+    routes = wanted_to_tune(configured, model, strategy, function)
     settings = _settings(
         configured, lib, prefix, workload, routes, strategy, budget, challengers, seed, scheduler
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from hpcagent.embedded import card
-from hpcagent.embedded.model import Embedded
+from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.tables import SHIPPED as WORD
 
+_ENGINE = "llama_cpp"
 NAME = "hpcagent-embedded"  # what a GGUF of this kind calls itself
 
 
@@ -25,9 +27,11 @@ def is_small(model: str) -> bool:
     return bool(model) and (model == WORD or gguf.read(Path(model)).name == NAME)
 
 
-def opened(model: str, cores: int | None) -> tuple[Embedded, LlamaCpp, str]:
-    """(model, its process, its SHA-256); EnvironmentProblem where card and file do not agree."""
+def opened(model: str) -> tuple[LlamaCpp, str]:
+    """(its process, not started yet; its SHA-256); EnvironmentProblem where card and file do not
+    agree, or what runs it is not installed."""
+    if find_spec(_ENGINE) is None:
+        raise EnvironmentProblem(f"{_ENGINE} is not installed")
     path = path_of(model)
     sha256 = card.checked(path).sha256
-    process = LlamaCpp(path)
-    return Embedded(process, cores), process, sha256
+    return LlamaCpp(path), sha256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpcagent.errors import UsageError
@@ -20,6 +20,8 @@ ACCEPTED = "accepted"
 _FINAL = ("unavailable", "context_overflow", "unauthorised", "forbidden", "untrusted")
 _KEPT = ("type", "enum", "const", "minLength", "maxLength", "minItems", "maxItems", "minimum",
          "maximum")  # fmt: skip
+# The schema's bound holds for a token each byte; a vocabulary of words needs about a third of it.
+_LEAST_TOKENS = 200
 _MAX_NESTING = 16
 
 A = TypeVar("A", bound="BaseModel")
@@ -52,8 +54,8 @@ def ask(
 
     `check` returns what is wrong in a few words (empty: nothing); the model reads them before it
     answers again. `tell` hears the verdict on every answer that was there. `shorter` gives the
-    messages anew where they exceeded the context, once. `limits.max_tokens` bounds an answer
-    beside the schema, which bounds it too.
+    messages anew where they exceeded the context, once; after that a third of the answer's room has
+    to do. `limits.max_tokens` bounds an answer beside the schema, which bounds it too.
     """
     from pydantic import ValidationError
 
@@ -68,6 +70,8 @@ def ask(
             if kind == "context_overflow" and shorter is not None:
                 question = asked = tuple(shorter())
                 shorter = None
+            elif kind == "context_overflow" and limits.max_tokens >= 3 * _LEAST_TOKENS:
+                limits = replace(limits, max_tokens=limits.max_tokens // 3)
             elif kind in _FINAL:
                 return Refused(attempt + 1, words, kind)
             continue

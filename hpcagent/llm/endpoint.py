@@ -27,6 +27,8 @@ from hpcagent.records import Failure, Limits, Message, Reply
 MAX_LOSSES = 3
 MODELS_S = 10.0
 _FORMATS = ("json_schema", "json_object", "none")
+_NO_LIST = (404, 405, 501)
+_THOUGHTS = 4096  # tokens before an answer, of models that think whether they are asked to or not
 _LEAST_TOKENS = 1024  # an answer is not cut to less
 _BLANKS = 64  # tokens: a server's grammar may let blanks stand between the parts of an answer
 # Of a served model: what differs from request to request.
@@ -53,6 +55,7 @@ class Endpoint:
         self._format = 0
         self._heeded = True  # whether answers came out as the format asks for
         self._most_tokens = sys.maxsize  # of an answer
+        self._thoughts = 0  # tokens that an answer may have for them besides
         self._losses = 0
         self._last = ""
         self.device = ""  # where it computes, in words; known from the first answer on
@@ -134,13 +137,19 @@ class Endpoint:
 
     def _posted(self, body: dict[str, Any], deadline: float) -> Response:
         """The response; where question and answer together exceed the context, that to the same
-        question with a shorter answer: servers refuse what might not fit."""
+        question with a shorter answer: servers refuse what might not fit. Where thoughts took all
+        that the answer might have, there is more room from then on."""
+        wanted = body["max_tokens"]
         while True:
-            body["max_tokens"] = min(body["max_tokens"], self._most_tokens)
+            body["max_tokens"] = min(wanted + self._thoughts, self._most_tokens)
             left = max(0.01, deadline - time.monotonic())
             response = self._exchange("/chat/completions", body, left)
-            shorter = body["max_tokens"] // 2
-            if not replies.overflows(response) or shorter < _LEAST_TOKENS:
+            if replies.only_thoughts(response) and not self._thoughts:
+                self._thoughts = _THOUGHTS
+                continue
+            given = body["max_tokens"]
+            shorter = max(given // 2, wanted) if given > wanted else given // 2
+            if not replies.overflows(response) or (given <= wanted and shorter < _LEAST_TOKENS):
                 return response
             self._most_tokens = shorter
 
@@ -153,8 +162,11 @@ class Endpoint:
         """The model's name at the server, and its entry there; asked for once."""
         if self._entry is None:
             response = self._exchange("/models", None, MODELS_S)
-            if response.status == 404 and self._name:  # not every server has the list
+            if response.status in _NO_LIST and self._name:  # not every server has the list
                 self._entry = {}
+            elif response.status in _NO_LIST:
+                words = "it has no list of models: name one (URL#NAME), or is the URL right (most"
+                raise BadReply("http", f"status {response.status}: {words} end in /v1)?")
             else:
                 replies.require_ok(response, self._choice)
                 self._entry = replies.entry(response, self._name)

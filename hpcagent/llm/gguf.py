@@ -5,39 +5,32 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.digests import cache_folder, digest_of
+from hpcagent.llm.gguf_kinds import LANGUAGE, kind_of
 from hpcagent.llm.gguf_reader import Array, Header, Tensor, Value, read_header
 from hpcagent.llm.gguf_strangers import LONGEST, stranger
 from hpcagent.llm.gguf_types import GIVEN_UP, MIXTURES, type_name
 
-LANGUAGE = "language model"
-PROJECTOR = "projector for images or sound (mmproj)"
 _PART = re.compile(r"(?P<stem>.+)-(?P<no>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _MOST_PARTS = 1000
 _LAYER = re.compile(r"(?:blk|enc\.blk|dec\.blk)\.([0-9]{1,5})\.")
 _MOST_LAYERS = 10_000
+_HAS_STATE = re.compile(r"\.(?:ssm_|time_mix_|shortconv)")
 _TEMPLATE = "tokenizer.chat_template"
-# Architectures of llama.cpp that read text and do not write any.
-_BERTS = ("bert", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "eurobert")
-_BERTS_OF_JINA = ("jina-bert-v2", "jina-bert-v3")
-_ENCODERS = (*_BERTS, *_BERTS_OF_JINA, "t5encoder", "gemma-embedding", "wavtokenizer-dec")
-_TYPES = {
-    "adapter": "adapter (LoRA)",
-    "imatrix": "importance matrix",
-    "mmproj": PROJECTOR,
-    "vocab": "vocabulary without weights",
-}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the network, 0 where the file does not tell; `kv_heads` has one for each layer."""
+    """Sizes of the network, 0 where the file does not tell; `kv_heads` has one for each layer.
+
+    `state_bytes` are those of the recurrent layers' state, for all that one sequence has read.
+    """
 
     layers: int = 0
     embedding: int = 0
@@ -50,6 +43,7 @@ class Shape:
     experts: int = 0
     experts_used: int = 0
     sliding_window: int = 0
+    state_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,7 +216,7 @@ def _described(
         context_length=context or None,
         size_bytes=size,
         chat_template=_text(metadata, _TEMPLATE) or None,
-        kind=_kind(metadata, architecture, tensors),
+        kind=kind_of(_text(metadata, "general.type"), architecture, bool(tensors)),
         parts=parts,
         templates=tuple(_text(metadata, key) for key in metadata if key.startswith(_TEMPLATE)),
         mixture=mixture,
@@ -241,17 +235,6 @@ def _quantisation(metadata: Mapping[str, Value], order: Sequence[int]) -> str:
     mixture = MIXTURES.get(_int(metadata, "general.file_type"), "")
     stem = main.split("_")[0].lstrip("I")
     return mixture if mixture and stem in mixture else main
-
-
-def _kind(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> str:
-    told = _text(metadata, "general.type")
-    if architecture == "clip":
-        told = "mmproj"
-    if told in _TYPES:
-        return _TYPES[told]
-    if architecture in _ENCODERS:
-        return f"model of another kind ({architecture}: it reads text and writes none)"
-    return LANGUAGE if tensors else _TYPES["vocab"]
 
 
 def _shape(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> Shape:
@@ -274,7 +257,23 @@ def _shape(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[T
         experts=told("expert_count"),
         experts_used=told("expert_used_count"),
         sliding_window=told("attention.sliding_window"),
+        state_bytes=4 * _recurrent(tensors) * _state(told),
     )
+
+
+def _recurrent(tensors: Sequence[Tensor]) -> int:
+    """How many layers have a state."""
+    found = [_LAYER.match(tensor.name) for tensor in tensors if _HAS_STATE.search(tensor.name)]
+    return len({match[1] for match in found if match})
+
+
+def _state(told: Callable[[str], int]) -> int:
+    """Numbers in the state of a layer: the last inputs of a convolution, and what it remembers."""
+    inner, state = told("ssm.inner_size"), told("ssm.state_size")
+    inputs = max(0, told("ssm.conv_kernel") - 1) * (inner + 2 * told("ssm.group_count") * state)
+    width = told("embedding_length")
+    of_rwkv = (2 + told("wkv.head_size")) * width if told("wkv.head_size") else 0
+    return inputs + inner * state + of_rwkv + max(0, told("shortconv.l_cache") - 1) * width
 
 
 def _vocabulary(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> int:

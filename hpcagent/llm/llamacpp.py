@@ -63,6 +63,7 @@ class LlamaCpp:
         self._sampling = dict(sampling or {})
         self._sequences = sequences
         self._child: Child | None = None
+        self._loading = False
         self._losses = 0
         self._last = ""
         self._threads = threads
@@ -164,6 +165,7 @@ class LlamaCpp:
 
     def close(self) -> None:
         """End the child; a later call starts another one."""
+        self._loading = False
         if self._child is not None:
             self._child.close()
             self._child = None
@@ -177,6 +179,16 @@ class LlamaCpp:
         except ChildFailed as failed:
             return self._lost(failed)
         return child if isinstance(child, Failure) else None
+
+    def begin(self) -> None:
+        """Start the child and let it load, and do not wait for it: the first call does."""
+        try:
+            if self._child is None:
+                self._child = Child(self._command, _environment())
+                self._child.post(self._load_request())
+                self._loading = True
+        except ChildFailed as failed:
+            self._lost(failed)
 
     @property
     def pid(self) -> int | None:
@@ -201,11 +213,13 @@ class LlamaCpp:
             return Failure("model", "unavailable", words)
         if self._residents is not None:
             self._residents.enter(self, need(self.file, self._wanted).total)
-        return self._started() if self._child is None else self._child
+        return self._child if self._child is not None and not self._loading else self._started()
 
     def _started(self) -> Child | Failure:
-        child = self._child = Child(self._command, _environment())
-        answer = child.ask(self._load_request(), self._load_timeout_s)
+        request = None if self._loading else self._load_request()
+        child = self._child = self._child or Child(self._command, _environment())
+        self._loading = False
+        answer = child.ask(request, self._load_timeout_s)
         if "failure" in answer:
             told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
             failure = _failure(answer["failure"], "" if told else child.last_words())

@@ -1,11 +1,12 @@
 """What a model needs in memory, what it may use here, and how both are brought together: pure.
 
-Sizes follow llama.cpp: the weights as they lie in the file; keys and values of every layer for
-each token of the context, in 16 bits; the scores of one batch against the whole context (heads x
-batch x context, in 32 bits, where flash attention is off) and their mask; the activations of one
-batch. What llama.cpp, Python and the vocabulary take besides was measured
-(tests/benchmarks/model_memory.py). Weights that are rearranged for the CPU are counted once: the
-pages of the file behind them are clean, and the kernel takes them back when memory is short.
+Sizes follow llama.cpp: the weights as they lie in the file; keys and values of every layer for each
+token of the context, in 16 bits; the states of recurrent layers; the scores of one batch against
+the whole context (heads x batch x context, in 32 bits, where flash attention is off) and their
+mask; the activations of one batch. What llama.cpp, Python and the vocabulary take besides was
+measured (tests/benchmarks/model_memory.py). Weights that are rearranged for the CPU are counted
+once: the pages of the file behind them are clean, and the kernel takes them back when memory is
+short.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
 _STEP = 256  # llama.cpp rounds a context up to this
 _CACHE_VALUE = 2  # bytes: 16-bit floats
 MOST_SEQUENCES = 4  # prompts of so many callers are kept
+# Of recurrent layers one state is computed with, and so many are kept beside it, if they are small.
+MOST_STATES, _STATES_BYTES = 6, 256 << 20
 _SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
@@ -99,7 +102,7 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
     return Need(
         weights=file.weights.total,
-        cache=tokens * cache_bytes_a_token(file),
+        cache=tokens * cache_bytes_a_token(file) + _states_bytes(shape.state_bytes),
         compute=4 * batch * (tokens * (heads + 1) + wide),
         process=_PROCESS + shape.vocabulary * _A_TOKEN_OF_THE_VOCABULARY,
     )
@@ -109,6 +112,15 @@ def cache_bytes_a_token(file: ModelFile) -> int:
     """Keys and values of all layers; layers that see a window only are counted in full."""
     shape = file.shape
     return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * _CACHE_VALUE
+
+
+def kept_states(state_bytes: int) -> int:
+    """How many states of recurrent layers a sequence keeps beside the one that is computed with."""
+    return min(MOST_STATES, _STATES_BYTES // max(1, state_bytes))
+
+
+def _states_bytes(state_bytes: int) -> int:
+    return state_bytes * (1 + kept_states(state_bytes))
 
 
 def plan(

@@ -51,25 +51,31 @@ class Child:
         for stream in self._streams():
             os.set_blocking(stream.fileno(), False)
 
-    def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    def ask(self, message: Mapping[str, Any] | None, timeout_s: float) -> dict[str, Any]:
         """Send one line, return the next one; ChildFailed after which the child is dead.
 
         So it is after any other exception, such as Ctrl-C: its answer would be taken for the next.
+        None only waits for the answer to what was posted.
         """
         try:
-            self._exchange(message, timeout_s)
+            self._exchange(b"" if message is None else _line(message), timeout_s)
             answer = self._first_line()
         except BaseException:
             self.close()
             raise
         return answer
 
-    def _exchange(self, message: Mapping[str, Any], timeout_s: float) -> None:
+    def post(self, message: Mapping[str, Any]) -> None:
+        """Send a short line, the first one, without waiting; ChildFailed as `ask`."""
+        self._write(memoryview(_line(message)))
+
+    def _exchange(self, line: bytes, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        unsent = memoryview(json.dumps(message, ensure_ascii=True).encode("ascii") + b"\n")
+        unsent = memoryview(line)
         stdin, stdout, stderr = self._streams()
         with selectors.DefaultSelector() as selector:
-            selector.register(stdin, selectors.EVENT_WRITE)
+            if unsent:
+                selector.register(stdin, selectors.EVENT_WRITE)
             selector.register(stdout, selectors.EVENT_READ)
             selector.register(stderr, selectors.EVENT_READ)
             while b"\n" not in self._received:
@@ -171,6 +177,10 @@ class Child:
             return self._read_tail()
         except BlockingIOError:
             return False
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=True).encode("ascii") + b"\n"
 
 
 def _how(code: int) -> str:

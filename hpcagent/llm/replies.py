@@ -78,19 +78,38 @@ def read(response: Response, schema: Mapping[str, Any] | None) -> Reply:
     message = choices[0].get("message")
     if not isinstance(message, dict):
         raise BadReply("invalid", "the first choice has no message")
-    text = _text(message.get("content"))
     costs = _costs(answer.get("usage"))
+    text = _text(message.get("content")) or _misplaced(message, schema)
+    wrong = ""
+    if schema is not None and text.strip():
+        text, wrong = _checked(text, schema)
     failure = None
     if not text.strip():
         failure = Failure("model", "invalid", _why_empty(message, choices[0]))
         text = ""
-    elif choices[0].get("finish_reason") == "length":
+    elif choices[0].get("finish_reason") == "length" and (wrong or schema is None):
         words = f"{costs.tokens_out} tokens, no end: {_printable(text)}"
         failure = Failure("model", "truncated", words)
-    elif schema is not None:
-        text, wrong = _checked(text, schema)
-        failure = Failure("model", "invalid", wrong) if wrong else None
+    elif wrong:
+        failure = Failure("model", "invalid", wrong)
     return dataclasses.replace(costs, text=text, failure=failure)
+
+
+def only_thoughts(response: Response) -> bool:
+    """Whether an answer was stopped by its length before it began."""
+    if response.status != 200:
+        return False
+    try:
+        answer = events.whole(response.body) if events.streams(response) else _json(response)
+    except BadReply:
+        return False
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict) or choice.get("finish_reason") != "length":
+        return False
+    message = choice.get("message")
+    text = _text(message.get("content")).strip() if isinstance(message, dict) else ""
+    return not text or (text.startswith("<think>") and "</think>" not in text)
 
 
 def entry(response: Response, name: str) -> dict[str, Any]:
@@ -174,8 +193,8 @@ def _checked(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
 def _bare(text: str) -> str:
     """Without what models put around JSON where nothing forbids it: thoughts, a code block."""
     text = text.strip()
-    if text.startswith("<think>"):
-        text = text.partition("</think>")[2].strip()
+    if not text.startswith("{"):  # a chat template may have begun the thoughts already
+        text = text.rpartition("</think>")[2].strip()
     if text.startswith("```") and text.endswith("```"):
         return text[3:-3].strip().removeprefix("json")
     return text
@@ -202,6 +221,16 @@ def _text(content: object) -> str:
         parts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
+
+
+def _misplaced(message: Mapping[str, Any], schema: Mapping[str, Any] | None) -> str:
+    """An answer by the schema that the server took for thoughts, as vLLM's reasoning parsers do
+    where a model does not think."""
+    for name in ("reasoning_content", "reasoning") if schema is not None else ():
+        text = _text(message.get(name))
+        if schema is not None and text.strip() and not _checked(text, schema)[1]:
+            return text
+    return ""
 
 
 def _without_choices(answer: Mapping[str, Any], response: Response) -> BadReply:

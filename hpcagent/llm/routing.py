@@ -12,6 +12,7 @@ from hpcagent.errors import UsageError
 from hpcagent.llm import endpoint, gguf
 from hpcagent.llm.address import Forbidden, read_address, require_allowed
 from hpcagent.llm.endpoint import Endpoint
+from hpcagent.llm.gguf_kinds import PROJECTOR
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
 from hpcagent.llm.roles import CODEGEN, DEBUG, OPTIMISE, RESULT, ROLES
@@ -29,6 +30,7 @@ from hpcagent.protocols import LanguageModel
 from hpcagent.templates import clean
 
 NONE = ModelChoice()
+DEFAULT = "default"  # the source of what nobody named
 OpenFile = Callable[[ModelChoice], LlamaCpp]
 
 
@@ -44,6 +46,7 @@ class Route:
     role: str
     choice: ModelChoice
     source: str
+    instead: str = ""  # what keeps out the model that would serve by default
 
     @property
     def why(self) -> str:
@@ -54,6 +57,8 @@ class Route:
         """
         if self.choice.placed:
             return f"{self.choice.label} ({self.source})"
+        if self.instead:
+            return f"none ({self.instead})"
         without = f"{_WITHOUT.get(self.role, 'hpcagent')} does without"
         if self.source:
             return f"none ({self.source} names neither file nor endpoint): {without}"
@@ -122,8 +127,8 @@ def check(route: Route, hosts: Sequence[str]) -> None:
 def _check_projector(path: Path, route: Route) -> None:
     """A file that was taken for another one is told now, not when figures are read one day."""
     found = gguf.describe(path)
-    if found.kind != gguf.PROJECTOR:
-        raise UsageError(f"{route.source}: mmproj {path}: not a {gguf.PROJECTOR}: {found.kind}")
+    if found.kind != PROJECTOR:
+        raise UsageError(f"{route.source}: mmproj {path}: not a {PROJECTOR}: {found.kind}")
     if not route.choice.file:
         raise UsageError(f"{route.source}: mmproj belongs to a model, and no file is named")
 

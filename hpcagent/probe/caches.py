@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from hpcagent.probe.lscpu import Fields
 from hpcagent.probe.values import Size, parse_cpulist, parse_size
 from hpcagent.records import Cache
+
+Kind = tuple[int, str]
 
 _NAME = re.compile(r"L([1-9])([di]?)(?: cache)?")
 _KINDS = {"d": "data", "i": "instruction", "": "unified"}
@@ -27,9 +29,19 @@ def caches_from_lscpu(fields: Fields, cores: int, sockets: int) -> tuple[Cache, 
             continue
         level = int(found.group(1))
         instances = _instances(size, cores if level <= 2 else sockets)
-        single = size.size_bytes // instances if size.summed else size.size_bytes
+        single = size.share(instances) if size.summed else size.size_bytes
         caches.append(Cache(level, _KINDS[found.group(2)], single, instances))
     return tuple(caches)
+
+
+def uncounted(fields: Fields) -> frozenset[Kind]:
+    """Levels and kinds whose number of caches lscpu does not tell."""
+    sizes = ((_NAME.fullmatch(name), parse_size(value)) for name, value in fields)
+    return frozenset(
+        (int(found.group(1)), _KINDS[found.group(2)])
+        for found, size in sizes
+        if found and size and size.instances is None
+    )
 
 
 def caches_from_sysfs(files: Mapping[str, str], cpus: int) -> tuple[Cache, ...]:
@@ -49,13 +61,19 @@ def caches_from_sysfs(files: Mapping[str, str], cpus: int) -> tuple[Cache, ...]:
     return tuple(caches)
 
 
-def merge(sysfs: tuple[Cache, ...], lscpu: tuple[Cache, ...]) -> tuple[Cache, ...]:
-    """sysfs knows the size of one (a hybrid's sum cannot be divided), lscpu counts all."""
+def merge(
+    sysfs: tuple[Cache, ...], lscpu: tuple[Cache, ...], guessed: Collection[Kind] = ()
+) -> tuple[Cache, ...]:
+    """sysfs knows the size of one (a hybrid's sum cannot be divided), lscpu counts all.
+
+    Of `guessed` lscpu told no count; who shares one CPU's cache tells more then.
+    """
     counted = {(cache.level, cache.kind): cache for cache in lscpu}
     merged = dict(counted)
     for cache in sysfs:
         key = (cache.level, cache.kind)
-        instances = counted[key].instances if key in counted else cache.instances
+        told = key in counted and key not in guessed
+        instances = counted[key].instances if told else cache.instances
         merged[key] = Cache(cache.level, cache.kind, cache.size_bytes, instances)
     return tuple(merged[key] for key in sorted(merged))
 

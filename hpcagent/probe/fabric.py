@@ -13,6 +13,8 @@ _PORT = re.compile(r"/sys/class/infiniband/([^/]+)/ports/([0-9]{1,4})/(rate|stat
 _CXI = re.compile(r"/sys/class/cxi/([^/]+)/device/vendor")
 _RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) Gb/sec.*")
 _STATE = re.compile(r"[0-9]: (\w+)")
+_WIDTH = re.compile(r"([0-9]{1,2})X(?: .*)?")
+_SPEED = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?) Gbps(?: .*)?")
 _LINE = re.compile(r"\s*([\w ]+):\s+(.*?)\s*")
 _PROVIDER = re.compile(r"provider: (\S{1,80})")
 
@@ -51,7 +53,7 @@ def _sysfs_port(
     return FabricPort(
         device=name,
         port=number,
-        kind=_kind(name, port.get("link_layer", "")),
+        kind=_kind(name, port.get("link_layer", ""), device.get("node_type", "")),
         state=state.group(1) if state else "not told",
         rate_gbit_s=float(rate.group(1)) if rate else None,
         firmware=device.get("fw_ver", ""),
@@ -62,7 +64,7 @@ def _sysfs_port(
 def parse_ibv_devinfo(text: str) -> tuple[FabricPort, ...]:
     """`ibv_devinfo`: "hca_id: mlx5_0", its fields, then "port: 1" with fields of its own.
 
-    It tells no rate (only `-v` does, as a code).
+    It tells a rate only with `-v`: lanes ("4X (2)") of a speed ("25.0 Gbps (32)").
     """
     ports: list[dict[str, str]] = []
     device: dict[str, str] = {}
@@ -84,11 +86,16 @@ def parse_ibv_devinfo(text: str) -> tuple[FabricPort, ...]:
 
 def _listed_port(port: Mapping[str, str]) -> FabricPort:
     state = port.get("state", "").removeprefix("PORT_").partition(" ")[0]
+    lanes, speed = (
+        pattern.fullmatch(port.get(name, ""))
+        for pattern, name in ((_WIDTH, "active_width"), (_SPEED, "active_speed"))
+    )
     return FabricPort(
         device=port["name"],
         port=int(port["port"]),
-        kind=_kind(port["name"], port.get("link_layer", "")),
+        kind=_kind(port["name"], port.get("link_layer", ""), port.get("transport", "")),
         state=state or "not told",
+        rate_gbit_s=int(lanes.group(1)) * float(speed.group(1)) if lanes and speed else None,
         firmware=port.get("fw_ver", ""),
         board=port.get("board_id", ""),
     )
@@ -117,9 +124,12 @@ def fast_interfaces(files: Mapping[str, str], least_mbit_s: int = 10000) -> dict
     return speeds
 
 
-def _kind(device: str, link_layer: str) -> str:
+def _kind(device: str, link_layer: str, transport: str) -> str:
+    """`transport` is ibv_devinfo's word, or sysfs' node type ("4: RNIC")."""
     if device.startswith(("hfi1", "opa")):
         return "Omni-Path"
     if device.startswith(("efa", "rdmap")):
         return "EFA"
+    if transport.startswith("iWARP") or transport.endswith("RNIC"):
+        return "iWARP"
     return "RoCE" if link_layer == "Ethernet" else link_layer or "unknown"

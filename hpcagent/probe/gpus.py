@@ -10,9 +10,10 @@ from typing import Any
 
 from hpcagent.probe.node import Gpu
 
-_MIB = re.compile(r"([0-9]{1,9}) ?MiB")
+_MIB = re.compile(r"([0-9]{1,9})(?: ?MiB)?")  # bare with --format=csv,nounits
 _HEAD = re.compile(r"\s*([\w.]+)(?: \[[^\]]*\])?\s*")
-_NOTHING = re.compile(r"\[?(N/A|Not Supported|Unknown Error|Insufficient Permissions)\]?", re.I)
+# "[N/A]", "[Unknown Error]", "[GPU requires reset]": what is in brackets is no value.
+_NOTHING = re.compile(r"\[.*\]|N/A|Not Supported", re.I)
 _CARD = re.compile(r"card([0-9]{1,4})")
 _GFX = re.compile(r"gfx[0-9a-f]{3,5}")
 _PCI = re.compile(r"/sys/bus/pci/devices/([^/]+)/(\w+)")
@@ -25,9 +26,9 @@ _COMPUTE = ("0x0302", "0x0380", "0x1200")
 def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
     """`nvidia-smi --query-gpu=... --format=csv`, by the titles in its first line."""
     rows = _rows(text)
-    if len(rows) < 2 or not _title(rows[0][0]).startswith("index"):
+    titles = [_title(cell) for cell in rows[0]] if rows else []
+    if "index" not in titles:
         return ()
-    titles = [_title(cell) for cell in rows[0]]
     gpus = []
     for row in rows[1:]:
         cells = {name: cell.strip() for name, cell in zip(titles, row, strict=False)}
@@ -66,7 +67,7 @@ def parse_rocm_smi(text: str) -> tuple[Gpu, ...]:
         if not found or not isinstance(card, Mapping):
             continue
         memory = _number(_word(card, "vram total memory (b)"))
-        names = ("card series", "card model", "device name")
+        names = ("card series", "device name", "card model")
         model = next((word for name in names if (word := _word(card, name))), "")
         bus, gfx = _word(card, "pci bus"), _word(card, "gfx version")
         kind = gfx if _GFX.fullmatch(gfx) else ""
@@ -131,7 +132,8 @@ def _word(document: Any, name: str) -> str:
     """The value of a key, whatever its case; "" where there is none."""
     for key, value in document.items() if isinstance(document, Mapping) else ():
         if str(key).lower() == name and isinstance(value, str | int):
-            return str(value).strip()
+            word = str(value).strip()
+            return "" if _NOTHING.fullmatch(word) else word
     return ""
 
 

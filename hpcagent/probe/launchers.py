@@ -21,11 +21,13 @@ class MpiTypes:
 def parse_mpi_list(stdout: str, stderr: str) -> MpiTypes | None:
     """None where no list was printed.
 
-    Slurm up to 20.11 prints "srun: MPI types are..." and "srun: pmix" on standard error, later
+    Slurm up to 20.11 prints "srun: MPI types are..." and "srun: pmix" on standard error (before 17
+    "srun: mpi/pmi2"), later
     ones "MPI plugin types are..." and the names, each after a tab, on standard output.
     """
     for text in (stdout, stderr):
-        lines = [line.removeprefix("srun: ").strip() for line in text.splitlines()]
+        words = (line.removeprefix("srun: ").strip() for line in text.splitlines())
+        lines = [word.removeprefix("mpi/") for word in words]
         titles = [i for i, line in enumerate(lines) if re.match(r"MPI (plugin )?types are", line)]
         if not titles:
             continue

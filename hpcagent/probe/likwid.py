@@ -1,7 +1,8 @@
 """What `likwid-topology -O` and `likwid-perfctr` print.
 
 The comma-separated form is lists under "STRUCT,name,columns" and "TABLE,name,columns"; the table of
-hardware threads is still set in blanks with commas behind (5.2), or in commas (4.x).
+hardware threads is still set in blanks with commas behind (5.2), or in commas (4.x). Groups of CPUs
+stand between commas, or in brackets as in the form for people.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hpcagent.probe.node import CacheLevel
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([kMGT]?)B")
 _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _CACHE = re.compile(r"Cache Topology L([1-9])")
+_GROUP = re.compile(r"\(([^()]*)\)")
 _NUMA = re.compile(r"NUMA Topology ([0-9]{1,6})")
 _WHERE = re.compile(r"^(?:ERROR|WARN\w*)\b[^\[\]]*\[[^\]]*\]\s*|^ERROR\s*-\s*")
 _NOISE = re.compile(r"perfgroups|Counter and event maps|^-+$|^(CPU|Name) \w+:")
@@ -127,12 +129,17 @@ def _caches(blocks: dict[str, list[str]]) -> list[CacheLevel]:
             continue
         fields = _fields(lines)
         size = _bytes(" ".join(fields.get("Size", [])))
-        groups = fields.get("Cache groups", [])
+        groups = _groups(fields.get("Cache groups", []))
         if size and groups:
             level, shared = int(found.group(1)), len(groups[0].split())
             kind = "data" if level == 1 else "unified"
             caches.append(CacheLevel(level, kind, len(groups), size, shared))
     return caches
+
+
+def _groups(values: list[str]) -> list[str]:
+    text = ",".join(values)
+    return _GROUP.findall(text) if "(" in text else values
 
 
 def _nodes(blocks: dict[str, list[str]]) -> list[LikwidNode]:
@@ -148,7 +155,7 @@ def _nodes(blocks: dict[str, list[str]]) -> list[LikwidNode]:
 
 
 def _numbers(values: list[str]) -> tuple[int, ...]:
-    words = [word for value in values for word in value.split()]
+    words = [word for value in values for word in value.strip("() ").split()]
     return tuple(number for word in words if (number := _count([word])) is not None)
 
 

@@ -64,7 +64,7 @@ def parse_lstopo(text: str) -> Topology | None:
         packages=sum(item.get("type") in ("Package", "Socket") for item in objects),
         cores=sum(item.get("type") == "Core" for item in objects),
         cpus=tuple(cpus),
-        nodes=tuple(_nodes(objects)),
+        nodes=tuple(sorted(_nodes(objects), key=lambda node: node.index)),
         caches=_caches(objects),
         kinds=tuple(kind for kind in kinds if kind),
         devices=tuple(name for name in devices if name),
@@ -90,7 +90,7 @@ def _document(text: str) -> ElementTree.Element | None:
     if "<!ENTITY" in text:
         return None
     try:
-        return ElementTree.fromstring(text)
+        return ElementTree.fromstring(text.lstrip())
     except (ElementTree.ParseError, ValueError):
         return None
 

@@ -21,10 +21,12 @@ _NODE = r"/sys/devices/system/node/node([0-9]+)/cpulist"
 _CACHE = r"/sys/devices/system/cpu/cpu[0-9]+/cache/index[0-9]+/\w+"
 _MAX_FREQ = r"/sys/devices/system/cpu/cpu[0-9]+/cpufreq/cpuinfo_max_freq"
 _CGROUP = r".*/(cpu\.max|cpu\.cfs_quota_us|cpu\.cfs_period_us|memory\.max|memory\.limit_in_bytes)"
+_CLOCKS = ("CPU max MHz", "CPU static MHz")
 _ONLINE = "/sys/devices/system/cpu/online"
 _THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 # AArch64 spells the features of a 64-bit CPU "Features", x86 "flags"; POWER lists none.
-_FEATURE_FIELDS = ("flags", "Features")
+# RISC-V has its extensions in a word, the letters first: "rv64imafdc_zicsr".
+_FEATURE_FIELDS = ("flags", "Features", "isa")
 _SCHEDULERS = {
     "slurm": ("sbatch", "squeue"),
     "pbs": ("qsub", "qstat"),
@@ -72,7 +74,7 @@ def parse_machine(facts: Mapping[str, Any]) -> Machine:
 def _features(fields: Fields, blocks: tuple[dict[str, str], ...]) -> frozenset[str]:
     """What every kind of CPU of the machine has."""
     listed = [
-        frozenset(block[name].split())
+        frozenset(block[name].replace("_", " ").split() if name == "isa" else block[name].split())
         for block in blocks
         for name in _FEATURE_FIELDS
         if name in block
@@ -86,8 +88,11 @@ def _model(fields: Fields, blocks: tuple[dict[str, str], ...], missing: dict[str
     """The processor's name; the names of all kinds where there are several."""
     names = [value for name, value in fields if name == "Model name" and value not in ("", "-")]
     names = names or [
-        block[key] for key in ("model name", "cpu") for block in blocks if key in block
+        block[key] for key in ("model name", "cpu", "uarch") for block in blocks if key in block
     ]
+    machine_type = field(fields, "Machine type")  # s390x has no names for its processors
+    if not names and machine_type:
+        names = [f"{field(fields, 'Vendor ID') or 'machine type'} {machine_type}"]
     if names:
         return " + ".join(dict.fromkeys(names))
     implementer = next((b for b in blocks if "CPU implementer" in b), None)
@@ -106,10 +111,20 @@ def processor_of(raw: RawFacts) -> Processor:
         return tuple(dict.fromkeys(block[name] for block in blocks if name in block))
 
     architecture = raw.word("uname", "machine") or field(fields, "Architecture") or "unknown"
-    vendors = distinct("vendor_id") or distinct("CPU implementer") or ("",)
+    vendors = (
+        distinct("vendor_id")
+        or distinct("CPU implementer")
+        or _core_names(distinct("uarch"))
+        or ("",)
+    )
     generation = power_generation(" ".join(distinct("cpu")))
     features = _features(fields, blocks)
     return Processor(architecture, vendors[0], features, distinct("CPU part"), generation)
+
+
+def _core_names(cores: tuple[str, ...]) -> tuple[str, ...]:
+    """RISC-V names the core and no vendor: "sifive,u74-mc" is archspec's "u74mc"."""
+    return tuple(core.rpartition(",")[2].replace("-", "") for core in cores)
 
 
 def _microarchitecture(processor: Processor, missing: dict[str, str]) -> str:
@@ -167,9 +182,10 @@ def _threads_per_core(cpus: tuple[Cpu, ...]) -> int:
 
 
 def _max_mhz(raw: RawFacts, fields: Fields, missing: dict[str, str]) -> float | None:
-    stated = parse_mhz(field(fields, "CPU max MHz") or "")
+    """Of the fastest kind of core; s390x states one clock that never changes."""
+    stated = [parse_mhz(text) for name, text in fields if name in _CLOCKS]
     khz = [parse_mhz(text) for text in raw.texts(_MAX_FREQ).values()]
-    known = [mhz for mhz in (stated, *(k / 1000 for k in khz if k)) if mhz]
+    known = [mhz for mhz in (*stated, *(k / 1000 for k in khz if k)) if mhz]
     if not known:
         missing["max_mhz"] = "neither lscpu nor cpufreq tells a highest clock"
     return max(known, default=None)
@@ -184,7 +200,7 @@ def _caches(
     sysfs = cache_facts.caches_from_sysfs(raw.texts(_CACHE), len(cpus))
     if not listed and not sysfs:
         missing["caches"] = "neither lscpu nor sysfs lists caches"
-    return cache_facts.merge(sysfs, listed)
+    return cache_facts.merge(sysfs, listed, cache_facts.uncounted(fields))
 
 
 def _memory(raw: RawFacts, missing: dict[str, str]) -> int | None:

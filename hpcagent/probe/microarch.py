@@ -16,7 +16,8 @@ from typing import Any
 class Processor:
     """What identifies a CPU, as the kernel spells it.
 
-    `vendor` is vendor_id on x86 and the hexadecimal implementer on AArch64; `parts` the distinct
+    `vendor` is vendor_id on x86, the hexadecimal implementer on AArch64, the name of the core on
+    RISC-V; `parts` the distinct
     AArch64 part numbers (several on big.LITTLE); `generation` the number in POWER9.
     """
 
@@ -139,8 +140,11 @@ def why_not(processor: Processor, name: str) -> tuple[NotIt, ...]:
 
 
 def power_generation(cpu: str) -> int:
-    """9 for "POWER9, altivec supported"; 0 where there is none (an emulator says otherwise)."""
-    found = re.search(r"POWER([0-9]{1,3})", cpu)
+    """9 for "POWER9, altivec supported"; 0 where there is none (an emulator says otherwise).
+
+    The kernel spells the eleventh "Power11".
+    """
+    found = re.search(r"\bPOWER([0-9]{1,3})", cpu, re.IGNORECASE)
     return int(found.group(1)) if found else 0
 
 
@@ -162,7 +166,7 @@ def _fits(target: Any, processor: Processor, vendor: str) -> bool:
     if processor.architecture == "aarch64" and target.vendor == "generic" and target.ancestors:
         return False  # the features do not tell the version of the architecture
     if processor.architecture == "riscv64":
-        return bool(target.vendor in (vendor, "generic") and target.name in ("riscv64", vendor))
+        return target.name in ("riscv64", vendor)
     return target.vendor in (vendor, "generic") and _has(processor.features, target.features)
 
 

@@ -19,6 +19,7 @@ MAX_WAYS = 8
 _NAME = re.compile(r"[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*")
 _HEADER = re.compile(r"(/.*|\S+):|-{3,} .* -{3,}")
 _MARKS = re.compile(r"\s*([(<].*)?$")
+_DEFAULT = re.compile(r"[(<:,](default|D)\b")
 # Packages whose modules are worth loading, by what their names begin with after a separator.
 _KINDS = (
     (
@@ -99,7 +100,7 @@ def parse_terse(text: str) -> Terse:
             refused.append(line[:200])
         elif len(names) < MAX_NAMES:
             names.append(name)
-            if re.search(r"[(:]default\b|\(D\)", line):
+            if _DEFAULT.search(line):
                 defaults.append(name)
     return Terse(_once(names), _once(defaults), _once(refused), tuple(noise[:20]))
 
@@ -129,9 +130,11 @@ def parse_spider(text: str) -> Tuple[Spidered, ...]:
     """`$LMOD_DIR/spider -o jsonSoftwarePage $MODULEPATH`: every module and the ways to it.
 
     A `parent` is a list of modules (Lmod 7.8 and newer) or, before, one word that joins them with
-    colons behind "default".
+    colons behind "default". The form `-o spider-json` (package -> file -> facts, the ways as
+    "parentAA") is read as well.
     """
     found, _ = _embedded(text, "[")
+    found = _software_page(_embedded(text, "{")[0]) if found is None else found
     result = []  # type: List[Spidered]
     for package in found if isinstance(found, list) else []:
         versions = package.get("versions") if isinstance(package, dict) else None
@@ -143,6 +146,17 @@ def parse_spider(text: str) -> Tuple[Spidered, ...]:
             ways = [_way(x) for x in parents] if isinstance(parents, list) else []
             result.append(Spidered(name, tuple(sorted({x for x in ways if x}, key=_by_length))))
     return tuple(result)
+
+
+def _software_page(packages: Any) -> List[Any]:
+    pages = []
+    for files in packages.values() if isinstance(packages, dict) else []:
+        facts = files.values() if isinstance(files, dict) else []
+        known = [x for x in facts if isinstance(x, dict)]
+        pages.append(
+            {"versions": [{"full": x.get("fullName"), "parent": x.get("parentAA")} for x in known]}
+        )
+    return pages
 
 
 def brief_spider(text: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_LINE = re.compile(r"\s+-m([\w.+-]+)(=?)\s*(\S*)\s*")
+# Some releases name the argument behind the sign: "-mcpu=CPU  neoverse-n1", "-mcpu=<cpu>".
+_LINE = re.compile(r"\s+-m([\w.+-]+)(?:(=)(?:[A-Z_]{2,12}(?=\s)|<\w+>)?)?\s*(\S*)\s*")
 _WORD = re.compile(r"[\w.+-]{1,200}")
 
 

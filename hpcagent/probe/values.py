@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # A kernel has at most a few thousand CPUs; a list that names more is not a CPU list.
 MAX_CPU = 1 << 16
@@ -22,12 +22,28 @@ class Size:
     """A cache size as lscpu prints it; `instances` is None where it does not count them.
 
     `summed` tells the two dialects apart: util-linux before 2.34 wrote the size of one cache
-    ("32K"), later ones write the sum of all ("1 MiB", "96 KiB (2 instances)").
+    ("32K"), later ones write the sum of all ("1 MiB", "96 KiB (2 instances)"). `step_bytes` is what
+    the last digit that was written stands for.
     """
 
     size_bytes: int
     instances: int | None
     summed: bool
+    step_bytes: int = field(default=1, compare=False)
+
+    def share(self, count: int) -> int:
+        """Bytes of one of `count` equal parts.
+
+        "3.8 MiB" is rounded; of what one part then can be, the roundest number is taken (48 KiB
+        for 80 parts).
+        """
+        low, high = (2 * self.size_bytes + sign * self.step_bytes for sign in (-1, 1))
+        low, high = -(-low // (2 * count)), high // (2 * count)
+        if self.step_bytes == 1 or not 0 < low <= high:
+            return self.size_bytes // count
+        # Of two multiples of a power in reach one would be a multiple of the next power.
+        power = max(p for p in range(high.bit_length()) if high >> p << p >= low)
+        return high >> power << power
 
 
 def parse_cpulist(text: str) -> tuple[int, ...] | None:
@@ -69,8 +85,11 @@ def parse_size(text: str) -> Size | None:
     if found is None:
         return None
     number, unit, suffix, instances = found.groups()
-    size = int(float(number.replace(",", ".")) * _UNITS[unit.upper()])
-    return Size(size, int(instances) if instances else None, bool(suffix))
+    digits, factor = number.replace(",", "."), _UNITS[unit.upper()]
+    step = factor // 10 ** len(digits.partition(".")[2]) or 1 if "." in digits else 1
+    return Size(
+        int(float(digits) * factor), int(instances) if instances else None, bool(suffix), step
+    )
 
 
 def parse_mhz(text: str) -> float | None:

@@ -12,7 +12,8 @@ from hpcagent.study.summary import RunSummary
 
 
 def model(summary: RunSummary) -> Section:
-    return Section("The model", (paragraph("Language model: ", model_words(summary), "."),))
+    kind = "Small model: " if summary.model.small else "Language model: "
+    return Section("The model", (paragraph(kind, model_words(summary), "."),))
 
 
 def machine_and_library(summary: RunSummary) -> Section:

@@ -234,8 +234,10 @@ def _model_time(summary: RunSummary) -> str:
 
 
 def model_words(summary: RunSummary) -> str:
-    """What the language model contributed, in one sentence."""
+    """What the model contributed, in one sentence."""
     model = summary.model
+    if model.small:
+        return _small_words(summary)
     note = f" ({model.note})" if model.note else ""
     if not model.used:
         return f"none was used; the search ran without it{note}"
@@ -253,6 +255,21 @@ def model_words(summary: RunSummary) -> str:
     words += f"; {model.earned}" if model.earned else ""
     words += f"; it was not loaded as asked for: {'; '.join(model.notes)}" if model.notes else ""
     return words + note
+
+
+def _small_words(summary: RunSummary) -> str:
+    model = summary.model
+    words = f"{model.name} ({model.chosen_by})" if model.chosen_by == "default" else model.name
+    if not model.calls:
+        return f"{words}: took no part: {model.note or 'there was nothing to ask it'}"
+    owner = "is" if model.best_is_models else "is not"
+    failed = f" ({wording.plural(model.invalid, 'failure')})" if model.invalid else ""
+    return (
+        f"{words}: asked {wording.plural(model.calls, 'time')}{failed}, {_model_time(summary)}; it "
+        f"changed {wording.plural(model.picks_measured, 'choice')}, and the best configuration "
+        f"{owner} {'that' if model.picks_measured == 1 else 'one of them'}"
+        + (f" ({model.note})" if model.note else "")
+    )
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:

@@ -131,7 +131,7 @@ def by_model(trial: TrialSummary, summary: RunSummary) -> bool:
     """Whether the language model asked for this trial."""
     who = trial.proposed_by
     named = summary.model.used and who == summary.model.name
-    return named or who == "model" or who.startswith("model:")
+    return named or who in ("model", "embedded") or who.startswith("model:")
 
 
 def measured(trial: TrialSummary) -> bool:

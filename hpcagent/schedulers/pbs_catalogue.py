@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hpcagent.catalogue import Bounds, Catalogue, Gpu, NodeType, Partition
 from hpcagent.schedulers import pbs_places
@@ -39,30 +40,55 @@ def catalogue(queues_text: str, nodes_text: str, server_text: str, user: str) ->
     queues = blocks(queues_text, QUEUE)
     return Catalogue(
         "pbs",
-        tuple(_partition(queue, nodes, queue.name == default, user) for queue in queues),
+        tuple(
+            _partition(queue, _behind(queue, queues, user), nodes, queue.name == default, user)
+            for queue in queues
+        ),
         memory_unit_bytes=_KIB,
         chunked=True,
         missing={"accounts": _NO_ACCOUNTS, "cores": _NO_CORES},
     )
 
 
-def _partition(queue: Block, nodes: Sequence[Block], default: bool, user: str) -> Partition:
+def _behind(queue: Block, queues: Sequence[Block], user: str) -> tuple[Block, ...]:
+    """The queues that take jobs from this routing queue alone (`from_route_only`)."""
+    names = {name.strip() for name in queue.get("route_destinations").split(",")}
+    return tuple(
+        one
+        for one in queues
+        if queue.get("queue_type") == "Route"
+        and one.name in names
+        and one.get("from_route_only") == "True"
+        and not pbs_places.closed(one, user)
+    )
+
+
+def _partition(
+    queue: Block, behind: Sequence[Block], nodes: Sequence[Block], default: bool, user: str
+) -> Partition:
+    """`behind` stands in for a routing queue whose queues cannot be asked for themselves."""
     route = queue.get("queue_type") == "Route"
-    mine = [] if route else _chosen(queue, pbs_places.nodes_of(queue.name, nodes))
+    places = behind if route else (queue,)
+    found = {
+        node.name: node
+        for place in places
+        for node in _chosen(place, pbs_places.nodes_of(place.name, nodes))
+    }
+    mine = list(found.values())
     hosts = {
         host: parts
         for host, parts in pbs_places.hosts(mine).items()
         if pbs_places.host_size(parts)[0] > 0
     }
     types = _grouped(hosts)
-    why_not = _why_not(queue, types, user)
+    why_not = _why_not(queue, types, user, routed=bool(behind))
     told = (key for key in queue.attributes if key in _LIMITS or key.startswith("resources_min."))
     limits = (f"{key}={one_line(queue.get(key))}" for key in told)
     routes = (one_line(queue.get("route_destinations")),) if route else ()
     return Partition(
         queue.name,
         types,
-        bounds=_bounds(queue),
+        bounds=_routed(_bounds(queue), [_bounds(one) for one in behind]),
         default=default,
         available=not why_not,
         why_not=why_not,
@@ -71,13 +97,13 @@ def _partition(queue: Block, nodes: Sequence[Block], default: bool, user: str) -
     )
 
 
-def _why_not(queue: Block, types: Sequence[NodeType], user: str) -> str:
+def _why_not(queue: Block, types: Sequence[NodeType], user: str, *, routed: bool) -> str:
     closed = pbs_places.closed(queue, user)
     if closed:
         return closed
     if queue.get("from_route_only") == "True":
         return "it takes jobs from routing queues only"
-    if queue.get("queue_type") == "Route":
+    if queue.get("queue_type") == "Route" and not routed:
         return "it passes jobs on to other queues: choose one of those"
     if not types:
         return "no node takes its jobs"
@@ -161,6 +187,25 @@ def _bounds(queue: Block) -> Bounds:
         max_cpus=_count(queue.get("resources_max.ncpus")),
         max_gpus=_count(queue.get("resources_max.ngpus")),
         max_memory_bytes=size_bytes(queue.get("resources_max.mem")),
+    )
+
+
+def _routed(own: Bounds, behind: Sequence[Bounds]) -> Bounds:
+    """What the queues behind a routing queue allow between them, where it does not say itself."""
+    if not behind:
+        return own
+
+    def most(said: int | None, *others: int | None) -> int | None:
+        known = [one for one in others if one is not None]
+        return said if said is not None or len(known) < len(others) else max(known)
+
+    return replace(
+        own,
+        max_walltime_s=most(own.max_walltime_s, *(one.max_walltime_s for one in behind)),
+        min_nodes=max(own.min_nodes, min(one.min_nodes for one in behind)),
+        max_nodes=most(own.max_nodes, *(one.max_nodes for one in behind)),
+        max_cpus=most(own.max_cpus, *(one.max_cpus for one in behind)),
+        max_gpus=most(own.max_gpus, *(one.max_gpus for one in behind)),
     )
 
 

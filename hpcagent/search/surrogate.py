@@ -193,8 +193,6 @@ def _candidates(
     size = design_size(state.grid)
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
-    if expert:
-        size = min(size, expert.design)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
         row = _spreading(state, chance, seed)
@@ -262,9 +260,9 @@ def _improving(
         gain = expected_improvement(best, process.mean, np.sqrt(process.variance)) * chance
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
         gain *= scale  # in ln(time), as what an expert says
-        heard = expert.weighed(state, gain) if expert else gain
+        heard = expert.weighed(state, gain) if expert else None
         row = own = _chosen(state, process, best, chance, gain)
-        if heard is not gain:
+        if heard is not None:
             row = _chosen(state, process, best, chance, heard)
         yield Candidate(
             config=state.grid.points[row],

@@ -15,7 +15,7 @@ from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Machine, Queue
 from hpcagent.study import tune
 from hpcagent.study.durable import parse_utc
-from hpcagent.study.probe_task import PARTS, close, probe_spec, probe_unit
+from hpcagent.study.probe_task import PARTS, close, probe_spec, probe_unit, within
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task
 from hpcagent.study.units import Plan
@@ -79,7 +79,9 @@ class _Doctor:
         if state.done(purpose) is not None:
             return None
         spec = dict(_plan(visit, state, target, probe).spec)
-        asked = replace(target.resources, walltime_s=int(spec["budget_s"]) + _MARGIN_S)
+        walltime_s = within(target.resources, int(spec["budget_s"]) + _MARGIN_S)
+        spec["budget_s"] = max(walltime_s - _MARGIN_S, walltime_s // 2)
+        asked = replace(target.resources, walltime_s=walltime_s)
         return Plan("doctor", purpose, asked, spec, float(spec["budget_s"]))
 
     def files(self, task: Task, state: TuneState, unit: Unit) -> dict[str, str]:

@@ -11,6 +11,7 @@ from hpcagent.llm.roles import OPTIMISE
 from hpcagent.records import Config
 from hpcagent.search.earned import earned
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.small_model import STRATEGY
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import ModelSummary
 
@@ -53,6 +54,8 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
         cached_share=cached / tokens if tokens else 0.0,
         waited_s=_seconds([call for call in calls if not call.get(OVERLAPS)]),
         notes=model_notes(state),
+        small=settings.strategy == STRATEGY,
+        chosen_by=str(settings.routes.get(OPTIMISE, {}).get("source", "")),
     )
 
 

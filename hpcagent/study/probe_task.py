@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcagent.catalogue import Catalogue
 from hpcagent.errors import RunFailed
+from hpcagent.records import Resources
 from hpcagent.study import tune
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task_plan import Target, Task, why_given_up
@@ -17,6 +18,7 @@ PARTS: tuple[str, ...] = ("node", "software")
 COMMAND_TIMEOUT_S = 20
 # Loading modules one by one takes its time where a file system is slow.
 LOOK_S = 240
+_SPARE_S = PROBE_WALLTIME_S - PROBE_BUDGET_S
 
 
 def probe_spec(parts: Sequence[str], measure: bool, folder: str) -> dict[str, Any]:
@@ -39,8 +41,15 @@ def probe_spec(parts: Sequence[str], measure: bool, folder: str) -> dict[str, An
 
 def probe_unit(task: Task, target: Target, spec: dict[str, Any]) -> Plan:
     """The unit that asks a target's node what it is and has."""
-    asked = replace(target.resources, walltime_s=PROBE_WALLTIME_S)
-    return Plan("probe", task.purpose("probe", target), asked, spec)
+    walltime_s = within(target.resources, PROBE_WALLTIME_S)
+    asked = replace(target.resources, walltime_s=walltime_s)
+    budget_s = min(PROBE_BUDGET_S, max(walltime_s - _SPARE_S, walltime_s // 2))
+    return Plan("probe", task.purpose("probe", target), asked, {**spec, "budget_s": budget_s})
+
+
+def within(there: Resources, walltime_s: int) -> int:
+    """Seconds, but no more than the partition of a target allows."""
+    return min(walltime_s, there.walltime_s or walltime_s)
 
 
 @dataclass(frozen=True)

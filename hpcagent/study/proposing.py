@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from hpcagent import plugins
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
-from hpcagent.llm.log import FAILED
 from hpcagent.llm.roles import OPTIMISE
-from hpcagent.protocols import PointModel, Strategy
-from hpcagent.records import Outlook, Proposal, Stop, Trial
+from hpcagent.protocols import Strategy
+from hpcagent.records import Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.prior import Prior
 from hpcagent.search.stopping import target_reached
-from hpcagent.study.durable import problem, utc_now, utc_text
+from hpcagent.study import transcript
+from hpcagent.study.durable import problem
 from hpcagent.study.history_recall import earlier_in
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.small_model import STRATEGY, SmallModel
 from hpcagent.study.telling import Teller
+from hpcagent.study.tune import shares_node
 
 if TYPE_CHECKING:
-    from hpcagent.llm.llamacpp import LlamaCpp
     from hpcagent.llm.log import Recording
     from hpcagent.llm.routing import Models
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
-EMBEDDED = "embedded"
 FUNCTION_LOG = "function.log"
-_IN_FULL = ("messages", "answer", "ranking", "failure")
 Record = Callable[[Mapping[str, Any]], None]
 Chapters = tuple[tuple[Trial, ...], ...]
 
@@ -54,8 +52,7 @@ class Proposer:
         self._calls: list[dict[str, Any]] = []
         self._without_model = ""
         self._replaying = False
-        self._small: LlamaCpp | None = None
-        self._sha256 = ""
+        self._small = SmallModel(settings.model, self._calls.append)
         self._functions: list[FunctionCall] = []
         self._changed = ""
         self._problems: dict[str, dict[str, Any]] = {}
@@ -69,10 +66,25 @@ class Proposer:
         wanted = self._settings.strategy in WITH_MODEL and bool(self._settings.model)
         return wanted and not self._without_model and self.models.computes_here(OPTIMISE)
 
+    def takes_part(self, index: int) -> bool:
+        """Whether a language model has a say in round `index`.
+
+        With jobs ahead not in the first job's, for which nothing is measured yet: that one would
+        wait for its words, and later ones do not. What it misses is left to its share.
+        """
+        settings = self._settings
+        ahead = settings.ahead > 1 and not shares_node(settings)
+        return settings.strategy in WITH_MODEL and not (ahead and index <= settings.pack)
+
     @property
     def may_prepare(self) -> bool:
         """Whether a model of this node could be made ready for the first question."""
         return not self._prepared and not self._settings.replay and self.asks_a_model
+
+    def begin(self) -> None:
+        """Start a process that answers at once later, beside what measures nothing."""
+        if self._settings.strategy == STRATEGY:
+            self._small.begin()
 
     def prepare(self, known: Knowledge) -> dict[str, Any] | None:
         """Load it, and let it read what does not change, once; what came of it, if anything."""
@@ -122,7 +134,7 @@ class Proposer:
         asked = (*asked, *sizes)
         if len(sizes) == left:
             return asked, None
-        strategy = self._strategy_for(known)
+        strategy = self._strategy_for(known, index)
         if self._recording is not None:
             self._chapters = self._teller.chapters(known)
         answer = strategy.propose(
@@ -146,26 +158,25 @@ class Proposer:
     def close(self) -> None:
         if self._models is not None:
             self._models.close()
-        if self._small is not None:
-            self._small.close()
-        self._models = self._small = self._recording = self._strategy = None
+        self._small.close()
+        self._models = self._recording = self._strategy = None
 
-    def _strategy_for(self, known: Knowledge) -> Strategy:
+    def _strategy_for(self, known: Knowledge, index: int) -> Strategy:
         """Made once; made again where the user has given advice since, which prompts carry."""
         facts = prompt_facts(known)
         if self._strategy is None or facts != self._facts:
-            prior = Prior(earlier_in(known.state.decisions), hints_here(known))
-            self._strategy, self._facts = self._make(facts, prior), facts
+            if self._settings.strategy in WITH_MODEL and not self.takes_part(index):
+                return self._make(FALLBACK, known, facts)
+            self._strategy, self._facts = self._make(self._settings.strategy, known, facts), facts
         return self._strategy
 
-    def _make(self, facts: Mapping[str, str], prior: Prior) -> Strategy:
-        name = self._settings.strategy
+    def _make(self, name: str, known: Knowledge, facts: Mapping[str, str]) -> Strategy:
         model = self._recording
         if name in WITH_MODEL and model is None:
             model = self._open_model()
         if name in WITH_MODEL and model is None:
             name = FALLBACK
-        points = self._open_points(facts) if name == EMBEDDED else None
+        points = self._small.points(known) if name == STRATEGY else None
         module = plugins.load("hpcagent.search", name, "create")
         options = Options(
             seed=self._settings.seed,
@@ -174,10 +185,10 @@ class Proposer:
             verdict=self._verdict,
             function=self._settings.function,
             told=self._functions.append,
-            prior=prior,
+            prior=Prior(earlier_in(known.state.decisions), hints_here(known)),
             chapters=lambda: self._chapters,
             points=points,
-            outlook=self._outlook,
+            outlook=self._small.heard,
         )
         strategy: Strategy = module.create(options)
         return strategy
@@ -215,39 +226,13 @@ class Proposer:
         )
         return self._recording
 
-    def _open_points(self, facts: Mapping[str, str]) -> PointModel | None:
-        """The small model that has learnt to tune; None where it cannot serve."""
-        from hpcagent.embedded.opening import opened
-
-        try:
-            found, self._small, self._sha256 = opened(
-                self._settings.model, int(facts["usable cores"])
-            )
-        except EnvironmentProblem as error:
-            self._without_model = f"the search went on without it: {error}"
-            return None
-        return found
-
-    def _outlook(self, outlook: Outlook) -> None:
-        """A question to the small model, as a call of a model."""
-        failure = outlook.failure
-        self._calls.append(
-            {
-                "model_sha256": self._sha256,
-                "tokens_in": outlook.tokens,
-                "tokens_out": 0,
-                "seconds": outlook.seconds,
-                "answer": f"expected improvements of {len(outlook.gains)} points",
-                "verdict": f"{FAILED} {failure.id}: {failure.evidence}" if failure else "accepted",
-            }
-        )
-
     @property
     def decisions(self) -> dict[str, dict[str, Any]]:
         """What the journal should hold of the last proposal, by the name of the decision."""
         found: dict[str, dict[str, Any]] = {}
-        if self._without_model:
-            found["model"] = {"note": self._without_model}
+        note = self._without_model or self._small.note
+        if note:
+            found["model"] = {"note": note}
         if self.device:
             found["model_device"] = {"device": self.device}
             found["model_served"] = self.models.identity(OPTIMISE)
@@ -285,32 +270,7 @@ class Proposer:
 
     def logged(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Keep the transcript of a call; what of it belongs into the journal."""
-        self._write(call)
-        return _brief(call)
-
-    def _write(self, call: Mapping[str, Any]) -> None:
-        """The full transcript of a call; the journal gets the short form."""
-        line = json.dumps({"t_utc": utc_text(utc_now()), **call}, sort_keys=True) + "\n"
-        try:
-            with self._log.open("ab+") as stream:
-                if _torn(stream):
-                    stream.write(b"\n")
-                stream.write(line.encode("ascii"))
-        except OSError as error:
-            raise problem("write to", self._log, error) from None
-
-
-def _torn(stream: BinaryIO) -> bool:
-    """Whether the last line lacks its end, for the process that wrote it was killed."""
-    if stream.seek(0, os.SEEK_END) == 0:
-        return False
-    stream.seek(-1, os.SEEK_END)
-    return stream.read(1) != b"\n"
-
-
-def _brief(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the texts, which llm.jsonl has."""
-    return {key: value for key, value in call.items() if key not in _IN_FULL}
+        return transcript.kept(self._log, call)
 
 
 def hints_here(known: Knowledge) -> dict[str, str]:

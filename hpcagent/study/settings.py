@@ -118,6 +118,8 @@ class TuneSettings:
             "--target": f"{self.target:g}x" if self.target else "",
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
+        if self.strategy == "surrogate" and not self.replay:
+            words += ["--model", ""]  # else the small model would take part
         words += self._goal_words() + self._build_words()
         words += [] if self.history else ["--no-history"]
         return ("hpcagent", *words, *self._job_words())

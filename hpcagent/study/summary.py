@@ -176,7 +176,7 @@ class ModelSummary:
     was out to be measured, which made the run longer. `cached_share` of the prompts' tokens were in
     the model's cache. Of the calls some ranked a menu (`ranked`), and some had a prompt too long
     for the model, which was `shortened`. `notes` tell what of it was not as it was asked for, such
-    as a shorter context.
+    as a shorter context. `small` is a model that only tunes, and `chosen_by` what named it.
     """
 
     used: bool
@@ -194,6 +194,8 @@ class ModelSummary:
     cached_share: float = 0.0
     waited_s: float = 0.0
     notes: tuple[str, ...] = ()
+    small: bool = False
+    chosen_by: str = ""
 
 
 @dataclass(frozen=True)

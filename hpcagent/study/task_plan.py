@@ -22,7 +22,10 @@ _REFUSED = "scheduler.refused"
 
 @dataclass(frozen=True)
 class Target:
-    """Where units go: `label` names it to people, `resources` is what each job there asks for."""
+    """Where units go: `label` names it to people, `resources` is what each job there asks for.
+
+    Its walltime_s is the most that the partition allows (0: not known), a unit asks for its own.
+    """
 
     label: str
     resources: Resources

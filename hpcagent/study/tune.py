@@ -18,6 +18,7 @@ from hpcagent.study.goals import metrics
 from hpcagent.study.history_recall import DECISION
 from hpcagent.study.knowledge import Knowledge, failure_in
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.small_model import STRATEGY
 from hpcagent.study.state import TuneState, Unit, round_purpose
 from hpcagent.study.verdict import judged
 
@@ -101,8 +102,8 @@ def _may_add(state: TuneState) -> bool:
 
 def shares_node(settings: TuneSettings) -> bool:
     """Whether a language model computes where the rounds are measured: then not at the same time,
-    so that there is no use in rounds ahead."""
-    if settings.scheduler != "local" or not settings.model:
+    so that there is no use in rounds ahead. The small model computes no longer than the search."""
+    if settings.scheduler != "local" or not settings.model or settings.strategy == STRATEGY:
         return False
     from hpcagent.llm.routing import Models
 

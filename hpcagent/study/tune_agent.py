@@ -59,6 +59,8 @@ class Agent(RunAgent):
         return units.unit_files(known, plan, unit.name)
 
     def _advance(self) -> Turn:
+        if self._state.facts is None and self._stays:
+            self._proposer.begin()
         embedded = embedded_library_path() if self._state.facts is None else None
         local = self._state.settings.scheduler == "local"
         step = tune.next_step(
@@ -106,7 +108,7 @@ class Agent(RunAgent):
         return Turn(str(data.get("note", "the model worded the result")))
 
     def _propose(self, index: int) -> Turn:
-        if not self._proposer.asks_a_model:
+        if not (self._proposer.takes_part(index) and self._proposer.asks_a_model):
             return self._proposed(index)
         return self._alone(f"round {index}", lambda: self._proposed(index))
 

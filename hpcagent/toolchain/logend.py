@@ -82,7 +82,7 @@ def _lmod_end(lines: Sequence[bytes], begin: int) -> int:
         line = lines[at]
         if line.startswith((b" ", b'"')) or _LMOD_MORE.match(line):
             last = at + 1
-    return last
+    return min(last, len(lines))
 
 
 def _any(patterns: Sequence[str]) -> Any:

@@ -22,13 +22,19 @@ LANGUAGES: Mapping[str, str] = MappingProxyType(
         ".cc": "c++",
         ".cpp": "c++",
         ".cxx": "c++",
+        ".C": "c++",
         ".f": "fortran",
         ".F": "fortran",
         ".f90": "fortran",
         ".F90": "fortran",
         ".f95": "fortran",
+        ".F95": "fortran",
         ".f03": "fortran",
+        ".F03": "fortran",
         ".f08": "fortran",
+        ".F08": "fortran",
+        ".for": "fortran",
+        ".FOR": "fortran",
     }
 )
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*\Z")
@@ -191,6 +197,10 @@ class Program(_Strict):
 
 def language_of(source: str) -> str:
     return LANGUAGES[PurePosixPath(source).suffix]
+
+
+def is_fortran(source: str) -> bool:
+    return language_of(source) == "fortran"
 
 
 def read_program(path: Path, changes: Mapping[str, str] = MappingProxyType({})) -> Program:

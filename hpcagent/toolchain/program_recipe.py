@@ -34,6 +34,9 @@ from hpcagent.toolchain.recipe import BUILD_S, CHECK_S, Recipe, Step, check_name
 
 # What make, CMake, its generators and the shell all take; see apps/render.py for the reasons.
 _REFUSED = re.compile(r"[^A-Za-z0-9_./+,=:@%-]")
+# In C++ mpi.h brings along the bindings that MPI 3 removed, where they were built; the wrappers of
+# other languages do not link their library.
+_NO_BINDINGS = ("-DOMPI_SKIP_MPICXX", "-DMPICH_SKIP_MPICXX")
 # What the launchers of Open MPI 4, Open MPI 5 (PRRTE) and MPICH read: their manuals of mpirun.
 _OVERSUBSCRIBED = (
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
@@ -178,6 +181,8 @@ def _options(program: Program, compiler: CompilerFound, place: Place) -> tuple[l
     if compiler.language == "fortran" and program.build_system == "make":
         words += module_folder_flags(compiler, "objects")
     words += [flag for flag in program.flags if compiler.language in EXTRA_FLAGS[flag]]
+    if compiler.language == "c++" and program.mpi != "none" and program.links_with != "c++":
+        words += _NO_BINDINGS
     words += [f"-D{define}" for define in program.defines]
     if program.build_system == "make":
         words += [f"-Isource/{folder}" for folder in program.includes]
@@ -242,6 +247,7 @@ def _files(program: Program, parts: _Parts) -> tuple[tuple[str, str], ...]:
         units.append({
             "source": source,
             "object": name,
+            "language": _CMAKE[language],
             "after": fortran[-1:] if language == "fortran" else [],
             "driver": parts.drivers[language],
             "options": options,

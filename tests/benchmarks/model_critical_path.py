@@ -3,8 +3,8 @@
 The batch system is pretended (tests/lab/slurm_counting.py): its jobs pass in real time on a node
 that is not this one, and take no processor from the model. Agent, journal, strategy and llama.cpp
 are the real ones; the model is made, of 59 million parameters. The first round cannot be proposed
-before the machine is known, and its call loads the model: it is told apart. With `--ahead 2` the
-next round is proposed while one is out. On the local queue the model computes between the rounds.
+before the machine is known: its call is told apart. With `--ahead 2` it has none, and the next
+round is proposed while one is out. On the local queue the model computes between the rounds.
 """
 
 from __future__ import annotations
@@ -90,10 +90,11 @@ def _shares(events: Sequence[tuple[str, str, Mapping[str, Any]]]) -> dict[str, A
     from hpcagent.study.durable import parse_utc
 
     calls = [data for kind, _, data in events if kind == "llm_call"]
-    first = next(at for kind, at, _ in events if kind == "llm_call")
+    first = next(at for kind, at, _ in events if kind == "proposed")
     last = [at for kind, at, _ in events if kind == "unit_result"][-1]
-    # The call is journaled when it has been answered.
-    took_s = (parse_utc(last) - parse_utc(first)).total_seconds() + calls[0]["waited_s"]
+    # A round is journaled when the calls for it have been answered.
+    before_s = sum(call["waited_s"] for call in calls if call["round"] == 1)
+    took_s = (parse_utc(last) - parse_utc(first)).total_seconds() + before_s
     waited = [call for call in calls if not call["overlaps"]]
     first_s = sum(call["waited_s"] for call in waited if call["round"] == 1)
     later_s = sum(call["waited_s"] for call in waited if call["round"] > 1)

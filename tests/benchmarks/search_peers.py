@@ -20,6 +20,7 @@ from typing import Any
 from earlier import PriorOf
 from surfaces import Replay, Replayed, Surface
 
+from hpcagent.embedded.model import Embedded
 from hpcagent.embedded.opening import WORD, opened
 from hpcagent.protocols import PointModel
 from hpcagent.records import Config, Stop
@@ -73,7 +74,7 @@ def own(
 @cache
 def _shipped() -> PointModel:
     """The model that ships, one for a process."""
-    return opened(WORD, None)[0]
+    return Embedded(opened(WORD)[0])
 
 
 def with_embedded(batch: int) -> Competitor:

@@ -86,7 +86,7 @@ def overtaken(scene: Scene) -> None:
     scene.start()
     unit = scene.next_round()
     (scene.tools.folder / f"go.{word}").touch()
-    assert first.wait(timeout=120) == 6
+    assert first.wait(timeout=300) == 6
     scene.codes.append(6)
     assert "has taken over the run" in scene.said()
     scene.let(unit)

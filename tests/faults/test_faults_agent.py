@@ -68,7 +68,7 @@ class Turns:
     def settled(self) -> str:
         """Undisturbed steps until the next round is at the gate; its unit."""
         scene = self.scene
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 300
         while not scene.waiting():
             assert time.monotonic() < limit, scene.told()
             done = scene.step()

@@ -90,7 +90,7 @@ def finish(scheduler: Scheduler, script: Path) -> str:
     if isinstance(answer, Refused):
         return f"refused: {answer.words}"
     assert isinstance(answer, Submitted), answer
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 300
     while True:
         status = scheduler.poll([answer.job_id]).get(answer.job_id)
         assert status is not None

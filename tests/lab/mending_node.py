@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from lab.module_systems import lmod_environment
 
+from hpcagent.measure.worker import PLACES_VARIABLE
 from hpcagent.study.build_wish import Wish, software_asked
 from hpcagent.study.probe_task import probe_spec
 from hpcagent.study.units import Plan, unit_files
@@ -165,6 +166,7 @@ def make_node(root: Path) -> Node:
     _modulefiles(software / "behind", BEHIND, software)
     env = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("HPCAGENT_", "SLURM_"))},
+        PLACES_VARIABLE: os.environ[PLACES_VARIABLE],
         **lmod_environment(str(core), root),
         "PATH": str(_commands(root / "bin")),
         "LC_ALL": "C.UTF-8",

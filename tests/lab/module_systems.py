@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -36,11 +37,18 @@ def unpacked_environment_modules() -> Path:
         pytest.skip("no tclsh or apt-get for Environment Modules")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "hpcagent" / "tests" / "environment-modules"
-    if (folder / "complete").exists():
-        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name("environment-modules.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two workers may want it at once
+        if not (folder / "complete").exists():
+            _make(folder)
+    return folder
+
+
+def _make(folder: Path) -> None:
     work = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    work.mkdir()
     try:
         _unpack(work, folder)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
@@ -48,14 +56,13 @@ def unpacked_environment_modules() -> Path:
         pytest.skip(f"no package of Environment Modules to be had: {error}")
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
-    return folder
 
 
 def _unpack(work: Path, final: Path) -> None:
     download = ["apt-get", "download", "environment-modules"]
     subprocess.run(download, cwd=work, check=True, capture_output=True, timeout=300)
     package = next(work.glob("*.deb"))
-    subprocess.run(["dpkg", "-x", package, work], check=True, capture_output=True, timeout=60)
+    subprocess.run(["dpkg", "-x", package, work], check=True, capture_output=True, timeout=300)
     package.unlink()
     command = next(work.glob("usr/lib/*/modulecmd.tcl"))
     moved = re.compile(

@@ -16,7 +16,7 @@ from lab.pbs_standin_state import State
 
 TESTS = Path(__file__).resolve().parents[1]
 COMMANDS = ("qsub", "qstat", "qselect", "qdel", "pbsnodes")
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 class PbsLab:

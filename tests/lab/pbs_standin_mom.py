@@ -21,7 +21,6 @@ from lab.pbs_standin_state import NODE_CPUS, QUEUES, SERVER, Job, State, awaited
 from hpcagent.schedulers import local_shepherd
 
 TICK_S = 0.02
-STAGE_OUT_S = 0.5
 NAME = SERVER
 
 
@@ -80,7 +79,7 @@ class Mom:
             faults = self.state.faults()
             if faults["server"] != "up":
                 return  # what ends meanwhile is told when the server is back
-            self._finish_staging()
+            self._finish_staging(faults["bring_s"])
             if self.running:
                 self._watch(self.running, faults["node"])
             for job in self.state.jobs():
@@ -195,13 +194,13 @@ class Mom:
             job.state = "F"
         else:
             job.state = "E"
-            self.staging[job.number] = time.monotonic() + STAGE_OUT_S
+            self.staging[job.number] = time.monotonic()
         self.state.keep(job)
 
-    def _finish_staging(self) -> None:
-        for number, until in list(self.staging.items()):
+    def _finish_staging(self, after_s: float) -> None:
+        for number, began in list(self.staging.items()):
             job = self.state.job(number)
-            if job and time.monotonic() >= until:
+            if job and time.monotonic() - began >= after_s:
                 del self.staging[number]
                 job.state, job.ended = "F", time.time()
                 self.state.keep(job)

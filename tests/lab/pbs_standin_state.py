@@ -10,6 +10,7 @@
     cut      qstat loses its server after that many jobs (0: never)
     banner   text that every command prints first
     slow_s   how long every command takes to begin
+    bring_s  how long output is tried to be brought that cannot
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ NO_FAULTS: dict[str, Any] = {
     "cut": 0,
     "banner": "",
     "slow_s": 0,
+    "bring_s": 0.5,
 }
 
 

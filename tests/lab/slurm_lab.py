@@ -30,7 +30,7 @@ from pathlib import Path
 from lab import slurm_conf
 from lab.slurm_keeper import Keeper
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 NEEDED_FOR_ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacctmgr", "sacct")
@@ -252,7 +252,7 @@ def ready(cluster: Cluster, daemon: str) -> None:
     }
     for node, port in zip(slurm_conf.NODES, cluster.ports.nodes, strict=True):
         checks[node] = partial(answers, socket.AF_INET, ("127.0.0.1", port))
-    until(lambda: checks[daemon]() or gone(cluster, daemon), f"{daemon} answers", 60)
+    until(lambda: checks[daemon]() or gone(cluster, daemon), f"{daemon} answers")
 
 
 def gone(cluster: Cluster, daemon: str) -> bool:
@@ -378,7 +378,7 @@ def begin(made: Cluster, users: tuple[str, ...]) -> None:
         launch(made, daemon)
     for daemon in (*slurm_conf.NODES, "slurmctld"):
         ready(made, daemon)
-    until(lambda: idle(made), "both nodes are idle", 60)
+    until(lambda: idle(made), "both nodes are idle")
 
 
 def install_database(made: Cluster) -> None:

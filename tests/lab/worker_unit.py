@@ -106,7 +106,7 @@ class Unit:
 
     def run(self) -> tuple[int, str]:
         process = self.start()
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=300)
         assert "Traceback" not in stderr
         return process.returncode, stderr
 

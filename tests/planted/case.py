@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-LIMIT_S = 150
+LIMIT_S = 600
 TRIES = 8
 TEXT = {"LANG": "C", "LC_ALL": "C", "TZ": "UTC", "TERM": "dumb"}
 RANKS = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}

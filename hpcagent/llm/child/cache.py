@@ -5,6 +5,9 @@ answer must not depend on what was asked before. So a prompt is always evaluated
 batches (`plan`), at the same places, whatever of it is taken from the cache: sequences have cells
 of their own (llama.cpp's streams), and only whole batches are reused. The last tokens are read
 together with what is forced at the beginning of the answer: a token alone costs as much as ten.
+
+Recurrent layers have one state for all that was read, of which no part can be forgotten. Of models
+that have such layers the state is kept at some places (`marks`), and reading goes on from there.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcagent.llm.child.decode import Clock, Decoder, Run
-from hpcagent.llm.memory import CPU_BATCH, GPU_BATCH
+from hpcagent.llm.memory import CPU_BATCH, GPU_BATCH, MOST_STATES, kept_states
 
 # Tokens; of a prompt that goes on differently, fewer than a block are read again. CPUs read hardly
 # faster in larger blocks (16: 4 % more processor time than 32 or 64; 8: 19 %), GPUs do.
@@ -27,11 +30,25 @@ class Held:
     tokens: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     used: int = 0  # the number of the call that used it last
+    states: dict[int, bytes] = field(default_factory=dict)  # of recurrent layers, by the length
 
 
 def plan(count: int, block: int) -> tuple[int, ...]:
     """Where the whole batches of a prompt of `count` tokens end; at least one token is left."""
     return tuple(range(block, count, block))
+
+
+def marks(ends: Sequence[int], shared: int, most: int) -> frozenset[int]:
+    """Where states are kept of a prompt whose whole batches end at `ends`; at most `most`.
+
+    Where it began to differ from one before, the next may, too; it may go on where this one ends;
+    what else there is lies evenly between.
+    """
+    if not ends or most < 1:
+        return frozenset()
+    chosen = [end for end in (shared, ends[-1]) if end in ends][:most]
+    left = most - len(chosen)
+    return frozenset((*chosen, *(ends[len(ends) * n // (left + 1)] for n in range(1, left + 1))))
 
 
 def reusable(held: Held, tokens: Sequence[int], block: int) -> int:
@@ -51,6 +68,7 @@ class Cache:
         self._decoder = decoder
         self._held = [Held() for _ in range(sequences)]
         self._calls = 0
+        self._states = MOST_STATES if decoder.keeps_state else 0
 
     def read(self, tokens: Sequence[int], clock: Clock) -> tuple[Run, int]:
         """(the run that goes on after the prompt, how many of its tokens were in the cache).
@@ -62,13 +80,17 @@ class Cache:
         index, kept = self._place(tokens)
         held = self._held[index]
         held.used = self._calls
+        ends = plan(len(tokens), self._decoder.block)
+        places = marks(ends, kept, self._states)
         kept = self._cut(index, kept)
-        for end in plan(len(tokens), self._decoder.block):
+        for end in ends:
             if end > kept:
                 start = held.ends[-1] if held.ends else 0
                 self._decoder.decode(index, start, tokens[start:end], clock, logits=False)
                 held.tokens += tokens[start:end]
                 held.ends.append(end)
+                if end in places:
+                    self._keep(index, end)
         read = len(held.tokens)
         run = Run(self._decoder, index, read, clock)
         run.feed(tokens[read:])
@@ -97,15 +119,28 @@ class Cache:
             oldest = min(others, key=lambda index: (self._held[index].used, index))
         self._decoder.copy(best, oldest)
         source = self._held[best]
-        self._held[oldest] = Held(list(source.tokens), list(source.ends))
+        self._held[oldest] = Held(
+            list(source.tokens), list(source.ends), states=dict(source.states)
+        )
         return oldest, common[best]
 
     def _cut(self, index: int, kept: int) -> int:
-        """Forget what comes after `kept`; 0 where the model can only forget everything."""
+        """Forget what comes after `kept`, or more where the model cannot; how much is left."""
         held = self._held[index]
         if not self._decoder.cut(index, kept):  # recurrent models cannot go back in part
-            self._decoder.cut(index, 0)
-            kept = 0
+            kept = max((length for length in held.states if length <= kept), default=0)
+            if not kept or not self._decoder.bring_back(index, kept, held.states[kept]):
+                self._decoder.cut(index, 0)
+                kept = 0
         held.tokens = held.tokens[:kept]
         held.ends = [end for end in held.ends if end <= kept]
+        held.states = {length: state for length, state in held.states.items() if length <= kept}
         return kept
+
+    def _keep(self, index: int, length: int) -> None:
+        """The state of a sequence here; as many as there may be, those of the longest."""
+        states = self._held[index].states
+        states[length] = self._decoder.state(index)
+        self._states = min(self._states, kept_states(len(states[length])))
+        for least in sorted(states)[: len(states) - self._states]:
+            del states[least]

@@ -9,9 +9,9 @@ from typing import Any
 from hpcagent.llm.child.confined import Matcher
 from hpcagent.llm.child.decode import Clock, OutOfTime, Run
 from hpcagent.llm.child.load import Engine, failed
-from hpcagent.llm.child.prompt import prompt
+from hpcagent.llm.child.prompt import THOUGHT_BEGINS, THOUGHT_ENDS, prompt
 from hpcagent.llm.child.sampling import Filters, Sampler
-from hpcagent.llm.child.writing import THOUGHT_BEGINS, THOUGHT_ENDS, Full, Writer, Written
+from hpcagent.llm.child.writing import Full, Writer, Written
 
 _MARKS = 32  # tokens; more than the marks around thoughts take
 
@@ -26,7 +26,7 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     the text until then; `garbled` counts what of the text is not UTF-8 (each shown as U+FFFD).
     """
     clock = Clock(request["timeout_s"])
-    text, add_bos = prompt(engine.llama, request["messages"])
+    text, add_bos = prompt(engine.llama, request["messages"], bool(request["thinking_tokens"]))
     try:
         # Text that the vocabulary cannot spell ends here, or in an abort of the process.
         tokens = engine.llama.tokenize(text.encode("utf-8"), add_bos=add_bos, special=True)

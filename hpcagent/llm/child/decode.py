@@ -43,6 +43,10 @@ class Decoder:
         self._memory = llama_cpp.llama_get_memory(self.context)
         self._values = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(llama.model))
         self._batch = _Batch(block)
+        model = llama.model
+        self.keeps_state = bool(
+            llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
+        )
         self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
 
     def decode(
@@ -71,6 +75,26 @@ class Decoder:
         """Forget a sequence beyond `length`; False where the model cannot."""
         return bool(self._api.llama_memory_seq_rm(self._memory, sequence, length, -1))
 
+    def state(self, sequence: int) -> bytes:
+        """Of the recurrent layers: what a sequence is brought back to, where it cannot be cut."""
+        flags = self._api.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        size = self._api.llama_state_seq_get_size_ext(self.context, sequence, flags)
+        held = (ctypes.c_uint8 * size)()
+        got = self._api.llama_state_seq_get_data_ext(self.context, held, size, sequence, flags)
+        return bytes(held) if got == size else b""
+
+    def bring_back(self, sequence: int, length: int, state: bytes) -> bool:
+        """Cut to `length`, of which `state` is; False where that fails, and all is forgotten."""
+        held = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        flags = self._api.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        done = self._api.llama_state_seq_set_data_ext(
+            self.context, held, len(state), sequence, flags
+        )
+        if done and self.cut(sequence, length):
+            return True
+        self.cut(sequence, 0)
+        return False
+
     def copy(self, source: int, target: int) -> None:
         self._api.llama_memory_seq_rm(self._memory, target, -1, -1)
         self._api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
@@ -85,6 +109,7 @@ class Run:
         self._length = length
         self._clock = clock
         self._fed: list[int] = []
+        self._kept: tuple[int, bytes] = (0, b"")
 
     @property
     def context(self) -> Any:
@@ -106,6 +131,20 @@ class Run:
             return False
         self._fed = self._fed[: length - evaluated] if evaluated == self._length else []
         self._length = evaluated
+        return True
+
+    def keep(self) -> None:
+        """Make it possible to come back to this place, with a model that cannot forget a part."""
+        if self._decoder.keeps_state:
+            self.evaluate()
+            self._kept = (self._length, self._decoder.state(self._sequence))
+
+    def return_to_kept(self) -> bool:
+        length, state = self._kept
+        self._fed = []
+        if not state or not self._decoder.bring_back(self._sequence, length, state):
+            return False
+        self._length = length
         return True
 
     def feed(self, tokens: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from hpcagent.llm.child.bounds import TooLong, within
 
 TEMPLATE = "tokenizer.chat_template"
+THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 # What a template may take; those of real models take milliseconds and a few megabytes.
 TEMPLATE_S = 2.0  # of one core
 TEMPLATE_BYTES = 512 << 20
@@ -29,8 +30,18 @@ class Unusable(Exception):
         self.costly = costly
 
 
-def prompt(llama: Any, messages: Sequence[_Json]) -> tuple[str, bool]:
-    """(text, whether the beginning-of-sequence token is still to be added)."""
+def prompt(llama: Any, messages: Sequence[_Json], thinks: bool = False) -> tuple[str, bool]:
+    """(text, whether the beginning-of-sequence token is still to be added).
+
+    Where a template begins the model's thoughts and it is not to think, they are ended at once.
+    """
+    text, add_bos = _said(llama, messages)
+    if text.rstrip().endswith(THOUGHT_BEGINS) and not thinks:
+        text = f"{text.rstrip()}\n\n{THOUGHT_ENDS}\n\n"
+    return text, add_bos
+
+
+def _said(llama: Any, messages: Sequence[_Json]) -> tuple[str, bool]:
     template = llama.metadata.get(TEMPLATE)
     if template:
         for attempt in (messages, _without_system(messages)):

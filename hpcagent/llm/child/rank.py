@@ -144,11 +144,17 @@ class _Walk:
         self._path: _Path = ()
         self.tokens = 0
 
+    def keep(self) -> None:
+        """There will be more than one branching."""
+        self._run.keep()
+
     def logits(self, path: _Path) -> Any:
         """What may follow `path`; RuntimeError where the model cannot go back."""
         shared = _common([path, self._path])
         if not self._run.back(self._start + shared):
-            raise RuntimeError("this model cannot go back within a menu of several tokens an entry")
+            shared = 0
+            if not self._run.return_to_kept():
+                raise RuntimeError("this model cannot go back within a menu")
         self._run.feed(path[shared:])
         self._path = path
         self.tokens += len(path) - shared
@@ -159,7 +165,10 @@ def _ranked(engine: Engine, walk: _Walk, root: Node, count: int) -> list[float]:
     """ln of each entry's probability."""
     found = [0.0] * count
     # In this order each path begins with all that the one before shares with it.
-    for path, node in sorted(branches(root), key=lambda branch: branch[0]):
+    ways = sorted(branches(root), key=lambda branch: branch[0])
+    if len(ways) > 1:
+        walk.keep()
+    for path, node in ways:
         for members, share in _shares(engine, walk.logits(path), node):
             for entry in members:
                 found[entry] += share

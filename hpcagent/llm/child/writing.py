@@ -8,12 +8,12 @@ from typing import Any
 
 from hpcagent.llm.child.confined import Matcher
 from hpcagent.llm.child.decode import Run
+from hpcagent.llm.child.prompt import THOUGHT_BEGINS, THOUGHT_ENDS
 from hpcagent.llm.child.sampling import Sampler
 from hpcagent.llm.child.trie import build, stretch
 from hpcagent.llm.child.vocabulary import Unspeakable, Vocabulary
 
 Part = tuple[str, Any, str]  # as grammar.outline makes them
-THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 
 
 class Full(Exception):
