@@ -145,14 +145,19 @@ def test_a_server_that_fails_changes_nothing_else(server: Server, log: str, mode
     assert added.startswith("model: no usable answer") and len(added) < 500
 
 
-def test_a_log_too_long_for_the_model_is_shortened_once(server: Server, tmp_path: Path) -> None:
+def test_a_log_too_long_for_the_model_is_shortened_and_then_the_answer(
+    server: Server, tmp_path: Path
+) -> None:
     log = tmp_path / "long.log"
     log.write_text(LOG + "".join(f"error: thing {n} is undefined\n" for n in range(400)))
     server.mode = "overflow"
     called(str(log), "--model", server.url)
-    long, short = (len(request["messages"][1]["content"]) for request in server.requests)
-    assert short < long / 2
-    assert "[the rest is left out" in server.requests[1]["messages"][1]["content"]
+    long, short, same = (request["messages"][1]["content"] for request in server.requests)
+    assert len(short) < len(long) / 2
+    assert "[the rest is left out" in short
+    assert same == short
+    _, before, after = (request["max_tokens"] for request in server.requests)
+    assert after < before / 2
 
 
 def test_nobody_is_asked_where_there_is_no_question(

@@ -201,20 +201,6 @@ def _prepared(bench: Bench) -> bool:
     return there and '"model_prepared"' in (bench.run / "journal.jsonl").read_text()
 
 
-def test_a_torn_line_of_the_log_spoils_only_itself(bench: Bench, tmp_path: Path) -> None:
-    from hpcagent.study.proposing import Proposer
-    from hpcagent.study.rundir import open_run
-    from hpcagent.study.session import read_state
-
-    log = tmp_path / "llm.jsonl"
-    log.write_text('{"answer": "cut he')
-    proposer = Proposer(read_state(open_run(bench.run)).settings, log)
-    proposer._write({"answer": "whole"})
-    proposer._write({"answer": "whole"})
-    lines = log.read_text().splitlines()
-    assert [json.loads(line)["answer"] for line in lines[1:]] == ["whole", "whole"]
-
-
 def _model_processes(parent: int) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
