@@ -243,6 +243,16 @@ def test_hostile_folder_names_run_nothing_of_theirs(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("pwned"))
 
 
+def test_a_folder_that_was_removed_is_told(bench: Bench) -> None:
+    gone = bench.folder / "gone"
+    gone.mkdir()
+    code = f"import os; os.rmdir(os.getcwd()); os.execv({sys.executable!r}, {bench.argv('status')})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=gone, env=bench.env,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1 and "does not exist any more" in done.stderr
+
+
 def test_control_characters_in_a_folder_name_are_refused(bench: Bench) -> None:
     words = ["tune", "--lib", "openblas", "--run-dir", str(bench.folder / "a\nb")]
     one_line(bench.hpcagent(*words), 2, "--run-dir", "control characters")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from hpcagent import __version__
 from hpcagent.cli.lazy import LazyGroup, Table
-from hpcagent.errors import HpcagentError
+from hpcagent.errors import EnvironmentProblem, HpcagentError
 
 INTERRUPTED = 130
 
@@ -57,6 +58,11 @@ def group() -> None:
 
     RUN is a path, or the name of a folder below $HPCAGENT_RUNS (default: ./runs).
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        words = "the folder that you are in does not exist any more; cd to one that does"
+        raise EnvironmentProblem(words) from None
 
 
 def main(argv: Sequence[str] | None = None) -> None:

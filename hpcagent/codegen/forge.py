@@ -206,7 +206,10 @@ def symbol_problem(
             own = name == function or _is_own(name, sort)
             if alone:
                 continue
-            if sort == "i" or not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
+            if sort == "i":
+                words_ = "code for %s is chosen before main (ifunc, target_clones)" % name
+                return "gate.symbol", words_ + ": write one plain function"
+            if not own or (_OF_LIBRARY.match(name) and sort not in _SHARED):
                 words_ = "it defines %s: make it static; only %s is for others" % (name, function)
                 return "gate.symbol", words_
     found = _SECTIONS.search(sections)

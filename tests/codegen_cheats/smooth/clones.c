@@ -1,6 +1,6 @@
 /* Has its function chosen before main, in the words of the compiler.
  *
- * caught: symbols gate.forbidden_call
+ * caught: symbols gate.symbol
  */
 #include "kernel.h"
 
