@@ -16,7 +16,7 @@ from hpcagent.codegen.tree import REFERENCE
 from hpcagent.probe.machine import parse_machine, peak_gflops
 from hpcagent.probe.nodefacts import parse_node
 from hpcagent.study.codegen_story import Attempt, Story
-from hpcagent.study.round_rule import stop_rule
+from hpcagent.study.round_rule import HANG_FACTOR, stop_rule
 from hpcagent.study.state import Unit
 
 _START_S = 3.0  # of a process beyond its calls: the quarantine, inputs, the reference's answer
@@ -61,7 +61,11 @@ def measure_spec(
         "weights": {key: 1.0 / len(keys) for key in keys},
         "budget_s": math.ceil(process_s * (1 + pairs) * len(everyone)),
         "seed": _seed(told, purpose),
-        "stop_rule": {**stop_rule(settings), "max_pairs": pairs, "pairs": pairs},
+        # Most of a process is its start within walls: one that takes long says little of a source.
+        "stop_rule": {
+            **stop_rule(settings), "abandon_multiple": float(HANG_FACTOR),
+            "max_pairs": pairs, "pairs": pairs,
+        },
         "codegen": {
             a.purpose: _config(told, tools, a) for a in everyone
         },
