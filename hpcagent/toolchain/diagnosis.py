@@ -9,6 +9,7 @@ line by weight; `beats` says who explains whom.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -27,6 +28,7 @@ _SYMPTOM = 30  # the least weight of what is more than a consequence
 _QUOTE = 300
 MAX_CAUSES = 8
 _UNKNOWN = "run.exit_nonzero"
+_LEAVING = re.compile(rb"^(?:[^ ]*/)?g?make(?:\[[0-9]+\])?: Leaving directory")
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,15 @@ def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None
 def _ends_well(found: Scan, known: Catalogue) -> bool:
     """Whether the last line, but for harmless ones of launchers and shells, is as of a success."""
     words = survival(known)
+    left = False  # make leaves folders after a failure, too
     for line in reversed(found.tail):
-        if _endings(known.endings).Match(line.text.strip()):
+        if _LEAVING.search(line.text):
+            left = True
+        elif _endings(known.endings).Match(line.text.strip()):
             return True
-        if words.is_trouble(line.text) or not words.is_epilogue(line.text):
-            return False
-    return False
+        elif words.is_trouble(line.text) or not words.is_epilogue(line.text):
+            return left and not words.is_trouble(line.text)
+    return left
 
 
 @cache

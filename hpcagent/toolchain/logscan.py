@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
 from hpcagent.toolchain.logend import in_messages, log_end
+from hpcagent.toolchain.logprefix import unprefixed
 from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
@@ -106,7 +107,7 @@ def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") ->
 
     with ThreadPoolExecutor(max_workers=1) as aside:
         scanner = _Scanner(catalogue, aside)
-        for piece in logtext.pieces(logtext.as_stream(data), name):
+        for piece in unprefixed(logtext.pieces(logtext.as_stream(data), name)):
             scanner.feed(piece)
         return scanner.finish()
 
