@@ -29,8 +29,10 @@ _PREFIXES = tuple(
         rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ",  # journald
         rb"\[ *\d+\.\d{6}\] ",  # dmesg
         rb"#\d+ (?:\d+\.\d+ )?",  # docker build --progress=plain
+        rb"\d{1,5}\.\d{2,3}(?: +(?=[^\d\s.+-])|$)",  # and what it shows of a step that failed
         rb"(?: *\xe2\x94\x82)+ ?",  # boxes of rattler-build and pip
         rb"> ?",
+        rb"\d{1,6}: ?(?!Test (?:command|timeout))",  # srun --label
         rb"\[[\w.@-]*\d,\d+\]<std(?:out|err|diag)>:? ?",  # mpirun --tag-output
     )
 )
