@@ -32,7 +32,7 @@ _PREFIXES = tuple(
         rb"\d{1,5}\.\d{2,3}(?: +(?=[^\d\s.+-])|$)",  # and what it shows of a step that failed
         rb"(?: *\xe2\x94\x82)+ ?",  # boxes of rattler-build and pip
         rb"> ?",
-        rb"\d{1,6}: ?(?!Test (?:command|timeout))",  # srun --label
+        rb"\d{1,6}:(?! ?Test (?:command|timeout)) ?",  # srun --label
         rb"\[[\w.@-]*\d,\d+\]<std(?:out|err|diag)>:? ?",  # mpirun --tag-output
     )
 )
