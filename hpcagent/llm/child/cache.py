@@ -142,5 +142,5 @@ class Cache:
         states = self._held[index].states
         states[length] = self._decoder.state(index)
         self._states = min(self._states, kept_states(len(states[length])))
-        for least in sorted(states)[: len(states) - self._states]:
+        for least in sorted(states)[: max(0, len(states) - self._states)]:
             del states[least]
