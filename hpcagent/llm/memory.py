@@ -19,7 +19,9 @@ from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
 
 GIB = 1 << 30
 # Tokens that are computed at once; flash attention, which keeps no scores, is on for GPUs only.
-CPU_BATCH, GPU_BATCH = 16, 256
+# The weights of a large model are read anew for each batch.
+CPU_BATCH, LARGE_CPU_BATCH, GPU_BATCH = 16, 32, 256
+_LARGE = 256 << 20
 SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
 _STEP = 256  # llama.cpp rounds a context up to this
 _CACHE_VALUE = 2  # bytes: 16-bit floats
@@ -97,7 +99,7 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     """Of a model with one sequence of `context` tokens; `gpu`: as it is computed there."""
     shape = file.shape
     tokens = -(-context // _STEP) * _STEP
-    batch = min(GPU_BATCH if gpu else CPU_BATCH, tokens)
+    batch = min(GPU_BATCH if gpu else cpu_batch(file), tokens)
     heads = 0 if gpu else shape.heads
     wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
     return Need(
@@ -108,8 +110,13 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     )
 
 
+def cpu_batch(file: ModelFile) -> int:
+    """How many tokens of a prompt are computed at once on a CPU."""
+    return LARGE_CPU_BATCH if file.weights.total > _LARGE else CPU_BATCH
+
+
 def cache_bytes_a_token(file: ModelFile) -> int:
-    """Keys and values of all layers; layers that see a window only are counted in full."""
+    """Keys and values of all layers with attention; those that see a window are counted in full."""
     shape = file.shape
     return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * _CACHE_VALUE
 

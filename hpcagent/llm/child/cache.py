@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from hpcagent.llm.child.decode import Clock, Decoder, Run
 from hpcagent.llm.memory import CPU_BATCH, GPU_BATCH, MOST_STATES, kept_states
 
-# Tokens; of a prompt that goes on differently, fewer than a block are read again. CPUs read hardly
-# faster in larger blocks (16: 4 % more processor time than 32 or 64; 8: 19 %), GPUs do.
+# Tokens; of a prompt that goes on differently, fewer than a block are read again. CPUs read small
+# models hardly faster in larger blocks (of 59 M weights 16 took 4 % more processor time than 32 or
+# 64, and 8 took 19 %; of 1.1 G 16 took 11 %), GPUs do.
 BLOCK, GPU_BLOCK = CPU_BATCH, GPU_BATCH
 
 
