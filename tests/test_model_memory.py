@@ -49,6 +49,14 @@ def test_the_need_of_a_well_known_model() -> None:
     assert str(found).startswith("5.8 GiB (weights 4.6, cache 1.0, compute 0.04, process")
 
 
+def test_layers_with_a_window_may_have_shorter_keys() -> None:
+    """As gemma4: five of six layers see a window, with keys of half the length."""
+    windowed = tuple(layer for layer in range(32) if layer % 6 != 5)
+    shape = replace(SHAPE, windowed=windowed, windowed_length=128)
+    heads_at_all = 8 * (len(windowed) * 128 + (32 - len(windowed)) * 256)
+    assert cache_bytes_a_token(replace(EIGHT_B, shape=shape)) == 2 * heads_at_all
+
+
 def test_the_batches_are_those_of_the_engine() -> None:
     from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK
 

@@ -28,7 +28,8 @@ _TEMPLATE = "tokenizer.chat_template"
 class Shape:
     """Sizes of the network, 0 where the file does not tell; `kv_heads` has one for each layer.
 
-    `state_bytes` are those of the recurrent layers' state, for all that one sequence has read.
+    Layers numbered in `windowed` have keys and values of `windowed_length` together. `state_bytes`
+    are those of the recurrent layers' state, for all that one sequence has read.
     """
 
     layers: int = 0
@@ -43,6 +44,8 @@ class Shape:
     experts_used: int = 0
     sliding_window: int = 0
     state_bytes: int = 0
+    windowed: tuple[int, ...] = ()
+    windowed_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -246,18 +249,24 @@ def _shape(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[T
     kv_heads = _each(metadata, f"{architecture}.attention.head_count_kv", layers)
     # Of latent attention (MLA) the values are a part of the keys.
     latent = bool(told("attention.key_length_mla"))
+    kv_heads = gguf_layers.kv_heads(kv_heads or (heads,) * layers, tensors)
+    shared = told("attention.shared_kv_layers")  # the last ones look at what others keep
+    pattern = _each(metadata, f"{architecture}.attention.sliding_window_pattern", layers)
+    in_window = told("attention.key_length_swa") + told("attention.value_length_swa")
     return Shape(
         layers=layers,
         embedding=told("embedding_length"),
         feed_forward=max(_each(metadata, f"{architecture}.feed_forward_length", layers), default=0),
         heads=heads,
-        kv_heads=gguf_layers.kv_heads(kv_heads or (heads,) * layers, tensors),
+        kv_heads=tuple(n if at < layers - shared else 0 for at, n in enumerate(kv_heads)),
         key_length=told("attention.key_length") or head,
         value_length=0 if latent else told("attention.value_length") or head,
         vocabulary=_vocabulary(metadata, architecture, tensors),
         experts=told("expert_count"),
         experts_used=told("expert_used_count"),
         sliding_window=told("attention.sliding_window"),
+        windowed=tuple(at for at, inside in enumerate(pattern) if inside and in_window),
+        windowed_length=in_window,
         state_bytes=4 * len(gguf_layers.recurrent(tensors)) * gguf_layers.state_numbers(told),
     )
 

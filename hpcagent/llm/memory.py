@@ -118,7 +118,10 @@ def cpu_batch(file: ModelFile) -> int:
 def cache_bytes_a_token(file: ModelFile) -> int:
     """Keys and values of all layers with attention; those that see a window are counted in full."""
     shape = file.shape
-    return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * _CACHE_VALUE
+    whole = sum(shape.kv_heads) * (shape.key_length + shape.value_length)
+    there = sum(shape.kv_heads[layer] for layer in shape.windowed if layer < len(shape.kv_heads))
+    shorter = shape.key_length + shape.value_length - shape.windowed_length
+    return (whole - there * shorter) * _CACHE_VALUE
 
 
 def kept_states(state_bytes: int) -> int:
