@@ -28,6 +28,8 @@ _CACHE_VALUE = 2  # bytes: 16-bit floats
 MOST_SEQUENCES = 4  # prompts of so many callers are kept
 # Of recurrent layers one state is computed with, and so many are kept beside it, if they are small.
 MOST_STATES, _STATES_BYTES = 6, 256 << 20
+# The binding's own, that of a menu which is being ranked, and two while one is copied.
+_STATES_BESIDE = 4
 _SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
@@ -105,7 +107,7 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     return Need(
         weights=file.weights.total,
         cache=tokens * cache_bytes_a_token(file) + _states_bytes(shape.state_bytes),
-        compute=4 * batch * (tokens * (heads + 1) + wide),
+        compute=4 * batch * (tokens * (heads + 1) + wide) + _STATES_BESIDE * shape.state_bytes,
         process=_PROCESS + shape.vocabulary * _A_TOKEN_OF_THE_VOCABULARY,
     )
 
