@@ -554,6 +554,7 @@ def identity() -> Dict[str, Any]:
         "pid_namespace": _pid_namespace(),
         "job": job_id(),
         "node": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        "memory_bytes": job_memory(),
         "claimed_utc": utc(),
     }
 
@@ -564,6 +565,18 @@ def job_id() -> str:
         if os.environ.get(name):
             return os.environ[name]
     return ""
+
+
+def job_memory() -> Optional[int]:
+    """Bytes that Slurm gave this job here, its default included; None where it does not say."""
+    whole, each, cpus = (
+        int(text) if text.isdigit() else 0
+        for text in (
+            os.environ.get("SLURM_" + name, "")
+            for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE")
+        )
+    )
+    return (whole or each * max(1, cpus)) << 20 or None
 
 
 def start_ticks(pid: int) -> Optional[int]:

@@ -26,7 +26,8 @@ class Unit:
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
     scheduler gave one (units of one `pack` share it), `reason` why it waits, `finished` set by the
     unit's result. `job_seconds` is the time it worked on `node`, without the `queued_seconds`
-    before. `notes` are what was odd while it ran.
+    before. `notes` are what was odd while it ran, `memory_bytes` what its job had of it, where
+    it was a build or failed (None: not known).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Unit:
     queued_seconds: float = 0.0
     node: str = ""
     notes: tuple[str, ...] = ()
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ def _updated(unit: Unit, event: Event) -> Unit:
         runs=Runs(Run(**row) for row in data.get("runs", ())),
         steps=tuple(StepRun(**row) for row in data.get("steps", ())),
         notes=tuple(data.get("notes", ())),
+        memory_bytes=data.get("memory_bytes"),
     )
 
 
