@@ -783,6 +783,7 @@ class NodeLock:
         problems = []
         for folder in folders:
             try:
+                make_named_place(folder)
                 self._lock(folder)
             except BlockingIOError:
                 self.waited_for = _holder(folder)
@@ -812,6 +813,23 @@ class NodeLock:
     def let_go(self) -> None:
         while self._held:
             os.close(self._held.popitem()[1])
+
+
+def make_named_place(folder: str) -> None:
+    """Make the place of a lock's folder where PLACES_VARIABLE names it. Raises OSError.
+
+    The places of PLACES are the system's: one that is not there is none.
+    """
+    if not os.environ.get(PLACES_VARIABLE):
+        return
+    place = os.path.dirname(folder)
+    if not os.path.isabs(place):  # each unit runs in a folder of its own
+        raise OSError(errno.EINVAL, "%s must name absolute paths" % PLACES_VARIABLE)
+    try:
+        os.makedirs(place, 0o700, exist_ok=True)
+    except OSError as error:
+        words = "%s names it, and it cannot be made: %s" % (PLACES_VARIABLE, error.strerror)
+        raise OSError(error.errno, words) from None
 
 
 def open_private(folder: str) -> int:
