@@ -30,8 +30,8 @@ cases:
 # proposals, where no words name a model.
 WITH_DEFAULT_MODEL = "process_seconds = 0.01\nmax_pairs = 3\nconfirm_pairs = 9\n"
 PROJECT = f"{WITH_DEFAULT_MODEL}model = ''\n"
-# The real routine, and where no setting of a candidate is in force a sleep hundreds of times as
-# long: what is measured has a winner by construction, on any machine and however busy it is.
+# The real routine, and where no setting of a candidate is in force a sleep thousands of times
+# as long: what is measured has a winner by construction, on any machine and however busy it is.
 HANDICAP = """\
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,7 +46,7 @@ void dpotrf_(char *uplo, int *n, double *a, int *lda, int *info, size_t length)
         set |= !strncmp(*entry, "OPENBLAS_", 9) || !strncmp(*entry, "GLIBC_TUNABLES", 14);
     real(uplo, n, a, lda, info, length);
     if (!set)
-        usleep(5000);
+        usleep(40000);
 }
 """
 

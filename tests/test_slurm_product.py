@@ -98,7 +98,7 @@ def test_a_winner_is_confirmed_on_another_node(bench: Bench) -> None:
     handicap_the_default(bench)
     done = bench.tune("--budget", "rounds=2", "--partition", "both")
     assert done.returncode == 0, done.stderr
-    assert bench.outcome() == "improved"
+    assert bench.outcome() == "improved", bench.events("run_closed")
     purpose = {e["data"]["unit"]: e["data"]["purpose"] for e in bench.events("unit_intent")}
     node = {purpose[e["data"]["unit"]]: e["data"]["node"] for e in bench.events("unit_result")}
     assert {node["round-1"], node["confirm"]} == {"n1", "n2"}

@@ -13,10 +13,12 @@ import noise_shapes as shapes
 import numpy as np
 import pytest
 from chance import fewest, most
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpcagent.measure import statistics, worker
 from hpcagent.measure.results import Run
-from hpcagent.measure.statistics.dependence import LEVEL
+from hpcagent.measure.statistics.dependence import LEVEL, mean_quantile
 
 PAIRS = 20
 REPLICATES = 1000
@@ -59,7 +61,7 @@ def test_noise_that_stays_with_a_side_is_seen_and_makes_fewer_false_claims(name:
     blind = [statistics.median_interval(row, 1.0 - ALPHA) for row in ratios.tolist()]
     widened = [one for one in found if one.note]
     assert len(widened) >= fewest(REPLICATES, 0.2)
-    assert all("count as" in one.note for one in widened)
+    assert all("alike" in one.note for one in widened)
     assert missed(found) < 0.85 * sum(not one.low <= 0.0 <= one.high for one in blind)
 
 
@@ -71,6 +73,34 @@ def test_a_clear_gain_is_claimed_in_spite_of_neighbours_that_look_alike() -> Non
     drifting = statistics.claim([-0.3 + 0.01 * i for i in range(PAIRS)], 0.005, 0.01)
     assert drifting.note
     assert not drifting.improved
+
+
+def test_few_pairs_that_look_alike_by_chance_do_not_hide_a_gain_of_many_times() -> None:
+    times = [6.69, 6.55, 6.40, 7.00, 7.82, 7.70, 7.73, 7.58, 6.39]  # us, of one that took 5,100
+    found = statistics.claim([float(np.log(time / 5100.0)) for time in sorted(times)], 0.005, 0.01)
+    assert "alike" in found.note
+    assert found.improved
+    assert 100.0 < found.low < 660.0
+    assert 800.0 < found.high < 5000.0
+
+
+@pytest.mark.parametrize("correlation", [0.5, 0.9])
+def test_the_mean_of_an_autoregression_is_off_as_far_as_stated(correlation: float) -> None:
+    random, count, n = np.random.default_rng(9), 20_000, 9
+    noise = random.standard_normal((count, n))
+    for i in range(1, n):
+        noise[:, i] *= np.sqrt(1.0 - correlation**2)
+        noise[:, i] += correlation * noise[:, i - 1]
+    off = np.abs(noise.mean(axis=1)) / (noise.std(axis=1, ddof=1) / np.sqrt(n))
+    covered = int(np.sum(off <= mean_quantile(0.99, n, correlation)))
+    assert fewest(count, 0.99) <= covered <= most(count, 0.99)
+
+
+@given(st.integers(4, 40), st.floats(0.5, 0.99999))
+def test_without_correlation_it_is_student_s_t(n: int, coverage: float) -> None:
+    assert mean_quantile(coverage, n, 0.0) == pytest.approx(
+        worker.t_quantile(coverage, n - 1), rel=1e-4
+    )
 
 
 # --- a round of the search -----------------------------------------------------------------------

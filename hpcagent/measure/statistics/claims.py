@@ -75,7 +75,7 @@ def case_speedups(
 def _speedup(log_ratios: Sequence[float], coverage: float) -> tuple[float, float, float, float]:
     interval, seen = median_interval(log_ratios, coverage), dependence(log_ratios)
     if seen.found:
-        interval = widened(interval, log_ratios, seen)
+        interval = widened(interval, log_ratios)
     middle = worker.median(log_ratios)
     low, high = _exp(-interval.high), _exp(-interval.low)
     return low, _exp(-middle), high, interval.coverage
