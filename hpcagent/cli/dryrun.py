@@ -61,10 +61,14 @@ def show_plan(settings: TuneSettings, as_json: bool) -> None:
     click.echo(f"== result: runs/{_RUN_ID}/result/\n   {'  '.join(_RESULTS)}")
     click.echo(
         f"\nThen up to {settings.rounds} rounds of {settings.challengers} challengers, and "
-        f"{settings.confirm_pairs} pairs to confirm the winner.\n"
+        f"{settings.confirm_pairs} pairs {_jobs(settings)}to confirm the winner.\n"
         "Assumed until the probe has run: the library, its threads and core type, the C compiler,\n"
         "and the speed that sizes the repeats. With --json every file is shown whole."
     )
+
+
+def _jobs(settings: TuneSettings) -> str:
+    return f"in each of {settings.confirm_jobs} jobs " if settings.confirm_jobs > 1 else ""
 
 
 def _shown(text: str) -> str:

@@ -24,7 +24,7 @@ from hpcagent.cli.asks import (
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
-from hpcagent.cli.goals import charge, check, goal_options, wanted
+from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
@@ -268,6 +268,7 @@ def _settings(
         objectives=objectives,
         within=within,
         charge=charge(objectives, machine, asks, cores, configured),
+        confirm_jobs=confirm_jobs(configured),
     )
 
 

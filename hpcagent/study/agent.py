@@ -18,6 +18,7 @@ from hpcagent.study import budget, inbox, packs, tune, units
 from hpcagent.study.attempts import within_node
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
+from hpcagent.study.confirmations import confirmed_on
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
@@ -306,6 +307,8 @@ class RunAgent(ABC):
             return asked
         for queue in self._scheduler.queues():
             if queue.name == asked.partition if asked.partition else queue.default:
+                if queue.nodes <= len(asked.avoid_nodes):
+                    asked = replace(asked, avoid_nodes=confirmed_on(self._state))
                 fits = queue.nodes > len(asked.avoid_nodes)
                 asked = within_node(asked, tried, queue.memory_bytes)
         return asked if fits else replace(asked, avoid_nodes=())

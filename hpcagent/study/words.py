@@ -50,6 +50,7 @@ def shown(verdict: Verdict) -> str:
     """What the confirmation showed."""
     first, *others = verdict.figures
     parts = [_first(first, verdict.gained)]
+    parts += [f"by each of {verdict.jobs} jobs"] if verdict.jobs > 1 else []
     parts += [f"{f.objective.name}: {_gain(f.claim)}" for f in others]
     parts += [bound_words(bound) for bound in verdict.bounds]
     if verdict.rescued:
