@@ -35,7 +35,8 @@ class TuneSettings:
     that takes part in the proposals, as `--model` does; `models` holds llm.routing.Route as JSON,
     by role, and `model_hosts` the hosts whose servers may be asked. `function` is a user's own
     file, with its digest when the run was opened; `replay` a transcript that answers in the place
-    of a model.
+    of a model. `card` is a user's own, as data, read from `card_source` when the run was opened
+    (None: the card of this `app`).
     """
 
     app: str
@@ -79,6 +80,8 @@ class TuneSettings:
     within: tuple[str, ...] = ()
     charge: Mapping[str, Any] | None = None
     confirm_jobs: int = 1
+    card: Mapping[str, Any] | None = None
+    card_source: str = ""
     replay: str = ""
 
     @property
@@ -103,7 +106,7 @@ class TuneSettings:
 
     def command(self) -> tuple[str, ...]:
         """The words of the `hpcagent tune` that asks for the same; files as they were named."""
-        words = ["tune", "--lib", self.app, "--seed", str(self.seed)]
+        words = ["tune", "--lib", self.card_source or self.app, "--seed", str(self.seed)]
         words += ["--challengers", str(self.challengers), "--budget", f"rounds={self.rounds}"]
         if self.core_hours:
             words += ["--budget", f"core-hours={self.core_hours:g}"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcagent.errors import UsageError
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.measure import energy
 from hpcagent.measure.objectives import ENERGY
@@ -116,6 +116,10 @@ def _library_step(known: Knowledge) -> Step | None:
         return Close("failed", known.build_problem, UsageError.exit_code)
     if known.library is None:
         return _missing_library(known)
+    try:
+        _ = known.unpruned if known.variants is None else None
+    except (UsageError, EnvironmentProblem) as error:
+        return Close("failed", str(error), error.exit_code)
     if not known.workload.cases:
         return Close("failed", "the library has none of the workload's routines", 3)
     problem = memory_problem(known.workload, known.machine)

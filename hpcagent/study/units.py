@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +26,7 @@ from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.building import driver_purpose, variant_purpose
 from hpcagent.study.confirmations import confirmed_on, purpose
+from hpcagent.study.goals import metrics
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.round_rule import HANG_FACTOR, stop_rule
 from hpcagent.study.settings import TuneSettings
@@ -272,7 +273,7 @@ def _spec(
             "keys": sorted(weights),
             "success": list(card.success),
             "readback": dict(card.readback),
-            **_further(card, settings.objectives),
+            **_further(card, metrics(settings)),
         },
         "weights": weights,
         "budget_s": 0,
@@ -281,8 +282,8 @@ def _spec(
     }
 
 
-def _further(card: Card, wanted: Sequence[str]) -> dict[str, Any]:
-    """The figures beside the first that objectives are about; nothing where there are none."""
+def _further(card: Card, wanted: Collection[str]) -> dict[str, Any]:
+    """The figures beside the first that the run is about; nothing where there are none."""
     figures = [f for f in card.figures_of_merit[1:] if f.name in wanted]
     further = {f.name: {"pattern": f.regex, "direction": f.direction} for f in figures}
     return {"further": further} if further else {}

@@ -97,4 +97,5 @@ def amount(constraint: Constraint, value: float) -> str:
         return f"{100.0 * value:.3g} %"
     if constraint.metric == "memory":
         return f"{value / 2**20:.4g} MiB"
-    return f"{value:.4g} {'J' if constraint.metric == 'energy' else 's'}"
+    unit = {"energy": "J", "time": "s"}.get(constraint.metric, "")
+    return f"{value:.4g} {unit}".rstrip()
