@@ -12,6 +12,7 @@ from hpcagent.errors import RunFailed
 from hpcagent.measure.packed import NO_RUNS, Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, JobState, Proposal, Resources
+from hpcagent.study.durable import seconds_between
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.sharing import Sharing
 from hpcagent.toolchain.stepruns import StepRun
@@ -61,8 +62,10 @@ class Unit:
 class TuneState:
     """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
 
-    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison), `task`
-    what a probe, a doctor's visit or a build was (task_plan.Task).
+    `passed_s` are the seconds between its events, of which a clock that is set back takes none
+    (None: not told). `compare` is what a run of that kind was opened with besides
+    (compare_plan.Comparison), `task` what a probe, a doctor's visit or a build was
+    (task_plan.Task).
     """
 
     settings: TuneSettings
@@ -77,6 +80,7 @@ class TuneState:
     closed: Mapping[str, Any] | None = None
     closed_utc: str = ""
     last_utc: str = ""
+    passed_s: float | None = None
     compare: Mapping[str, Any] | None = None
     task: Mapping[str, Any] | None = None
 
@@ -136,6 +140,7 @@ class Folding:
         self._share = Sharing()
         self._rest: TuneState | None = None
         self._last_utc = ""
+        self._passed_s = 0.0
         # Apart from the rest, which is copied for each event: quadratic in the number of units.
         self._units: dict[str, Unit] = {}
         self._proposed: dict[int, tuple[Proposal, ...]] = {}
@@ -155,6 +160,7 @@ class Folding:
                 units=tuple(self._units.values()),
                 proposed=dict(self._proposed),
                 last_utc=self._last_utc,
+                passed_s=self._passed_s,
             )
         return self._state
 
@@ -162,6 +168,7 @@ class Folding:
         """Raises RunFailed for an event that cannot be used."""
         try:
             rest = _opened(event) if self._rest is None else self._after(self._rest, event)
+            self._passed_s += seconds_between(self._last_utc or event.t_utc, event.t_utc)
         except RunFailed as error:
             raise RunFailed(f"{self._where}{error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
