@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from diagnosis_cases import blocks
 
-from hpcagent.toolchain.diagnosis import diagnose
+from hpcagent.toolchain.diagnosis import diagnose, suspected
 
 
 def ids(text: str | bytes, exit_code: int | None = None) -> list[str]:
@@ -246,3 +246,68 @@ def test_a_long_line_of_lmod_may_be_the_last() -> None:
 )
 def test_odd_logs_have_no_cause_and_no_trouble(text: bytes) -> None:
     assert diagnose(text).causes == ()
+
+
+def test_that_make_leaves_folders_hides_no_failure_above() -> None:
+    text = (
+        "make[1]: Entering directory '/b/src'\n"
+        "make[1]: *** No rule to make target 'a.h', needed by 'a.o'.  Stop.\n"
+        "make[1]: Leaving directory '/b/src'\n"
+    )
+    found = diagnose(text.encode())
+    assert found.failed
+    assert found.causes[0].id == "configure.make_no_rule"
+    well = text.replace("*** No rule to make target 'a.h', needed by 'a.o'.  Stop.", "cc -c a.c")
+    assert diagnose(well.encode()).failed is False
+
+
+def test_a_suspect_is_told_only_where_nothing_shows_whether_it_failed() -> None:
+    text = b"CUDA Function Error: too many resources requested for launch\nstep 2: 0.25\n"
+    doubtful = diagnose(text)
+    assert (doubtful.failed, doubtful.causes) == (None, ())
+    suspect = suspected(doubtful)
+    assert suspect is not None
+    assert (suspect.id, suspect.line) == ("run.gpu", 1)
+    assert suspected(diagnose(text, 1)) is None
+    assert suspected(diagnose(text + b"exit code 0\n")) is None
+    assert suspected(diagnose(b"all is well here\n")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "following"),
+    [
+        (
+            "b.f90:7:11:\n\n    6 |   call f(i)\n      |         2\n    7 |   call f(x)\n"
+            "      |         1\nError: Type mismatch between actual argument at (1) and actual"
+            " argument at (2) (REAL(4)/INTEGER(4)).\n",
+            "b.f90:7:11",
+            "",
+        ),
+        (
+            'Traceback (most recent call last):\n  File "run.py", line 3, in <module>\n'
+            "    f(2)\nValueError: no\n",
+            "run.py:3",
+            "",
+        ),
+        (
+            "Lmod has detected the following error:  The following module(s) are unknown:\n"
+            '"netcdf/9.9"\n',
+            "",
+            '"netcdf/9.9"',
+        ),
+    ],
+)
+def test_a_quoted_line_comes_with_its_place_and_what_it_announces(
+    text: str, where: str, following: str
+) -> None:
+    cause = diagnose(text.encode(), 1).causes[0]
+    assert (cause.where, cause.next) == (where, following)
+
+
+def test_a_warning_of_python_beside_a_traceback_is_not_its_last_line() -> None:
+    text = (
+        "/lib/a.py:12: UserWarning: slow\n  warnings.warn(text)\n"
+        'Traceback (most recent call last):\n  File "run.py", line 3, in <module>\n    f(2)\n'
+        "KeyError: 'x'\n"
+    )
+    assert diagnose(text.encode(), 1).causes[0].quote == "KeyError: 'x'"

@@ -112,7 +112,7 @@ def _tell(
         click.echo(filter_log(diagnosis, tokens).text)
     else:
         silent = not wrong and what != "-"
-        _say(diagnosis.causes, diagnosis.failed, what, _no_log(Path(what)) if silent else "")
+        _say(diagnosis, what, _no_log(Path(what)) if silent else "")
         if wrong:
             say(asked(diagnosis.causes, filter_log(diagnosis, tokens).text), _width())
 
@@ -130,11 +130,16 @@ def _no_log(path: Path) -> str:
     return ""
 
 
-def _say(causes: Sequence[Found], failed: bool | None, what: str, no_log: str) -> None:
-    if causes:
-        click.echo(_causes(causes))
-    elif failed:
+def _say(diagnosis: Diagnosis, what: str, no_log: str) -> None:
+    from hpcagent.toolchain.diagnosis import suspected
+
+    if diagnosis.causes:
+        click.echo(_causes(diagnosis.causes))
+    elif diagnosis.failed:
         click.echo(f"{what}: it failed, and no cause is known; see: hpcagent explain --filter")
+    elif suspect := suspected(diagnosis):
+        click.echo(f"{what}: nothing shows that it failed; if it did (--exit 1): {suspect.id}?")
+        click.echo("\n".join(_quoted(suspect, _width())))
     else:
         click.echo(f"{what}: nothing wrong was found{no_log and ': '}{no_log}")
 
@@ -145,7 +150,7 @@ def _causes(causes: Sequence[Found]) -> str:
     first, *others = causes
     parts = [
         f"{_bold(first.id)}  (confidence {first.confidence:.2f})",
-        _field("line", f"{_place(first)}{first.quote}", width),
+        *_quoted(first, width),
         _field("means", first.meaning, width),
         _field("cure", first.cure, width),
     ]
@@ -156,6 +161,13 @@ def _causes(causes: Sequence[Found]) -> str:
     for other in others:
         parts.append(_field(other.id, f"{_place(other)}{other.quote}", width, indent=2))
     return "\n".join(parts)
+
+
+def _quoted(cause: Found, width: int) -> list[str]:
+    """The line, what it announces on the next one, and the place in a source it speaks of."""
+    rows = [_field("line", f"{_place(cause)}{cause.quote}", width)]
+    rows += [_field("", cause.next, width)] if cause.next else []
+    return rows + ([_field("at", cause.where, width)] if cause.where else [])
 
 
 def _width() -> int:
@@ -169,7 +181,10 @@ def _place(cause: Found) -> str:
 
 def _field(name: str, text: str, width: int, indent: int = 2) -> str:
     head = " " * indent + f"{name:6s} "
-    wrapped = textwrap.wrap(text, max(20, width - 9), break_on_hyphens=False) or [""]
+    wrapped = textwrap.wrap(
+        text, max(20, width - 9), break_on_hyphens=False, break_long_words=False
+    )
+    wrapped = wrapped or [""]
     if len(head) > 9:
         return "\n".join([head.rstrip(), *(" " * 9 + line for line in wrapped[:2])])
     return "\n".join([head + wrapped[0], *(" " * 9 + line for line in wrapped[1:])])

@@ -9,6 +9,7 @@ line by weight; `beats` says who explains whom.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 from hpcagent import regexes
 from hpcagent.toolchain.logscan import Hit, Line, Scan, scan
 from hpcagent.toolchain.logtext import text_of
+from hpcagent.toolchain.quoting import goes_on, place_of
 from hpcagent.toolchain.repairs import Repair
 from hpcagent.toolchain.signatures import Catalogue, Failing, catalogue
 from hpcagent.toolchain.survival import ASKED, FORGIVEN, FULL, survival
@@ -27,13 +29,15 @@ _SYMPTOM = 30  # the least weight of what is more than a consequence
 _QUOTE = 300
 MAX_CAUSES = 8
 _UNKNOWN = "run.exit_nonzero"
+_LEAVING = re.compile(rb"^(?:[^ ]*/)?g?make(?:\[[0-9]+\])?: Leaving directory")
 
 
 @dataclass(frozen=True)
 class Found:
     """A cause: `confidence` is between 0 and 1 (docs/diagnosis.md), `line` 0 where it is no line's.
 
-    `file` names the log where several were looked at.
+    `file` names the log where several were looked at; `where` is the place in a source that the
+    line speaks of where another line names it, `next` the one below where the line announces it.
     """
 
     id: str
@@ -47,6 +51,8 @@ class Found:
     repair: Repair | None = None
     count: int = 1
     file: str = ""
+    where: str = ""
+    next: str = ""
 
     def to_json(self) -> dict[str, Any]:
         row = {k: v for k, v in asdict(replace(self, repair=None)).items() if k != "repair"}
@@ -104,6 +110,15 @@ def judge(found: Scan, exit_code: int | None, known: Catalogue) -> Diagnosis:
     return Diagnosis(True if causes else failed, causes, found)
 
 
+def suspected(diagnosis: Diagnosis, known: Catalogue | None = None) -> Found | None:
+    """What would be named first if it did fail, where the log does not tell whether it did."""
+    if diagnosis.failed is not None or diagnosis.causes:
+        return None
+    known = known or catalogue()
+    causes = judge(diagnosis.scan, 1, known).causes
+    return next((c for c in causes if known.failures[c.id].weight >= _SYMPTOM), None)
+
+
 def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None:
     if exit_code is not None:
         return exit_code != 0
@@ -118,12 +133,15 @@ def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None
 def _ends_well(found: Scan, known: Catalogue) -> bool:
     """Whether the last line, but for harmless ones of launchers and shells, is as of a success."""
     words = survival(known)
+    left = False  # make leaves folders after a failure, too
     for line in reversed(found.tail):
-        if _endings(known.endings).Match(line.text.strip()):
+        if _LEAVING.search(line.text):
+            left = True
+        elif _endings(known.endings).Match(line.text.strip()):
             return True
-        if words.is_trouble(line.text) or not words.is_epilogue(line.text):
-            return False
-    return False
+        elif words.is_trouble(line.text) or not words.is_epilogue(line.text):
+            return left and not words.is_trouble(line.text)
+    return left
 
 
 @cache
@@ -212,6 +230,8 @@ def _found(one: _Seen, ranked: Sequence[_Seen], index: int) -> Found:
         cure=failing.cure,
         repair=failing.repair,
         count=one.count,
+        where=place_of(one.line),
+        next=goes_on(one.line),
     )
 
 

@@ -23,6 +23,7 @@ _WIDTH = 400  # of a line that is kept
 _MARK = 48  # bytes allowed for each mark of omission
 _FINAL, _LEAST_FINAL = 20, 5
 _OTHERS = 12  # lines of other known failures
+_ABOVE = 4  # lines above a cause
 
 # Package managers, progress and compilers at work: never worth a line unless a cause is on it.
 _CHATTER = re.compile(
@@ -112,8 +113,8 @@ def _end(scan: Scan, count: int) -> list[tuple[int, str, str]]:
 
 def _surroundings(line: Line) -> list[tuple[int, str, str]]:
     rows = [(line.number, line.text)]
-    first = line.number - len(line.before)
-    rows += list(enumerate(line.before, first))
+    above = line.before[-_ABOVE:]
+    rows += list(enumerate(above, line.number - len(above)))
     rows += list(enumerate(line.after, line.number + 1))
     texts = ((n, text_of(text[:_WIDTH])) for n, text in sorted(rows))
     return [(n, t, "") for n, t in texts if t.strip() and not (n != line.number and _dull(t))]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hpcagent import regexes
 from hpcagent.toolchain import logtext
 from hpcagent.toolchain.logend import in_messages, log_end
+from hpcagent.toolchain.logprefix import unprefixed
 from hpcagent.toolchain.logtext import plain_quotes
 from hpcagent.toolchain.matching import matcher
 from hpcagent.toolchain.signatures import Catalogue
@@ -35,7 +36,7 @@ _HITS = 2000  # hits kept in all; the first of each signature always is
 _LOOKS = 200  # lines of one set of patterns that are seen with their surroundings
 _SHAPES, _SHAPE = 4000, 300  # their number, and bytes at the beginning of a line that make one
 _GENERAL_PER_PIECE = 2000  # general words looked at in a piece; a flood of them is no news
-_BEFORE, _AFTER = 4, 9
+_BEFORE, _AFTER = 8, 9
 _SHOWN = 500  # bytes of a neighbour
 _LEFT = 100  # bytes kept before a match in the middle of a very long line
 _NEAR = 40  # lines that a match sees on both sides
@@ -106,7 +107,7 @@ def scan(data: bytes | BinaryIO, catalogue: Catalogue, name: str = "the log") ->
 
     with ThreadPoolExecutor(max_workers=1) as aside:
         scanner = _Scanner(catalogue, aside)
-        for piece in logtext.pieces(logtext.as_stream(data), name):
+        for piece in unprefixed(logtext.pieces(logtext.as_stream(data), name)):
             scanner.feed(piece)
         return scanner.finish()
 
