@@ -176,7 +176,7 @@ def confirmation_plan(known: Knowledge, winner: Config, folder: str, index: int 
     spec["stop_rule"]["pairs"] = pairs
     expected_s = confirmation_seconds(known, pairs)
     # Too few pairs make no claim: a busy node must not be the reason.
-    spec["budget_s"] = math.ceil(4 * expected_s + 30)
+    spec["budget_s"] = math.ceil(4 * expected_s + 120)
     used = dict.fromkeys((*known.state.nodes, *confirmed_on(known.state)))
     asked = replace(_measuring_resources(known, spec), avoid_nodes=tuple(used))
     return Plan("round", purpose(index), asked, spec, expected_s)
