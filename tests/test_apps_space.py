@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcagent.apps.card import load_card, read_card
+from hpcagent.apps import card
+from hpcagent.apps.card import load_card, own_card, read_card
 from hpcagent.apps.placement import place
-from hpcagent.apps.space import Knobs, find_knobs, whole_space, without_doubles
+from hpcagent.apps.space import Knobs, facts_of, find_knobs, whole_space, without_doubles
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import Config, Cpu, Library, Machine
 
@@ -202,6 +204,70 @@ def test_a_bad_card_names_line_and_field(tmp_path: Path, old: str, new: str, wor
     with pytest.raises(UsageError, match=r"card\.yaml:\d+") as caught:
         read_card(path)
     assert words in str(caught.value)
+
+
+def one_dimension(folder: Path, dimension: str, restrictions: str = "[]") -> Path:
+    """A card of a user's with this one dimension."""
+    text = (card._FOLDER / "openblas.yaml").read_text()
+    head, rest = text.replace("\nname: openblas\n", "\nname: mine\n").split("space:\n")
+    tail = rest[rest.index("figures_of_merit:") :]
+    path = folder / "mine.yaml"
+    path.write_text(f"{head}space:\n  - {dimension}\nrestrictions: {restrictions}\n{tail}")
+    return path
+
+
+FACTS = frozenset(facts_of(machine(), library()))
+SPIN = """name: spin
+    kind: ordinal
+    meaning: x
+    values: {}
+    default: {}
+    env: {{SPIN: "{{value}}"}}"""
+
+
+@pytest.mark.parametrize(
+    ("values", "default", "restrictions", "words"),
+    [
+        ("()", '"1"', "[]", r"space: spin: values '\(\)' are no list, or none"),
+        ("'7'", '"1"', "[]", "space: spin: values '7' are no list"),
+        ('\'("a", "b")\'', "'\"a\"'", "[]", "an ordinal has numbers, in contrast to a, b"),
+        ("(1, 2)", '"1"', "['spin > 2']", "no configuration satisfies all restrictions: spin > 2"),
+        ("(1, 2)", '"1"', "['1 / (spin - 1) > 0']", "at spin=1: .* division by zero"),
+        ("(1, 2)", '"1"', "['spni > 0']", r"mine.yaml:\d+: expression 'spni > 0': unknown name"),
+        ("(1, 2)", '"1"', "['open(\"x\")']", r"mine.yaml:\d+: .*'open' is not a function"),
+        ("(1, cpu)", '"1"', "[]", r"mine.yaml:\d+: expression '\(1, cpu\)': unknown name 'cpu'"),
+        ("ladder(1000000000)", '"1"', "[]", "ladder"),
+    ],
+)
+def test_a_space_that_cannot_be_is_told_in_one_line(
+    tmp_path: Path, values: str, default: str, restrictions: str, words: str
+) -> None:
+    path = one_dimension(tmp_path, SPIN.format(values, default), restrictions)
+    with pytest.raises(UsageError, match=words) as told:
+        found, _ = own_card(path, FACTS)
+        whole_space(find_knobs(found, machine(), library()))
+    assert "\n" not in str(told.value)
+
+
+def test_a_default_outside_its_values_is_one_of_them_and_none_is_doubled(tmp_path: Path) -> None:
+    found, data = own_card(one_dimension(tmp_path, SPIN.format("(4, 1, 4)", '"2"')), FACTS)
+    (param,) = whole_space(find_knobs(found, machine(), library())).params
+    assert param.values == ("1", "2", "4")
+    assert type(found).model_validate(json.loads(json.dumps(data))) == found
+
+
+def test_a_card_that_ships_and_one_of_another_driver_are_no_card_of_one_s_own(
+    tmp_path: Path,
+) -> None:
+    path = one_dimension(tmp_path, SPIN.format("(1, 2)", '"1"'))
+    text = path.read_text()
+    for old, new, words in (
+        ("name: mine", "name: openblas", "name: openblas is a card that ships"),
+        ("template: openblas", "template: fftw", "only what OpenBLAS's driver measures"),
+    ):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(UsageError, match=rf"mine.yaml:\d+: .*{words}"):
+            own_card(path, FACTS)
 
 
 def test_hints_follow_the_machine() -> None:

@@ -116,6 +116,63 @@ def test_a_program_is_built_and_does_what_it_should_on_two_ranks(
     assert manifest["compilers"][0]["version"]
 
 
+LOOP = """\
+subroutine add(x, n, found)
+  use omp_lib
+  implicit none
+  integer, intent(in) :: n
+  double precision, intent(in) :: x(n)
+  double precision, intent(inout) :: found
+  integer :: i
+  !$omp parallel do reduction(+:found) num_threads(2)
+  do i = 1, n
+    found = found + x(i) + 0 * omp_get_thread_num()
+  end do
+end subroutine add
+"""
+MAIN = """\
+#include <omp.h>
+void add_(const double *, const int *, double *);
+int main(void)
+{
+    double x[100], found = 0.0;
+    const int n = 100;
+    int threads = 0;
+    #pragma omp parallel for num_threads(2) reduction(max : threads)
+    for (int i = 0; i < n; i++) {
+        x[i] = 1.0;
+        threads = omp_get_num_threads();
+    }
+    add_(x, &n, &found);
+    return !(threads == 2 && found == 100.0);
+}
+"""
+
+
+@pytest.mark.parametrize("system", [MAKE, CMAKE])
+def test_clang_and_gfortran_share_one_openmp_runtime(
+    tmp_path: Path, system: dict[str, Any]
+) -> None:
+    (tmp_path / "teams").mkdir()
+    (tmp_path / "teams" / "add.f90").write_text(LOOP)
+    (tmp_path / "teams" / "main.c").write_text(MAIN)
+    described = {"name": "teams", "sources": ["main.c", "add.f90"], "linker": "c", "openmp": "on",
+                 "check": {}, **system}  # fmt: skip
+    pair = {"c": builds.compiler("clang"), "fortran": builds.compiler("gcc", "fortran")}
+    source = inspect_source(tmp_path / "teams", "")
+    made = unit(
+        program_recipe(Program.model_validate(described), source, Toolchain(pair),
+                       Place("x86_64", "x86_64_v2", 2)),
+        str(tmp_path / "store"), 2, "", "python3",
+    )  # fmt: skip
+    builds.write_unit(tmp_path / "unit", made)
+    rows = builds.run_unit(tmp_path / "unit")
+    bad = {step: row["output"][-1500:] for step, row in rows.items() if row["status"] != "ok"}
+    assert not bad
+    names = [path.name for path in libraries(Path(made.prefix) / "bin" / "teams")]
+    assert [name for name in names if "omp" in name] == ["libomp.so.5"]
+
+
 def libraries(program: Path) -> list[Path]:
     """What the loader takes for it, by ldd, with another BLAS first in LD_LIBRARY_PATH."""
     shadow = str(builds.LIBRARIES / "blas")

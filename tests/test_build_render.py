@@ -49,6 +49,8 @@ MPI = MpiFound(
 )  # fmt: skip
 BLAS = BlasFound("openblas", "0.3.28", "/b/lib/libopenblas.so", "/b/lib/libopenblas.so", "shared",
                  "lp64", "pthreads", "", "", True, True, headers="/b/include")  # fmt: skip
+CLANG = Toolchain({"c": CompilerFound("clang", "c", "clang", "/usr/bin/clang", "14.0.6"),
+                   "fortran": GFORTRAN}, modules=("gcc/12.2",))  # fmt: skip
 OPENBLAS = load_parameters("openblas")
 
 
@@ -89,6 +91,8 @@ def golden_renderings() -> dict[str, str]:
         "openblas-list-cmake": library({"dynamic_arch": "avx2", "build_system": "cmake"}),
         "program-make": program(**every, mpi="wrapper"),
         "program-cmake": program(**every, mpi="explicit", build_system="cmake"),
+        "program-clang": program(CLANG, sources=["src/solve.f90", "src/main.c"], linker="c",
+                                 openmp="on"),
         "program-small": program(microarchitecture="portable"),
     }  # fmt: skip
     return {
@@ -108,6 +112,15 @@ def test_renderings_are_the_golden_bytes() -> None:
     kept = {str(p.relative_to(GOLDEN)): p.read_bytes().decode() for p in GOLDEN.rglob("*.*")}
     kept |= {str(p.relative_to(GOLDEN)): p.read_bytes().decode() for p in GOLDEN.rglob("Makefile")}
     assert found == kept
+
+
+def test_a_fortran_compiler_of_another_family_is_named() -> None:
+    (note,) = program(CLANG, sources=["a.f90", "b.c"], linker="c", openmp="on").notes
+    assert note == (
+        "gfortran compiles the Fortran beside clang; one OpenMP runtime serves both: omp, which "
+        "takes GCC's calls as well"
+    )
+    assert program(CLANG, sources=["a.f90"], openmp="on").notes == ()
 
 
 def test_the_address_follows_what_is_built_and_nothing_else() -> None:
@@ -409,8 +422,14 @@ def test_only_declared_choices_change_a_description(tmp_path: Path) -> None:
         ),
         (
             {"compilers": {"c": replace(GCC, family="clang"), "fortran": GFORTRAN}},
-            {"sources": ["a.c", "b.f90"], "linker": "c", "openmp": "on"},
-            "different OpenMP runtimes (gomp, omp)",
+            {"sources": ["a.c", "b.f90"], "linker": "fortran", "openmp": "on"},
+            "different OpenMP runtimes (gomp, omp), and gfortran links only its own: write "
+            "linker: c, or take one family",
+        ),
+        (
+            {"compilers": {"c": GCC, "fortran": replace(GFORTRAN, family="flang")}},
+            {"sources": ["a.c", "b.f90"], "linker": "c"},
+            "write linker: fortran",
         ),
         ({}, {"microarchitecture": "z80"}, "'z80' is not known"),
         ({}, {"standards": {"c": "c++17"}}, "choose one of c99"),

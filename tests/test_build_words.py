@@ -23,8 +23,8 @@ from hpcagent.toolchain.choose import (
     choose_compilers,
     choose_lapack,
     choose_mpi,
-    library_compilers,
     modules_of,
+    partnered_compilers,
 )
 from hpcagent.toolchain.flags import (
     microarchitecture_flags,
@@ -264,14 +264,29 @@ def test_compilers_are_of_one_family_and_one_module() -> None:
 
 
 def test_a_library_of_clang_takes_gfortran_where_there_is_no_flang() -> None:
-    chosen = library_compilers(software(), ("c", "fortran"), "clang")
+    chosen = partnered_compilers(software(), ("c", "fortran"), "clang")
     assert [c.path for c in chosen.values()] == ["/usr/bin/clang", "/usr/bin/gfortran"]
     for wanted in ("", "gcc", "/m/gcc"):
         same = choose_compilers(software(), ("c", "fortran"), wanted)
-        assert library_compilers(software(), ("c", "fortran"), wanted) == same
+        assert partnered_compilers(software(), ("c", "fortran"), wanted) == same
     with pytest.raises(UsageError, match="no fortran compiler of clang there"):
         only = tuple(c for c in software().compilers if c.language == "c")
-        library_compilers(software(compilers=only), ("c", "fortran"), "clang")
+        partnered_compilers(software(compilers=only), ("c", "fortran"), "clang")
+
+
+def test_a_program_of_clang_takes_flang_where_there_is_one() -> None:
+    flang = CompilerFound("flang", "fortran", "flang-new", "/usr/bin/flang-new", "17")
+    other = replace(flang, path="/m/flang", module="llvm/17")
+    beside = CompilerFound("clang", "c", "clang", "/m/clang", "17", "llvm/17")
+    found = (other, flang, *software().compilers, beside)
+    for languages, path in ((("c", "fortran"), "/usr/bin/flang-new"), (("fortran",), "/m/flang")):
+        wanted = "clang" if "c" in languages else "/m/clang"
+        chosen = partnered_compilers(software(compilers=found), languages, wanted)
+        assert tuple(chosen) == languages
+        assert chosen["fortran"].path == path
+    assert partnered_compilers(software(), ("fortran",), "clang")["fortran"].path == GFORTRAN.path
+    with pytest.raises(UsageError, match="no fortran compiler of nvhpc there"):
+        partnered_compilers(software(), ("fortran",), "nvhpc")
 
 
 def test_libraries_are_chosen_by_family_detail_or_path() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -359,6 +360,30 @@ def test_what_is_in_its_way_is_told_and_the_run_goes_on(monkeypatch: pytest.Monk
     small.begin()
     assert small.points(known) is None
     assert small.note == "the search went on without it: llama_cpp is not installed"
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ((".gguf",), "its card embedded.json cannot be read"),
+        ((".json",), "cannot be read: No such file"),
+        ((".json", ".gguf"), "is not the .* of its card; install it again"),
+    ],
+)
+def test_of_a_damaged_installation_the_run_goes_on_and_the_cure_is_told(
+    tmp_path: Path, left: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / card.SHIPPED.name
+    for suffix in left:
+        shutil.copy(card.SHIPPED.with_suffix(suffix), shipped.with_suffix(suffix))
+    if len(left) == 2:
+        shipped.write_bytes(card.SHIPPED.read_bytes()[:-1])
+    monkeypatch.setattr(card, "SHIPPED", shipped)
+    small = SmallModel(WORD, lambda call: None)
+    small.begin()
+    known = mock.Mock(space=SPACE, machine=mock.Mock(usable_cores=2))
+    assert small.points(known) is None
+    assert re.fullmatch(f"the search went on without it: .*{words}.*", small.note)
 
 
 @pytest.mark.llama

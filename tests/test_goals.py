@@ -24,9 +24,12 @@ from hpcagent.search.hillclimb import HillClimb
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
 from hpcagent.study import compare_sides, tune, units
+from hpcagent.study.confirmations import confirmations, shown_by
+from hpcagent.study.confirmations import purpose as confirm_purpose
 from hpcagent.study.goals import front_of, goals_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
+from hpcagent.study.progress import progress
 from hpcagent.study.round_rule import stop_rule
 from hpcagent.study.rundir import RunDir, unit_name
 from hpcagent.study.settings import TuneSettings
@@ -105,7 +108,7 @@ def known(units_done: Sequence[Unit], **changes: Any) -> Knowledge:
 
 def confirmed(runs: Sequence[Run], **changes: Any) -> tune.Close:
     """How a run ends whose confirmation of the second point measured this."""
-    return tune._outcome(known([], **changes), unit("confirm", runs), points()[1])
+    return tune._outcome(known([], **changes), (unit("confirm", runs),), points()[1])
 
 
 # --- who leads ------------------------------------------------------------------------------------
@@ -398,16 +401,89 @@ def test_throughput_counts_the_operations_of_the_workload() -> None:
     assert goals_of(load_card("openblas"), settings(), None).objectives[0].unit == "s"
 
 
+# --- several jobs -----------------------------------------------------------------------------
+
+BETTER, SAME = {0: (1.0, 0.004), 1: (0.8, 0.004)}, {0: (1.0, 0.004), 1: (1.0, 0.004)}
+
+
+def feasible() -> Unit:
+    spec = {"reference": points()[0].id, "probes": {}, "defaults": [points()[0].id]}
+    return unit("feasibility", noisy({0: (1.0, 0.01)}, 2), kind="probe", spec=spec)
+
+
+def confirming(*fresh: Mapping[int, tuple[float, ...]], jobs: int = 2, **changes: Any) -> Any:
+    """The next step of a run with confirmations that measured these."""
+    decisions = {
+        "winner": {"what": "winner", "config": points()[1].values, "reason": "why"},
+        "search_ended": {"what": "search_ended", "reason": "why"},
+    }
+    rounds = [feasible(), unit("round-1", noisy(BETTER, 8), node="n1")]
+    for index, times in enumerate(fresh, start=1):
+        runs = noisy(times, PAIRS, seed=index)
+        rounds.append(unit(confirm_purpose(index), runs, name=f"c{index}", node=f"n{index + 1}"))
+    found = known(rounds, decisions=decisions, confirm_jobs=jobs, **changes)
+    return tune._claim_step(found, "/work/build"), found
+
+
+def test_each_of_several_jobs_has_to_confirm_the_winner() -> None:
+    (first, _), (second, _) = confirming(), confirming(BETTER)
+    assert [step.plan.purpose for step in (first, second)] == ["confirm", "confirm-2"]
+    assert first.plan.spec["seed"] != second.plan.spec["seed"]
+    assert first.plan.resources.avoid_nodes == ("n1",)
+    assert second.plan.resources.avoid_nodes == ("n1", "n2")
+    end, found = confirming(BETTER, BETTER)
+    assert end.outcome == "improved"
+    assert "by each of 2 jobs" in end.text
+    done = confirmations(found.state)
+    alone = [judged(found, one, points()[1]) for one in done]
+    both = shown_by(found, done, points()[1])
+    assert both is not None
+    assert both.claim.low == min(v.claim.low for v in alone if v)
+    assert both.claim.high == max(v.claim.high for v in alone if v)
+    assert confirming(BETTER, jobs=1)[0].outcome == "improved"
+
+
+def test_where_one_job_shows_nothing_no_further_one_is_submitted() -> None:
+    assert confirming(SAME)[0].outcome == "nothing better"
+    end, found = confirming(BETTER, SAME)
+    assert end.outcome == "nothing better"
+    assert not goals_improved(found)
+    broken = {0: (1.0, 0.004), 1: (0.8, 0.2)}
+    for times in ((BETTER, broken), (broken, BETTER)):
+        assert confirming(*times, within=("cv<2%",))[0].outcome == "nothing better"
+    # The default has to break a bound in each job for its sake to count.
+    unsteady = {0: (1.0, 0.2), 1: (1.0, 0.004)}
+    assert confirming(unsteady, unsteady, within=("cv<2%",))[0].outcome == "improved"
+    assert confirming(unsteady, SAME, within=("cv<2%",))[0].outcome == "nothing better"
+
+
+def goals_improved(found: Knowledge) -> bool:
+    result = shown_by(found, confirmations(found.state), points()[1])
+    return result is not None and result.improved
+
+
+def test_the_search_leaves_room_for_every_confirmation() -> None:
+    rounds = [feasible(), unit("round-1", noisy(BETTER, 8))]
+    one, three = (known(rounds, confirm_jobs=jobs, rounds=2) for jobs in (1, 3))
+    of_one = units.confirmation_plan(one, one.best.config, "/b").need.core_hours
+    size = units.round_plan(one, 2, one.space.first(3), "/b").need.core_hours
+    enough = size + 1.01 * of_one
+    for jobs, goes_on in ((1, True), (3, False)):
+        found = known(rounds, confirm_jobs=jobs, rounds=2, core_hours=enough)
+        step = tune._search_step(found, T0, "/b")
+        assert isinstance(step, tune.Decide) != goes_on, step
+    left = [progress(each, 0, T0).left_s or 0.0 for each in (one, three)]
+    assert left[1] - left[0] == pytest.approx(2 * units.confirmation_seconds(one))
+
+
 # --- reports --------------------------------------------------------------------------------------
 
 
 def summary(tmp_path: Path, runs: Sequence[Run], fresh: Sequence[Run], **goals: Any) -> Any:
     decisions = {"winner": {"what": "winner", "config": points()[1].values, "reason": "why"}}
-    probe = {"reference": points()[0].id, "probes": {}, "defaults": [points()[0].id]}
-    feasible = unit("feasibility", noisy({0: (1.0, 0.01)}, 2), kind="probe", spec=probe)
-    rounds = [feasible, unit("round-1", runs), unit("confirm", fresh)]
+    rounds = [feasible(), unit("round-1", runs), unit("confirm", fresh)]
     found = known(rounds, decisions=decisions, **goals)
-    end = tune._outcome(found, rounds[-1], points()[1])
+    end = tune._outcome(found, rounds[-1:], points()[1])
     closed = {"outcome": end.outcome, "text": end.text, "exit_code": 0}
     state = replace(found.state, closed=closed, closed_utc=T0)
     return summarise(RunDir(tmp_path / "run", "run", "tune", T0, "1"), Knowledge(state))

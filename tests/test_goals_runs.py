@@ -54,6 +54,8 @@ def refused(
         (["--objective", "cv", "--objective", "cv"], 2, "cv is named twice"),
         (["--within", "cv<2"], 2, "write cv<2%, memory<500M"),
         (["--within", "cv<2%", "--within", "cv<1%"], 2, "cv is bounded twice"),
+        (["--within", "speed<2"], 2, "or, without a unit, a figure of the card"),
+        (["--confirm-jobs", "9"], 2, "1<=x<=8"),
         (["--constraint", "cv<2%"], 2, "is said with --within"),
         (["--objective", "time", "--objective", "memory"], 2, "confirm_pairs is 9"),
     ],
@@ -100,45 +102,66 @@ def test_two_objectives_within_a_constraint(tmp_path: Path) -> None:
     _follows_from_its_journal(bench)
 
 
+ROOM = """\
+  - name: room
+    kind: ordinal
+    meaning: what the process may take; from 100 on it is killed for it
+    limit: upper
+    values: ladder(1024)
+    default: '"1"'
+    argv: [{script}, "{{value}}"]
+"""
+KILLER = '#!/bin/sh\n[ "$1" -lt 100 ] || kill -9 $$\nshift\nexec "$@"\n'
+
+
 @pytest.fixture
-def with_residual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The card of OpenBLAS says that the residual is a figure of merit as well."""
+def own_card(tmp_path: Path) -> Path:
+    """OpenBLAS with the residual as a figure of merit, and a parameter that has an upper limit."""
     text = (card._FOLDER / "openblas.yaml").read_text()
     first = "unit: s, direction: min}\n"
     second = first + "  - {name: residual, unit: eps, direction: min,\n"
     second += "     regex: '^residual (?P<key>\\S+) (?P<value>\\S+)$'}\n"
-    assert text.count(first) == 1
-    cards = tmp_path / "cards"
-    cards.mkdir()
-    (cards / "openblas.yaml").write_text(text.replace(first, second))
-    monkeypatch.setattr(card, "_FOLDER", cards)
-    card.load_card.cache_clear()
-    yield
-    card.load_card.cache_clear()
+    script = tmp_path / "room.sh"
+    script.write_text(KILLER)
+    script.chmod(0o755)
+    for old, new in (
+        (first, second),
+        ("\nname: openblas\n", "\nname: mine\n"),
+        ("\nspace:\n", "\nspace:\n" + ROOM.format(script=script)),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "mine.yaml").write_text(text)
+    return tmp_path / "mine.yaml"
 
 
 @pytest.mark.openblas
-def test_a_second_figure_that_the_application_prints_is_an_objective(
-    tmp_path: Path, with_residual: None, monkeypatch: pytest.MonkeyPatch
+def test_a_card_of_one_s_own_with_a_figure_a_bound_on_it_and_an_upper_limit(
+    tmp_path: Path, own_card: Path
 ) -> None:
-    bench = make_bench(tmp_path)
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
     (tmp_path / "hpcagent.toml").write_text(PROJECT.replace("= 9", "= 10"))
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("HPCAGENT_")]:
-        monkeypatch.delenv(name)
-    for name, value in bench.env.items():
-        monkeypatch.setenv(name, value)
-    words = ["--objective", "time", "--objective", "residual", "--budget", "rounds=1"]
-    with pytest.raises(SystemExit) as ended:
-        main(bench.tune_words(*words))
-    assert ended.value.code == 0
+    words = [*bench.tune_words(), "--objective", "time", "--objective", "residual", "--within",
+             "residual<29.5", "--budget", "rounds=2"]  # fmt: skip
+    words[words.index("openblas")] = "mine.yaml"
+    done = bench.hpcagent(*words, "--no-wait")
+    assert done.returncode == 0, done.stderr
+    own_card.unlink()  # a run has its card from the day it was opened
+    done = bench.hpcagent("resume", str(bench.run))
+    assert done.returncode == 0, done.stderr
     files = [*(bench.run / "work").glob("*/result.jsonl")]
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     ran = [row for row in rows if row["status"] == "ok"]
     assert ran
     assert all(set(row["further"]["residual"]) == set(row["samples"]) for row in ran)
     page = (bench.run / "result" / "report.md").read_text()
-    assert "then residual (less is better)" in page
+    assert "then residual (less is better), within residual&lt;29.5" in page
+    assert "--lib mine.yaml" in page
+    asked = [int(p["config"]["room"]) for e in bench.events("proposed")
+             for p in e["data"]["proposals"]]  # fmt: skip
+    assert asked
+    for index, room in enumerate(asked):  # never more than twice what is known to work
+        assert room <= 2 * max([1, *(x for x in asked[:index] if x < 100)])
     _follows_from_its_journal(bench)
 
 

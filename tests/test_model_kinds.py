@@ -4,6 +4,7 @@ why they are not taken."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from tiny_kinds import KINDS, RECURRENT, make_kind
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
-from hpcagent.llm.child.cache import BLOCK, marks, plan
+from hpcagent.llm.child.cache import BLOCK, Cache, marks, plan
+from hpcagent.llm.child.decode import Clock
 from hpcagent.llm.child.prompt import TEMPLATE, prompt
+from hpcagent.llm.gguf_layers import kv_heads
+from hpcagent.llm.gguf_reader import Tensor
 from hpcagent.llm.grammar import longest
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.memory import MOST_STATES, kept_states, need
@@ -85,6 +89,25 @@ def test_each_kind_answers_ranks_and_keeps_what_it_read(model: LlamaCpp) -> None
 
 
 @pytest.mark.parametrize(
+    ("layers", "told", "kept"),
+    [
+        # (names of each layer's tensors, heads as the file has them, heads with a cache)
+        ([("attn_qkv", "ssm_a"), ("attn_q", "attn_k")], (2, 2), (0, 2)),  # qwen35
+        ([("attn_k", "ssm_in"), ("attn_k", "ssm_in")], (2, 2), (2, 2)),  # falcon-h1
+        ([("attn_k", "ssm_conv1d_q"), ("attn_kv_a_mqa",)], (0, 1), (0, 1)),  # kimi-linear
+        ([("ssm_in",), ("ffn_up",)], (0, 0), (0, 0)),  # nemotron_h
+        ([("attn_qkv",), ("attn_qkv",)], (2, 2), (2, 2)),  # gpt2
+        ([("time_mix_key",), ("time_mix_key",)], (4, 4), (0, 0)),  # rwkv6
+    ],
+)
+def test_only_layers_with_attention_have_a_cache(
+    layers: list[tuple[str, ...]], told: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    names = [f"blk.{n}.{name}.weight" for n, layer in enumerate(layers) for name in layer]
+    assert kv_heads(told, [Tensor(name, (1,), 0, 0) for name in names]) == kept
+
+
+@pytest.mark.parametrize(
     ("architecture", "words"),
     [
         ("t5", "it has an encoder of its own"),
@@ -112,8 +135,37 @@ def test_states_of_recurrent_layers_are_counted(folder: Path) -> None:
     assert sizes == {"mamba": 4 * 2 * (3 * 64 + 8 * 64), "lfm2": 4 * 2 * 32}
     mamba = gguf.describe(folder / "mamba-sizes.gguf")
     assert need(mamba, 256).cache == need(mamba, 4096).cache == sizes["mamba"] * (1 + MOST_STATES)
+    without = replace(mamba, shape=replace(mamba.shape, state_bytes=0))
+    beside = need(mamba, 256).compute - need(without, 256).compute
+    assert beside == 4 * sizes["mamba"], "each of which was seen in the peak of a process"
     assert gguf.describe(make_tiny_gguf(folder / "llama.gguf")).shape.state_bytes == 0
     assert [kept_states(size << 20) for size in (1, 100, 300)] == [MOST_STATES, 2, 0]
+
+
+class _Counting:
+    """As much of a decoder as a cache needs, whose model cannot forget a part."""
+
+    block, keeps_state = 16, True
+
+    def cut(self, sequence: int, length: int) -> bool:
+        return length == 0
+
+    def decode(self, *asked: object, logits: bool) -> None:
+        assert not logits
+
+    def state(self, sequence: int) -> bytes:
+        return b"state"
+
+    def bring_back(self, sequence: int, length: int, state: bytes) -> bool:
+        return state == b"state"
+
+
+def test_as_many_states_are_kept_as_there_may_be() -> None:
+    cache = Cache(_Counting(), 1)  # type: ignore[arg-type]
+    cache.read(range(300), Clock(60))
+    assert sorted(cache._held[0].states) == [64, 112, 160, 208, 256, 288]
+    assert cache.read([*range(170), *range(5, 200)], Clock(60))[1] == 160
+    assert sorted(cache._held[0].states)[-MOST_STATES:] == sorted(cache._held[0].states)
 
 
 def test_states_are_kept_where_prompts_may_differ() -> None:

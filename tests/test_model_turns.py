@@ -16,7 +16,7 @@ from hpcagent.measure.worker import NodeLock
 from hpcagent.records import Proposal
 from hpcagent.study.journal import read_journal
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.outcome_model import model_summary
+from hpcagent.study.outcome_model import in_vain, model_summary
 from hpcagent.study.state import TuneState, fold
 from hpcagent.study.tune import shares_node
 
@@ -93,7 +93,15 @@ def test_a_prompt_that_was_too_long_at_its_shortest_is_no_shortened_one(
     calls = tuple({"round": number, "verdict": words} for number, words in verdicts)
     told = model_summary(Knowledge(replace(study.state(), calls=calls)), None)
     assert (told.calls, told.valid, told.invalid, told.shortened) == (5, 1, 2, 2)
-    assert told.note == f"2 of the invalid ones gave no answer, last: {long}"
+    said = long.removeprefix("failed: ")
+    assert told.note == f"2 of the invalid ones gave no usable answer, last: {said}"
+    assert not in_vain(replace(study.state(), calls=calls), 1), "its second answer was taken"
+    assert in_vain(replace(study.state(), calls=calls), 3) == (
+        f"no usable answer of the model in 1: {said}"
+    )
+    bad = ({"round": 1, "verdict": "rejected: no such core"},) * 2
+    told = model_summary(Knowledge(replace(study.state(), calls=bad)), None)
+    assert told.note == "the last was rejected: no such core"
     none = model_summary(Knowledge(replace(study.state(), calls=())), None)
     assert (none.calls, none.invalid, none.note) == (0, 0, ""), "a run that asked no model"
 

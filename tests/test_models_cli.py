@@ -196,6 +196,19 @@ def test_the_model_that_ships_shows_its_card(place: Place) -> None:
     assert told["card"]["sha256"] == told["sha256"]
 
 
+def test_a_projector_without_a_model_is_told(place: Place) -> None:
+    told = place.folder / "hpcagent.toml"
+    told.write_text('[models.vision]\nmmproj = "tiny.gguf"\n')
+    try:
+        done = place.run("config", "check")
+        assert done.returncode == 2
+        assert "error model" in (words := " ".join(done.stdout.split()))
+        assert "not a projector" in words
+        assert "vision: none" in " ".join(place.run("config", "show").stdout.split())
+    finally:
+        told.unlink()
+
+
 def test_a_list_says_which_roles_a_model_serves(place: Place) -> None:
     done = place.run("models", "list", "--json", HPCAGENT_MODEL_DEBUG="tiny.gguf")
     rows = json.loads(done.stdout)["models"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 from openai_server import Server, serving
 
 from hpcagent.cli.main import group
-from hpcagent.errors import UsageError
+from hpcagent.errors import EnvironmentProblem, UsageError
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_what_makes_no_sense_is_one_line(server: Server, words: tuple[str, ...],
 def test_a_card_says_what_a_server_cannot_give(server: Server, tmp_path: Path) -> None:
     server.mode, server.answer = "odd_usage", lambda *asked: '{"choice":"A"}'
     words = told("qualify", "debug", "--only", "diagnosis")
-    assert f"Qualification 2 of lab/coder:7b at {server.url} (" in words
+    assert f"Qualification 3 of lab/coder:7b at {server.url} (" in words
     assert "It tells no probabilities: choices were asked for as JSON" in words
     assert "It does not tell how many tokens" in words
     assert (tmp_path / "qualification-coder-7b.jsonl").is_file()
@@ -86,3 +87,35 @@ def test_a_card_says_what_a_server_cannot_give(server: Server, tmp_path: Path) -
     with pytest.raises(UsageError, match="model_sha256 is"):
         kept = ("--answers", "qualification-coder-7b.jsonl")
         raise models("qualify", "debug", "--only", "diagnosis", *kept).exception or AssertionError
+
+
+@pytest.mark.parametrize(
+    ("mode", "words", "tries"),
+    [
+        ("status_401", "does not answer: model.unauthorised.*set api_key_file", 1),
+        ("status_500", "does not answer: model.unavailable: 3 calls in a row", 4),
+        ("html", "does not answer: model.unavailable: 3 calls in a row.*not JSON but text/html", 4),
+        ("status_429", "12 answers did not come: model.busy.*asks for the others", 12),
+    ],
+)
+def test_what_a_server_says_is_no_answer_of_its_model(
+    server: Server, mode: str, words: str, tries: int
+) -> None:
+    """A wrong key or a login page says nothing of a model; its card is made when it answers."""
+    server.mode, server.answer = mode, lambda *asked: '{"choice":"A"}'
+    asked = ("qualify", "debug", "--only", "diagnosis", "--timeout", "5")
+    done = models(*asked)
+    assert isinstance(done.exception, EnvironmentProblem) and done.stdout == ""
+    assert re.search(words, str(done.exception))
+    assert done.stderr.count(" of 12): ") == min(tries, 12) - (tries < 12)
+    server.mode = ""
+    assert "diagnosis of failures 12 100 %" in told(*asked)
+
+
+def test_a_server_that_hangs_has_not_answered_wrongly(server: Server) -> None:
+    server.answer = lambda *asked: '{"choice":"A"}'
+    asked = ("qualify", "debug", "--only", "diagnosis", "--timeout", "1")
+    server.mode = "hangs"
+    assert "3 calls in a row got no answer" in str(models(*asked).exception)
+    server.mode = ""
+    assert "12 100 %" in told(*asked)

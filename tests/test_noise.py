@@ -116,11 +116,13 @@ def test_a_report_has_the_confirmation_first_and_few_of_each_unit() -> None:
     values[::5] += 0.5
     runs = unit(values)
     confirm, first, second = (SimpleNamespace(name=name, runs=runs) for name in "abc")
-    state = SimpleNamespace(done={"confirm": confirm}.get, rounds=(first, second))
+    one_job = SimpleNamespace(confirm_jobs=1)
+    state = SimpleNamespace(done={"confirm": confirm}.get, rounds=(first, second), settings=one_job)
     found = disturbances(state)  # type: ignore[arg-type]
     assert [one.unit for one in found] == ["a"] * 5 + ["c"] * 5 + ["b"] * 5
     assert {one.size > 1.5 for one in found} == {True}
-    assert disturbances(SimpleNamespace(done={}.get, rounds=())) == ()  # type: ignore[arg-type]
+    nothing = SimpleNamespace(done={}.get, rounds=(), settings=one_job)
+    assert disturbances(nothing) == ()  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(-5.0, 5.0), max_size=40), st.integers(1, 5))

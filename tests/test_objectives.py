@@ -15,9 +15,11 @@ from hpcagent.catalogue import Catalogue, NodeType, Partition, Rate
 from hpcagent.errors import UsageError
 from hpcagent.measure import energy, pareto, scatter
 from hpcagent.measure.objectives import (
+    MAX,
     Charge,
     Objective,
     Scales,
+    bounded,
     loss,
     objectives,
     parse_constraint,
@@ -152,6 +154,18 @@ def test_whatever_is_written_is_a_constraint_or_one_line(text: str) -> None:
 def test_what_is_no_constraint(text: str) -> None:
     with pytest.raises(UsageError, match="write cv<2%"):
         parse_constraint(text)
+
+
+def test_a_figure_of_the_card_is_bounded_without_a_unit() -> None:
+    further = (Objective("error_norm", ""), Objective("rate", "GB/s", MAX))
+    scales = replace(SCALES, further=further)
+    (found,) = bounded(["error_norm < 1e-3"], scales)
+    assert (found.metric, found.bound, found.text) == ("error_norm", 1e-3, "error_norm<1e-3")
+    with pytest.raises(UsageError, match="more is better"):
+        bounded(["rate<2"], scales)
+    for text in ("norm<2", "throughput<2", "error_norm<0"):
+        with pytest.raises(UsageError, match="write cv<2%"):
+            bounded([text], scales)
 
 
 def test_a_metric_is_bounded_once() -> None:

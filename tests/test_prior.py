@@ -126,6 +126,18 @@ def test_parameters_that_are_gone_or_new_are_averaged_over() -> None:
     assert max(same) == pytest.approx(min(same))
 
 
+def test_a_failure_of_a_parameter_that_is_gone_is_not_blamed_on_the_rest() -> None:
+    run = narrow(PARAMS[0], dict.fromkeys(LEVELS, 0.1))
+    died = Failure("run", "illegal_instruction", "signal 4")
+    doubts = []
+    for value in ("a", "b"):  # a was its default
+        bad = [Trial(Config.of({"x": "8", "gone": value}), None, None, died, 1, "")] * 3
+        spoilt = Earlier(run.name, run.trust, run.params, (*run.trials, *bad))
+        doubts.append(Prior((spoilt,)).over(Grid.of(PARAMS, SPACE.points())).doubt)
+    assert doubts[0].max() > 0.1
+    assert doubts[1].max() == 0.0
+
+
 def test_numbers_are_matched_by_number_where_the_ranges_overlap() -> None:
     values = ("1", "3", "12", "32", "100")
     costs = {v: 0.4 * abs(math.log2(int(v)) - 5) for v in values}

@@ -379,7 +379,51 @@ def test_a_quota_bounds_the_threads_and_a_limit_the_memory() -> None:
     assert len(collect_rates.usable_cpus({"files": files})) == 1
     old = {"/c/cpu.cfs_quota_us": "-1\n", "/c/cpu.cfs_period_us": "100000\n"}
     assert len(collect_rates.usable_cpus({"files": old})) == len(os.sched_getaffinity(0))
-    assert collect_rates.array_bytes({"files": files}, 64)[1] <= 805306368 // 12
+    assert collect_rates.memory_rooms({"files": files})[0][0] <= 805306368 // 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "room"),
+    [
+        ({"SLURM_MEM_PER_NODE": "300"}, (150 << 20, "SLURM_MEM_PER_NODE")),
+        ({"SLURM_MEM_PER_CPU": "50", "SLURM_CPUS_ON_NODE": "4"}, (100 << 20, "SLURM_MEM_PER_CPU")),
+        ({"SLURM_MEM_PER_CPU": "60"}, (30 << 20, "SLURM_MEM_PER_CPU")),
+        ({"SLURM_MEM_PER_NODE": "0"}, None),  # all that the node has
+        ({"SLURM_MEM_PER_NODE": "much"}, None),
+    ],
+)
+def test_what_slurm_gives_a_job_bounds_the_arrays(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], room: tuple[int, str] | None
+) -> None:
+    for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    before = collect_rates.memory_rooms({})[0]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert collect_rates.memory_rooms({})[0] == (room or before)
+    for least in (0, 5 << 20, 1 << 40):
+        _, size, wished = collect_rates.array_bytes(least, 2)
+        assert size <= max(1 << 20, least // 3)
+        assert size <= wished
+    assert (size, bool(size)) == (wished, True)
+
+
+@pytest.mark.toolchain
+def test_a_job_with_little_memory_says_why_there_is_no_bandwidth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "6")
+    monkeypatch.setattr(collect_rates, "FLOPS_S", 0.05)
+    compilers = [{"language": "c", "command": "cc", "path": shutil.which("cc")}]
+    raw = raw_of("recorded")
+    measured = collect_rates.measure({"facts": {"compilers": compilers}}, collect.run)
+    raw["parts"]["node"]["measured"] = {**measured, "cache_bytes": 8 << 20}
+    why = parse_node(raw).why_not("memory_bandwidth") or ""
+    if "triad" not in measured["runs"]:  # the caches here hold more than 3 MiB
+        assert why.startswith("SLURM_MEM_PER_NODE leaves 3 MiB"), why
+    assert measured["small"] == "SLURM_MEM_PER_NODE leaves 3 MiB"
+    assert parse_node(raw).why_not("peak_double") is None
 
 
 # --- the page ------------------------------------------------------------------------------------

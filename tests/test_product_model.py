@@ -193,7 +193,7 @@ def test_a_model_process_that_is_killed_costs_one_call(tmp_path: Path) -> None:
     assert len(lost) == 1
     assert len(verdicts) > 1
     assert "killed by SIGKILL" in lost[0]
-    assert "1 of the invalid ones gave no answer" in " ".join(said.split())
+    assert "1 of the invalid ones gave no usable answer" in " ".join(said.split())
 
 
 def _prepared(bench: Bench) -> bool:

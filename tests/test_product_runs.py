@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mainjob import Bench, Inside, make_bench
+from mainjob import Bench, Inside, handicap_the_default, make_bench, until
 
 from hpcagent.cli.runs import as_json_text
 from hpcagent.measure.results import Run
@@ -338,3 +338,29 @@ def _wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+def test_each_job_of_a_confirmation_is_a_step_of_its_own(tmp_path: Path) -> None:
+    """Every step is a new process's: what confirms is known from the journal alone."""
+    made = make_bench(tmp_path)
+    handicap_the_default(made)
+    bench = Inside(tmp_path, made.env)
+    words = ("--budget", "rounds=1", "--confirm-jobs", "2")
+    plan = bench.tune(*words, "--dry-run")
+    assert "9 pairs in each of 2 jobs to confirm the winner" in plan.stdout
+    assert bench.tune(*words, "--no-wait").returncode == 0
+    until(lambda: bench.outcome() != "" or not bench.hpcagent("step", str(bench.run)), bench.events)
+    assert bench.outcome() == "improved", bench.events("run_closed")
+    purposes = [e["data"]["purpose"] for e in bench.events("unit_intent")]
+    assert purposes[-3:] == ["round-1", "confirm", "confirm-2"]
+    jobs = bench.job_of()
+    assert len(set(jobs.values())) == len(jobs)
+    shown = _strict(bench.hpcagent("status", str(bench.run), "--json").stdout)
+    claim = (shown.get("result") or shown)["claim"]
+    assert [job["improved"] for job in claim["jobs"]] == [True, True]
+    assert claim["low"] == min(job["low"] for job in claim["jobs"])
+    page = (bench.run / "result" / "report.md").read_text()
+    assert "in each of 2 jobs" in page
+    assert all(job["unit"] in page for job in claim["jobs"])
+    repeated = next(line for line in page.splitlines() if "hpcagent tune" in line)
+    assert "--confirm-jobs 2" in repeated

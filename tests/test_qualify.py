@@ -18,9 +18,10 @@ from hpcagent.cli.main import group
 from hpcagent.codegen.cases import check_rows
 from hpcagent.codegen.signature import c_prototype
 from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
+from hpcagent.llm.child.prompt import TEMPLATE, prompt
 from hpcagent.llm.qualify import diagnosis, invent, kernel, menu, merit
 from hpcagent.llm.qualify.answers import Answers
-from hpcagent.llm.qualify.ask import Answer
+from hpcagent.llm.qualify.ask import _LABEL_TOKENS, SEED, Answer
 from hpcagent.llm.qualify.card import DOUBTFUL, FIT, UNFIT, Card, Score, card
 from hpcagent.llm.qualify.family import QUALIFICATION, Case, Family
 from hpcagent.llm.qualify.run import NAMES, families, missing, run
@@ -244,13 +245,40 @@ def test_each_family_has_enough_cases_that_no_blind_answer_solves(family: Family
         assert sum(solved) / len(cases) <= family.chance + 1e-9
 
 
-def test_the_cases_are_those_of_this_qualification() -> None:
-    """Whoever changes a case raises QUALIFICATION with it: cards of one number are compared."""
-    told = "\0".join(f"{case.name}\0{case.text}\0{case.labels}" for case in ASKED)
-    assert (QUALIFICATION, hashlib.sha256(told.encode()).hexdigest()[:16]) == (
-        2,
-        "5127976342c6e540",
-    )
+class Templated:
+    """As much of a loaded model as its prompts depend on."""
+
+    def __init__(self, template: str) -> None:
+        self.metadata = {TEMPLATE: template} if template else {}
+
+    def token_bos(self) -> int:
+        return -1
+
+    token_eos = token_bos
+
+
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+    "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+)
+TEMPLATES = ("", "{{ messages }}", "{{ messages }}<|assistant|><think>\n", NO_SYSTEM)
+
+
+@pytest.mark.llama
+def test_what_is_asked_is_that_of_this_qualification() -> None:
+    """Whoever changes a case, or how it reaches a model, raises QUALIFICATION with it: cards of
+    one number are compared."""
+    parts = [
+        f"{SEED} {_LABEL_TOKENS} {TEMPLATES}",
+        *(
+            f"{c.name} {c.labels} {c.schema} {c.max_tokens} {[m.text for m in c.messages]}"
+            for c in ASKED
+        ),
+    ]
+    messages = [{"role": m.role, "content": m.text} for m in ASKED[0].messages]
+    parts += [str(prompt(Templated(template), messages)) for template in TEMPLATES]
+    found = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    assert (QUALIFICATION, found) == (3, "435805dcdfc761f2")
 
 
 def test_predictions_and_measurements_of_menus_say_something() -> None:

@@ -171,3 +171,22 @@ def test_a_model_is_found_by_the_name_that_its_server_takes(
     ids: list[str], name: str, found: str
 ) -> None:
     assert replies.entry(response({"data": [{"id": each} for each in ids]}), name)["id"] == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<think>\n```c f.c\nint draft;\n```\n</think>\n\nHere.", "Hm. </think> Here.", "Here."],
+)
+def test_thoughts_are_left_out_of_free_answers(text: str) -> None:
+    """They hold drafts of what is asked for, fences and all."""
+    reply = replies.read(response(said(text)), None)
+    assert (reply.text, reply.failure) == ("Here.", None)
+
+
+@pytest.mark.parametrize(
+    "value", [said("<think>Hm."), said("", reasoning_content="Hm."), said(None, reasoning="Hm.")]
+)
+def test_thoughts_alone_are_no_free_answer(value: Any) -> None:
+    failure = replies.read(response(value), None).failure
+    assert failure is not None and failure.kind == "invalid"
+    assert "takes all that it wrote for thoughts" in failure.evidence

@@ -94,9 +94,9 @@ def test_tune_from_a_login_node(bench: Bench, slurm: Cluster) -> None:
     assert settings["cores"] == 2
 
 
-def test_a_winner_is_confirmed_on_another_node(bench: Bench) -> None:
+def test_a_winner_is_confirmed_on_another_node_and_again_on_one_more(bench: Bench) -> None:
     handicap_the_default(bench)
-    done = bench.tune("--budget", "rounds=2", "--partition", "both")
+    done = bench.tune("--budget", "rounds=2", "--partition", "both", "--confirm-jobs", "2")
     assert done.returncode == 0, done.stderr
     assert bench.outcome() == "improved", bench.events("run_closed")
     purpose = {e["data"]["unit"]: e["data"]["purpose"] for e in bench.events("unit_intent")}
@@ -105,6 +105,9 @@ def test_a_winner_is_confirmed_on_another_node(bench: Bench) -> None:
     scripts = {purpose[path.parent.name]: path.read_text()
                for path in (bench.run / "work").glob("*/job.sh")}  # fmt: skip
     assert f"#SBATCH --exclude={node['round-1']}" in scripts["confirm"]
+    # There is no third node: then at least not that of the first confirmation.
+    assert {node["confirm"], node["confirm-2"]} == {"n1", "n2"}
+    assert "9 fresh pairs in each of 2 jobs" in " ".join(done.stdout.split())
     assert "--exclude" not in scripts["round-2"]
 
 

@@ -227,6 +227,17 @@ def test_core_hours_are_reserved_and_then_settled() -> None:
     assert budget.core_hours(replace(out, finished=True, job_seconds=90000)) == 4.0
 
 
+def test_a_clock_that_is_set_back_gives_no_time_back() -> None:
+    opened = {"settings": settings(wall_s=600.0).to_json(), "version": "1"}
+    events = [Event(1, at(0), "run_opened", opened)]
+    for seq, seconds in enumerate((300, -3300, -3000), start=2):  # back by an hour after the second
+        events.append(Event(seq, at(seconds), "decision", {"what": f"d{seq}"}))
+    state = fold(events)
+    assert budget.elapsed_s(state, at(-3000)) == 600.0
+    assert budget.elapsed_s(state, at(-2900)) == 700.0
+    assert budget.refused(state, budget.Need(0.0, 1.0), at(-3000)) is not None
+
+
 def test_the_next_unit_must_leave_room_for_the_confirmation() -> None:
     spent = unit("x", resources=Resources(3600), finished=True, job_seconds=1800)
     with_limit = state(core_hours=1.0, units=(spent,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from hpcagent.errors import RunFailed
 from hpcagent.measure.results import Done
 from hpcagent.records import Event, Failure, JobState, Resources
 from hpcagent.study import tune
-from hpcagent.study.attempts import mended
+from hpcagent.study.attempts import mended, within_node
 from hpcagent.study.collecting import Collected, collect
-from hpcagent.study.durable import utc_now
+from hpcagent.study.durable import parse_utc, utc_now
 from hpcagent.study.probe_task import PROBE, Look, probe_spec
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit, fold
@@ -181,3 +181,20 @@ def test_only_what_was_asked_for_can_be_multiplied() -> None:
     each, why = mended(state.state, "probe-old", Resources(60, memory_per_cpu_bytes=100))
     assert (each.memory_per_cpu_bytes, each.memory_bytes) == (200, None)
     assert why == ("scheduler.out_of_memory: memory_per_cpu_bytes x 2",)
+
+
+def test_a_job_without_a_wish_gets_a_multiple_of_the_site_s_default() -> None:
+    story = Story()
+    unit = story.submit()
+    out_of_memory = Failure("scheduler", "out_of_memory", "OUT_OF_MEMORY")
+    ended = Collected(JobState.OUT_OF_MEMORY, out_of_memory, memory_bytes=400 << 20)
+    first = story.state.units[0]
+    story.add("unit_result", ended.to_json(first, parse_utc("2026-01-01T00:00:00Z")))
+    more, why = mended(story.state, "probe-old", Resources(60))
+    assert (more.memory_bytes, why) == (800 << 20, ("scheduler.out_of_memory: memory_bytes x 2",))
+    tried = story.state.attempts("probe-old")
+    assert within_node(more, tried, None) == more
+    assert within_node(more, tried, 600 << 20).memory_bytes == 600 << 20
+    own = [replace(first, resources=Resources(60, memory_bytes=700 << 20))]
+    assert within_node(more, own, 600 << 20).memory_bytes == 700 << 20
+    assert unit == first.name

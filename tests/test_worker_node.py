@@ -188,6 +188,26 @@ def test_a_folder_that_was_swept_away_is_made_anew(units: list[Unit], places: li
     assert json.loads((places[0] / "holder.json").read_text())["unit"] == str(units[1].path)
 
 
+def test_a_place_that_is_named_is_made_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "not" / "yet"
+    monkeypatch.setenv(worker.PLACES_VARIABLE, str(named))
+    node = worker.NodeLock(shared=False, wait_s=0.0, unit="a test")
+    assert node.at_once()
+    assert named.stat().st_mode & 0o777 == 0o700
+    node.let_go()
+    (tmp_path / "file").write_text("")
+    for place, why in (
+        (str(tmp_path / "file" / "place"), "cannot be made: Not a directory"),
+        ("relative/place", "must name absolute paths"),
+    ):
+        monkeypatch.setenv(worker.PLACES_VARIABLE, place)
+        assert node.at_once()  # nothing that could be held: it measures, and says so
+        assert why in node.told()["unlocked"]
+        assert "HPCAGENT_NODE_LOCK" in node.told()["unlocked"]
+
+
 def test_the_places_do_not_depend_on_where_a_job_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(worker.PLACES_VARIABLE)
     before = worker.lock_places()

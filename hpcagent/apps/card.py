@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcagent.errors import UsageError
+from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
 from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, load_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _FOLDER = Path(__file__).resolve().parent
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
+_DRIVER = "openblas"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 # `figure of merit` names may be what the application calls them.
 Label = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
@@ -176,7 +178,53 @@ def load_card(name: str) -> Card:
 
 
 def read_card(path: Path) -> Card:
+    return _checked(load_yaml(path))
+
+
+def is_file(lib: str) -> bool:
+    """Whether `--lib` names a user's own card, and not one that ships."""
+    return "/" in lib or lib.endswith((".yaml", ".yml"))
+
+
+def own_card(path: Path, facts: Collection[str]) -> tuple[Card, dict[str, Any]]:
+    """A user's card, and its data as a run keeps them; UsageError, with file and line.
+
+    `facts` are the names that its expressions may use beside its parameters.
+    """
     document = load_yaml(path)
+    card = _checked(document)
+    if card.build.template != _DRIVER or card.build.program is not None or not card.space:
+        raise UsageError(
+            f"{document.where('build')}: build: only what OpenBLAS's driver measures can be tuned "
+            f"so far: template {_DRIVER}, no program, and a space"
+        )
+    if card.name in card_names():
+        raise UsageError(
+            f"{document.where('name')}: name: {card.name} is a card that ships, whose history is "
+            "another: give yours a name of its own"
+        )
+    _check_expressions(document, card, facts)
+    return card, dict(document.data)
+
+
+def _check_expressions(document: Document, card: Card, facts: Collection[str]) -> None:
+    """What can be told of them before the machine is known."""
+    found: list[tuple[tuple[str | int, ...], str, frozenset[str]]] = [
+        (("space", index, field), text, frozenset(facts))
+        for index, dimension in enumerate(card.space)
+        for field in ("when", "default", "values", "hint")
+        if (text := getattr(dimension, field)) is not None
+    ]
+    known = frozenset(facts) | {dimension.name for dimension in card.space}
+    found += [(("restrictions", i), text, known) for i, text in enumerate(card.restrictions)]
+    for keys, text, names in found:
+        try:
+            compile_expression(text, names)
+        except UsageError as error:
+            raise UsageError(f"{document.where(*keys)}: {error}") from None
+
+
+def _checked(document: Document) -> Card:
     try:
         return Card.model_validate(document.data)
     except ValidationError as error:

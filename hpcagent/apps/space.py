@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcagent.apps.card import Card, Dimension
 from hpcagent.apps.placement import place
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.records import Config, Library, Machine, Param
 from hpcagent.search.space import Space
@@ -135,17 +135,36 @@ def cpus_requested(card: Card, machine: Machine) -> int:
 
 def _param(dimension: Dimension, default: str, facts: Mapping[str, Any]) -> Param:
     if dimension.values is not None:
-        values = [str(v) for v in _evaluate(dimension.values, facts)]
+        values = _listed(dimension, facts)
     else:
         values = list((dimension.choices or {}).get(str(facts[dimension.by or ""]), []))
         values = [v for v in values if v.casefold() != default.casefold()]
     if default not in values:
         values.append(default)
     if dimension.kind == "ordinal":
-        values.sort(key=float)
+        values = _ascending(dimension.name, values)
     return Param(
         dimension.name, dimension.kind, tuple(values), default, dimension.meaning, dimension.limit
     )
+
+
+def _listed(dimension: Dimension, facts: Mapping[str, Any]) -> list[str]:
+    found = _evaluate(str(dimension.values), facts)
+    if not isinstance(found, tuple | list) or not found:
+        raise UsageError(
+            f"space: {dimension.name}: values {dimension.values!r} are no list, or none"
+        )
+    return list(dict.fromkeys(str(value) for value in found))
+
+
+def _ascending(name: str, values: list[str]) -> list[str]:
+    try:
+        return sorted(values, key=float)
+    except ValueError:
+        raise UsageError(
+            f"space: {name}: an ordinal has numbers, in contrast to {', '.join(values)}: write them"
+            " so, or make it categorical"
+        ) from None
 
 
 def _evaluate(text: str, facts: Mapping[str, Any]) -> Any:

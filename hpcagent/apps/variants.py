@@ -21,7 +21,7 @@ from hpcagent.probe.microarch import lineage
 from hpcagent.probe.software import Software
 from hpcagent.records import Config, Library, Machine, Param
 from hpcagent.search.space import Space
-from hpcagent.toolchain.choose import library_compilers, modules_of
+from hpcagent.toolchain.choose import modules_of, partnered_compilers
 from hpcagent.toolchain.openblas_recipe import BuildRequest, OpenblasSource, openblas_recipe
 from hpcagent.toolchain.parameters import Parameter, Parameters, Place, resolve
 from hpcagent.toolchain.recipe import Recipe, places
@@ -165,7 +165,7 @@ class Variants:
         given = {**self.plan.fixed, **chosen}
         full = resolve(self.parameters, given, self.place)
         languages = ("c", "fortran") if full["lapack"] == "fortran" else ("c",)
-        compilers = library_compilers(self.software, languages, family)
+        compilers = partnered_compilers(self.software, languages, family)
         modules = modules_of([*self.plan.modules, *(c.module for c in compilers.values())])
         request = BuildRequest(
             self.plan.source, tuple(sorted(given.items())), tuple(compilers.values()), modules,

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from hpcagent.cli.asks import asked, request_options
-from hpcagent.cli.modelroutes import wanted
+from hpcagent.cli.modelroutes import ask_servers, wanted
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.targets import place
@@ -101,6 +101,8 @@ def codegen(
     there = place(scheduler, asked(), configured)
     if len(there.targets) != 1:
         raise UsageError("codegen measures on one kind of node: name one partition")
+    if not dry_run:
+        ask_servers(routes, configured.model_hosts)
     at_once = parallel or (1 if there.scheduler == "local" else IN_BATCH)
     full = replace(
         wish, compiler=configured.compiler, folder=str(runs_folder()), parallel=at_once

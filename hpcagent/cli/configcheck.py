@@ -199,7 +199,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     serving: dict[ModelChoice, list[Route]] = {}
     try:
         for route in model_routes(settings).values():
-            if route.choice.placed:
+            if route.choice.placed or route.choice.mmproj:
                 serving.setdefault(route.choice, []).append(route)
     except HpcagentError as error:
         yield _error("model", error)

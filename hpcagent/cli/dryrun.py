@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from hpcagent import __version__
+from hpcagent.apps.space import facts_of
 from hpcagent.apps.workload import ROUTINES
 from hpcagent.records import Compiler, Config, Cpu, Library, Machine
 from hpcagent.study import units
@@ -61,10 +62,14 @@ def show_plan(settings: TuneSettings, as_json: bool) -> None:
     click.echo(f"== result: runs/{_RUN_ID}/result/\n   {'  '.join(_RESULTS)}")
     click.echo(
         f"\nThen up to {settings.rounds} rounds of {settings.challengers} challengers, and "
-        f"{settings.confirm_pairs} pairs to confirm the winner.\n"
+        f"{settings.confirm_pairs} pairs {_jobs(settings)}to confirm the winner.\n"
         "Assumed until the probe has run: the library, its threads and core type, the C compiler,\n"
         "and the speed that sizes the repeats. With --json every file is shown whole."
     )
+
+
+def _jobs(settings: TuneSettings) -> str:
+    return f"in each of {settings.confirm_jobs} jobs " if settings.confirm_jobs > 1 else ""
 
 
 def _shown(text: str) -> str:
@@ -116,10 +121,18 @@ def examples(known: Knowledge) -> tuple[Config, ...]:
     return tuple(others[::step][: known.state.settings.challengers])
 
 
+def fact_names() -> frozenset[str]:
+    """The names that a card's expressions may use, whatever machine and library they are of."""
+    return frozenset(facts_of(_machine(), _library("")))
+
+
 def assumed(state: TuneState) -> Knowledge:
     """Knowledge in which what the probe would find is assumed."""
     known = Knowledge(state)
-    assumptions: dict[str, Any] = {"machine": _machine(), "library": _library(state.settings)}
+    assumptions: dict[str, Any] = {
+        "machine": _machine(),
+        "library": _library(state.settings.prefix),
+    }
     vars(known).update(assumptions)
     speed = _ASSUMED_GFLOPS_PER_CORE * 1e9 * known.machine.usable_cores
     vars(known)["seconds_per_call"] = {c.key: c.flops / speed for c in known.workload.cases}
@@ -154,12 +167,12 @@ def _machine() -> Machine:
     )
 
 
-def _library(settings: TuneSettings) -> Library:
-    path = Path(settings.prefix or "/usr/lib")
+def _library(prefix: str) -> Library:
+    path = Path(prefix or "/usr/lib")
     name = path if path.suffix == ".so" or ".so." in path.name else path / "libopenblas.so.0"
     return Library(
         path=str(name),
-        source="prefix" if settings.prefix else "system",
+        source="prefix" if prefix else "system",
         version="assumed",
         config="assumed",
         dynamic_arch=True,

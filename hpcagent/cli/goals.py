@@ -22,14 +22,21 @@ from hpcagent.study.settings import TuneSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _META = "hpcagent.goals"
+MOST_JOBS = 8
 
 
-def _keep(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
+def _keep(ctx: click.Context, param: click.Parameter, value: tuple[str, ...] | int) -> None:
     ctx.meta.setdefault(_META, {})[param.name] = value
 
 
 def goal_options(command: Command) -> Command:
-    """Add --objective and --within; `wanted` gives what was said."""
+    """Add --objective, --within and --confirm-jobs; `wanted` and `confirm_jobs` give what was
+    said."""
+    command = click.option(
+        "--confirm-jobs", type=click.IntRange(1, MOST_JOBS), metavar="N", callback=_keep,
+        expose_value=False, help="Jobs that must each confirm the winner by themselves, on other "
+        "nodes where there are some. [default: 1]",
+    )(command)  # fmt: skip
     command = click.option(
         "--within", multiple=True, metavar="METRIC<BOUND", callback=_keep, expose_value=False,
         help='What must hold meanwhile: "cv<2%", "memory<500M", "energy<50J", "time<3ms"; '
@@ -45,10 +52,19 @@ def goal_options(command: Command) -> Command:
 
 def wanted(configured: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(objectives, constraints) in the user's order, the constraints as they are written."""
-    said: Mapping[str, tuple[str, ...]] = click.get_current_context().meta.get(_META, {})
+    said: Mapping[str, Any] = click.get_current_context().meta.get(_META, {})
     objectives = said.get("objectives") or configured.objectives or (TIME,)
     within = parse_constraints(said.get("within") or configured.within)
     return objectives, tuple(each.text for each in within)
+
+
+def confirm_jobs(configured: Settings) -> int:
+    """How many jobs confirm the winner. UsageError for a number that cannot be."""
+    said = click.get_current_context().meta.get(_META, {}).get("confirm_jobs")
+    if said is None and not 1 <= configured.confirm_jobs <= MOST_JOBS:
+        words = f"confirm_jobs is {configured.confirm_jobs}, it must be from 1 to {MOST_JOBS}"
+        raise UsageError(f"configuration: {words}")
+    return int(said or configured.confirm_jobs)
 
 
 def check(settings: TuneSettings, card: Card) -> tuple[Objective, ...]:

@@ -141,10 +141,14 @@ def _network(file: ModelFile) -> str:
     shape = file.shape
     if not shape.layers:
         return ""
-    kv = sorted(set(shape.kv_heads))
-    told = f"{kv[0]}" if len(kv) == 1 else f"{kv[0]} to {kv[-1]}" if kv else "?"
+    kv = sorted(set(shape.kv_heads) - {0})
+    if not kv:
+        return f"{shape.layers} layers without attention, width {shape.embedding}"
+    told = f"{kv[0]}" if len(kv) == 1 else f"{kv[0]} to {kv[-1]}"
+    having = sum(heads > 0 for heads in shape.kv_heads)
+    where = f", in {having} of the layers" if having < shape.layers else ""
     return (
-        f"{shape.layers} layers, {shape.heads} heads ({told} for keys and values) of"
+        f"{shape.layers} layers, {shape.heads} heads ({told} for keys and values{where}) of"
         f" {shape.key_length}, width {shape.embedding}"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from hpcagent import __version__
-from hpcagent.apps.card import load_card
+from hpcagent.apps.card import is_file, load_card, own_card
 from hpcagent.apps.workload import load_workload
 from hpcagent.cli.asks import (
     asked,
@@ -22,9 +22,9 @@ from hpcagent.cli.asks import (
     resources,
 )
 from hpcagent.cli.build import searched_builds
-from hpcagent.cli.dryrun import show_plan
+from hpcagent.cli.dryrun import fact_names, show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
-from hpcagent.cli.goals import charge, check, goal_options, wanted
+from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive, json_option
@@ -53,7 +53,12 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 
 
 @click.command()
-@click.option("--lib", required=True, metavar="NAME", help="The library to tune: openblas.")
+@click.option(
+    "--lib",
+    required=True,
+    metavar="NAME",
+    help="The library to tune: openblas, or FILE.yaml, a card of your own.",
+)
 @click.option(
     "--openblas-prefix", "prefix", metavar="PATH", help="Folder (or .so file) of the OpenBLAS.",
 )  # fmt: skip
@@ -180,25 +185,38 @@ def tune(
       hpcagent tune --lib openblas --partition compute --account proj1
       hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
     """
-    card = load_card(lib)
+    card, own = own_card(Path(lib), fact_names()) if is_file(lib) else (load_card(lib), None)
     configured = load_settings(os.environ, Path.cwd())
     transcript = transcript_path(replay, model)
     model = "" if transcript else model
     routes = wanted_to_tune(configured, model, strategy, function)
     settings = _settings(
-        configured, lib, prefix, workload, routes, strategy, budget, challengers, seed, scheduler
+        configured,
+        card.name,
+        prefix,
+        workload,
+        routes,
+        strategy,
+        budget,
+        challengers,
+        seed,
+        scheduler,
     )
     settings = replace(
         settings,
         history=_history(configured, no_history),
         site_history=_site_history(configured, no_history),
         replay=transcript,
+        card=own,
+        card_source=lib if own else "",
     )
     settings = replace(settings, **searching(configured, settings, strategy, function, target))
     check(settings, card)
     if building:
         if prefix:
             raise UsageError("--build and --openblas-prefix exclude each other")
+        if own:
+            raise UsageError("--build searches builds for the cards that ship: --lib openblas")
         builds = searched_builds(lib, source, sha256, given, families, modules, store)
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
@@ -268,6 +286,7 @@ def _settings(
         objectives=objectives,
         within=within,
         charge=charge(objectives, machine, asks, cores, configured),
+        confirm_jobs=confirm_jobs(configured),
     )
 
 

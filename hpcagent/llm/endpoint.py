@@ -33,7 +33,8 @@ _LEAST_TOKENS = 1024  # an answer is not cut to less
 _BLANKS = 64  # tokens: a server's grammar may let blanks stand between the parts of an answer
 # Of a served model: what differs from request to request.
 PASSING = ("created", "permission", "permissions")
-_LOST = ("refused", "timeout", "died", "nonsense", "too_large", "forbidden", "untrusted")
+_LOST = ("refused", "timeout", "died", "nonsense", "too_large", "forbidden", "untrusted", "http",
+         "unauthorised")  # fmt: skip
 
 
 class Endpoint:
@@ -41,8 +42,8 @@ class Endpoint:
 
     Only hosts of the list `allowed` are spoken to. After three calls in a row that got no answer at
     all every further one fails as `model.unavailable`. Failure kinds: refused, timeout, died,
-    nonsense, too_large, forbidden, untrusted (no answer); http (a status other than 200),
-    unauthorised, busy, context_overflow, truncated, invalid, unavailable. UsageError and
+    nonsense, too_large, forbidden, untrusted, http (a status other than 200), unauthorised (no
+    answer); busy, context_overflow, truncated, invalid, unavailable. UsageError and
     EnvironmentProblem where the configuration itself cannot serve.
     """
 
@@ -126,8 +127,8 @@ class Endpoint:
             if not last and replies.refuses_format(response):
                 continue
             replies.require_ok(response, self._choice)
-            self._losses, self.device = 0, f"server at {self._address.text}"
             reply = replies.read(response, schema)
+            self._losses, self.device = 0, f"server at {self._address.text}"
             if schema is not None:
                 self._format = index
                 wrong = reply.failure is not None and reply.failure.kind == "invalid"

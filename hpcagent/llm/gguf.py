@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm import gguf_layers
 from hpcagent.llm.digests import cache_folder, digest_of
 from hpcagent.llm.gguf_kinds import LANGUAGE, kind_of
 from hpcagent.llm.gguf_reader import Array, Header, Tensor, Value, read_header
 from hpcagent.llm.gguf_strangers import LONGEST, stranger
-from hpcagent.llm.gguf_types import GIVEN_UP, MIXTURES, type_name
+from hpcagent.llm.gguf_types import GIVEN_UP, MIXTURES, TYPES, type_name
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<no>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _MOST_PARTS = 1000
-_LAYER = re.compile(r"(?:blk|enc\.blk|dec\.blk)\.([0-9]{1,5})\.")
 _MOST_LAYERS = 10_000
-_HAS_STATE = re.compile(r"\.(?:ssm_|time_mix_|shortconv)")
 _TEMPLATE = "tokenizer.chat_template"
 
 
@@ -29,7 +28,8 @@ _TEMPLATE = "tokenizer.chat_template"
 class Shape:
     """Sizes of the network, 0 where the file does not tell; `kv_heads` has one for each layer.
 
-    `state_bytes` are those of the recurrent layers' state, for all that one sequence has read.
+    Layers numbered in `windowed` have keys and values of `windowed_length` together. `state_bytes`
+    are those of the recurrent layers' state, for all that one sequence has read.
     """
 
     layers: int = 0
@@ -44,6 +44,8 @@ class Shape:
     experts_used: int = 0
     sliding_window: int = 0
     state_bytes: int = 0
+    windowed: tuple[int, ...] = ()
+    windowed_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def _described(
         templates=tuple(_text(metadata, key) for key in metadata if key.startswith(_TEMPLATE)),
         mixture=mixture,
         shape=_shape(metadata, architecture, tensors),
-        weights=_weights(tensors),
+        weights=_weights(tensors, size),
         tokenizer=" ".join(
             filter(None, (_text(metadata, f"tokenizer.ggml.{key}") for key in ("model", "pre")))
         ),
@@ -245,35 +247,28 @@ def _shape(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[T
     heads = max(_each(metadata, f"{architecture}.attention.head_count", layers), default=0)
     head = told("embedding_length") // heads if heads else 0
     kv_heads = _each(metadata, f"{architecture}.attention.head_count_kv", layers)
+    # Of latent attention (MLA) the values are a part of the keys.
+    latent = bool(told("attention.key_length_mla"))
+    kv_heads = gguf_layers.kv_heads(kv_heads or (heads,) * layers, tensors)
+    shared = told("attention.shared_kv_layers")  # the last ones look at what others keep
+    pattern = _each(metadata, f"{architecture}.attention.sliding_window_pattern", layers)
+    in_window = told("attention.key_length_swa") + told("attention.value_length_swa")
     return Shape(
         layers=layers,
         embedding=told("embedding_length"),
         feed_forward=max(_each(metadata, f"{architecture}.feed_forward_length", layers), default=0),
         heads=heads,
-        kv_heads=kv_heads or (heads,) * layers,
+        kv_heads=tuple(n if at < layers - shared else 0 for at, n in enumerate(kv_heads)),
         key_length=told("attention.key_length") or head,
-        value_length=told("attention.value_length") or head,
+        value_length=0 if latent else told("attention.value_length") or head,
         vocabulary=_vocabulary(metadata, architecture, tensors),
         experts=told("expert_count"),
         experts_used=told("expert_used_count"),
         sliding_window=told("attention.sliding_window"),
-        state_bytes=4 * _recurrent(tensors) * _state(told),
+        windowed=tuple(at for at, inside in enumerate(pattern) if inside and in_window),
+        windowed_length=in_window,
+        state_bytes=4 * len(gguf_layers.recurrent(tensors)) * gguf_layers.state_numbers(told),
     )
-
-
-def _recurrent(tensors: Sequence[Tensor]) -> int:
-    """How many layers have a state."""
-    found = [_LAYER.match(tensor.name) for tensor in tensors if _HAS_STATE.search(tensor.name)]
-    return len({match[1] for match in found if match})
-
-
-def _state(told: Callable[[str], int]) -> int:
-    """Numbers in the state of a layer: the last inputs of a convolution, and what it remembers."""
-    inner, state = told("ssm.inner_size"), told("ssm.state_size")
-    inputs = max(0, told("ssm.conv_kernel") - 1) * (inner + 2 * told("ssm.group_count") * state)
-    width = told("embedding_length")
-    of_rwkv = (2 + told("wkv.head_size")) * width if told("wkv.head_size") else 0
-    return inputs + inner * state + of_rwkv + max(0, told("shortconv.l_cache") - 1) * width
 
 
 def _vocabulary(metadata: Mapping[str, Value], architecture: str, tensors: Sequence[Tensor]) -> int:
@@ -284,14 +279,17 @@ def _vocabulary(metadata: Mapping[str, Value], architecture: str, tensors: Seque
     return _int(metadata, f"{architecture}.vocab_size") or next(rows, 0)
 
 
-def _weights(tensors: Sequence[Tensor]) -> Weights:
+def _weights(tensors: Sequence[Tensor], size: int) -> Weights:
+    """Of `size` bytes of files; with a type that is not known here, all of them are weights."""
     layers: dict[str, int] = {}
     for tensor in tensors:
-        match = _LAYER.match(tensor.name)
-        key = match[1] if match else ""
+        key = gguf_layers.layer_of(tensor.name)
         layers[key] = layers.get(key, 0) + tensor.size_bytes
     total, outside = sum(layers.values()), layers.pop("", 0)
-    return Weights(total, max(layers.values(), default=0), outside)
+    largest = max(layers.values(), default=0)
+    if any(tensor.kind not in TYPES for tensor in tensors) and 0 < total < size:
+        largest, outside, total = largest * size // total, outside * size // total, size
+    return Weights(total, largest, outside)
 
 
 def _rope(metadata: Mapping[str, Value], architecture: str) -> str:

@@ -50,6 +50,7 @@ TYPES: Mapping[int, TensorType] = {
     39: TensorType("MXFP4", 32, 17),
     40: TensorType("NVFP4", 64, 36),
     41: TensorType("Q1_0", 128, 18),
+    42: TensorType("Q2_0", 64, 18),
 }
 # Types that llama.cpp once wrote and does not read any more.
 GIVEN_UP: Mapping[int, str] = {

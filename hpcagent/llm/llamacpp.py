@@ -17,6 +17,7 @@ from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.tables import Sampling
+from hpcagent.llm.thoughts import parted
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
 if TYPE_CHECKING:
@@ -296,15 +297,16 @@ def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
 
 
 def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Reply:
+    thoughts, text = ("", str(answer["text"])) if schema else parted(str(answer["text"]))
     return Reply(
-        text=str(answer["text"]),
+        text=text,
         tokens_in=answer["tokens_in"],
         tokens_out=answer["tokens_out"],
         seconds=answer["seconds"],
         failure=_wrong(answer, schema),
         tokens_cached=answer["tokens_cached"],
         first_token_s=answer["first_token_s"],
-        thinking=str(answer["thinking"]),
+        thinking=str(answer["thinking"]) or thoughts,
     )
 
 
@@ -317,8 +319,9 @@ def _wrong(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Failu
         if answer["garbled"]:
             words = f"{answer['garbled']} of {len(text)} characters are not UTF-8"
             return Failure("model", "garbled", f"{words}: {_shortened(text)}")
-        if not text.strip():
-            return Failure("model", "empty", "it ended its answer at once")
+        if not parted(text)[1].strip():
+            after = " after its thoughts" if text.strip() else ""
+            return Failure("model", "empty", f"it ended its answer at once{after}")
         return None
     try:
         wrong = violation(json.loads(text), schema)

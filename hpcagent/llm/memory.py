@@ -19,13 +19,17 @@ from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
 
 GIB = 1 << 30
 # Tokens that are computed at once; flash attention, which keeps no scores, is on for GPUs only.
-CPU_BATCH, GPU_BATCH = 16, 256
+# The weights of a large model are read anew for each batch.
+CPU_BATCH, LARGE_CPU_BATCH, GPU_BATCH = 16, 32, 256
+_LARGE = 256 << 20
 SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
 _STEP = 256  # llama.cpp rounds a context up to this
 _CACHE_VALUE = 2  # bytes: 16-bit floats
 MOST_SEQUENCES = 4  # prompts of so many callers are kept
 # Of recurrent layers one state is computed with, and so many are kept beside it, if they are small.
 MOST_STATES, _STATES_BYTES = 6, 256 << 20
+# The binding's own, that of a menu which is being ranked, and two while one is copied.
+_STATES_BESIDE = 4
 _SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
@@ -97,21 +101,29 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     """Of a model with one sequence of `context` tokens; `gpu`: as it is computed there."""
     shape = file.shape
     tokens = -(-context // _STEP) * _STEP
-    batch = min(GPU_BATCH if gpu else CPU_BATCH, tokens)
+    batch = min(GPU_BATCH if gpu else cpu_batch(file), tokens)
     heads = 0 if gpu else shape.heads
     wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
     return Need(
         weights=file.weights.total,
         cache=tokens * cache_bytes_a_token(file) + _states_bytes(shape.state_bytes),
-        compute=4 * batch * (tokens * (heads + 1) + wide),
+        compute=4 * batch * (tokens * (heads + 1) + wide) + _STATES_BESIDE * shape.state_bytes,
         process=_PROCESS + shape.vocabulary * _A_TOKEN_OF_THE_VOCABULARY,
     )
 
 
+def cpu_batch(file: ModelFile) -> int:
+    """How many tokens of a prompt are computed at once on a CPU."""
+    return LARGE_CPU_BATCH if file.weights.total > _LARGE else CPU_BATCH
+
+
 def cache_bytes_a_token(file: ModelFile) -> int:
-    """Keys and values of all layers; layers that see a window only are counted in full."""
+    """Keys and values of all layers with attention; those that see a window are counted in full."""
     shape = file.shape
-    return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * _CACHE_VALUE
+    whole = sum(shape.kv_heads) * (shape.key_length + shape.value_length)
+    there = sum(shape.kv_heads[layer] for layer in shape.windowed if layer < len(shape.kv_heads))
+    shorter = shape.key_length + shape.value_length - shape.windowed_length
+    return (whole - there * shorter) * _CACHE_VALUE
 
 
 def kept_states(state_bytes: int) -> int:

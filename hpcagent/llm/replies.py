@@ -11,6 +11,7 @@ from hpcagent.llm import events
 from hpcagent.llm.grammar import violation
 from hpcagent.llm.http import Response
 from hpcagent.llm.tables import ModelChoice
+from hpcagent.llm.thoughts import parted
 from hpcagent.records import Failure, Message, Reply
 
 _MOST_ENTRY = 4000  # characters of what a server says of a model that are kept
@@ -19,6 +20,7 @@ _OVERFLOW = ("context length", "context size", "context window", "exceed_context
              "must have less than", "max_new_tokens` must be")  # fmt: skip
 # What servers answer to a field that they do not know or cannot serve; llama-cpp-python says 500.
 _REFUSALS = (400, 415, 422, 501)
+_THOUGHTS = ("reasoning_content", "reasoning")  # of llama-server, vLLM, SGLang; of Ollama
 _OF_FORMAT = ("response_format", "json_schema", "json_object", "grammar")
 
 
@@ -80,19 +82,21 @@ def read(response: Response, schema: Mapping[str, Any] | None) -> Reply:
         raise BadReply("invalid", "the first choice has no message")
     costs = _costs(answer.get("usage"))
     text = _text(message.get("content")) or _misplaced(message, schema)
-    wrong = ""
-    if schema is not None and text.strip():
+    thoughts, wrong = "", ""
+    if schema is None:
+        thoughts, text = parted(text)
+    elif text.strip():
         text, wrong = _checked(text, schema)
     failure = None
     if not text.strip():
-        failure = Failure("model", "invalid", _why_empty(message, choices[0]))
+        failure = Failure("model", "invalid", _why_empty(message, choices[0], thoughts))
         text = ""
     elif choices[0].get("finish_reason") == "length" and (wrong or schema is None):
         words = f"{costs.tokens_out} tokens, no end: {_printable(text)}"
         failure = Failure("model", "truncated", words)
     elif wrong:
         failure = Failure("model", "invalid", wrong)
-    return dataclasses.replace(costs, text=text, failure=failure)
+    return dataclasses.replace(costs, text=text, failure=failure, thinking=thoughts)
 
 
 def only_thoughts(response: Response) -> bool:
@@ -109,7 +113,7 @@ def only_thoughts(response: Response) -> bool:
         return False
     message = choice.get("message")
     text = _text(message.get("content")).strip() if isinstance(message, dict) else ""
-    return not text or (text.startswith("<think>") and "</think>" not in text)
+    return not parted(text)[1]
 
 
 def entry(response: Response, name: str) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def _bare(text: str) -> str:
     """Without what models put around JSON where nothing forbids it: thoughts, a code block."""
     text = text.strip()
     if not text.startswith("{"):  # a chat template may have begun the thoughts already
-        text = text.rpartition("</think>")[2].strip()
+        text = parted(text)[1]
     if text.startswith("```") and text.endswith("```"):
         return text[3:-3].strip().removeprefix("json")
     return text
@@ -226,7 +230,7 @@ def _text(content: object) -> str:
 def _misplaced(message: Mapping[str, Any], schema: Mapping[str, Any] | None) -> str:
     """An answer by the schema that the server took for thoughts, as vLLM's reasoning parsers do
     where a model does not think."""
-    for name in ("reasoning_content", "reasoning") if schema is not None else ():
+    for name in _THOUGHTS if schema is not None else ():
         text = _text(message.get(name))
         if schema is not None and text.strip() and not _checked(text, schema)[1]:
             return text
@@ -259,13 +263,15 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and fits else 0
 
 
-def _why_empty(message: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
+def _why_empty(message: Mapping[str, Any], choice: Mapping[str, Any], thoughts: str) -> str:
     if message.get("tool_calls"):
         return "it calls a tool instead of answering; none was offered"
     if message.get("refusal"):
         return f"it refuses: {_printable(str(message['refusal']))}"
     if choice.get("finish_reason") == "length":
         return "all its tokens went into thinking, none into the answer"
+    if thoughts or any(_text(message.get(name)).strip() for name in _THOUGHTS):
+        return "the answer is empty: the server takes all that it wrote for thoughts"
     return "the answer is empty"
 
 

@@ -46,7 +46,7 @@ class Constraint:
     """`metric` must stay below `bound` (cv: a share of one; s, bytes, J); `text` is how it is said.
 
     cv is the run-to-run coefficient of variation of the time, memory the largest peak of any
-    process, energy and time the median process.
+    process, energy, time and a card's own figures the median process.
     """
 
     metric: str
@@ -125,11 +125,29 @@ _CONSTRAINT = re.compile(
     r"\s*(?P<metric>[a-z]+)\s*<\s*(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(?P<unit>%|[A-Za-z]+)\s*",
     re.ASCII,
 )
-ACCEPTED = "cv<2%, memory<500M (K, M, G, T), energy<50J (J, kJ) or time<3ms (s, ms, us)"
+_OF_A_CARD = re.compile(
+    r"\s*(?P<metric>[A-Za-z][A-Za-z0-9_.-]{0,63})\s*<\s*"
+    r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?(?:e[+-]?[0-9]{1,2})?)\s*",
+    re.ASCII,
+)
+ACCEPTED = (
+    "cv<2%, memory<500M (K, M, G, T), energy<50J (J, kJ), time<3ms (s, ms, us) or, without a unit, "
+    "a figure of the card"
+)
 
 
 def parse_constraint(text: str) -> Constraint:
-    """METRIC<NUMBER UNIT. UsageError in one line that says what is accepted."""
+    """METRIC<NUMBER UNIT. UsageError in one line that says what is accepted.
+
+    Another name, with a number alone, is taken for a card's figure: `bounded` tells whether it is.
+    """
+    own = _OF_A_CARD.fullmatch(text)
+    if (
+        own is not None
+        and own["metric"] not in (*_UNITS, THROUGHPUT, COST)
+        and float(own["number"])
+    ):
+        return Constraint(own["metric"], float(own["number"]), f"{own['metric']}<{own['number']}")
     match = _CONSTRAINT.fullmatch(text)
     metric, number, unit = match.group("metric", "number", "unit") if match else ("", "0", "")
     factor = _UNITS.get(metric, {}).get(unit)
@@ -144,6 +162,22 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
     for place, each in enumerate(found):
         if each.metric in [other.metric for other in found[:place]]:
             raise UsageError(f"--within {each.text!r}: {each.metric} is bounded twice")
+    return found
+
+
+def bounded(texts: Sequence[str], scales: Scales) -> tuple[Constraint, ...]:
+    """As `parse_constraints`; UsageError as well for a figure that the card has not, or of which
+    more is better."""
+    found = parse_constraints(texts)
+    figures = {each.name: each for each in (scales.printed, *scales.further)}
+    for each in found:
+        figure = figures.get(each.metric)
+        if each.metric not in _UNITS and figure is None:
+            raise UsageError(f"--within {each.text!r}: write {ACCEPTED}")
+        if each.metric not in _UNITS and figure is not None and figure.direction == MAX:
+            raise UsageError(
+                f"--within {each.text!r}: of {each.metric} more is better; make it an --objective"
+            )
     return found
 
 

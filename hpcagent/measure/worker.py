@@ -554,6 +554,7 @@ def identity() -> Dict[str, Any]:
         "pid_namespace": _pid_namespace(),
         "job": job_id(),
         "node": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        "memory_bytes": job_memory(),
         "claimed_utc": utc(),
     }
 
@@ -564,6 +565,18 @@ def job_id() -> str:
         if os.environ.get(name):
             return os.environ[name]
     return ""
+
+
+def job_memory() -> Optional[int]:
+    """Bytes that Slurm gave this job here, its default included; None where it does not say."""
+    whole, each, cpus = (
+        int(text) if text.isdigit() else 0
+        for text in (
+            os.environ.get("SLURM_" + name, "")
+            for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE")
+        )
+    )
+    return (whole or each * max(1, cpus)) << 20 or None
 
 
 def start_ticks(pid: int) -> Optional[int]:
@@ -770,6 +783,7 @@ class NodeLock:
         problems = []
         for folder in folders:
             try:
+                make_named_place(folder)
                 self._lock(folder)
             except BlockingIOError:
                 self.waited_for = _holder(folder)
@@ -799,6 +813,23 @@ class NodeLock:
     def let_go(self) -> None:
         while self._held:
             os.close(self._held.popitem()[1])
+
+
+def make_named_place(folder: str) -> None:
+    """Make the place of a lock's folder where PLACES_VARIABLE names it. Raises OSError.
+
+    The places of PLACES are the system's: one that is not there is none.
+    """
+    if not os.environ.get(PLACES_VARIABLE):
+        return
+    place = os.path.dirname(folder)
+    if not os.path.isabs(place):  # each unit runs in a folder of its own
+        raise OSError(errno.EINVAL, "%s must name absolute paths" % PLACES_VARIABLE)
+    try:
+        os.makedirs(place, 0o700, exist_ok=True)
+    except OSError as error:
+        words = "%s names it, and it cannot be made: %s" % (PLACES_VARIABLE, error.strerror)
+        raise OSError(error.errno, words) from None
 
 
 def open_private(folder: str) -> int:

@@ -5,7 +5,8 @@ output, files' text and what each candidate OpenBLAS says of itself go to facts.
 what could not be had carries a "problem". Each name in the request's "parts" is a file
 collect_NAME.py that lies beside this one; what its collect(request, run) returns is in "parts".
 request["budget_s"] is the time for all of it: what is not reached then says so.
-Beside facts.json, done.json marks the end. Exit code: 0 done, 2 usage or unreadable request.
+Beside facts.json, done.json marks the end, and begun.json tells what memory Slurm gave a job.
+Exit code: 0 done, 2 usage or unreadable request.
 """
 
 import ctypes
@@ -77,6 +78,8 @@ def main(argv: List[str]) -> int:
         sys.stderr.write("{}: unreadable request: {}\n".format(argv[0], error))
         write_done(folder, 2, began_utc)
         return 2
+    if job_memory() is not None:
+        write_json(os.path.join(folder, "begun.json"), {"memory_bytes": job_memory()})
     write_json(argv[1], collect(request))
     write_done(folder, 0, began_utc)
     return 0
@@ -158,6 +161,21 @@ def write_json(path: str, data: Dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)
+
+
+def job_memory() -> Optional[int]:
+    """Bytes that Slurm gave this job here, its default included; None where it does not say.
+
+    As worker.job_memory: neither file lies beside the other in a job.
+    """
+    whole, each, cpus = (
+        int(text) if text.isdigit() else 0
+        for text in (
+            os.environ.get("SLURM_" + name, "")
+            for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE")
+        )
+    )
+    return (whole or each * max(1, cpus)) << 20 or None
 
 
 def write_done(folder: str, code: int, began_utc: str) -> None:

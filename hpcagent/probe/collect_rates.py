@@ -7,6 +7,7 @@ Called by collect_node.py, beside which this file and nodebench.c lie, where a r
 import glob
 import os
 import re
+import resource
 import tempfile
 import time
 from typing import Any, Callable, Dict, List, Tuple
@@ -42,7 +43,8 @@ def measure_in(folder: str, request: Dict[str, Any], run: Run) -> Dict[str, Any]
     if not program:
         return {"compile": compiled, "problem": "no C compiler could compile nodebench.c"}
     cpus = [str(cpu) for cpu in usable_cpus(facts)]
-    cache, size = array_bytes(facts, len(cpus))
+    room = memory_rooms(facts)[0]
+    cache, size, wished = array_bytes(room[0], len(cpus))
     limit = str(LIMIT_S)
     runs = {
         "triad": ["triad", str(TRIAD_S), limit, str(size), *cpus],
@@ -50,9 +52,13 @@ def measure_in(folder: str, request: Dict[str, Any], run: Run) -> Dict[str, Any]
         "double_all": ["double", str(FLOPS_S), limit, *cpus],
         "float_all": ["float", str(FLOPS_S), limit, *cpus],
     }
-    records = {name: run([program, *argv], LIMIT_S + 5.0) for name, argv in runs.items()}
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     known = {"t_utc": when, "cpus": cpus, "cache_bytes": cache, "load": read_text("/proc/loadavg")}
+    if size < wished:
+        known["small"] = "%s leaves %d MiB" % (room[1], room[0] >> 20)
+    if size < wished and 3 * size <= cache:
+        del runs["triad"]  # it would be the rate of the caches
+    records = {name: run([program, *argv], LIMIT_S + 5.0) for name, argv in runs.items()}
     return dict(known, compile=compiled, runs=records)
 
 
@@ -90,8 +96,11 @@ def usable_cpus(facts: Dict[str, Any]) -> List[int]:
     return cpus[: max(1, int(min([len(cpus), *quotas])))]
 
 
-def array_bytes(facts: Dict[str, Any], cpus: int) -> Tuple[int, int]:
-    """(last-level cache in all, bytes of one array: four times that, a twelfth of free memory)."""
+def array_bytes(room: int, cpus: int) -> Tuple[int, int, int]:
+    """(last-level cache in all, bytes of one array, what these would be were memory no matter).
+
+    Wished are four times the caches; all three arrays together take no more than the room.
+    """
     caches = {}  # type: Dict[Tuple[int, str], int]
     for folder in glob.glob(CPU + "cpu[0-9]*/cache/index[0-9]*"):
         level, size, shared = (
@@ -102,18 +111,39 @@ def array_bytes(facts: Dict[str, Any], cpus: int) -> Tuple[int, int]:
             caches[int(level), shared] = int(size[:-1]) * 1024
     last = max([level for level, _ in caches] or [0])
     cache = sum(size for (level, _), size in caches.items() if level == last)
-    limits = [BYTES_A_CPU * cpus, free_memory(facts) // 12]
-    return cache, max(1 << 20, min([max(4 * cache, 64 << 20), *limits]) // 4096 * 4096)
+    wished = whole_pages(min(max(4 * cache, 64 << 20), BYTES_A_CPU * cpus))
+    return cache, min(wished, whole_pages(room // 3)), wished
 
 
-def free_memory(facts: Dict[str, Any]) -> int:
-    """MemAvailable, or what a cgroup allows where that is less."""
+def whole_pages(size: int) -> int:
+    return max(1 << 20, size // 4096 * 4096)
+
+
+def memory_rooms(facts: Dict[str, Any]) -> List[Tuple[int, str]]:
+    """(bytes that all arrays may take, what says so), the least first.
+
+    A quarter of what is free, as others use the node too; half of what is this job's or process's
+    alone: by its cgroup, by Slurm, which may kill what takes more (OverMemoryKill), by a ulimit.
+    """
     found = re.search(r"^MemAvailable: *([0-9]+) kB", str(read_text("/proc/meminfo")), re.MULTILINE)
-    sizes = [int(found.group(1)) * 1024 if found else 1 << 30]
+    rooms = [((int(found.group(1)) * 1024 if found else 1 << 30) // 4, "MemAvailable")]
     for path, text in (facts.get("files") or {}).items():
         if path.endswith(("/memory.max", "/memory.limit_in_bytes")) and str(text).strip().isdigit():
-            sizes.append(int(text))
-    return min(sizes)
+            rooms.append((int(text) // 2, "the cgroup's " + os.path.basename(path)))
+    whole, each, cpus = (
+        whole_number(os.environ.get("SLURM_" + name))
+        for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE")
+    )
+    rooms += [(whole << 19, "SLURM_MEM_PER_NODE")] if whole else []
+    rooms += [(each * max(1, cpus) << 19, "SLURM_MEM_PER_CPU")] if each else []
+    for name, flag in (("RLIMIT_AS", "v"), ("RLIMIT_DATA", "d")):
+        soft = resource.getrlimit(getattr(resource, name))[0]
+        rooms += [(soft // 2, "ulimit -" + flag)] if soft != resource.RLIM_INFINITY else []
+    return sorted(rooms)
+
+
+def whole_number(text: Any) -> int:
+    return int(text) if str(text).isdigit() else 0
 
 
 def read_text(path: str) -> Any:

@@ -1,7 +1,8 @@
 """MPI libraries from what their wrappers and launchers print.
 
 Texts: the manuals of Open MPI (mpicc(1), --showme), MPICH (mpicc -show, mpichversion), Intel MPI
-(mpiicc -v, mpirun --version), MVAPICH (mpiname -a). The families of MPICH share one binary
+(mpiicc -v, mpirun --version), MVAPICH (mpiname -a), IBM Spectrum MPI (mpirun --version), Fujitsu
+(MPI_Get_library_version). The families of MPICH share one binary
 interface since MPICH 3.1, Intel MPI 5.0, MVAPICH2 2.0 and Cray MPT 7.0 (MPICH ABI Compatibility
 Initiative).
 """
@@ -20,6 +21,8 @@ from hpcagent.probe.software import MpiFound
 _NUMBER = r"v?([0-9]+(?:\.[0-9]+)*[0-9A-Za-z.+-]*)"
 # In this order: Intel's and MVAPICH's launchers are built from MPICH's and say so as well.
 _SAYINGS = (
+    ("spectrum", rf"\bIBM Spectrum MPI\)? {_NUMBER}"),
+    ("fujitsu", rf"\bFUJITSU MPI(?: Library)?\)? {_NUMBER}"),
     ("openmpi", rf"\bOpen MPI\)? {_NUMBER}"),
     ("openmpi", rf"\(Open MPI\) {_NUMBER}"),
     ("intel", rf"Intel\(R\) MPI Library.{{0,40}}?\b(?:Version )?{_NUMBER}"),
@@ -27,7 +30,13 @@ _SAYINGS = (
     ("cray", rf"\bCRAY MPICH version {_NUMBER}"),
     ("mpich", rf"\bMPICH(?:2)?(?: Version\s*:| version)?\s+{_NUMBER}"),
     ("mpich", rf"HYDRA build details:\s*Version:\s+{_NUMBER}"),
+    # Open MPI under another name (Bull's, ...): only its wrapper and its launcher speak like this
+    # (opal_wrapper.c; the message "version" of PRRTE's and ORTE's launchers).
+    ("openmpi", rf"(?m)^mpi\S+: \S.{{0,60}}? {_NUMBER} \(Language: [A-Za-z+0-9]+\)$"),
+    ("openmpi", rf"(?m)^(?:mpirun|mpiexec|orterun|prterun)\S* \([^)\n]{{1,60}}\) {_NUMBER}$"),
 )
+# Made from Open MPI, whose binary interface and variables they keep.
+_OF_OPEN_MPI = ("openmpi", "spectrum", "fujitsu")
 _ABI_SINCE: Mapping[str, tuple[int, ...]] = {
     "mpich": (3, 1),
     "intel": (5, 0),
@@ -50,7 +59,7 @@ def parse_family(*texts: str) -> tuple[str, str]:
 
 def abi_of(family: str, version: str) -> str:
     """openmpi, mpich (the common binary interface) or unknown."""
-    if family == "openmpi":
+    if family in _OF_OPEN_MPI:
         return "openmpi"
     since = _ABI_SINCE.get(family)
     numbers = tuple(int(x) for x in re.findall(r"[0-9]{1,6}", version)[:2])

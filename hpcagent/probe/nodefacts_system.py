@@ -81,8 +81,10 @@ def _rate(measured: Mapping[str, Any], run: str) -> Rate | str:
 
 
 def _bandwidth(this: Subject, measured: Mapping[str, Any]) -> Fact | Absent:
-    rate = _rate(measured, "triad")
+    rate, small = _rate(measured, "triad"), str(measured.get("small") or "")
     if isinstance(rate, str):
+        if small and "triad" not in RawFacts(measured).section("runs"):
+            rate = f"{small} for arrays, which the caches would hold; ask for more memory (--mem)"
         return this.absent("memory_bandwidth", rate)
     cache = measured.get("cache_bytes")
     note = f"{rate.threads} threads"
@@ -90,6 +92,7 @@ def _bandwidth(this: Subject, measured: Mapping[str, Any]) -> Fact | Absent:
         note += f", arrays {rate.array_bytes / cache:.2g} times the last-level caches"
         if rate.array_bytes < 4 * cache:
             note += ", so they may help"
+    note += f"; {small} for them" if small else ""
     origin = ("STREAM-like triad", MEASURED)
     return this.fact("memory_bandwidth", rate.rate, origin, unit="B/s", note=note + _busy(rate))
 

@@ -71,7 +71,8 @@ class CompilerFound:
 
 @dataclass(frozen=True)
 class MpiFound:
-    """An MPI: `family` openmpi, mpich, intel, mvapich, cray; `abi` mpich, openmpi or unknown.
+    """An MPI: `family` openmpi, mpich, intel, mvapich, cray, spectrum, fujitsu (these two are made
+    from Open MPI); `abi` mpich, openmpi or unknown.
 
     `wrappers` maps a language to the wrapper's path, `compiles_with` a language to the compiler
     behind it, `launcher` is its own mpirun (empty: none beside the wrappers). `shows` maps a

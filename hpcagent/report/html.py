@@ -19,6 +19,7 @@ from hpcagent.report.document import (
     Source,
     Table,
 )
+from hpcagent.report.text import fresh_pairs
 from hpcagent.study.summary import RunSummary
 from hpcagent.templates import render_html
 
@@ -66,7 +67,7 @@ def _box(summary: RunSummary) -> dict[str, str]:
     note = (
         f"{wording.coverage(claim.coverage)} interval "
         f"{wording.interval(figures.low, figures.high)}, "
-        f"{wording.plural(claim.pairs, 'fresh pair')}"
+        f"{fresh_pairs(claim)}"
     )
     return {
         "tone": "good" if good else "plain",

@@ -15,8 +15,14 @@ from hpcagent.report.document import (
     paragraph,
     table,
 )
-from hpcagent.report.text import headline, unit_like
-from hpcagent.study.summary import CaseSummary, InfeasibleValue, RunSummary, TrialSummary
+from hpcagent.report.text import headline, in_jobs, unit_like
+from hpcagent.study.summary import (
+    CaseSummary,
+    InfeasibleValue,
+    JobClaim,
+    RunSummary,
+    TrialSummary,
+)
 
 
 def result(summary: RunSummary) -> Section:
@@ -60,9 +66,15 @@ def certainty(summary: RunSummary) -> Section:
         (_gain(summary), wording.ratio(claim.speedup)),
         ("Interval", wording.interval(claim.low, claim.high)),
         ("The interval covers with", wording.coverage(claim.coverage)),
-        ("Fresh pairs, fixed beforehand", str(claim.pairs)),
+        ("Fresh pairs, fixed beforehand", str(claim.pairs) + in_jobs(claim)),
         ("Unit", Code(claim.unit)),
     ]
+    if len(claim.jobs) > 1:
+        rows[-1:] = [_job(number, job) for number, job in enumerate(claim.jobs, start=1)]
+        rule += (
+            " Each job has to show it by itself, so that what disturbed one of them is not taken "
+            "for a gain; the interval holds the intervals of all."
+        )
     limits = (
         "The default and the candidate ran in turns, each time in a fresh process, in an "
         "allocation that the search had not used. The result holds for this machine, this "
@@ -72,6 +84,13 @@ def certainty(summary: RunSummary) -> Section:
         "How sure is it",
         (table(("Confirmation", "Value"), rows), paragraph(rule), paragraph(limits)),
     )
+
+
+def _job(number: int, job: JobClaim) -> Line:
+    words = f"{wording.ratio(job.speedup)}, {wording.interval(job.low, job.high)}, "
+    words += "improved" if job.improved else "not improved"
+    where = wording.visible(job.node) or "an unknown node"
+    return (f"Job {number} on {where}", f"{words} ({job.unit})")
 
 
 def _gain(summary: RunSummary) -> str:

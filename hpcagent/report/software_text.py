@@ -21,6 +21,8 @@ _MPIS = {
     "intel": "Intel MPI",
     "mvapich": "MVAPICH",
     "cray": "Cray MPICH",
+    "spectrum": "IBM Spectrum MPI",
+    "fujitsu": "Fujitsu MPI",
 }
 
 
@@ -103,7 +105,8 @@ def _mpi_words(found: MpiFound) -> str:
     name = f"{_MPIS.get(found.family, found.family)} {found.version}".rstrip()
     marks = ["default"] if found.default and not found.module else []
     if found.family != "openmpi":
-        marks.append("ABI of MPICH" if found.abi == "mpich" else "ABI unknown")
+        interfaces = {"mpich": "ABI of MPICH", "openmpi": "made from Open MPI"}
+        marks.append(interfaces.get(found.abi, "ABI unknown"))
     behind = [
         f"{found.wrappers[language].rpartition('/')[2]} runs {found.compiles_with[language]}"
         for language, _ in _LANGUAGES

@@ -55,8 +55,17 @@ def terminal(summary: RunSummary, width: int, folder: str = "") -> str:
 def _certainty(claim: ClaimSummary) -> str:
     return (
         f"{wording.coverage(claim.coverage)} interval {wording.interval(claim.low, claim.high)}, "
-        f"{wording.plural(claim.pairs, 'fresh pair')}"
+        f"{fresh_pairs(claim)}"
     )
+
+
+def fresh_pairs(claim: ClaimSummary) -> str:
+    """ "20 fresh pairs", or "20 fresh pairs in each of 2 jobs"."""
+    return wording.plural(claim.pairs, "fresh pair") + in_jobs(claim)
+
+
+def in_jobs(claim: ClaimSummary) -> str:
+    return f" in each of {len(claim.jobs)} jobs" if len(claim.jobs) > 1 else ""
 
 
 def _proven(summary: RunSummary, claim: ClaimSummary) -> str:

@@ -151,7 +151,10 @@ class _Then:
         merged = Grid.of([s.param for s in shared], list(dict.fromkeys([*now, *_first(usable)])))
         place = np.array([merged.index[config] for config in now], dtype=np.intp)[back.reshape(-1)]
         trend = _trend(merged, usable)
-        return cls(None if trend is None else trend[place], _doubt(merged, usable)[place])
+        # What failed with another value of a parameter that is gone may have failed for that.
+        gone = {p.name: p.default for p in run.params if p.name not in _names(shared)}
+        owned = [(c, t) for c, t in usable if t.failure is None or _at(t.config, gone)]
+        return cls(None if trend is None else trend[place], _doubt(merged, owned)[place])
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,11 @@ def _translated(shared: Sequence[_Shared], config: Config) -> Config | None:
     found = {s.param.name: s.then.get(values.get(s.param.name, "")) for s in shared}
     known = {name: value for name, value in found.items() if value is not None}
     return Config.of(known) if len(known) == len(shared) else None
+
+
+def _at(config: Config, values: Mapping[str, str]) -> bool:
+    mine = config.values
+    return all(mine.get(name) == value for name, value in values.items())
 
 
 def _trend(merged: Grid, usable: Sequence[tuple[Config, Trial]]) -> Array | None:

@@ -15,8 +15,10 @@ from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
 from hpcagent.study import budget, inbox, packs, tune, units
+from hpcagent.study.attempts import within_node
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
+from hpcagent.study.confirmations import confirmed_on
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
@@ -276,16 +278,16 @@ class RunAgent(ABC):
             if "approval" not in self._state.decisions:
                 self._write("decision", {"what": "approval", "reason": why})
             return Turn(f"{why}: approve it with `hpcagent approve RUN`", waiting=True)
-        attempt = len(self._state.attempts(plan.purpose)) + 1
+        tried = self._state.attempts(plan.purpose)
         name = unit_name(self._run.id, len(self._state.units) + 1)
         self._own.add(name)
         data = {
             "unit": name,
             "kind": plan.kind,
             "purpose": plan.purpose,
-            "attempt": attempt,
+            "attempt": len(tried) + 1,
             "pack": self._pack_for(plan, name),
-            "resources": asdict(self._with_another_node(plan.resources)),
+            "resources": asdict(self._as_it_can_be(plan, tried)),
             "spec": plan.spec,
         }
         self._write("unit_intent", data)
@@ -298,16 +300,18 @@ class RunAgent(ABC):
         pack = packs.growing(self._state)
         return name if pack is None else pack.lead.name
 
-    def _with_another_node(self, resources: Resources) -> Resources:
+    def _as_it_can_be(self, plan: units.Plan, tried: Sequence[Unit]) -> Resources:
         """The wish for another node is kept only where the queue has one."""
-        if not resources.avoid_nodes:
-            return resources
-        wanted = resources.partition
+        asked, fits = plan.resources, False
+        if not asked.avoid_nodes and not tried:
+            return asked
         for queue in self._scheduler.queues():
-            chosen = queue.name == wanted if wanted else queue.default
-            if chosen and queue.nodes > len(resources.avoid_nodes):
-                return resources
-        return replace(resources, avoid_nodes=())
+            if queue.name == asked.partition if asked.partition else queue.default:
+                if queue.nodes <= len(asked.avoid_nodes):
+                    asked = replace(asked, avoid_nodes=confirmed_on(self._state))
+                fits = queue.nodes > len(asked.avoid_nodes)
+                asked = within_node(asked, tried, queue.memory_bytes)
+        return asked if fits else replace(asked, avoid_nodes=())
 
     def _follow(self, step: tune.Step) -> Turn:
         """Do a step that any kind of run may come to."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from hpcagent.records import Failure, Resources
-from hpcagent.study.state import TuneState
+from hpcagent.study.state import TuneState, Unit
 from hpcagent.toolchain.diagnosis import diagnose
 from hpcagent.toolchain.repairs import MIN_CONFIDENCE
 from hpcagent.toolchain.signatures import Failing, catalogue
@@ -45,8 +45,9 @@ def given_up(state: TuneState, purpose: str) -> tuple[Failure, str] | None:
 def mended(state: TuneState, purpose: str, asked: Resources) -> tuple[Resources, tuple[str, ...]]:
     """What the next attempt asks for, after those that ran out of it, and each reason in words.
 
-    A job that was out of memory or time asks for the multiple that the list of failures declares;
-    one that asks for no memory of its own cannot ask for more. Unchanged where there is no reason.
+    A job that was out of memory or time asks for the multiple that the list of failures declares:
+    of what it had where it asked for no memory of its own and its program told. Unchanged where
+    there is no reason.
     """
     words = []
     for unit in state.attempts(purpose):
@@ -54,10 +55,21 @@ def mended(state: TuneState, purpose: str, asked: Resources) -> tuple[Resources,
         factor = _multiple(entry)
         for name in factor:
             had = getattr(asked, name)
+            if name == "memory_bytes" and asked.memory_per_cpu_bytes is None:
+                had = had or unit.memory_bytes
             if had is not None:
                 asked = replace(asked, **{name: had * factor[name]})
                 words.append(f"{entry.id if entry else ''}: {name} x {factor[name]}")
     return asked, tuple(words)
+
+
+def within_node(asked: Resources, tried: Sequence[Unit], most_bytes: int | None) -> Resources:
+    """A repair's multiple cut to what the smallest node has (`most_bytes`; None: not known), but
+    never below what the last attempt asked for."""
+    if asked.memory_bytes is None or most_bytes is None or not tried:
+        return asked
+    last = tried[-1].resources.memory_bytes or 0
+    return replace(asked, memory_bytes=max(last, min(asked.memory_bytes, most_bytes)))
 
 
 def _entry(failure: Failure | None) -> Failing | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
+from hpcagent.study.durable import seconds_between
 from hpcagent.study.state import TuneState, Unit
 
 
@@ -33,7 +33,10 @@ def spent_core_hours(state: TuneState) -> float:
 
 
 def elapsed_s(state: TuneState, now_utc: str) -> float:
-    return max(0.0, (_time(now_utc) - _time(state.created_utc)).total_seconds())
+    """Seconds since the run was opened; a clock that was set back meanwhile takes none away."""
+    if state.passed_s is None:
+        return seconds_between(state.created_utc, now_utc)
+    return state.passed_s + seconds_between(state.last_utc, now_utc)
 
 
 def refused(state: TuneState, need: Need, now_utc: str) -> str | None:
@@ -66,7 +69,3 @@ def needs_approval(state: TuneState, need: Need) -> str | None:
 def awaits_approval(state: TuneState) -> bool:
     asked = "approval" in state.decisions
     return asked and not any(a.get("type") == "approve" for a in state.advice)
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

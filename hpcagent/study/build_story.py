@@ -65,7 +65,7 @@ def story(task: Task, state: TuneState, target: Target, facts: Mapping[str, Any]
         if unit is None:
             return Story(wish, purpose, recipe, mends=tuple(mends))
         end = build_end(unit.steps)
-        mender = _Mender(wish, target, _scene(end, recipe, facts))
+        mender = _Mender(wish, target, _scene(end, recipe, facts), unit.memory_bytes)
         answer = _answer(end, mender, tried)
         if not isinstance(answer, Change):
             gave_up = answer.reason if answer is not None else ""
@@ -99,6 +99,7 @@ class _Mender:
     wish: Wish
     target: Target
     scene: Scene
+    had_bytes: int | None
 
     def change(self, repair: Repair, quote: str) -> Change | str:
         before = self._setting()
@@ -116,8 +117,9 @@ class _Mender:
         memory = self.wish.memory_bytes or self.target.resources.memory_bytes
         wish = self.wish
         return Setting(
-            wish.values, wish.program, memory, wish.compiler, wish.modules, wish.purge, wish.blas
-        )
+            wish.values, wish.program, memory, wish.compiler, wish.modules, wish.purge, wish.blas,
+            self.had_bytes,
+        )  # fmt: skip
 
     def _of(self, setting: Setting) -> Wish:
         return replace(

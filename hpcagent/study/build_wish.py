@@ -13,7 +13,7 @@ from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.study.task_plan import Task
 from hpcagent.toolchain.archive import Source
-from hpcagent.toolchain.choose import choose_toolchain, library_compilers, modules_of
+from hpcagent.toolchain.choose import choose_toolchain, modules_of, partnered_compilers
 from hpcagent.toolchain.openblas_recipe import BuildRequest, OpenblasSource, openblas_recipe
 from hpcagent.toolchain.parameters import Place, load_parameters, resolve
 from hpcagent.toolchain.program import Program
@@ -81,7 +81,7 @@ def recipe_of(wish: Wish, facts: Mapping[str, Any]) -> Recipe:
     parameters = load_parameters(wish.name)
     values = resolve(parameters, wish.values, place)
     languages = ("c", "fortran") if values["lapack"] == "fortran" else ("c",)
-    compilers = library_compilers(software, languages, wish.compiler)
+    compilers = partnered_compilers(software, languages, wish.compiler)
     modules = modules_of([*wish.modules, *(c.module for c in compilers.values())])
     row = wish.source
     described = OpenblasSource(

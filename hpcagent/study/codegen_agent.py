@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from hpcagent.codegen.answer import Answer, parse_answer
@@ -27,6 +27,7 @@ from hpcagent.study.state import Folding
 from hpcagent.study.task import TaskAgent
 
 ANSWER = Limits(max_tokens=6000, timeout_s=1800.0)
+_SHORTER = replace(ANSWER, max_tokens=2000)  # where the context has no room for more
 _MOST_SILENT = 3  # calls in a row without any answer, before the model is given up
 
 
@@ -71,7 +72,10 @@ class CodegenAgent(TaskAgent):
         task = told.wish.task
         asked = messages(self._environment(told), told.wish, told.attempts, step.operation,
                          step.parent)  # fmt: skip
-        reply = model.complete(asked, None, ANSWER, self._state.settings.seed + step.number)
+        seed = self._state.settings.seed + step.number
+        reply = model.complete(asked, None, ANSWER, seed)
+        if reply.failure is not None and reply.failure.kind == "context_overflow":
+            reply = model.complete(asked, None, _SHORTER, seed)
         found: Answer | Failure = reply.failure or parse_answer(
             reply.text, task.file_names, task.choices()
         )

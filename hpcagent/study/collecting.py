@@ -29,7 +29,8 @@ class Collected:
     """What a unit left: its job's last state, the worker's lines or the probe's facts.
 
     `node` ran it; `queued_s` it waited for a node, `ran_s` it worked there (None: not known).
-    `notes` are what was odd without being a failure.
+    `notes` are what was odd without being a failure, `memory_bytes` what the job of a build, or
+    one that failed, had of it (None: not known).
     """
 
     state: JobState
@@ -41,6 +42,7 @@ class Collected:
     ran_s: float | None = None
     steps: tuple[StepRun, ...] = ()
     notes: tuple[str, ...] = ()
+    memory_bytes: int | None = None
 
     @property
     def stopped(self) -> bool:
@@ -59,6 +61,7 @@ class Collected:
             "runs": [dict(vars(run)) for run in self.runs],  # asdict would copy each figure
             **({"steps": [step.to_json() for step in self.steps]} if self.steps else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"memory_bytes": self.memory_bytes} if self.memory_bytes else {}),
             "node": self.node,
             "queued_seconds": round(queued_s, 3),
             "job_seconds": round(ran_s, 3),
@@ -99,7 +102,10 @@ def collect(folder: Path, unit: Unit, done: Done) -> Collected:
     if "steps" in unit.spec:
         steps = parse_steps(_read(folder / "result.jsonl") or "")
         early = _ended_early(folder, done)
-        return Collected(JobState.COMPLETED, early, (), None, done.node, *told, steps)
+        had = _memory(folder)
+        return Collected(
+            JobState.COMPLETED, early, (), None, done.node, *told, steps, memory_bytes=had
+        )
     runs = _runs(folder, unit)
     failure_or_none = _unit_failure(folder, unit, runs, done)
     notes = _notes(runs, done)
@@ -123,7 +129,8 @@ def collect_failed(
         runs = _runs(folder, unit)
     queued_s = _seconds(unit.submitted_utc, str(owner.get("claimed_utc") or ""))
     node = str(owner.get("node") or "")
-    return Collected(state, failure, runs, None, node, queued_s, None, steps)
+    had = _memory(folder)
+    return Collected(state, failure, runs, None, node, queued_s, None, steps, memory_bytes=had)
 
 
 def _runs(folder: Path, unit: Unit) -> tuple[Run, ...]:
@@ -190,8 +197,19 @@ def _facts(folder: Path) -> dict[str, Any] | None:
 
 
 def _owner(folder: Path) -> dict[str, Any]:
+    return _object(folder / "claim" / "owner.json")
+
+
+def _memory(folder: Path) -> int | None:
+    """What the unit's job had of it, as its program told when it began."""
+    told = (_owner(folder), _object(folder / "begun.json"))
+    sizes = (row.get("memory_bytes") for row in told)
+    return next((size for size in sizes if type(size) is int and size > 0), None)
+
+
+def _object(path: Path) -> dict[str, Any]:
     try:
-        return parse_object((_read(folder / "claim" / "owner.json") or "").encode("utf-8"))
+        return parse_object((_read(path) or "").encode("utf-8"))
     except ValueError:
         return {}
 

@@ -47,6 +47,14 @@ def parse_utc(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
+def seconds_between(early: str, late: str) -> float:
+    """Not below 0: a clock may have been set back in between; 0 where a stamp cannot be read."""
+    try:
+        return max(0.0, (parse_utc(late) - parse_utc(early)).total_seconds())
+    except ValueError:
+        return 0.0
+
+
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """One line of ASCII JSON with sorted keys; TypeError or ValueError for what JSON lacks."""
     text = json.dumps(

@@ -19,6 +19,7 @@ from hpcagent.measure.objectives import (
     Constraint,
     Objective,
     Scales,
+    bounded,
     losses,
     objectives,
     parse_constraints,
@@ -89,13 +90,13 @@ def goals_of(card: Card, settings: TuneSettings, workload: Workload | None) -> G
     scales = Scales(log_gflop, Charge(**hour), figure, tuple(further))
     wanted = objectives(settings.objectives, scales)
     step = max(LEAST_STEP, math.log1p(settings.minimum_effect))
-    return Goals(wanted, parse_constraints(settings.within), scales, step)
+    return Goals(wanted, bounded(settings.within, scales), scales, step)
 
 
 def metrics(settings: TuneSettings) -> frozenset[str]:
     """The names of all that has to be measured."""
-    bounded = {each.metric for each in parse_constraints(settings.within)}
-    return frozenset({*settings.objectives, *bounded})
+    within = {each.metric for each in parse_constraints(settings.within)}
+    return frozenset({*settings.objectives, *within})
 
 
 # --- constraints ----------------------------------------------------------------------------------

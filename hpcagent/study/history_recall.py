@@ -43,7 +43,7 @@ def recalled(run_id: str, known: Knowledge) -> dict[str, Any]:
     while rows and len(json_bytes({"runs": rows})) > MOST_BYTES:
         rows.pop()
     return {
-        "reason": _reason(rows, len(others), found.notes),
+        "reason": _reason(known, rows, len(others), found.notes),
         "runs": rows,
         "digest": hashlib.sha256(json_bytes({"runs": rows})).hexdigest()[:16],
         "notes": list(found.notes)[:10],
@@ -81,15 +81,28 @@ def _common(known: Knowledge, run: Earlier) -> bool:
     return bool(run.trials) and any((param.name, param.kind) in now for param in run.params)
 
 
-def _reason(rows: list[dict[str, Any]], others: int, notes: tuple[str, ...]) -> str:
+def _reason(
+    known: Knowledge, rows: list[dict[str, Any]], others: int, notes: tuple[str, ...]
+) -> str:
     if rows:
-        runs = ", ".join(f"{row['name']} (trust {row['trust']:.2f})" for row in rows)
+        runs = ", ".join(
+            f"{row['name']} (trust {row['trust']:.2f}{_unlike(known, row)})" for row in rows
+        )
         words = f"prior from {len(rows)} earlier run{'s' * (len(rows) > 1)}: {runs}"
     elif others:
         words = f"no prior: none of {others} earlier runs is like this one"
     else:
         words = "no prior: there are no earlier runs"
     return "; ".join((words, *notes[:3]))
+
+
+def _unlike(known: Knowledge, row: Mapping[str, Any]) -> str:
+    """Which parameters only one of the two spaces has, in words; nothing where there are none."""
+    now = {param.name for param in known.space.params}
+    then = {str(param["name"]) for param in row["params"]}
+    told = {"lacked": now - then, "had": then - now}
+    words = [f"{word} {', '.join(sorted(names))}" for word, names in told.items() if names]
+    return f"; its space {' and '.join(words)}" if words else ""
 
 
 def _row(run: Earlier) -> dict[str, Any]:

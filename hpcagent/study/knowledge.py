@@ -75,7 +75,10 @@ class Knowledge:
 
     @cached_property
     def card(self) -> Card:
-        return load_card(self.state.settings.app)
+        settings = self.state.settings
+        return (
+            load_card(settings.app) if settings.card is None else Card.model_validate(settings.card)
+        )
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:

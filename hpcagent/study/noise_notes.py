@@ -6,10 +6,10 @@ import math
 
 from hpcagent.measure.noise import noise_notes
 from hpcagent.records import Config
+from hpcagent.study.confirmations import confirmations, shown_by
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.summary import Disturbance
-from hpcagent.study.verdict import judged
 
 # A long run has thousands of rounds; the confirmation and the latest of them tell enough.
 _LATEST_ROUNDS = 20
@@ -19,8 +19,7 @@ _OVER_TIME = ("drift", "jump")
 
 def disturbances(state: TuneState) -> tuple[Disturbance, ...]:
     """Those of the confirmation, then those of the latest rounds, the latest first."""
-    confirm = state.done("confirm")
-    units = [*([confirm] if confirm is not None else []), *reversed(state.rounds[-_LATEST_ROUNDS:])]
+    units = [*confirmations(state), *reversed(state.rounds[-_LATEST_ROUNDS:])]
     return tuple(one for unit in units for one in _of(unit)[:_PER_UNIT])
 
 
@@ -36,13 +35,13 @@ def oddities(state: TuneState) -> tuple[str, ...]:
 
 def warnings(known: Knowledge) -> tuple[str, ...]:
     """What in the confirmation bears on the claim."""
-    confirm = known.state.done("confirm")
+    confirmed = confirmations(known.state)
     values = known.state.decisions.get("winner", {}).get("config")
-    if confirm is None or not values:
+    if not confirmed or not values:
         return ()
-    result = judged(known, confirm, Config.of(values))
+    result = shown_by(known, confirmed, Config.of(values))
     found = [result.claim.note] if result is not None and result.claim.note else []
-    for one in _of(confirm):
+    for one in (one for unit in confirmed for one in _of(unit)):
         if one.what in _OVER_TIME:
             why = one.reason or "nothing that was recorded explains it"
             found.append(

@@ -31,7 +31,6 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
     tunable = searched and known.library is not None
     best = _best(known) if tunable else None
     setting = known.setting(best) if best is not None else _NO_SETTING
-    confirm = state.done("confirm")
     closed = state.closed or {}
     summary = RunSummary(
         run_id=run.id,
@@ -54,7 +53,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         best_environment=setting.env,
         best_prefix=setting.prefix,
         best_binding=setting.binding,
-        claim=claim_of(known, confirm) if confirm is not None else None,
+        claim=claim_of(known),
         cases=cases_of(known) if tunable else (),
         trials=trials_of(known) if tunable else (),
         infeasible=infeasible_of(known) if searched else (),

@@ -15,9 +15,10 @@ from hpcagent.measure.statistics import (
     pairs_needed,
 )
 from hpcagent.records import Config
+from hpcagent.study.confirmations import confirmations, shown_by
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
-from hpcagent.study.summary import CaseSummary, ClaimSummary
+from hpcagent.study.summary import CaseSummary, ClaimSummary, JobClaim
 from hpcagent.study.verdict import judged
 
 
@@ -26,14 +27,15 @@ def winner_of(state: TuneState) -> Config | None:
     return Config.of(values) if values else None
 
 
-def claim_of(known: Knowledge, unit: Unit) -> ClaimSummary | None:
-    winner = winner_of(known.state)
-    result = judged(known, unit, winner) if winner is not None else None
+def claim_of(known: Knowledge) -> ClaimSummary | None:
+    """None before there is a confirmation, or where it has too few valid pairs."""
+    winner, done = winner_of(known.state), confirmations(known.state)
+    result = shown_by(known, done, winner) if winner is not None else None
     if winner is None or result is None:
         return None
     settings, default, made = known.state.settings, known.unpruned.default, result.claim
     return ClaimSummary(
-        unit=unit.name,
+        unit=done[0].name,
         pairs=made.pairs,
         speedup=made.speedup,
         low=made.low,
@@ -42,15 +44,30 @@ def claim_of(known: Knowledge, unit: Unit) -> ClaimSummary | None:
         alpha=settings.alpha,
         minimum_effect=settings.minimum_effect,
         improved=made.improved,
-        default_cv=_process_cv(unit.runs, default),
-        best_cv=_process_cv(unit.runs, winner),
+        default_cv=_process_cv(done, default),
+        best_cv=_process_cv(done, winner),
+        jobs=_jobs(known, done, winner),
     )
 
 
-def _process_cv(runs: Sequence[Run], config: Config) -> float:
-    """Coefficient of variation of exp(objective), the weighted geometric mean time."""
-    times = [math.exp(r.objective) for r in _good(runs, config) if r.objective is not None]
-    return coefficient_of_variation(times) if len(times) > 1 else 0.0
+def _jobs(known: Knowledge, done: Sequence[Unit], winner: Config) -> tuple[JobClaim, ...]:
+    """Each confirmation by itself."""
+    each = ((unit, judged(known, unit, winner)) for unit in done)
+    return tuple(
+        JobClaim(unit.name, unit.node, v.claim.speedup, v.claim.low, v.claim.high, v.improved)
+        for unit, v in each
+        if v is not None
+    )
+
+
+def _process_cv(done: Sequence[Unit], config: Config) -> float:
+    """Coefficient of variation of exp(objective), the weighted geometric mean time, within a job;
+    of several jobs their mean."""
+    found = []
+    for unit in done:
+        times = [math.exp(r.objective) for r in _good(unit.runs, config) if r.objective is not None]
+        found.append(coefficient_of_variation(times) if len(times) > 1 else 0.0)
+    return sum(found) / len(found)
 
 
 def _good(runs: Sequence[Run], config: Config) -> list[Run]:
@@ -58,40 +75,48 @@ def _good(runs: Sequence[Run], config: Config) -> list[Run]:
 
 
 def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
-    """Per case, from the confirmation; before there is one, nothing is claimed by case."""
-    unit, winner = known.state.done("confirm"), winner_of(known.state)
-    if unit is None or winner is None:
+    """Per case, from the confirmation; before there is one, nothing is claimed by case.
+
+    Of several jobs the hull of their intervals, as of the claim.
+    """
+    done, winner = confirmations(known.state), winner_of(known.state)
+    if not done or winner is None:
         return ()
     default = known.unpruned.default
     coverage = 1.0 - known.state.settings.alpha
-    if len(paired_log_ratios(unit.runs, winner.id, default.id)) < pairs_needed(coverage):
+    least = min(len(paired_log_ratios(unit.runs, winner.id, default.id)) for unit in done)
+    if least < pairs_needed(coverage):
         return ()
-    speedups = case_speedups(unit.runs, winner.id, default.id, coverage)
-    ratios = paired_log_ratios_by_key(unit.runs, winner.id, default.id)
+    speedups = [case_speedups(unit.runs, winner.id, default.id, coverage) for unit in done]
+    ratios = [paired_log_ratios_by_key(unit.runs, winner.id, default.id) for unit in done]
     return tuple(
-        _case(known, unit, winner, case.key, speedups[case.key], ratios[case.key])
+        _case(
+            known, done, winner, case.key, [row[case.key] for row in speedups],
+            [ratio for row in ratios for ratio in row[case.key]],
+        )
         for case in known.workload.cases
-        if case.key in speedups
-    )
+        if all(case.key in row for row in speedups)
+    )  # fmt: skip
 
 
 def _case(
-    known: Knowledge, unit: Unit, winner: Config, key: str, speedup: Speedup,
+    known: Knowledge, done: Sequence[Unit], winner: Config, key: str, speedups: Sequence[Speedup],
     log_ratios: Sequence[float],
 ) -> CaseSummary:  # fmt: skip
     case = next(c for c in known.workload.cases if c.key == key)
-    before = [run.medians[key] for run in _good(unit.runs, known.unpruned.default)]
-    after = [run.medians[key] for run in _good(unit.runs, winner)]
+    default = known.unpruned.default
+    before = [run.medians[key] for unit in done for run in _good(unit.runs, default)]
+    after = [run.medians[key] for unit in done for run in _good(unit.runs, winner)]
     best_s = _middle(after)
     return CaseSummary(
         key=key,
         weight=case.weight,
         default_s=_middle(before),
         best_s=best_s,
-        coverage=speedup.coverage,
-        speedup=speedup.speedup,
-        low=speedup.low,
-        high=speedup.high,
+        coverage=min(one.coverage for one in speedups),
+        speedup=_middle([one.speedup for one in speedups]),
+        low=min(one.low for one in speedups),
+        high=max(one.high for one in speedups),
         default_cv=coefficient_of_variation(before),
         best_cv=coefficient_of_variation(after),
         ratios=tuple(math.exp(-value) for value in log_ratios),

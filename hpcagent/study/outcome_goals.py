@@ -7,12 +7,12 @@ import math
 from hpcagent.measure.objectives import COST, CV, Charge
 from hpcagent.records import Config, Trial
 from hpcagent.study import words
+from hpcagent.study.confirmations import confirmations, shown_by
 from hpcagent.study.goals import Standing, front_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import winner_of
-from hpcagent.study.state import Unit
 from hpcagent.study.summary import BoundSummary, GoalClaim, GoalsSummary, PointSummary
-from hpcagent.study.verdict import Bound, Figures, Verdict, judged
+from hpcagent.study.verdict import Bound, Figures, Verdict
 
 
 def goals_summary(known: Knowledge, recommended: Config) -> GoalsSummary | None:
@@ -20,7 +20,7 @@ def goals_summary(known: Knowledge, recommended: Config) -> GoalsSummary | None:
     settings = known.state.settings
     if settings.plain:
         return None
-    verdict = _verdict(known, known.state.done("confirm"))
+    verdict = _verdict(known)
     goals = known.goals
     return GoalsSummary(
         objectives=tuple((each.name, each.unit, each.direction) for each in goals.objectives),
@@ -36,9 +36,9 @@ def goals_summary(known: Knowledge, recommended: Config) -> GoalsSummary | None:
     )
 
 
-def _verdict(known: Knowledge, confirm: Unit | None) -> Verdict | None:
+def _verdict(known: Knowledge) -> Verdict | None:
     winner = winner_of(known.state)
-    return judged(known, confirm, winner) if confirm is not None and winner is not None else None
+    return shown_by(known, confirmations(known.state), winner) if winner is not None else None
 
 
 def _claim(figures: Figures) -> GoalClaim:

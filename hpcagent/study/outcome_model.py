@@ -17,6 +17,8 @@ from hpcagent.study.summary import ModelSummary
 
 OVERLAPS = "overlaps"  # of a call: something was out to be measured elsewhere meanwhile
 _STEP = "another"
+_GOOD = "accepted"
+_WORDS = 200  # characters of a verdict that are told
 _TOO_LONG = f"{FAILED} model.context_overflow"
 
 _NO_CALL: Mapping[str, Any] = {}
@@ -27,7 +29,7 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     state = known.state
     calls, settings = _proposing(state), state.settings
     verdicts = [str(call.get("verdict") or "") for call in calls]
-    valid = verdicts.count("accepted")
+    valid = verdicts.count(_GOOD)
     shortened = len(calls) - len(_answered(calls))
     steps = verdicts.count(_STEP)
     measured, bests, share = 0, False, ""
@@ -84,11 +86,28 @@ def _answered(calls: _Calls) -> _Calls:
     ]
 
 
+def in_vain(state: TuneState, index: int) -> str:
+    """What to tell of a round whose model was asked in vain; empty where it was not."""
+    calls = _answered([call for call in _proposing(state) if call.get("round") == index])
+    verdicts = [str(call.get("verdict") or "") for call in calls]
+    if not verdicts or _GOOD in verdicts:
+        return ""
+    return f"no usable answer of the model in {len(calls)}: {_said(verdicts[-1])}"
+
+
 def _note(state: TuneState, calls: _Calls) -> str:
-    """What went wrong with the model itself, apart from answers that could not be used."""
+    """What went wrong with the model itself, and why no answer could be used where none could."""
     parts = [str(state.decisions.get("model", {}).get("note", ""))]
     verdicts = [str(call.get("verdict") or "") for call in _answered(calls)]
     failed = [v for v in verdicts if v.startswith(FAILED)]
     if failed:
-        parts.append(f"{len(failed)} of the invalid ones gave no answer, last: {failed[-1][:200]}")
+        parts.append(
+            f"{len(failed)} of the invalid ones gave no usable answer, last: {_said(failed[-1])}"
+        )
+    elif verdicts and _GOOD not in verdicts:
+        parts.append(f"the last was {verdicts[-1][:_WORDS]}")
     return "; ".join(part for part in parts if part)
+
+
+def _said(verdict: str) -> str:
+    return verdict.removeprefix(FAILED).strip()[:_WORDS]

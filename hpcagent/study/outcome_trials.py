@@ -7,6 +7,7 @@ import math
 from hpcagent.measure.statistics import verdicts
 from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.records import Config, Failure
+from hpcagent.study.confirmations import confirmations
 from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.outcome_confirm import winner_of
 from hpcagent.study.state import TuneState, Unit
@@ -71,9 +72,9 @@ def failures_of(state: TuneState) -> tuple[tuple[str, Failure], ...]:
             failure = failure_in(unit.runs, config)
             if failure is not None:
                 found.append((config, failure))
-    confirm, winner = state.done("confirm"), winner_of(state)
-    if confirm is not None and winner is not None:
-        failure = failure_in(confirm.runs, winner.id)
+    winner = winner_of(state)
+    for confirm in confirmations(state):
+        failure = failure_in(confirm.runs, winner.id) if winner is not None else None
         if failure is not None:
             found.append((confirm.name, failure))
     return tuple(found)

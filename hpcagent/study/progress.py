@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hpcagent.measure.objectives import TIME
 from hpcagent.records import JobState
 from hpcagent.study import budget, units
+from hpcagent.study.confirmations import confirmations
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase
 from hpcagent.study.state import TuneState
@@ -87,8 +88,7 @@ def _left_s(known: Knowledge, processes: int) -> float:
     a_round = units.round_seconds(known, settings.challengers) * _USED_SHARE
     confirm = units.confirmation_seconds(known)
     rounds = 0 if "search_ended" in state.decisions else settings.rounds - len(state.rounds)
-    if state.done("confirm") is not None:
-        confirm = 0.0
+    confirm *= settings.confirm_jobs - len(confirmations(state))
     return max(0.0, rounds * a_round + confirm - processes * known.process_s)
 
 

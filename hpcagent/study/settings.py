@@ -28,13 +28,15 @@ class TuneSettings:
     `history` is the folder of earlier runs, to which this one is added, and `site_history` one that
     is only read (empty: none).
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
-    fresh pairs behind a claim. `objectives` are names of measure/objectives.py, the first of which
-    decides; `within` constraints as they are written; `charge` is objectives.Charge as JSON (None:
-    core-hours). The search ends early when a configuration is `target` times as fast as the default
-    (0: no target). `model` names the model that takes part in the proposals, as `--model` does;
-    `models` holds llm.routing.Route as JSON, by role, and `model_hosts` the hosts whose servers may
-    be asked. `function` is a user's own file, with its digest when the run was opened; `replay` a
-    transcript that answers in the place of a model.
+    fresh pairs behind a claim in each of `confirm_jobs` jobs. `objectives` are names of
+    measure/objectives.py, the first of which decides; `within` constraints as they are written;
+    `charge` is objectives.Charge as JSON (None: core-hours). The search ends early when a
+    configuration is `target` times as fast as the default (0: no target). `model` names the model
+    that takes part in the proposals, as `--model` does; `models` holds llm.routing.Route as JSON,
+    by role, and `model_hosts` the hosts whose servers may be asked. `function` is a user's own
+    file, with its digest when the run was opened; `replay` a transcript that answers in the place
+    of a model. `card` is a user's own, as data, read from `card_source` when the run was opened
+    (None: the card of this `app`).
     """
 
     app: str
@@ -77,6 +79,9 @@ class TuneSettings:
     objectives: tuple[str, ...] = (TIME,)
     within: tuple[str, ...] = ()
     charge: Mapping[str, Any] | None = None
+    confirm_jobs: int = 1
+    card: Mapping[str, Any] | None = None
+    card_source: str = ""
     replay: str = ""
 
     @property
@@ -101,7 +106,7 @@ class TuneSettings:
 
     def command(self) -> tuple[str, ...]:
         """The words of the `hpcagent tune` that asks for the same; files as they were named."""
-        words = ["tune", "--lib", self.app, "--seed", str(self.seed)]
+        words = ["tune", "--lib", self.card_source or self.app, "--seed", str(self.seed)]
         words += ["--challengers", str(self.challengers), "--budget", f"rounds={self.rounds}"]
         if self.core_hours:
             words += ["--budget", f"core-hours={self.core_hours:g}"]
@@ -116,6 +121,7 @@ class TuneSettings:
             "--replay": self.replay,
             "--function": self.function,
             "--target": f"{self.target:g}x" if self.target else "",
+            "--confirm-jobs": str(self.confirm_jobs) if self.confirm_jobs > 1 else "",
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
         if self.strategy == "surrogate" and not self.replay:

@@ -12,6 +12,7 @@ from hpcagent.errors import RunFailed
 from hpcagent.measure.packed import NO_RUNS, Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, JobState, Proposal, Resources
+from hpcagent.study.durable import seconds_between
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.sharing import Sharing
 from hpcagent.toolchain.stepruns import StepRun
@@ -26,7 +27,8 @@ class Unit:
     `spec` is the worker's (or collector's) request as journaled, `job_id` empty until the
     scheduler gave one (units of one `pack` share it), `reason` why it waits, `finished` set by the
     unit's result. `job_seconds` is the time it worked on `node`, without the `queued_seconds`
-    before. `notes` are what was odd while it ran.
+    before. `notes` are what was odd while it ran, `memory_bytes` what its job had of it, where
+    it was a build or failed (None: not known).
     """
 
     name: str
@@ -53,14 +55,17 @@ class Unit:
     queued_seconds: float = 0.0
     node: str = ""
     notes: tuple[str, ...] = ()
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class TuneState:
     """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
 
-    `compare` is what a run of that kind was opened with besides (compare_plan.Comparison), `task`
-    what a probe, a doctor's visit or a build was (task_plan.Task).
+    `passed_s` are the seconds between its events, of which a clock that is set back takes none
+    (None: not told). `compare` is what a run of that kind was opened with besides
+    (compare_plan.Comparison), `task` what a probe, a doctor's visit or a build was
+    (task_plan.Task).
     """
 
     settings: TuneSettings
@@ -75,6 +80,7 @@ class TuneState:
     closed: Mapping[str, Any] | None = None
     closed_utc: str = ""
     last_utc: str = ""
+    passed_s: float | None = None
     compare: Mapping[str, Any] | None = None
     task: Mapping[str, Any] | None = None
 
@@ -134,6 +140,7 @@ class Folding:
         self._share = Sharing()
         self._rest: TuneState | None = None
         self._last_utc = ""
+        self._passed_s = 0.0
         # Apart from the rest, which is copied for each event: quadratic in the number of units.
         self._units: dict[str, Unit] = {}
         self._proposed: dict[int, tuple[Proposal, ...]] = {}
@@ -153,6 +160,7 @@ class Folding:
                 units=tuple(self._units.values()),
                 proposed=dict(self._proposed),
                 last_utc=self._last_utc,
+                passed_s=self._passed_s,
             )
         return self._state
 
@@ -160,6 +168,7 @@ class Folding:
         """Raises RunFailed for an event that cannot be used."""
         try:
             rest = _opened(event) if self._rest is None else self._after(self._rest, event)
+            self._passed_s += seconds_between(self._last_utc or event.t_utc, event.t_utc)
         except RunFailed as error:
             raise RunFailed(f"{self._where}{error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -247,6 +256,7 @@ def _updated(unit: Unit, event: Event) -> Unit:
         runs=Runs(Run(**row) for row in data.get("runs", ())),
         steps=tuple(StepRun(**row) for row in data.get("steps", ())),
         notes=tuple(data.get("notes", ())),
+        memory_bytes=data.get("memory_bytes"),
     )
 
 

@@ -33,8 +33,21 @@ class CaseSummary:
 
 
 @dataclass(frozen=True)
+class JobClaim:
+    """What one of the jobs of a confirmation shows by itself, and the node that it ran on."""
+
+    unit: str
+    node: str
+    speedup: float
+    low: float
+    high: float
+    improved: bool
+
+
+@dataclass(frozen=True)
 class ClaimSummary:
-    """The confirmation: `pairs` fresh pairs in an allocation of its own.
+    """The confirmation: `pairs` fresh pairs in an allocation of its own; with several `jobs` so
+    many in each, and the interval is the hull of theirs.
 
     `speedup` with `low`..`high` is the weighted geometric mean over the workload; the interval
     covers with probability `coverage`. `improved` holds only when `low` exceeds
@@ -53,6 +66,7 @@ class ClaimSummary:
     improved: bool
     default_cv: float
     best_cv: float
+    jobs: tuple[JobClaim, ...] = ()
 
 
 @dataclass(frozen=True)

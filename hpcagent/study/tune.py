@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcagent.errors import UsageError
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.measure import energy
 from hpcagent.measure.objectives import ENERGY
 from hpcagent.records import Config
 from hpcagent.study import budget, units, words
 from hpcagent.study.attempts import given_up, mended
+from hpcagent.study.confirmations import confirmations, shown_by
 from hpcagent.study.feasibility import memory_problem
 from hpcagent.study.goals import metrics
 from hpcagent.study.history_recall import DECISION
@@ -20,7 +21,6 @@ from hpcagent.study.knowledge import Knowledge, failure_in
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.small_model import STRATEGY
 from hpcagent.study.state import TuneState, Unit, round_purpose
-from hpcagent.study.verdict import judged
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,10 @@ def _library_step(known: Knowledge) -> Step | None:
         return Close("failed", known.build_problem, UsageError.exit_code)
     if known.library is None:
         return _missing_library(known)
+    try:
+        _ = known.unpruned if known.variants is None else None
+    except (UsageError, EnvironmentProblem) as error:
+        return Close("failed", str(error), error.exit_code)
     if not known.workload.cases:
         return Close("failed", "the library has none of the workload's routines", 3)
     problem = memory_problem(known.workload, known.machine)
@@ -230,10 +234,12 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
         if state.open_units:
             return Wait()
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
-    confirm = units.confirmation_plan(known, known.best.config, folder)
+    confirm = units.confirmation_plan(known, known.best.config, folder).need
+    for _ in range(1, settings.confirm_jobs):
+        confirm += units.confirmation_plan(known, known.best.config, folder).need
     likely = known.space.first(settings.challengers)
     size = units.round_plan(known, index, likely, folder)
-    problem = budget.refused(state, size.need + confirm.need, now_utc)
+    problem = budget.refused(state, size.need + confirm, now_utc)
     if problem is not None:
         if index == 1:
             return Close("failed", f"the budget is too small for one round: {problem}", 5)
@@ -278,10 +284,11 @@ def _claim_step(known: Knowledge, folder: str) -> Step:
     if values is None:
         return Close("nothing better", str(state.decisions["winner"]["reason"]), 0)
     winner = Config.of(values)
-    unit = state.done("confirm")
-    if unit is None:
-        return attempt(state, units.confirmation_plan(known, winner, folder))
-    return _outcome(known, unit, winner)
+    done = confirmations(state)
+    end = _outcome(known, done, winner) if done else None
+    if end is None or (end.outcome == "improved" and len(done) < state.settings.confirm_jobs):
+        return attempt(state, units.confirmation_plan(known, winner, folder, len(done) + 1))
+    return end
 
 
 def _choose_winner(known: Knowledge) -> Decide:
@@ -291,12 +298,14 @@ def _choose_winner(known: Knowledge) -> Decide:
     return Decide("winner", {"config": best.config.values, "reason": words.chosen(known)})
 
 
-def _outcome(known: Knowledge, unit: Unit, winner: Config) -> Close:
-    failure = failure_in(unit.runs, winner.id)
-    if failure is not None:
-        told = f"the candidate failed in the confirmation ({failure.id}): {failure.evidence}"
-        return Close("nothing better", told, 0)
-    result = judged(known, unit, winner)
+def _outcome(known: Knowledge, done: Sequence[Unit], winner: Config) -> Close:
+    """What these confirmations show; where one shows no improvement, further ones cannot."""
+    for unit in done:
+        failure = failure_in(unit.runs, winner.id)
+        if failure is not None:
+            told = f"the candidate failed in the confirmation ({failure.id}): {failure.evidence}"
+            return Close("nothing better", told, 0)
+    result = shown_by(known, done, winner)
     if result is None:
-        return Close("failed", f"the confirmation has too few valid pairs [{unit.name}]", 7)
+        return Close("failed", f"the confirmation has too few valid pairs [{done[-1].name}]", 7)
     return Close("improved" if result.improved else "nothing better", words.shown(result), 0)

@@ -17,7 +17,7 @@ from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
-from hpcagent.study.outcome_model import OVERLAPS
+from hpcagent.study.outcome_model import OVERLAPS, in_vain
 from hpcagent.study.preparing import DECISION
 from hpcagent.study.preparing import allowed as preparing_allowed
 from hpcagent.study.proposing import Proposer
@@ -158,6 +158,8 @@ class Agent(RunAgent):
         if stop is not None and not proposals:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")
+        vain = in_vain(self._state, index)
+        told += f"; {vain}" if vain else ""
         rows = [proposal_to(proposal) for proposal in proposals]
         self._write("proposed", {"round": index, "proposals": rows})
         return Turn(f"round {index}: {len(rows)} configurations proposed{told}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +25,8 @@ from hpcagent.protocols import Scheduler
 from hpcagent.records import Config, Library, Resources
 from hpcagent.study.budget import Need
 from hpcagent.study.building import driver_purpose, variant_purpose
+from hpcagent.study.confirmations import confirmed_on, purpose
+from hpcagent.study.goals import metrics
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.round_rule import HANG_FACTOR, stop_rule
 from hpcagent.study.settings import TuneSettings
@@ -162,20 +164,22 @@ def round_seconds(known: Knowledge, challengers: int) -> float:
     return (1 + known.state.settings.max_pairs) * (1 + challengers) * known.process_s
 
 
-def confirmation_plan(known: Knowledge, winner: Config, folder: str) -> Plan:
+def confirmation_plan(known: Knowledge, winner: Config, folder: str, index: int = 1) -> Plan:
     """Default and winner, a fixed number of fresh pairs, in an allocation of their own.
 
-    A node that no round ran on is preferred: what is claimed should not be one node's quirk.
+    A node that no round and no earlier confirmation ran on is preferred: what is claimed should
+    not be one node's quirk. `index` counts the confirmations from 1.
     """
     default = known.unpruned.default
     pairs = confirm_pairs(known, winner)
-    spec = _measuring(known, "fixed", default, [winner], folder, seed=1_000_003)
+    spec = _measuring(known, "fixed", default, [winner], folder, seed=1_000_002 + index)
     spec["stop_rule"]["pairs"] = pairs
     expected_s = confirmation_seconds(known, pairs)
     # Too few pairs make no claim: a busy node must not be the reason.
-    spec["budget_s"] = math.ceil(4 * expected_s + 30)
-    asked = replace(_measuring_resources(known, spec), avoid_nodes=known.state.nodes)
-    return Plan("round", "confirm", asked, spec, expected_s)
+    spec["budget_s"] = math.ceil(4 * expected_s + 120)
+    used = dict.fromkeys((*known.state.nodes, *confirmed_on(known.state)))
+    asked = replace(_measuring_resources(known, spec), avoid_nodes=tuple(used))
+    return Plan("round", purpose(index), asked, spec, expected_s)
 
 
 def confirmation_seconds(known: Knowledge, pairs: int | None = None) -> float:
@@ -269,7 +273,7 @@ def _spec(
             "keys": sorted(weights),
             "success": list(card.success),
             "readback": dict(card.readback),
-            **_further(card, settings.objectives),
+            **_further(card, metrics(settings)),
         },
         "weights": weights,
         "budget_s": 0,
@@ -278,8 +282,8 @@ def _spec(
     }
 
 
-def _further(card: Card, wanted: Sequence[str]) -> dict[str, Any]:
-    """The figures beside the first that objectives are about; nothing where there are none."""
+def _further(card: Card, wanted: Collection[str]) -> dict[str, Any]:
+    """The figures beside the first that the run is about; nothing where there are none."""
     figures = [f for f in card.figures_of_merit[1:] if f.name in wanted]
     further = {f.name: {"pattern": f.regex, "direction": f.direction} for f in figures}
     return {"further": further} if further else {}

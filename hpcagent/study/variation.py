@@ -7,7 +7,9 @@ import math
 from hpcagent.measure.statistics import variability
 from hpcagent.measure.worker import median
 from hpcagent.records import Config
+from hpcagent.study.confirmations import confirmations
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.state import Unit
 from hpcagent.study.summary import Variation
 
 COVERAGE = 0.95
@@ -15,25 +17,31 @@ COVERAGE = 0.95
 
 def variation(known: Knowledge) -> tuple[Variation, ...]:
     """One each for the default and the candidate; none before there is a confirmation."""
-    confirm = known.state.done("confirm")
+    confirmed = confirmations(known.state)
     values = known.state.decisions.get("winner", {}).get("config")
-    if confirm is None or not values:
+    if not confirmed or not values:
         return ()
     sides = (("default", known.unpruned.default), ("candidate", Config.of(values)))
     found = []
     for name, config in sides:
-        logs = [
-            one.objective
-            for one in confirm.runs.timings()
-            if one.config == config.id and one.ok and one.pair > 0 and one.objective is not None
-        ]
+        logs = [value for unit in confirmed for value in _relative(unit, config)]
         if len(logs) > 1:
             found.append(_one(name, logs, known.state.settings.seed))
     return tuple(found)
 
 
+def _relative(unit: Unit, config: Config) -> list[float]:
+    """Logarithms over the job's own median, so that neither the unit of the times nor their size
+    matters, nor how fast its node is."""
+    logs = [
+        one.objective
+        for one in unit.runs.timings()
+        if one.config == config.id and one.ok and one.pair > 0 and one.objective is not None
+    ]
+    middle = median(logs) if logs else 0.0
+    return [value - middle for value in logs]
+
+
 def _one(name: str, logs: list[float], seed: int) -> Variation:
-    """Relative to the median, so that neither the unit of the times nor their size matters."""
-    middle = median(logs)
-    times = [math.exp(max(-300.0, min(300.0, value - middle))) for value in logs]
+    times = [math.exp(max(-300.0, min(300.0, value))) for value in logs]
     return Variation(name, variability(times, COVERAGE, seed))

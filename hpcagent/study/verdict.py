@@ -70,10 +70,12 @@ class Bound:
 @dataclass(frozen=True)
 class Verdict:
     """All of the confirmation. `improved`: the winner may be announced; `rescued`: not because it
-    is better, but because it keeps to what the default breaks."""
+    is better, but because it keeps to what the default breaks. `jobs`: so many confirmations show
+    it, each by itself (confirmations.py)."""
 
     figures: tuple[Figures, ...]
     bounds: tuple[Bound, ...]
+    jobs: int = 1
 
     @property
     def claim(self) -> Claim:

@@ -50,6 +50,7 @@ def shown(verdict: Verdict) -> str:
     """What the confirmation showed."""
     first, *others = verdict.figures
     parts = [_first(first, verdict.gained)]
+    parts += [f"by each of {verdict.jobs} jobs"] if verdict.jobs > 1 else []
     parts += [f"{f.objective.name}: {_gain(f.claim)}" for f in others]
     parts += [bound_words(bound) for bound in verdict.bounds]
     if verdict.rescued:
@@ -96,4 +97,5 @@ def amount(constraint: Constraint, value: float) -> str:
         return f"{100.0 * value:.3g} %"
     if constraint.metric == "memory":
         return f"{value / 2**20:.4g} MiB"
-    return f"{value:.4g} {'J' if constraint.metric == 'energy' else 's'}"
+    unit = {"energy": "J", "time": "s"}.get(constraint.metric, "")
+    return f"{value:.4g} {unit}".rstrip()

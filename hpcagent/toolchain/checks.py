@@ -38,6 +38,8 @@ _MPI_WORDS = {
     "mvapich": "MVAPICH",
     "cray": "CRAY MPICH",
     "mpich": "MPICH",
+    "spectrum": "IBM Spectrum MPI",
+    "fujitsu": "FUJITSU MPI",
 }
 
 

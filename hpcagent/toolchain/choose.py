@@ -26,26 +26,32 @@ NOTHING_PREFERRED = Preference()
 
 # Where nothing is said: the family that every library is tested with, then the others by name.
 _FIRST = "gcc"
+# Whose Fortran belongs to a family that has none under its own name.
+_PARTNERS = {"clang": "flang"}
 
 
-def library_compilers(
+def partnered_compilers(
     software: Software, languages: Sequence[str], wanted: str
 ) -> dict[str, CompilerFound]:
-    """As choose_compilers; where the family has no Fortran, gfortran is taken for it.
+    """As choose_compilers; where the family that was named has no Fortran, another's is taken.
 
-    For a library of C and Fortran whose own build links what both need (OpenBLAS asks the Fortran
-    compiler, f_check, whatever the C compiler is).
+    LLVM's flang for clang, else gfortran: their C conventions are the same on our systems, and
+    what links both is the recipe's concern (OpenBLAS asks the Fortran compiler, f_check).
     """
-    if not wanted:
+    found = software.compilers
+    named = next((c for c in found if is_compiler(c, wanted)), None)
+    if "fortran" not in languages or named is None:
         return choose_compilers(software, languages, wanted)
-    family = choose_compilers(software, languages[:1], wanted)[languages[0]].family
-    lacks = not _has_all(software.compilers, family, ["fortran"])
-    partners = [c for c in software.compilers if (c.family, c.language) == (_FIRST, "fortran")]
-    if "fortran" not in languages or not lacks or not partners:
-        return choose_compilers(software, languages, wanted)
-    rest = [language for language in languages if language != "fortran"]
-    partner = min(partners, key=lambda c: (bool(c.module), _age(software, c.module)))
-    return {**choose_compilers(software, rest, wanted), "fortran": partner}
+    others = [family for family in (_PARTNERS.get(named.family), _FIRST) if family]
+    for family in () if _has_all(found, named.family, ["fortran"]) else others:
+        rows = [c for c in found if (c.family, c.language) == (family, "fortran")]
+        rest = [language for language in languages if language != "fortran"]
+        chosen = choose_compilers(software, rest, wanted)
+        modules = {c.module for c in chosen.values()} or {named.module}
+        rows.sort(key=lambda c: (c.module not in modules, bool(c.module), _age(software, c.module)))
+        if rows:
+            return {**chosen, "fortran": rows[0]}
+    return choose_compilers(software, languages, wanted)
 
 
 def choose_compilers(
@@ -133,7 +139,7 @@ def choose_toolchain(
     software: Software, program: Program, family: str, mpi: str, blas: str
 ) -> Toolchain:
     """Everything a program is built with, and the modules that bring it."""
-    compilers = choose_compilers(software, program.languages, family)
+    compilers = partnered_compilers(software, program.languages, family)
     found_mpi = choose_mpi(software, mpi) if program.mpi != "none" else None
     found_blas = found_lapack = None
     if program.integers != "none":

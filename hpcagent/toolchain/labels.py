@@ -13,6 +13,8 @@ _MPI_NAMES = {
     "intel": "Intel MPI",
     "mvapich": "MVAPICH",
     "cray": "Cray MPICH",
+    "spectrum": "IBM Spectrum MPI",
+    "fujitsu": "Fujitsu MPI",
 }
 _BLAS_NAMES = {
     "openblas": "OpenBLAS",

@@ -21,11 +21,15 @@ from hpcagent.toolchain.flags import openmp_runtime
 
 # The variables by which a wrapper is told another compiler: Open MPI's FAQ on compiling, MPICH's
 # and Intel MPI's mpicc(1); MVAPICH is MPICH's.
+_OMPI = {"c": "OMPI_CC", "c++": "OMPI_CXX", "fortran": "OMPI_FC"}
+_MPICH = {"c": "MPICH_CC", "c++": "MPICH_CXX", "fortran": "MPICH_FC"}
 _WRAPPER_VARIABLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "openmpi": {"c": "OMPI_CC", "c++": "OMPI_CXX", "fortran": "OMPI_FC"},
-        "mpich": {"c": "MPICH_CC", "c++": "MPICH_CXX", "fortran": "MPICH_FC"},
-        "mvapich": {"c": "MPICH_CC", "c++": "MPICH_CXX", "fortran": "MPICH_FC"},
+        "openmpi": _OMPI,
+        "spectrum": _OMPI,
+        "fujitsu": _OMPI,
+        "mpich": _MPICH,
+        "mvapich": _MPICH,
         "intel": {"c": "I_MPI_CC", "c++": "I_MPI_CXX", "fortran": "I_MPI_FC"},
     }
 )

@@ -27,7 +27,7 @@ _HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
 class Setting:
     """What can be changed: `values` are a library's parameters, `program` a user's description
     (empty for a library), `modules` those that are named, `purge` unloads the job's own first.
-    `memory_bytes` None: the job asks for no memory of its own."""
+    `memory_bytes` None: the job asks for no memory of its own; `had_bytes` is what it was given."""
 
     values: Mapping[str, str]
     program: Mapping[str, Any]
@@ -36,6 +36,7 @@ class Setting:
     modules: tuple[str, ...] = ()
     purge: bool = False
     blas: str = ""
+    had_bytes: int | None = None
 
 
 def mended(setting: Setting, repair: Repair, scene: Scene) -> Setting | str:
@@ -87,9 +88,10 @@ def _resource(setting: Setting, repair: Repair) -> Setting | str:
     factor = int(repair.value) if repair.value.isdigit() else 0
     if repair.action != "multiply" or factor < 2 or repair.name != "memory":
         return f"a build's job has no {repair.name} to {repair.action}"
-    if setting.memory_bytes is None:
+    had = setting.memory_bytes or setting.had_bytes
+    if had is None:
         return "the job asks for no memory of its own: say how much with --mem"
-    return replace(setting, memory_bytes=setting.memory_bytes * factor)
+    return replace(setting, memory_bytes=had * factor)
 
 
 def _own_header(setting: Setting, repair: Repair, scene: Scene) -> Setting | None:

@@ -16,7 +16,6 @@ from hpcagent.toolchain.flags import (
     microarchitecture_flags,
     module_folder_flags,
     openmp_flags,
-    openmp_runtime,
     standard_flag,
 )
 from hpcagent.toolchain.linkline import (
@@ -29,6 +28,7 @@ from hpcagent.toolchain.linkline import (
 )
 from hpcagent.toolchain.modulefile import program_modulefiles
 from hpcagent.toolchain.parameters import Place
+from hpcagent.toolchain.partners import check_partners, partner_notes
 from hpcagent.toolchain.program import EXTRA_FLAGS, Check, Program, language_of
 from hpcagent.toolchain.recipe import BUILD_S, CHECK_S, Recipe, Step, check_names
 
@@ -121,7 +121,7 @@ def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:
     elif program.mpi == "explicit" and tools.mpi is not None:
         shown = {lang: parse_shown(tools.mpi.shows[lang]) for lang in program.languages}
         libraries = libraries + shown[program.links_with]
-    notes = list(libraries.notes)
+    notes = [*partner_notes(program, tools.compilers), *libraries.notes]
     options: dict[str, tuple[str, ...]] = {}
     for language in program.languages:
         words, note = _options(program, tools.compilers[language], place)
@@ -154,13 +154,7 @@ def _check_toolchain(program: Program, tools: Toolchain) -> None:
                     f"{language}"
                 )
         wrapper_environment(tools.mpi, _used(program, tools))  # refuses foreign Fortran modules
-    if program.openmp == "on":
-        found = {openmp_runtime(tools.compilers[language]) for language in program.languages}
-        if len(found) > 1:
-            raise UsageError(
-                f"{program.name}: its compilers bring different OpenMP runtimes "
-                f"({', '.join(sorted(found))}): take one family for all languages"
-            )
+    check_partners(program, _used(program, tools))
 
 
 def _used(program: Program, tools: Toolchain) -> dict[str, CompilerFound]:
@@ -198,7 +192,7 @@ def _named(program: Program) -> LinkLine:
 
 
 def _runtimes(program: Program, linker: CompilerFound) -> LinkLine:
-    """The runtime libraries of languages other than the linking one (GCC's and Clang's)."""
+    """The runtime libraries of languages other than the linking one (GCC's)."""
     words = []
     if "fortran" in program.languages and linker.language != "fortran":
         words += ["-lgfortran", "-lm"]

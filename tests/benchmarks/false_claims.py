@@ -1,7 +1,8 @@
 """False claims, coverage and power of the statistics, by simulation over shapes of noise.
 
-Everything is judged by the functions that hpcagent uses. Three tables: the claim (20 fresh pairs),
-the rule that drops challengers in a round of the search, and the verdicts over a whole search.
+Everything is judged by the functions that hpcagent uses. Three tables: the claim (20 fresh pairs,
+and where two jobs have to make it, each by itself), the rule that drops challengers in a round of
+the search, and the verdicts over a whole search.
 """
 
 from __future__ import annotations
@@ -66,16 +67,18 @@ def _claims(count: int) -> list[Any]:
         tell(name)
     table(
         ("noise", "missed before %", "missed %", "false claims %", "at 1 % true %", "widened %",
-         "power 2 %", "power 5 %", "power 20 %"),
+         "power 2 %", "power 5 %", "power 20 %", "two jobs: false %", "at 1 % true %", "power 2 %",
+         "power 5 %", "power 20 %"),
         rows,
     )  # fmt: skip
-    print(f"{count} confirmations of {PAIRS} pairs each; promised: missed {100 * ALPHA:g} %, false "
-          f"claims {50 * ALPHA:g} %\n")  # fmt: skip
+    print(f"{count} confirmations of {PAIRS} pairs each, half as many of two jobs; promised: "
+          f"missed {100 * ALPHA:g} %, false claims {50 * ALPHA:g} %\n")  # fmt: skip
     return rows
 
 
 def _judged(ratios: Array) -> tuple[float, ...]:
-    """Shares: missed, claimed of nothing, of just the minimum effect, widened, power at three.
+    """Shares: missed, claimed of nothing, of just the minimum effect, widened, power at three; then
+    without the first and fourth for two jobs, which must both claim.
 
     An interval follows a shift, so one claim a round says what would be claimed at any effect.
     """
@@ -87,10 +90,14 @@ def _judged(ratios: Array) -> tuple[float, ...]:
     low = np.log([c.low for c in claims])
     high = np.log([c.high for c in claims])
     needed = math.log(1.0 + MINIMUM)
-    gained = [float(np.mean(low + math.log(1.0 + e) > needed)) for e in (0.02, 0.05, 0.2)]
+    both = np.minimum(low[0::2], low[1::2])  # neighbouring rows are drawn independently
+    one, two = (
+        [float(np.mean(x + math.log(1.0 + e) > needed)) for e in (0.0, MINIMUM, 0.02, 0.05, 0.2)]
+        for x in (low, both)
+    )
     missed = float(np.mean((low > 0.0) | (high < 0.0)))
     widened = float(np.mean([c.note != "" for c in claims]))
-    return missed, float(np.mean(low > needed)), float(np.mean(low > 0.0)), widened, *gained
+    return missed, *one[:2], widened, *one[2:], *two
 
 
 # --- a round of the search -----------------------------------------------------------------------

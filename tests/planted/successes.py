@@ -224,6 +224,7 @@ CASES = (
         "",
         "pip talks",
         "python3 -m pip list && python3 -m pip uninstall -y wave-that-is-not-here",
+        env={"PIP_BREAK_SYSTEM_PACKAGES": "1"},  # else PEP 668 refuses, where it is the system's
     ),
     Case("apt", "", "apt simulates", "apt-get install -s gcc make perl && apt-cache policy gcc"),
     Case("python-fallback", "", "an import error that is caught", "python3 w.py", files=WARNINGS),

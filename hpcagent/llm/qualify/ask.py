@@ -14,7 +14,9 @@ from hpcagent.records import Limits
 SEED = 1
 _LABEL_TOKENS = 24  # of {"choice":"A"} in any vocabulary
 # After these there is nothing left to ask.
-_GONE = ("unavailable", "load")
+_GONE = ("unavailable", "load", "unauthorised", "forbidden", "untrusted")
+# Of a server, which says them in place of the model.
+_OF_THE_SERVER = ("http", "busy", "refused", "died", "nonsense", "too_large")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,20 @@ class Answer:
     @property
     def gone(self) -> bool:
         """Whether the model cannot answer any more."""
-        return self.failure.partition(":")[0].removeprefix("model.") in _GONE
+        return self._kind in _GONE
+
+    @property
+    def of_the_server(self) -> bool:
+        """Whether nothing came of a served model, but words of what stands before it, or none."""
+        return self._kind in _OF_THE_SERVER
+
+    @property
+    def slow(self) -> bool:
+        return self._kind == "timeout"
+
+    @property
+    def _kind(self) -> str:
+        return self.failure.partition(":")[0].removeprefix("model.")
 
 
 def ask(model: LanguageModel, case: Case, name: str, timeout_s: float) -> Answer:

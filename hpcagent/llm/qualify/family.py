@@ -11,7 +11,7 @@ from hpcagent.records import Message
 from hpcagent.templates import render
 
 # Raised whenever a case, a prompt or a rule of judgement changes: cards of one number compare.
-QUALIFICATION = 2
+QUALIFICATION = 3
 SYSTEM = (
     "You help people who run programs on high-performance computers. Answer with what is asked "
     "for and nothing else."
