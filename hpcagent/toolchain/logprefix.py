@@ -93,7 +93,7 @@ def _without(data: bytes, found: list[re.Pattern[bytes]]) -> bytes:
 
 def _spack(data: bytes) -> bytes:
     """Spack numbers the lines of a build that failed and wraps them at the terminal's width."""
-    if b"  >> " not in data or not _SPACK_MARK.search(data):
+    if b"  >>" not in data or not _SPACK_MARK.search(data):
         return data
     lines = data.split(b"\n")
     width = min(match.end() - match.start() for match in _SPACK.finditer(data))
