@@ -54,11 +54,9 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 
 @click.command()
 @click.option(
-    "--lib",
-    required=True,
-    metavar="NAME",
+    "--lib", required=True, metavar="NAME",
     help="The library to tune: openblas, or FILE.yaml, a card of your own.",
-)
+)  # fmt: skip
 @click.option(
     "--openblas-prefix", "prefix", metavar="PATH", help="Folder (or .so file) of the OpenBLAS.",
 )  # fmt: skip
@@ -191,17 +189,9 @@ def tune(
     model = "" if transcript else model
     routes = wanted_to_tune(configured, model, strategy, function)
     settings = _settings(
-        configured,
-        card.name,
-        prefix,
-        workload,
-        routes,
-        strategy,
-        budget,
-        challengers,
-        seed,
+        configured, card.name, prefix, workload, routes, strategy, budget, challengers, seed,
         scheduler,
-    )
+    )  # fmt: skip
     settings = replace(
         settings,
         history=_history(configured, no_history),
@@ -213,10 +203,7 @@ def tune(
     settings = replace(settings, **searching(configured, settings, strategy, function, target))
     check(settings, card)
     if building:
-        if prefix:
-            raise UsageError("--build and --openblas-prefix exclude each other")
-        if own:
-            raise UsageError("--build searches builds for the cards that ship: --lib openblas")
+        _check_buildable(prefix, own)
         builds = searched_builds(lib, source, sha256, given, families, modules, store)
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
@@ -288,6 +275,13 @@ def _settings(
         charge=charge(objectives, machine, asks, cores, configured),
         confirm_jobs=confirm_jobs(configured),
     )
+
+
+def _check_buildable(prefix: str | None, own_card: object) -> None:
+    if prefix:
+        raise UsageError("--build and --openblas-prefix exclude each other")
+    if own_card:
+        raise UsageError("--build searches builds for the cards that ship: --lib openblas")
 
 
 def _history(configured: Settings, switched_off: bool) -> str:
