@@ -102,7 +102,8 @@ def test_lstopo_of_hybrid_cores() -> None:
     assert found is not None
     assert found.kinds == ((2, 3, 4, 5), (0, 1))
     assert (found.cores, len(found.cpus)) == (5, 6)
-    assert [(cache.level, cache.instances) for cache in found.caches] == [(2, 2), (3, 1)]
+    sizes = [(cache.level, cache.instances, cache.size_bytes) for cache in found.caches]
+    assert sizes == [(2, 1, 1280 << 10), (2, 1, 2 << 20), (3, 1, 12 << 20)]
 
 
 @pytest.mark.parametrize(

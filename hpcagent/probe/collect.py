@@ -60,7 +60,10 @@ LIBRARY_NAME = re.compile(r"^lib(scipy_)?openblas.*\.so(\.[0-9]+)*$")
 SYSTEM_FOLDERS = ["/usr/lib64", "/usr/lib", "/lib64", "/lib", "/usr/local/lib64", "/usr/local/lib"]
 SUBFOLDERS = ["", "openblas*", "*-linux-gnu*", "*-linux-gnu*/openblas*"]
 # What makes two CPUs of one machine different kinds (hybrid x86, big.LITTLE).
-KIND = re.compile(r"^(vendor_id|cpu family|model|model name|cpu|CPU (implementer|variant|part))$")
+KIND = re.compile(
+    r"^(vendor_id|cpu family|model|[Mm]odel [Nn]ame|cpu|CPU (implementer|variant|part)|uarch"
+    r"|mvendorid|marchid)$"
+)
 
 
 def main(argv: List[str]) -> int:
@@ -303,6 +306,7 @@ def collect_files() -> Dict[str, Any]:
         text = read_file(path)
         if isinstance(text, str):
             files[path] = text
+    files.update(sibling_files())
     for folder in glob.glob("/sys/devices/system/node/node[0-9]*"):
         files[folder + "/cpulist"] = read_file(folder + "/cpulist")
         files[folder + "/meminfo"] = keep_lines(read_file(folder + "/meminfo"), "MemTotal")
@@ -334,6 +338,16 @@ def per_cpu_files() -> List[str]:
     names = ["cpufreq/scaling_governor", "cpufreq/scaling_driver", "cpufreq/cpuinfo_max_freq"]
     names += ["cache/index[0-9]*/" + x for x in ("level", "type", "size", "shared_cpu_list")]
     return [path for name in names for path in glob.glob(cpu + name)]
+
+
+def sibling_files() -> Dict[str, str]:
+    """The list of hardware threads of each core, once."""
+    lists = {}  # type: Dict[str, str]
+    for path in glob.glob("/sys/devices/system/cpu/cpu[0-9]*/topology/thread_siblings_list"):
+        text = read_file(path)
+        if isinstance(text, str) and text.strip():
+            lists.setdefault(text.strip(), path)
+    return {path: text for text, path in lists.items()}
 
 
 def cgroup_files() -> Iterator[str]:

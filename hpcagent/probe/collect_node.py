@@ -68,6 +68,7 @@ FILES = [
     *("/run/.containerenv", "/run/systemd/container", "/sys/hypervisor/type"),
     *("/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/product_name"),
     CPU + "offline",
+    CPU + "present",
     CPU + "isolated",
     CPU + "smt/active",
     CPU + "smt/control",

@@ -104,8 +104,8 @@ def _nodes(objects: list[ElementTree.Element]) -> Iterator[TopologyNode]:
 
 
 def _caches(objects: list[ElementTree.Element]) -> tuple[CacheLevel, ...]:
-    """The commonest size of each level and kind; hybrid processors have several."""
-    found: dict[tuple[int, str], list[tuple[int, int, int | None]]] = {}
+    """One of each level, kind and size: hybrid processors have several sizes of a level."""
+    found: dict[tuple[int, str, int], list[tuple[int, int | None]]] = {}
     for item in objects:
         level, size = _cache_level(item), _number(item.get("cache_size", ""))
         if level is None or not size:
@@ -113,10 +113,10 @@ def _caches(objects: list[ElementTree.Element]) -> tuple[CacheLevel, ...]:
         kind = _KINDS.get(item.get("cache_type", "0"), "unified")
         shared = len(parse_cpuset(item.get("cpuset", "")) or (0,))
         line = _number(item.get("cache_linesize", "")) or None
-        found.setdefault((level, kind), []).append((size, shared, line))
+        found.setdefault((level, kind, size), []).append((shared, line))
     levels = []
-    for (level, kind), caches in sorted(found.items()):
-        size, shared, line = max(caches, key=caches.count)
+    for (level, kind, size), caches in sorted(found.items()):
+        shared, line = max(caches, key=caches.count)
         levels.append(CacheLevel(level, kind, len(caches), size, shared, line))
     return tuple(levels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpcagent.probe import caches as cache_facts
@@ -19,6 +20,7 @@ __all__ = ["parse_machine", "peak_gflops"]
 
 _NODE = r"/sys/devices/system/node/node([0-9]+)/cpulist"
 _CACHE = r"/sys/devices/system/cpu/cpu[0-9]+/cache/index[0-9]+/\w+"
+_SIBLINGS = r"/sys/devices/system/cpu/cpu[0-9]+/topology/thread_siblings_list"
 _MAX_FREQ = r"/sys/devices/system/cpu/cpu[0-9]+/cpufreq/cpuinfo_max_freq"
 _CGROUP = r".*/(cpu\.max|cpu\.cfs_quota_us|cpu\.cfs_period_us|memory\.max|memory\.limit_in_bytes)"
 _CLOCKS = ("CPU max MHz", "CPU static MHz")
@@ -27,6 +29,7 @@ _THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 # AArch64 spells the features of a 64-bit CPU "Features", x86 "flags"; POWER lists none.
 # RISC-V has its extensions in a word, the letters first: "rv64imafdc_zicsr".
 _FEATURE_FIELDS = ("flags", "Features", "isa")
+_MODEL_FIELDS = ("model name", "Model Name", "cpu", "uarch")  # the second is LoongArch's
 _SCHEDULERS = {
     "slurm": ("sbatch", "squeue"),
     "pbs": ("qsub", "qstat"),
@@ -87,19 +90,26 @@ def _features(fields: Fields, blocks: tuple[dict[str, str], ...]) -> frozenset[s
 def _model(fields: Fields, blocks: tuple[dict[str, str], ...], missing: dict[str, str]) -> str:
     """The processor's name; the names of all kinds where there are several."""
     names = [value for name, value in fields if name == "Model name" and value not in ("", "-")]
-    names = names or [
-        block[key] for key in ("model name", "cpu", "uarch") for block in blocks if key in block
-    ]
+    names = names or [block[key] for key in _MODEL_FIELDS for block in blocks if key in block]
     machine_type = field(fields, "Machine type")  # s390x has no names for its processors
     if not names and machine_type:
         names = [f"{field(fields, 'Vendor ID') or 'machine type'} {machine_type}"]
     if names:
         return " + ".join(dict.fromkeys(names))
-    implementer = next((b for b in blocks if "CPU implementer" in b), None)
-    if implementer is None:
-        missing["cpu_model"] = "neither lscpu nor /proc/cpuinfo names the processor"
-        return "unknown"
-    return f"implementer {implementer['CPU implementer']} part {implementer.get('CPU part', '?')}"
+    numbers = [_numbers(block) for block in blocks]
+    if any(numbers):
+        return " + ".join(dict.fromkeys(filter(None, numbers)))
+    missing["cpu_model"] = "neither lscpu nor /proc/cpuinfo names the processor"
+    return "unknown"
+
+
+def _numbers(block: Mapping[str, str]) -> str:
+    """What stands for a name: Arm's implementer and part, RISC-V's vendor and architecture."""
+    if "CPU implementer" in block:
+        return f"implementer {block['CPU implementer']} part {block.get('CPU part', '?')}"
+    if block.get("mvendorid", "0x0").strip("0x"):
+        return f"vendor {block['mvendorid']} architecture {block.get('marchid', '?')}"
+    return ""
 
 
 def processor_of(raw: RawFacts) -> Processor:
@@ -160,7 +170,24 @@ def _cpus(raw: RawFacts, allowed: tuple[int, ...], missing: dict[str, str]) -> t
         known[cpu] = Cpu(cpu, cpu, 0, nodes.get(cpu, 0))
     if not known:
         known[0] = Cpu(0, 0, 0, 0)
-    return tuple(known[cpu] for cpu in sorted(known))
+    return _parted(tuple(known[cpu] for cpu in sorted(known)), raw)
+
+
+def _parted(cpus: tuple[Cpu, ...], raw: RawFacts) -> tuple[Cpu, ...]:
+    """Cores that lscpu numbers alike and the kernel tells apart, by their lowest CPU.
+
+    lscpu counts cores within a cluster or a kind of core where an AArch64 machine has several: of
+    20 cores four each had the numbers 0 to 4. It never joins what lscpu tells apart: a kernel
+    without a device tree of the topology lists all CPUs as siblings.
+    """
+    told = (parse_cpulist(text) or () for text in raw.texts(_SIBLINGS).values())
+    core_of = {cpu: min(ids) for ids in told for cpu in ids}
+    places: dict[tuple[int, int], set[int | None]] = {}
+    for cpu in cpus:
+        places.setdefault((cpu.socket, cpu.core), set()).add(core_of.get(cpu.id))
+    if all(len(cores) == 1 for cores in places.values()) or not all(x.id in core_of for x in cpus):
+        return cpus
+    return tuple(replace(cpu, core=core_of[cpu.id]) for cpu in cpus)
 
 
 def _numa_nodes(raw: RawFacts) -> dict[int, int]:

@@ -30,7 +30,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Identified:
-    """The best name in the database; `reason` says why it is only a generic one."""
+    """The best name in the database; `reason` says why it is only a generic or a related one."""
 
     name: str
     reason: str = ""
@@ -66,7 +66,8 @@ def identify(processor: Processor) -> Identified:
         same_part = [t for t in specific if t.cpu_part == processor.parts[0]]
         specific = same_part or specific
     if specific:
-        return Identified(str(max(specific, key=_depth).name))
+        nearest = max(specific, key=_depth)
+        return Identified(str(nearest.name), _why_nearest(nearest, processor))
     return Identified(str(level.name), _why_generic(processor, vendor))
 
 
@@ -192,6 +193,15 @@ def _lacking(target: Any, processor: Processor) -> NotIt:
 
 def _depth(target: Any) -> tuple[int, int]:
     return len(target.ancestors), len(target.features)
+
+
+def _why_nearest(target: Any, processor: Processor) -> str:
+    """Empty where the part number is the target's; a newer Arm core has its features as well."""
+    part = getattr(target, "cpu_part", "")
+    if not part.startswith("0x") or not processor.parts or part in processor.parts:
+        return ""
+    parts = ", ".join(processor.parts)
+    return f"archspec knows no part {parts}; it has all the features of {target.name}"
 
 
 def _why_generic(processor: Processor, vendor: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpcagent.probe import frequency, hugepages, numa, procfs
 from hpcagent.probe.likwid import LikwidTopology, parse_likwid_topology
 from hpcagent.probe.look import Look, Subject
-from hpcagent.probe.lscpu import parse_cache_table
+from hpcagent.probe.lscpu import parse_cache_table, parse_cpu_table
 from hpcagent.probe.lstopo import Topology, parse_lstopo
 from hpcagent.probe.machine import processor_of
 from hpcagent.probe.microarch import NotIt, why_not
@@ -16,7 +16,7 @@ from hpcagent.probe.native import parse_target_help
 from hpcagent.probe.node import DERIVED, STATED, Absent, CacheLevel, Fact, NumaNode
 from hpcagent.probe.peak import widest_instruction_set
 from hpcagent.probe.values import format_cpulist, parse_cpulist
-from hpcagent.records import Machine
+from hpcagent.records import Cpu, Machine
 
 _CPU = "/sys/devices/system/cpu"
 _NODES = r"/sys/devices/system/node/node[0-9]+/\w+"
@@ -99,16 +99,17 @@ def topology(look: Look) -> Iterator[Fact | Absent]:
     machine, this = look.machine, Subject("Topology")
     hwloc = parse_lstopo(look.node.stdout("lstopo") or "")
     likwid = parse_likwid_topology(look.node.stdout("likwid_topology") or "")
-    table = ("lscpu -p", STATED)
+    parted = _lscpu_cpus(look) != machine.cpus
+    table = ("lscpu -p, thread_siblings_list" if parted else "lscpu -p", STATED)
     yield this.fact("sockets", machine.sockets, table)
-    yield this.fact("cores", _cores(machine), table, note="physical cores that are online")
+    yield this.fact("cores", _cores(machine.cpus), table, note="physical cores that are online")
     yield this.fact("cpus", len(machine.cpus), table, note="hardware threads that are online")
     yield this.fact("threads_per_core", machine.threads_per_core, table)
     control = look.line(f"{_CPU}/smt/control")
     why = look.node.why_no_text(f"{_CPU}/smt/control")
     yield this.fact("smt", control, (f"{_CPU}/smt/control", STATED), why)
     for name in ("offline", "isolated"):
-        cpus = parse_cpulist(look.line(f"{_CPU}/{name}") or "")
+        cpus = _present(look, parse_cpulist(look.line(f"{_CPU}/{name}") or "") or ())
         if cpus:
             yield this.fact(f"{name}_cpus", format_cpulist(cpus), (f"{_CPU}/{name}", STATED))
     yield from _siblings(machine, this)
@@ -120,6 +121,12 @@ def topology(look: Look) -> Iterator[Fact | Absent]:
     why = "no /sys/devices/system/node and no numactl: the kernel has no NUMA support"
     yield this.fact("numa", nodes, (source, STATED), why)
     yield from _agreement(look, hwloc, likwid, this)
+
+
+def _present(look: Look, cpus: tuple[int, ...]) -> tuple[int, ...]:
+    """The kernel also lists empty slots as offline (8-511 where 8 CPUs are there)."""
+    present = parse_cpulist(look.line(f"{_CPU}/present") or "")
+    return tuple(cpu for cpu in cpus if cpu in present) if present else cpus
 
 
 def numa_nodes(look: Look) -> tuple[NumaNode, ...]:
@@ -135,8 +142,13 @@ def numa_nodes(look: Look) -> tuple[NumaNode, ...]:
     )
 
 
-def _cores(machine: Machine) -> int:
-    return len({(cpu.socket, cpu.core) for cpu in machine.cpus})
+def _lscpu_cpus(look: Look) -> tuple[Cpu, ...]:
+    """As lscpu numbers them; the machine's where it says nothing."""
+    return parse_cpu_table(look.base.stdout("lscpu_parse") or "") or look.machine.cpus
+
+
+def _cores(cpus: tuple[Cpu, ...]) -> int:
+    return len({(cpu.socket, cpu.core) for cpu in cpus})
 
 
 def _siblings(machine: Machine, this: Subject) -> Iterator[Fact | Absent]:
@@ -185,7 +197,10 @@ def _agreement(
 ) -> Iterator[Fact | Absent]:
     """(sockets, cores, CPUs) as each tool counts them."""
     machine = look.machine
-    counts = {"lscpu": (machine.sockets, _cores(machine), len(machine.cpus))}
+    cpus = _lscpu_cpus(look)
+    counts = {"lscpu": (machine.sockets, _cores(cpus), len(cpus))}
+    if _cores(cpus) != _cores(machine.cpus):
+        counts["kernel"] = (machine.sockets, _cores(machine.cpus), len(machine.cpus))
     if hwloc is None:
         yield this.absent("lstopo", look.why("lstopo"))
     else:
