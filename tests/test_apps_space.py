@@ -270,6 +270,60 @@ def test_a_card_that_ships_and_one_of_another_driver_are_no_card_of_one_s_own(
             own_card(path, FACTS)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("success: ['^done$']", "success: ['^done(']", "success.0: .* is not a regular expression"),
+        (
+            "'^threads (\\d+)$'",
+            "'^threads (\\d+$'",
+            "readback.threads: .* not a regular expression",
+        ),
+        ("'^threads (\\d+)$'", "'^threads \\d+$'", "readback.threads: .* has no group"),
+        (
+            "'^residual (?P<key>",
+            "'^residual (?P<kee>",
+            "check.residual.pattern: .* lacks the group",
+        ),
+        ('"{driver}"', '"{drvier}"', r"command.argv.0: \{drvier\} stands for nothing"),
+        ('"{value}"', '"{valeu}"', r"space.0.env.SPIN: \{valeu\} stands for nothing"),
+        ('"{value}"}', '"{value}"}\n    probe: kernel', "space.0.probe: readback has no kernel"),
+        ("- GLIBC_TUNABLES", "- GLIBC TUNABLES", "unset.17: .* environment variable"),
+        ("nodes: 1,", "nodes: 4,", "resources.nodes: only 1 is possible"),
+        ("cpus_per_task: cores", "cpus_per_task: corse", "did you mean 'cores'"),
+        ("cpus_per_task: cores", "cpus_per_task: 0", "resources.cpus_per_task: 0 CPUs"),
+        ("kind: library", "kind: application", "kind: applications cannot be tuned so far"),
+        ("restrictions:", "restriction:", "restriction: is not known; did you mean restrictions"),
+        ("'\"1\"'", "1", "space.0.default: must be text: put it between quotes"),
+        ("title:", "titel:", "titel: is not known; did you mean title"),
+    ],
+)
+def test_a_card_that_no_job_could_use_is_told_with_its_line(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    path = one_dimension(tmp_path, SPIN.format("(1, 2)", "'\"1\"'"))
+    text = path.read_text()
+    own_card(path, FACTS)
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError, match=rf"mine.yaml:\d+: .*{words}") as told:
+        own_card(path, FACTS)
+    assert "\n" not in str(told.value)
+
+
+def test_all_that_is_missing_is_told_at_once_and_braces_of_a_shell_are_let_be(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("schema: 1\nname: mine\nkind: library\ntitle: x\n")
+    with pytest.raises(UsageError, match=r"sources, build, .* are missing: begin with a copy"):
+        own_card(path, FACTS)
+    path = one_dimension(tmp_path, SPIN.format("(1, 2)", "'\"1\"'"))
+    argv = '"{value}"}\n    argv: [sh, -c, \'awk {print} <x; exec "$@"\', sh]'
+    path.write_text(path.read_text().replace('"{value}"}', argv, 1))
+    own_card(path, FACTS)
+
+
 def test_hints_follow_the_machine() -> None:
     threads = knobs(machine()).hints["threads"]
     assert threads in {p.name: p.values for p in whole_space(knobs()).params}["threads"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hpcagent.apps.cardcheck import check_driver, check_words, first_problem
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
@@ -16,7 +17,7 @@ from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, load_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 _FOLDER = Path(__file__).resolve().parent
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -192,6 +193,7 @@ def own_card(path: Path, facts: Collection[str]) -> tuple[Card, dict[str, Any]]:
     `facts` are the names that its expressions may use beside its parameters.
     """
     document = load_yaml(path)
+    check_driver(document)
     card = _checked(document)
     if card.build.template != _DRIVER or card.build.program is not None or not card.space:
         raise UsageError(
@@ -203,6 +205,7 @@ def own_card(path: Path, facts: Collection[str]) -> tuple[Card, dict[str, Any]]:
             f"{document.where('name')}: name: {card.name} is a card that ships, whose history is "
             "another: give yours a name of its own"
         )
+    check_words(document, card)
     _check_expressions(document, card, facts)
     return card, dict(document.data)
 
@@ -228,11 +231,12 @@ def _checked(document: Document) -> Card:
     try:
         return Card.model_validate(document.data)
     except ValidationError as error:
-        raise UsageError(_first_problem(document, error)) from None
+        raise UsageError(first_problem(document, error.errors(), _fields())) from None
 
 
-def _first_problem(document: Document, error: ValidationError) -> str:
-    problem: Mapping[str, Any] = error.errors()[0]
-    keys = tuple(key for key in problem["loc"])
-    field = ".".join(str(key) for key in keys) or "card"
-    return f"{document.where(*keys)}: {field}: {problem['msg']}"
+def _fields() -> frozenset[str]:
+    """Every name that stands in a card."""
+    parts = (Card, Dimension, Build, Command, FigureOfMerit, Check, Residual, Request)
+    return frozenset(
+        field.alias or name for part in parts for name, field in part.model_fields.items()
+    )

@@ -1,0 +1,127 @@
+"""What cannot work in a user's card, told before anything runs: where, what, and the cure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hpcagent.errors import UsageError
+from hpcagent.expressions import compile_expression
+
+if TYPE_CHECKING:
+    from hpcagent.apps.card import Card
+    from hpcagent.yamlfile import Document
+
+Keys = tuple[str | int, ...]
+
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_]*\}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_COMMAND = ("{driver}", "{workload}", "{seed}")
+_MISTAKEN = ("{value}", *_COMMAND)
+_TYPES = {
+    "string_type": "must be text: put it between quotes",
+    "list_type": "must be a list, as in [a, b]",
+    "model_type": "must be a mapping, as in {name: value}",
+    "dict_type": "must be a mapping, as in {name: value}",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+}
+
+
+def check_driver(document: Document) -> None:
+    """UsageError for a card that is for something else than OpenBLAS's driver."""
+    data: Any = document.data
+    if isinstance(data, Mapping) and data.get("kind") == "application":
+        raise UsageError(
+            f"{document.where('kind')}: kind: applications cannot be tuned so far: a card is one "
+            "for OpenBLAS (kind: library, build: {template: openblas ...}). "
+            "`hpcagent build --app FILE.yaml` builds programs, `hpcagent codegen` tunes kernels"
+        )
+
+
+def check_words(document: Document, card: Card) -> None:
+    """UsageError for the first text of the card that no job could use."""
+    for keys, problem in (*_patterns(card), *_settings(card), *_request(card)):
+        raise UsageError(f"{document.where(*keys)}: {'.'.join(map(str, keys))}: {problem}")
+
+
+def first_problem(
+    document: Document, errors: Sequence[Mapping[str, Any]], fields: Collection[str]
+) -> str:
+    """The most telling of pydantic's errors, in one line: what is unknown (it is often the name of
+    what is missing, misspelt), then all that is missing in one place, then the first.
+    """
+    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+    missing = [e for e in errors if e["type"] == "missing"]
+    problem = (unknown or missing or list(errors))[0]
+    keys: Keys = tuple(problem["loc"])
+    if unknown:
+        near = difflib.get_close_matches(str(keys[-1]), sorted(fields), n=1)
+        words = f"is not known{f'; did you mean {near[0]}?' if near else ''}"
+    elif missing:
+        names = [str(e["loc"][-1]) for e in missing if e["loc"][:-1] == keys[:-1]]
+        keys = keys[:-1]
+        words = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
+        words += "" if keys else ": begin with a copy of hpcagent/apps/openblas.yaml"
+    else:
+        told = str(problem["msg"]).removeprefix("Value error, ")
+        words = _TYPES.get(problem["type"], told)
+    field = ".".join(str(key) for key in keys) or "card"
+    return f"{document.where(*keys)}: {field}: {words}"
+
+
+def _patterns(card: Card) -> Iterator[tuple[Keys, str]]:
+    found: list[tuple[Keys, str]] = [(("success", i), x) for i, x in enumerate(card.success)]
+    found += [(("readback", name), text) for name, text in card.readback.items()]
+    residual: Keys = ("check", "residual", "pattern")
+    for keys, text in (*found, (residual, card.check.residual.pattern)):
+        try:
+            pattern = re.compile(text)
+        except re.error as error:
+            yield keys, f"{text!r} is not a regular expression: {error}"
+            continue
+        if keys == residual and not {"key", "value"} <= set(pattern.groupindex):
+            yield keys, f"{text!r} lacks the group 'key' or 'value': (?P<key>...) (?P<value>...)"
+        if keys[0] == "readback" and not pattern.groups:
+            yield keys, f"{text!r} has no group: put what is to be read between ( and )"
+
+
+def _settings(card: Card) -> Iterator[tuple[Keys, str]]:
+    for index, dimension in enumerate(card.space):
+        texts: list[tuple[Keys, str]] = [
+            *((("space", index, "env", name), text) for name, text in dimension.env.items()),
+            *((("space", index, "argv", i), word) for i, word in enumerate(dimension.argv)),
+        ]
+        for keys, text in texts:
+            for word in _PLACEHOLDER.findall(text):  # braces of awk or bash are none of ours
+                if word != "{value}" and difflib.get_close_matches(word, _MISTAKEN):
+                    yield keys, f"{word} stands for nothing: only {{value}} is replaced"
+        if dimension.probe is not None and dimension.probe not in card.readback:
+            known = ", ".join(card.readback) or "none"
+            yield ("space", index, "probe"), f"readback has no {dimension.probe}, but: {known}"
+    for index, word in enumerate(card.command.argv):
+        if _PLACEHOLDER.fullmatch(word) and word not in _COMMAND:
+            words = ", ".join(_COMMAND)
+            yield ("command", "argv", index), f"{word} stands for nothing; there are {words}"
+    for index, name in enumerate(card.unset):
+        if not _VARIABLE.match(name):
+            yield ("unset", index), f"{name!r} is not the name of an environment variable"
+
+
+def _request(card: Card) -> Iterator[tuple[Keys, str]]:
+    """What a job asks for beside these is the user's (`--mem`, `--shared` ...)."""
+    asked = card.resources
+    for name in ("nodes", "tasks_per_node"):
+        if getattr(asked, name) != 1:
+            yield ("resources", name), "only 1 is possible: OpenBLAS's driver is one process"
+    cpus, keys = asked.cpus_per_task, ("resources", "cpus_per_task")
+    if isinstance(cpus, int):
+        if cpus < 1:
+            yield keys, f"{cpus} CPUs run nothing: give a number from 1, or an expression of cores"
+        return
+    try:
+        compile_expression(cpus, ("cores", "cpus"))
+    except UsageError as error:
+        yield keys, str(error)
