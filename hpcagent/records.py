@@ -351,9 +351,13 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Refused:
-    """The scheduler said no, in its own words; nothing was queued."""
+    """The scheduler said no, in its own words; nothing was queued.
+
+    `full`: only because as many jobs of this user as may be are queued already.
+    """
 
     words: str
+    full: bool = False
 
 
 @dataclass(frozen=True)

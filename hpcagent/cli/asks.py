@@ -160,8 +160,10 @@ def _bytes(option: str, text: str) -> int:
 def node_cores(name: str, scheduler: Scheduler, wanted: Resources, said: int | None) -> int:
     """CPUs that the first job asks for: as said, else those of the queue's smallest node.
 
-    Raises SchedulerRefused where there is no such queue, or it takes no jobs.
+    Raises SchedulerRefused where there is no such queue, or it takes no jobs, and UsageError for
+    a wish that no request can carry.
     """
+    scheduler.directives(replace(wanted, walltime_s=60), "hpcagent")
     if name == "local":
         return said or len(os.sched_getaffinity(0))
     queue = _queue(name, scheduler.queues(), wanted.partition)

@@ -174,7 +174,7 @@ def _list(as_json: bool) -> int:
         try:
             click.echo(_line(found, read_state(found)))
         except HpcagentError as error:
-            click.echo(f"{found.id}: cannot be read: {error}")
+            click.echo(f"{found.path.name}: cannot be read: {error}")
     return 0
 
 
@@ -192,11 +192,12 @@ def again(run: RunDir) -> str:
 
 
 def _line(run: RunDir, state: TuneState) -> str:
+    """One run under the name that commands take: a folder of one's own has another than the id."""
     known = Knowledge(state)
     if state.closed is not None:
-        return f"{run.id}: {_headline(summary_of(run, known))}"
+        return f"{run.path.name}: {_headline(summary_of(run, known))}"
     words = progress(known, processes(run, state), utc_text(utc_now())).text()
-    return f"{run.id}: {words}"
+    return f"{run.path.name}: {words}"
 
 
 def _headline(summary: Summary) -> str:

@@ -34,6 +34,8 @@ _REFUSALS = frozenset((
     191, 194, 196, 197, 198, 200, 201, 206, 207, 214, 216, 227, 229, 236, 241, 242, 252,
 ))  # fmt: skip
 _WORDS_LIMIT = 400
+# A limit on what may be queued (max_queued); one on the size of a job is put otherwise.
+_FULL = re.compile(r"would exceed .*limit|Maximum number of jobs already in queue")
 
 
 def submission(ran: Ran) -> Submitted | Refused | Ambiguous:
@@ -49,7 +51,7 @@ def submission(ran: Ran) -> Submitted | Refused | Ambiguous:
     if ran.exit_code == 0:
         return Ambiguous(f"qsub gave no job id: {words(ran) or 'it printed nothing'}")
     if ran.exit_code in _REFUSALS and not _CONNECTION.search(ran.stderr) and words(ran):
-        return Refused(words(ran))
+        return Refused(words(ran), full=bool(_FULL.search(words(ran))))
     return Ambiguous(words(ran) or f"qsub ended with {ran.exit_code}")
 
 

@@ -50,6 +50,10 @@ _REFUSALS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+# QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit ...; releases that do
+# not name the limit say the rest.
+_FULL = re.compile(r"(?:Max|Grp)Submit\w*Limit|\(job submit limit,")
+
 # What sbatch says of a script or an option before it asks slurmctld at all.
 _COMPLAINTS = re.compile(
     r"""
@@ -103,7 +107,7 @@ def _no(ran: Ran) -> Refused | Ambiguous:
     else:
         refused = bool(_COMPLAINTS.search(ran.stderr))
     if refused and not _ids(ran.stdout):
-        return Refused(words)
+        return Refused(words, full=bool(_FULL.search(words)))
     return Ambiguous(words or f"sbatch ended with exit code {ran.exit_code} and no word")
 
 

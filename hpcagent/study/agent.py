@@ -205,6 +205,9 @@ class RunAgent(ABC):
         job_id = packs.job_of(self._state, pack)
         if job_id:
             return self._submitted(pack, Submitted(job_id))
+        out = frozenset(unit.job_id for unit in self._state.open_units if unit.job_id)
+        if self._desk.full(out):
+            return self._put_off(pack, self._desk.full(out))
         if lead.name not in self._own:
             known = self._desk.adopt(lead, self._clock.now())
             if isinstance(known, Settling):
@@ -217,7 +220,11 @@ class RunAgent(ABC):
         if self._desk.patience.settle_s:
             # Journaled before the call: whoever comes after knows that a job may be on its way.
             self._note_state(lead, JobState.SUBMITTING, f"try {_tries(lead) + 1}", "")
-        answer = self._desk.submit(lead)
+        answer = self._desk.submit(lead, out)
+        if self._desk.full(out):
+            self._own.add(lead.name)
+            self._note_state(lead, JobState.PREPARED, "", self._desk.full(out))
+            return self._put_off(pack, self._desk.full(out))
         if isinstance(answer, Refused):
             return self._refused(pack, answer)
         if isinstance(answer, Ambiguous):
@@ -227,6 +234,11 @@ class RunAgent(ABC):
             words = f"{pack.purpose}: no answer to its submission: {answer.words}"
             return Turn(words, waiting=True)
         return self._submitted(pack, answer)
+
+    def _put_off(self, pack: Pack, words: str) -> Turn:
+        scheduler = self._state.settings.scheduler
+        told = f"{pack.purpose}: {scheduler} queues no more jobs of yours now ({words})"
+        return Turn(f"{told}; it is submitted when one of the run's has ended", waiting=True)
 
     def _submitted(self, pack: Pack, answer: Submitted) -> Turn:
         for unit in pack.members:

@@ -102,6 +102,7 @@ class Desk:
         self.patience = patience
         self._clock = clock
         self._next_search = 0.0
+        self._full: tuple[frozenset[str], str] = (frozenset(), "")
         self.pacing = Pacing(run.asked, patience.poll_s, clock)
 
     # --- submission ------------------------------------------------------------------------------
@@ -138,10 +139,18 @@ class Desk:
             self._scheduler.cancel(surplus)
         return Submitted(chosen)
 
-    def submit(self, unit: Unit) -> Submitted | Refused | Ambiguous:
-        """Submit the script of a unit whose folder is complete."""
+    def submit(self, unit: Unit, out: frozenset[str]) -> Submitted | Refused | Ambiguous:
+        """Submit the script of a unit whose folder is complete; `out` are the run's jobs."""
         self.pacing.put_off(unit.resources.walltime_s)
-        return self._scheduler.submit(self._run.unit(unit.name) / "job.sh")
+        answer = self._scheduler.submit(self._run.unit(unit.name) / "job.sh")
+        if isinstance(answer, Refused) and answer.full:
+            self._full = (out, answer.words)
+        return answer
+
+    def full(self, out: frozenset[str]) -> str:
+        """Why no further job can be queued as long as all of `out` are; empty: none is known."""
+        before, words = self._full
+        return words if before and before == out else ""
 
     def cancel(self, units: Sequence[Unit]) -> None:
         """Cancel the jobs of these units, found by name where the number was never told.
@@ -233,7 +242,7 @@ class Desk:
             return None
         self._scheduler.cancel([unit.job_id])
         why = status.reason or status.word
-        words = f"job {unit.job_id} did not start in {waited / 3600:.2g} hours: {why}"
+        words = f"job {unit.job_id} did not start in {_span(waited)}: {why}"
         return Collected(
             JobState.CANCELLED, Failure("scheduler", "never_started", words), ran_s=0.0
         )
@@ -241,6 +250,10 @@ class Desk:
     def _failed(self, unit: Unit, state: JobState, words: str, code: int | None = None) -> Seen:
         folder = self._run.unit(unit.name)
         return Seen(state, words, collect_failed(folder, unit, state, words, code))
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 3600:.3g} hours" if seconds >= 5400 else f"{seconds / 60:.2g} minutes"
 
 
 def _is_its(unit: Unit, told: Mapping[str, JobStatus]) -> bool:

@@ -2,7 +2,7 @@
 
 A job waits, runs and ends by the clock alone. Few modules are imported: each call is a process.
 """
-# ruff: noqa: PTH118, PTH119, PTH123
+# ruff: noqa: PTH110, PTH116, PTH118, PTH119, PTH123
 
 from __future__ import annotations
 
@@ -93,6 +93,12 @@ def _append(folder: str, name: str, text: str) -> None:
         stream.write(text.encode("utf-8", "surrogateescape"))
 
 
+SUBMIT_LIMIT = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit "
+    "limit, user's size and/or time limits)\n"
+)
+
+
 def _sbatch(folder: str, words: list[str], now: float) -> int:
     script = os.path.realpath(words[-1])
     with open(script, encoding="utf-8") as stream:
@@ -100,7 +106,12 @@ def _sbatch(folder: str, words: list[str], now: float) -> int:
     given = dict(line.split(" ", 1)[1].split("=", 1) for line in head if "=" in line)
     with open(os.path.join(folder, "plan"), encoding="utf-8") as stream:
         wait_s, length_s, spread, ending = stream.read().split()
-    number = len(jobs_in(folder)) + 1000
+    jobs = jobs_in(folder)
+    limit = os.path.join(folder, "most")  # its length is what a QOS has as MaxSubmitJobsPerUser
+    if os.path.exists(limit) and sum(job.end > now for job in jobs) >= os.stat(limit).st_size:
+        sys.stderr.write("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + SUBMIT_LIMIT)
+        return 1
+    number = len(jobs) + 1000
     start = now + float(wait_s)
     length = float(length_s) * (1.0 + float(spread) * (number * 617 % 1000 / 500 - 1.0))
     end = start + min(length, USED * _seconds(given["--time"]))
