@@ -14,6 +14,8 @@ import pytest
 from mainjob import Bench, Inside, make_bench
 
 from hpcagent.cli.interrupt import interruptible
+from hpcagent.study.rundir import create_run
+from hpcagent.study.session import open_tune
 from hpcagent.study.settings import TuneSettings
 
 
@@ -44,6 +46,15 @@ def test_help_teaches_and_fits_80_columns(bench: Bench) -> None:
     assert "Exit codes" in bench.hpcagent("--help").stdout
     assert "Begin with:      hpcagent tune --lib openblas" in bench.hpcagent().stderr
     assert "hpcagent tune --lib openblas --budget" in bench.hpcagent("tune", "--help").stdout
+
+
+def test_a_run_is_listed_by_the_name_that_commands_take(inside: Inside) -> None:
+    """A folder of one's own (`--run-dir runs/mine`) is not named as the run's id."""
+    run = create_run("tune", "1", inside.folder / "runs", inside.folder / "runs" / "mine")
+    open_tune(run, TuneSettings("openblas", 1, "local", "surrogate", 6, 4), "1")
+    inside.env.pop("HPCAGENT_RUNS", None)
+    assert inside.hpcagent("status").stdout.startswith("mine: ")
+    assert inside.hpcagent("status", "mine").returncode == 0
 
 
 def test_help_imports_nothing_heavy(bench: Bench) -> None:

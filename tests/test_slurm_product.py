@@ -241,6 +241,13 @@ def test_what_slurm_refuses_is_told_in_its_words(
         assert bench.outcome() == "failed"
 
 
+def test_a_request_that_no_script_can_carry_leaves_no_run(bench: Bench) -> None:
+    done = bench.tune("--budget", "rounds=1", "--partition", "one", "--hint", "fast")
+    assert done.returncode == 2
+    assert "hint 'fast': choose one of compute_bound" in done.stderr
+    assert not bench.run.exists()
+
+
 def test_a_python_that_nodes_lack_is_named_before_the_first_round(bench: Bench) -> None:
     bench.env["HPCAGENT_PYTHON"] = "/no/such/python3"
     done = bench.tune("--budget", "rounds=1", "--partition", "one")

@@ -13,7 +13,7 @@ from hpcagent.measure.results import Run, failure_of
 from hpcagent.records import Failure
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
-from hpcagent.toolchain.diagnosis import Diagnosis, Found, diagnose
+from hpcagent.toolchain.diagnosis import UNKNOWN, Diagnosis, Found, diagnose
 from hpcagent.toolchain.logfilter import filter_log
 from hpcagent.toolchain.signatures import catalogue
 from hpcagent.toolchain.stepruns import StepRun
@@ -87,7 +87,8 @@ def _explained(
     sure = [c for c in told.causes if c.confidence > 0.3]
     if sure or (own := _by_id(failure)) is None:
         return told
-    return replace(told, causes=(own, *told.causes))
+    others = tuple(cause for cause in told.causes if cause.id != UNKNOWN)  # it may not have run
+    return replace(told, causes=(own, *others))
 
 
 def _told(unit: Unit, words: str, diagnosis: Diagnosis, name: str, tokens: int) -> Explained:

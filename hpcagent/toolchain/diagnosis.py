@@ -28,7 +28,8 @@ _EXIT_WEIGHT = 20  # an exit code says less than any words, and more than a mere
 _SYMPTOM = 30  # the least weight of what is more than a consequence
 _QUOTE = 300
 MAX_CAUSES = 8
-_UNKNOWN = "run.exit_nonzero"
+# It ended badly, and no word tells why.
+UNKNOWN = "run.exit_nonzero"
 _LEAVING = re.compile(rb"^(?:[^ ]*/)?g?make(?:\[[0-9]+\])?: Leaving directory")
 
 
@@ -201,7 +202,7 @@ def _with_exit_code(
         return list(seen)
     entry = next((f for f in known.failures.values() if exit_code in f.exits), None)
     if entry is None:
-        entry = None if seen else known.get(_UNKNOWN)
+        entry = None if seen else known.get(UNKNOWN)
     if entry is None:
         return list(seen)
     last = found.tail[-1] if found.tail else Line(0, b"")
