@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from hpcagent.errors import UsageError
 MAX_BYTES = 4 * 1024 * 1024
 # libyaml's nodes are made by recursion in C, which no RecursionError ends.
 MAX_DEPTH = 200
+
+
+_TYPES = {
+    "string_type": "must be text: put it between quotes",
+    "list_type": "must be a list, as in [a, b]",
+    "model_type": "must be a mapping, as in {name: value}",
+    "dict_type": "must be a mapping, as in {name: value}",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,41 @@ class Document:
             if line is not None:
                 return f"{self.path}:{line}"
         return str(self.path)
+
+
+def first_problem(
+    where: Callable[..., str],
+    errors: Sequence[Mapping[str, Any]],
+    fields: Collection[str],
+    begin: str,
+) -> str:
+    """The most telling of pydantic's errors on what a file says, in one line with its place.
+
+    What is unknown comes first (it is often the name of what is missing, misspelt), then all that
+    is missing in one place, then the first. `where` gives the place of keys, `fields` are the names
+    that the file may use, `begin` tells where a whole file is to be had.
+    """
+    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+    missing = [e for e in errors if e["type"] == "missing"]
+    problem = (unknown or missing or list(errors))[0]
+    keys: tuple[str | int, ...] = tuple(problem["loc"])
+    if unknown:
+        word, known = str(keys[-1]), sorted(fields)
+        begun = [name for name in known if name.startswith(word)]
+        near = [*begun, *difflib.get_close_matches(word, known, n=1)]
+        words = f"is not known{f'; did you mean {near[0]}?' if near else ''}"
+    elif missing:
+        names = [str(e["loc"][-1]) for e in missing if e["loc"][:-1] == keys[:-1]]
+        keys = keys[:-1]
+        words = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
+        words += "" if keys else f": {begin}"
+    else:
+        told = str(problem["msg"]).removeprefix("Value error, ")
+        words = _TYPES.get(problem["type"], told)
+        if problem["type"] == "literal_error" and isinstance(problem["input"], bool):
+            words += ": put it between quotes, since YAML takes the bare word for true or false"
+    field = ".".join(str(key) for key in keys)
+    return f"{where(*keys)}: {field}{': ' if field else ''}{words}"
 
 
 def load_yaml(path: Path) -> Document:

@@ -401,6 +401,25 @@ def test_only_declared_choices_change_a_description(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("version: '1'\n", r":1: name, sources are missing: docs/environment.md has an example"),
+        ("source: [a.c]\n", r":2: source: is not known; did you mean sources\?"),
+        ("sources: [a.c]\ncheck: {args: [x]}\n", r":3: .*did you mean arguments\?"),
+        ("sources: [a.c]\nopenmp: on\n", r":3: openmp: .* put it between quotes"),
+        ("sources: [a.c]\nversion: 2.24\n", r":3: version: must be text: put it between quotes"),
+    ],
+)
+def test_what_is_wrong_in_a_description_is_told_with_its_cure(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "app.yaml"
+    path.write_text(text if "version: '1'" in text else "name: x\n" + text)
+    with pytest.raises(UsageError, match=words):
+        read_program(path)
+
+
+@pytest.mark.parametrize(
     ("tools", "fields", "words"),
     [
         ({"blas": replace(BLAS, interface="ilp64")}, {"integers": "lp64"}, "takes ilp64 integers"),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hpcagent.apps.cardcheck import check_driver, check_words, first_problem
+from hpcagent.apps.cardcheck import check_driver, check_words
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
 from hpcagent.toolchain.program import Program
-from hpcagent.yamlfile import Document, load_yaml
+from hpcagent.yamlfile import Document, first_problem, load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,6 +23,7 @@ _FOLDER = Path(__file__).resolve().parent
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 _DRIVER = "openblas"
+_BEGIN = "begin with a copy of hpcagent/apps/openblas.yaml"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 # `figure of merit` names may be what the application calls them.
 Label = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
@@ -231,7 +232,8 @@ def _checked(document: Document) -> Card:
     try:
         return Card.model_validate(document.data)
     except ValidationError as error:
-        raise UsageError(first_problem(document, error.errors(), _fields())) from None
+        problem = first_problem(document.where, error.errors(), _fields(), _BEGIN)
+        raise UsageError(problem) from None
 
 
 def _fields() -> frozenset[str]:

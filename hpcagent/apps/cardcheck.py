@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcagent.errors import UsageError
@@ -20,14 +20,6 @@ _PLACEHOLDER = re.compile(r"\{[A-Za-z_]*\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMAND = ("{driver}", "{workload}", "{seed}")
 _MISTAKEN = ("{value}", *_COMMAND)
-_TYPES = {
-    "string_type": "must be text: put it between quotes",
-    "list_type": "must be a list, as in [a, b]",
-    "model_type": "must be a mapping, as in {name: value}",
-    "dict_type": "must be a mapping, as in {name: value}",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
-}
 
 
 def check_driver(document: Document) -> None:
@@ -45,31 +37,6 @@ def check_words(document: Document, card: Card) -> None:
     """UsageError for the first text of the card that no job could use."""
     for keys, problem in (*_patterns(card), *_settings(card), *_request(card)):
         raise UsageError(f"{document.where(*keys)}: {'.'.join(map(str, keys))}: {problem}")
-
-
-def first_problem(
-    document: Document, errors: Sequence[Mapping[str, Any]], fields: Collection[str]
-) -> str:
-    """The most telling of pydantic's errors, in one line: what is unknown (it is often the name of
-    what is missing, misspelt), then all that is missing in one place, then the first.
-    """
-    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
-    missing = [e for e in errors if e["type"] == "missing"]
-    problem = (unknown or missing or list(errors))[0]
-    keys: Keys = tuple(problem["loc"])
-    if unknown:
-        near = difflib.get_close_matches(str(keys[-1]), sorted(fields), n=1)
-        words = f"is not known{f'; did you mean {near[0]}?' if near else ''}"
-    elif missing:
-        names = [str(e["loc"][-1]) for e in missing if e["loc"][:-1] == keys[:-1]]
-        keys = keys[:-1]
-        words = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
-        words += "" if keys else ": begin with a copy of hpcagent/apps/openblas.yaml"
-    else:
-        told = str(problem["msg"]).removeprefix("Value error, ")
-        words = _TYPES.get(problem["type"], told)
-    field = ".".join(str(key) for key in keys) or "card"
-    return f"{document.where(*keys)}: {field}: {words}"
 
 
 def _patterns(card: Card) -> Iterator[tuple[Keys, str]]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hpcagent.errors import UsageError
-from hpcagent.yamlfile import load_yaml
+from hpcagent.yamlfile import first_problem, load_yaml
 
 LANGUAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -48,6 +48,8 @@ _TAKEN = frozenset(
     {"all", "build", "check", "claim", "clean", "depend", "edit_cache", "help", "install", "logs",
      "objects", "package", "rebuild_cache", "source", "test"}
 )  # fmt: skip
+
+_BEGIN = "docs/environment.md has an example"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Language = Literal["c", "c++", "fortran"]
@@ -223,10 +225,8 @@ def checked(data: Mapping[str, Any], where: Any, changes: Mapping[str, str]) -> 
     try:
         return Program.model_validate({**data, **changes})
     except ValidationError as error:
-        problem = error.errors()[0]
-        keys = tuple(problem["loc"])
-        field = ".".join(str(key) for key in keys) or "program"
-        raise UsageError(f"{where(*keys)}: {field}: {problem['msg']}") from None
+        fields = {*Program.model_fields, *Check.model_fields}
+        raise UsageError(first_problem(where, error.errors(), fields, _BEGIN)) from None
 
 
 # What a user or a model may change without touching the description.
