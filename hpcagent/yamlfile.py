@@ -60,9 +60,7 @@ def first_problem(
     problem = (unknown or missing or list(errors))[0]
     keys: tuple[str | int, ...] = tuple(problem["loc"])
     if unknown:
-        word, known = str(keys[-1]), sorted(fields)
-        begun = [name for name in known if name.startswith(word)]
-        near = [*begun, *difflib.get_close_matches(word, known, n=1)]
+        near = _near(str(keys[-1]), sorted(fields))
         words = f"is not known{f'; did you mean {near[0]}?' if near else ''}"
     elif missing:
         names = [str(e["loc"][-1]) for e in missing if e["loc"][:-1] == keys[:-1]]
@@ -76,6 +74,12 @@ def first_problem(
             words += ": put it between quotes, since YAML takes the bare word for true or false"
     field = ".".join(str(key) for key in keys)
     return f"{where(*keys)}: {field}{': ' if field else ''}{words}"
+
+
+def _near(word: str, known: Sequence[str]) -> list[str]:
+    """What a word was meant to be: nearly the same letters, else the same first ones (args)."""
+    begun = [name for name in known if name[:3] == word[:3]]
+    return [*difflib.get_close_matches(word, known, 1, 0.75), *begun]
 
 
 def load_yaml(path: Path) -> Document:
