@@ -14,6 +14,8 @@ import pytest
 from mainjob import Bench, Inside, make_bench
 
 from hpcagent.cli.interrupt import interruptible
+from hpcagent.study.chain import chain_folder
+from hpcagent.study.lease import Lease
 from hpcagent.study.rundir import create_run
 from hpcagent.study.session import open_tune
 from hpcagent.study.settings import TuneSettings
@@ -54,7 +56,17 @@ def test_a_run_is_listed_by_the_name_that_commands_take(inside: Inside) -> None:
     open_tune(run, TuneSettings("openblas", 1, "local", "surrogate", 6, 4), "1")
     inside.env.pop("HPCAGENT_RUNS", None)
     assert inside.hpcagent("status").stdout.startswith("mine: ")
-    assert inside.hpcagent("status", "mine").returncode == 0
+    alone = "no process drives it now"
+    assert alone in inside.hpcagent("status").stdout
+    told = inside.hpcagent("status", "mine").stdout
+    assert f"{alone}; go on with: hpcagent resume" in " ".join(told.split())
+    with Lease.acquire(run.path):
+        assert alone not in inside.hpcagent("status", "mine").stdout
+        assert alone not in inside.hpcagent("status").stdout
+    (run.path / "agent").mkdir(exist_ok=True)
+    chain_folder(run.path).mkdir(exist_ok=True)
+    (chain_folder(run.path) / "chain.json").write_text('{"next_job": "77"}')
+    assert "job 77, the next link of its chain" in inside.hpcagent("status", "mine").stdout
 
 
 def test_help_imports_nothing_heavy(bench: Bench) -> None:

@@ -24,9 +24,11 @@ from hpcagent.report import task_text
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
 from hpcagent.study.agent import Turn, exit_code
+from hpcagent.study.chain import chain_folder, read_chain
 from hpcagent.study.compare_result import CompareSummary, summarise_comparison
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.lease import is_driven
 from hpcagent.study.outcome import phase, summarise
 from hpcagent.study.outcome_model import model_notes
 from hpcagent.study.progress import progress
@@ -80,6 +82,8 @@ def status(run: str | None, as_json: bool) -> int:
         click.echo(as_json_text(summary_of(found, Knowledge(state))))
         return 0
     click.echo(_line(found, state))
+    if state.closed is None and not is_driven(found.path):
+        click.echo(_undriven(found))
     taken = state.decisions.get("history")
     if taken is not None:
         click.echo(f"  {taken['reason']}")
@@ -163,6 +167,14 @@ def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> Non
         click.echo(terminal(summary, columns, str(run.path)))
 
 
+def _undriven(run: RunDir) -> str:
+    """Who goes on with a run that no process drives; the jobs that are out only measure."""
+    link = read_chain(chain_folder(run.path)).next_job
+    if link:
+        return f"  no process drives it now; job {link}, the next link of its chain, goes on"
+    return f"  no process drives it now; go on with:\n    {again(run)}"
+
+
 def _list(as_json: bool) -> int:
     runs = list_runs(runs_folder())
     if as_json:
@@ -172,7 +184,9 @@ def _list(as_json: bool) -> int:
         click.echo(f"no runs below {runs_folder()}; begin with: hpcagent tune --lib openblas")
     for found in runs:
         try:
-            click.echo(_line(found, read_state(found)))
+            state = read_state(found)
+            alone = state.closed is None and not is_driven(found.path)
+            click.echo(_line(found, state) + (" | no process drives it now" if alone else ""))
         except HpcagentError as error:
             click.echo(f"{found.path.name}: cannot be read: {error}")
     return 0

@@ -184,6 +184,20 @@ def read_holder(run_dir: Path) -> Holder | None:
     return holder if holder and holder.pid else None
 
 
+def is_driven(run_dir: Path) -> bool:
+    """Whether a process that may be alive holds the run; nothing is written for that."""
+    try:
+        holder, me = read_holder(run_dir), Identity.current()
+    except RunFailed:  # a damaged lease.json tells nothing; who wants to write is told
+        return True
+    if holder is None:
+        return False
+    if holder.host == me.host:
+        return holder.boot_id == me.boot_id and not _process_gone(holder)
+    age = utc_now() - parse_utc(holder.heartbeat_utc)
+    return age.total_seconds() <= MISSED_HEARTBEATS * HEARTBEAT_S
+
+
 def _gone(old: Holder, me: Identity, path: Path, now: datetime, heartbeat_s: float) -> bool:
     if old.pid == 0:
         return True
