@@ -6,6 +6,7 @@ Tables `[models.ROLE]` say which model serves a role; `model` and `[models.all]`
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 import tomllib
@@ -244,8 +245,10 @@ def _merge(settings: Settings, values: Mapping[str, Any], source: str, is_site: 
         if key == _TABLES:
             continue
         if key not in _KINDS:
-            known = ", ".join(sorted((*_KINDS, _TABLES)))
-            raise UsageError(f"{source}: unknown key {key!r}; known: {known}")
+            known = sorted((*_KINDS, _TABLES))
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise UsageError(f"{source}: unknown key {key!r}; {hint}")
         if key in SITE_ONLY and not is_site:
             raise UsageError(f"{source}: {key!r} can be set in the site's configuration only")
         typed = _typed(key, value, source)

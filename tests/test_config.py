@@ -59,7 +59,8 @@ def test_site_only_keys_are_refused_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("roundz = 3", "unknown key 'roundz'"),
+        ("roundz = 3", "unknown key 'roundz'; did you mean 'rounds'?"),
+        ("xyzzy = 3", "unknown key 'xyzzy'; known: account, "),
         ("rounds = 'many'", "must be of type int"),
         ("rounds = true", "must be of type int"),
         ("rounds = -1", "out of range"),
