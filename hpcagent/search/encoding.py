@@ -71,6 +71,7 @@ class Grid:
     one_hot: NDArray[np.float32]
     coordinates: tuple[NDArray[np.float64], ...]
     ordinal: tuple[bool, ...]
+    has_off: tuple[bool, ...]
     combination: NDArray[np.intp]
     combinations: int
     ends: NDArray[np.float64]
@@ -94,6 +95,7 @@ class Grid:
             one_hot=one_hot,
             coordinates=tuple(_places(param) for param in params),
             ordinal=ordinal,
+            has_off=tuple(map(has_off, params)),
             combination=combination,
             combinations=int(combination.max()) + 1,
             ends=_ends(params, table),
