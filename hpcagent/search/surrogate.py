@@ -1,9 +1,9 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
 The default first, then a small covering design, then the points of the greatest expected
-improvement times the probability that they run at all; every eighth evaluation goes where least is
-known instead. What is known beforehand (prior.py) leads the design, and counts from then on as far
-as measurements bear it out.
+improvement times the probability that they run at all; every eighth evaluation goes instead where
+least is known of what may be the fastest. What is known beforehand (prior.py) leads the design, and
+counts from then on as far as measurements bear it out.
 """
 
 from __future__ import annotations
