@@ -19,7 +19,7 @@ from hpcagent.search.gp import Observations, Theta, Trends, believe, posterior, 
 from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import EXPLORE_AT, EXPLORE_EVERY, Surrogate
+from hpcagent.search.surrogate import Surrogate
 
 LEVELS = tuple(map(str, range(8)))
 SPACE = Space(
@@ -344,31 +344,6 @@ def test_an_off_among_sizes_is_tried_early_and_found(seed: int) -> None:
     first = [trial.config.values["unroll"] for trial in history]
     assert "0" in first[:3] and first[:3] != ["0", "0", "0"]
     assert min(map(unrolled, (trial.config for trial in history))) < -0.9
-
-
-def test_the_unknown_is_explored_where_it_may_be_fast() -> None:
-    """With `crypto` everything takes a hundred times as long, whatever the pages."""
-    pages = tuple(map(str, range(10)))
-    space = Space(
-        (
-            Param("crypto", "categorical", ("off", "on"), "off"),
-            Param("page", "ordinal", pages, "5"),
-            Param("cache", "ordinal", pages, "5"),
-        )
-    )
-    history = [
-        Trial(Config.of({"crypto": c, "page": p, "cache": q}), t, 0.0, None, turn, "")
-        for turn, (c, p, q, t) in enumerate(
-            [
-                ("off", "5", "5", 0.0), ("on", "4", "5", 4.6), ("off", "3", "4", -0.1),
-                ("on", "6", "4", 4.5), ("off", "4", "7", 0.1), ("on", "5", "6", 4.7),
-            ]
-        )
-    ]  # fmt: skip
-    assert len(history) % EXPLORE_EVERY == EXPLORE_AT
-    found = Surrogate().propose(space, history, [], 1, 0)
-    assert not isinstance(found, Stop)
-    assert found[0].config.values["crypto"] == "off"
 
 
 def test_a_choice_that_matters_little_still_gets_its_turn() -> None:

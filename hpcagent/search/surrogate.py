@@ -1,9 +1,9 @@
 """Strategy `surrogate`: a Gaussian process on the log time ratio, and expected improvement.
 
 The default first, then a small covering design, then the points of the greatest expected
-improvement times the probability that they run at all; every eighth evaluation goes instead where
-least is known of what may be the fastest. What is known beforehand (prior.py) leads the design, and
-counts from then on as far as measurements bear it out.
+improvement times the probability that they run at all; every eighth evaluation goes where least is
+known instead. What is known beforehand (prior.py) leads the design, and counts from then on as far
+as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ THRESHOLD = 0.003  # relative: stop when no point promises more
 SWITCH_EVERY = 3  # evaluations
 EXPLORE_EVERY, EXPLORE_AT = 8, 6  # evaluations; the last of a round of four may be a model's
 SWITCHED = 3  # values of a choice, at least
-HOPE = 1.5  # standard deviations by which a switched choice may turn out faster than predicted,
-HOPE_UNKNOWN = 2.0  # and the least known point
+HOPE = 1.5  # standard deviations
 QUIET_ROUNDS = 2  # rounds in a row that brought no better one, and after which none promised more
 LIKELY = 0.5  # chance to run at all, for a point of the design
 DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
@@ -285,18 +284,15 @@ def _chosen(state: Evidence, process: Posterior, best: float, chance: Array, gai
 
     A process fitted to few points may be wrong about where nothing is to be gained, and its own
     expected improvement never finds that out. One evaluation in eight at its most uncertain point
-    does; where one choice makes everything many times slower, that point would be among the
-    hopeless, so only those count that may be the fastest.
+    does.
     """
     import numpy as np
 
     if len(state.seen) % EXPLORE_EVERY == EXPLORE_AT:
         likely = state.likely(chance, LIKELY)
-        hopeful = likely & (process.mean - HOPE_UNKNOWN * np.sqrt(process.variance) < best)
-        among = hopeful if hopeful.any() else likely
-        return int(np.argmax(np.where(among, process.variance, -np.inf)))
-    switched = _switched(state, process, best, chance)
-    return int(np.argmax(gain if switched is None else np.where(switched, gain, -np.inf)))
+        return int(np.argmax(np.where(likely, process.variance, -np.inf)))
+    among = _switched(state, process, best, chance)
+    return int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
 
 
 def _switched(
