@@ -144,6 +144,7 @@ def test_the_types_are_those_of_the_gguf_package() -> None:
         ({"general.architecture": "llama", "general.type": "adapter"}, "adapter"),
         ({"general.architecture": "llama", "adapter.type": "lora"}, "adapter"),
         ({"general.architecture": "a", "general.type": "imatrix"}, "importance matrix"),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 3}, "model for embeddings"),
         ({"general.architecture": "nomic-bert"}, "reads text and writes none"),
         ({"general.architecture": "llama"}, "vocabulary without weights"),
     ],

@@ -220,7 +220,12 @@ def _described(
         context_length=context or None,
         size_bytes=size,
         chat_template=_text(metadata, _TEMPLATE) or None,
-        kind=kind_of(_type(metadata), architecture, bool(tensors)),
+        kind=kind_of(
+            _type(metadata),
+            architecture,
+            bool(tensors),
+            _int(metadata, f"{architecture}.pooling_type") > 0,
+        ),
         parts=parts,
         templates=tuple(_text(metadata, key) for key in metadata if key.startswith(_TEMPLATE)),
         mixture=mixture,
