@@ -121,7 +121,7 @@ class Vocabulary:
 
     def _tokenise(self, text: str, special: bool) -> list[int]:
         raw = text.encode()
-        room = len(raw) + 8
+        room = 3 * len(raw) + 8  # a space may be three bytes, each a token
         tokens = (self._api.llama_token * room)()
         count = self._api.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False, special)
         return list(tokens[: max(0, count)])
