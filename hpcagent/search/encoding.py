@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-APART = (
-    1.0  # of the range of the others: how far a 0 that stands for "off" is from the least of them
-)
+APART = 1.0  # of the range of the others: how far an "off" is from the least of them
 _EQUAL = 1e-6  # of the largest step: steps that differ by less are equal
 _FEWEST = 4  # values of an ordinal that has ends, and of one in which a 0 can stand apart
 
