@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.acquisition import expected_improvement, squeezed
 from hpcagent.search.design import design_size
-from hpcagent.search.encoding import Grid
+from hpcagent.search.encoding import Grid, has_off
 from hpcagent.search.feasibility import probability
 from hpcagent.search.gp import Observations, Theta, Trends, believe, posterior, slopes
 from hpcagent.search.likelihood import Likelihood, fit
@@ -281,6 +281,69 @@ def test_what_only_all_switches_together_open_is_found(seed: int) -> None:
             break
         history.append(Trial(found[0].config, opened(found[0].config), 0.0, None, turn, ""))
     assert min(opened(trial.config) for trial in history) < -0.95
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "apart"),
+    [
+        ("ordinal", "0 1 2 4 8", True),
+        ("ordinal", "-1 1 2 4", True),
+        ("ordinal", "0 8 16 64", True),
+        ("ordinal", "0 1 2 3 4 5 6", False),
+        ("ordinal", "0 32 64 96", False),
+        ("ordinal", "0.0 0.1 0.2 0.3", False),
+        ("ordinal", "1 2 4 8", False),
+        ("ordinal", "-4 -2 0 8", False),
+        ("ordinal", "0 1 4", False),
+        ("ordinal", "none O1 O2 O3", False),
+        ("categorical", "0 1 2 4", False),
+    ],
+)
+def test_a_zero_before_uneven_steps_is_no_size(kind: str, values: str, apart: bool) -> None:
+    listed = tuple(values.split())
+    assert has_off(Param("n", kind, listed, listed[0])) is apart
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=9, unique=True))
+def test_an_off_leaves_the_other_values_where_they_would_be_without_it(sizes: list[int]) -> None:
+    texts = tuple(map(str, sorted(sizes)))
+    plain = Param("n", "ordinal", texts, texts[0])
+    more = Param("n", "ordinal", ("0", *texts), "0")
+    without, grid = (Grid.of((p,), Space((p,)).points()) for p in (plain, more))
+    assert grid.has_off == (has_off(more),)
+    if grid.has_off[0]:
+        np.testing.assert_array_equal(grid.coordinates[0][1:], without.coordinates[0])
+        assert grid.coordinates[0][0] == -1.0
+        assert grid.ends[0] == pytest.approx(grid.ends[1:].mean())
+
+
+UNROLL = Space(
+    (
+        Param("unroll", "ordinal", ("0", "1", "2", "4", "8", "16"), "4"),
+        Param("rows", "ordinal", LEVELS, "4"),
+        Param("columns", "ordinal", LEVELS, "4"),
+    )
+)
+
+
+def unrolled(config: Config) -> float:
+    """Unrolling by 4 is the best of those by hand, and what the compiler does (0) far better."""
+    v = config.values
+    factor = int(v["unroll"])
+    lost = -1.0 if factor == 0 else 0.4 * abs(math.log2(factor) - 2)
+    return lost + 0.02 * (int(v["rows"]) - 6) ** 2 + 0.02 * (int(v["columns"]) - 1) ** 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_off_among_sizes_is_tried_early_and_found(seed: int) -> None:
+    history: list[Trial] = []
+    for turn in range(12):
+        found = Surrogate().propose(UNROLL, history, [], 1, seed)
+        assert not isinstance(found, Stop)
+        history.append(Trial(found[0].config, unrolled(found[0].config), 0.0, None, turn, ""))
+    first = [trial.config.values["unroll"] for trial in history]
+    assert "0" in first[:3] and first[:3] != ["0", "0", "0"]
+    assert min(map(unrolled, (trial.config for trial in history))) < -0.9
 
 
 def test_a_choice_that_matters_little_still_gets_its_turn() -> None:

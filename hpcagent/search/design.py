@@ -5,6 +5,8 @@ covers the combinations of categorical values like a covering array (Colbourn, C
 aspects of covering arrays, 2004). Distance counts, and the ends of the ordinals count a little
 against a point: the farthest ones lie in corners, where most parameters are at their worst.
 
+An ordinal with an "off" (encoding.has_off) is covered as if it had two values, off and any other.
+
 A categorical parameter with more values than the design has evaluations (the kernels of a library)
 is never covered. Every second evaluation then tries its next value with all else as in the first
 evaluation, so that these can be compared with each other, whatever the rest does.
@@ -84,17 +86,23 @@ def _fresh(grid: Grid, rows: NDArray[np.intp]) -> Array:
     for a, b in itertools.combinations(names, 2):
         pair = codes[:, a] * len(grid.coordinates[b]) + codes[:, b]
         found += ~np.isin(pair, pair[rows])
+    for d, off in enumerate(grid.has_off):
+        if off:
+            found += max(1, len(names)) ** 2 * ~np.isin(codes[:, d] == 0, codes[rows, d] == 0)
     if grid.combinations <= LONGEST:
         found += 0.5 * ~np.isin(grid.combination, grid.combination[rows])
     return found
 
 
 def _distance(grid: Grid, row: int, others: NDArray[np.intp]) -> Array:
-    """(others,): sum over parameters of rank distance (ordinal) or 1 where values differ."""
+    """(others,): sum over parameters of rank distance (ordinal) or 1 where values differ.
+
+    An "off" is at 1 from any other value: were it farther away, half of the design would be there.
+    """
     import numpy as np
 
     found = np.zeros(len(others))
     for d, values in enumerate(grid.coordinates):
         gap = np.abs(values[grid.codes[others, d]] - values[grid.codes[row, d]])
-        found += gap if grid.ordinal[d] else gap != 0
+        found += np.minimum(gap, 1.0) if grid.ordinal[d] else gap != 0
     return found

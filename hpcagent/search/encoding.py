@@ -1,7 +1,14 @@
-"""Configurations as numbers for a surrogate: what is enumerated once for a whole search."""
+"""Configurations as numbers for a surrogate: what is enumerated once for a whole search.
+
+The 0 of 0, 1, 2, 4, 8 is no small value: it turns something off, or leaves it to the compiler. On
+a scale of ratios it has no place, so it is put apart from the others (such values get a share of
+their own in K. Kanellis et al., LlamaTune, VLDB 2022). Where the steps are equal, as in 0, 1, 2,
+3 sweeps of a smoother, it is a value like any other.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +18,10 @@ from hpcagent.records import Config, Param
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+APART = 1.0  # of the range of the others: how far an "off" is from the least of them
+_EQUAL = 1e-6  # of the largest step: steps that differ by less are equal
+_FEWEST = 4  # values of an ordinal that has ends, and of one in which a 0 can stand apart
 
 
 def codes(params: Sequence[Param], points: Sequence[Config]) -> NDArray[np.intp]:
@@ -43,10 +54,11 @@ class Grid:
     """All points of a space with their codes; P points, D parameters, V values in all.
 
     `one_hot` (P, V) marks the value of each parameter, so that a sum over parameters of a table
-    by value is one matrix product. `coordinates` holds each parameter's values as `encode` does.
+    by value is one matrix product. `coordinates` holds each parameter's values as `encode` does,
+    but for an "off", which is at -1 and leaves [0, 1] to the others.
     `combination` (P,) numbers the joint choice of all categorical parameters, of which there are
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
-    r the rank scaled to [0, 1].
+    r the rank scaled to [0, 1]; an "off" is no end and counts as the mean of the others.
     """
 
     params: tuple[Param, ...]
@@ -56,6 +68,7 @@ class Grid:
     one_hot: NDArray[np.float32]
     coordinates: tuple[NDArray[np.float64], ...]
     ordinal: tuple[bool, ...]
+    has_off: tuple[bool, ...]
     combination: NDArray[np.intp]
     combinations: int
     ends: NDArray[np.float64]
@@ -77,12 +90,36 @@ class Grid:
             index={point: row for row, point in enumerate(points)},
             codes=table,
             one_hot=one_hot,
-            coordinates=tuple(np.arange(len(p.values)) / _span(p) for p in params),
+            coordinates=tuple(_places(param) for param in params),
             ordinal=ordinal,
+            has_off=tuple(map(has_off, params)),
             combination=combination,
             combinations=int(combination.max()) + 1,
             ends=_ends(params, table),
         )
+
+
+def has_off(param: Param) -> bool:
+    """Whether the first value of an ordinal is a 0, or below, that is no size as the others are."""
+    if param.kind != "ordinal" or len(param.values) < _FEWEST:
+        return False
+    try:
+        numbers = [float(value) for value in param.values]
+    except ValueError:
+        return False
+    steps = [b - a for a, b in itertools.pairwise(numbers)]
+    uneven = max(steps) - min(steps) > _EQUAL * max(steps)
+    return numbers[0] <= 0.0 < numbers[1] and uneven
+
+
+def _places(param: Param) -> NDArray[np.float64]:
+    """(values,): see `Grid.coordinates`."""
+    import numpy as np
+
+    count = len(param.values)
+    if not has_off(param):
+        return np.asarray(np.arange(count) / _span(param))
+    return np.concatenate([[-APART], np.arange(count - 1) / (count - 2)])
 
 
 def _ends(params: Sequence[Param], table: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -91,8 +128,13 @@ def _ends(params: Sequence[Param], table: NDArray[np.intp]) -> NDArray[np.float6
 
     found = np.zeros(len(table))
     for d, param in enumerate(params):
-        if param.kind == "ordinal" and len(param.values) >= 4:
-            found += (2.0 * table[:, d] / _span(param) - 1.0) ** 2
+        off = has_off(param)
+        if param.kind != "ordinal" or len(param.values) < _FEWEST + off:
+            continue
+        worth = (2.0 * _places(param) - 1.0) ** 2
+        if off:
+            worth[0] = worth[1:].mean()
+        found += worth[table[:, d]]
     return found
 
 
