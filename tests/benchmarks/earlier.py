@@ -7,6 +7,7 @@ are what the search left there: some thirty measured points each, with their noi
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -61,7 +62,7 @@ def priors(surfaces: tuple[Surface, ...], told: Told) -> PriorOf:
     """By surface and seed: what a search is told of earlier runs."""
 
     def prior(surface: Surface, seed: int) -> Prior:
-        past = 1000 + seed % DIFFERENT
+        past = _past(seed)
         runs = [searched(other, past) for other in related(surfaces, surface)]
         runs = [run if n < told.good else _misplaced(run) for n, run in enumerate(runs)]
         others = strangers(surfaces, surface)[: told.strangers]
@@ -72,9 +73,34 @@ def priors(surfaces: tuple[Surface, ...], told: Told) -> PriorOf:
     return prior
 
 
-@cache
 def searched(surface: Surface, seed: int) -> Earlier:
-    """What a search of it left. Cached: searches of relatives are most of the work."""
+    """What a search of it left."""
+    known = _KNOWN.get((surface, seed))
+    if known is None:
+        known = _KNOWN[surface, seed] = _searched(surface, seed)
+    return known
+
+
+# Searches of relatives are most of the work: each is made once, before processes are forked.
+_KNOWN: dict[tuple[Surface, int], Earlier] = {}
+
+
+def prepare(surfaces: Sequence[Surface], seeds: Sequence[int], processes: int) -> None:
+    """Make the earlier runs that searches with these seeds are told of, in parallel."""
+    past = sorted({_past(seed) for seed in seeds})
+    jobs = [(surface, seed) for seed in past for surface in surfaces]
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        names = {surface.name: surface for surface in surfaces}
+        for (surface, seed), run in zip(jobs, pool.starmap(_searched, jobs), strict=True):
+            _KNOWN[names[surface.name], seed] = run
+
+
+def _past(seed: int) -> int:
+    """The seed of the earlier runs, another one than that of any run that is told of them."""
+    return 1000 + seed % DIFFERENT
+
+
+def _searched(surface: Surface, seed: int) -> Earlier:
     space, replay = Replayed(surface, surface.first(seed)), Replay(surface, seed)
     made = create(Options(seed=seed))
     replay.evaluate(space.first)
@@ -95,7 +121,7 @@ def openings(surfaces: tuple[Surface, ...]) -> Opening:
     """
 
     def opening(surface: Surface, seed: int) -> tuple[Config, ...]:
-        runs = [searched(o, 1000 + seed % DIFFERENT) for o in related(surfaces, surface)]
+        runs = [searched(o, _past(seed)) for o in related(surfaces, surface)]
         best = [nearest(surface, fastest(run)) for run in runs]
         return tuple(dict.fromkeys(best))
 

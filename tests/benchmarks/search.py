@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-from earlier import Told, openings, priors, related, strangers  # noqa: E402
+from earlier import Told, openings, prepare, priors, related, strangers  # noqa: E402
 from harness import tell  # noqa: E402
 from search_peers import Competitor, competitors, optuna, own  # noqa: E402
 from search_tables import COUNTS, SHARES, Run, against, of_surface, pooled  # noqa: E402
@@ -61,6 +61,8 @@ def main() -> int:
         if not surfaces:
             print("search.py: no surface has a relative of its family there", file=sys.stderr)
             return 2
+        seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+        prepare(surfaces, seeds, chosen.processes)
     runs = _all(surfaces, names, chosen)
     for surface in surfaces:
         of_surface(surface, [r for r in runs if r.surface == surface.name], names)
