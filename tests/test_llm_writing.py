@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcagent.llm.child.cache import Held, plan, reusable
+from hpcagent.llm.child.cache import plan, reusable
 from hpcagent.llm.child.writing import Full, Writer
 from hpcagent.llm.grammar import outline, violation
 
@@ -186,24 +186,26 @@ def test_a_prompt_is_read_in_whole_blocks_and_the_rest_left_to_the_answer() -> N
     st.lists(st.integers(0, 1), max_size=400),
     st.lists(st.integers(0, 1), min_size=1, max_size=200),
     st.integers(0, 400),
+    st.sampled_from((8, 64)),
 )
 def test_only_what_would_be_read_the_same_way_is_kept(
-    before: list[int], more: list[int], shared: int
+    before: list[int], more: list[int], shared: int, grain: int
 ) -> None:
-    ends = list(plan(len(before), 64))
-    held = Held(before[: max(ends, default=0)], ends)
+    held = before[: max(plan(len(before), 64), default=0)]
     tokens = [*before[:shared], *more]
-    kept = reusable(held, tokens, 64)
-    assert kept < len(tokens) and tokens[:kept] == held.tokens[:kept]
-    assert [end for end in held.ends if end <= kept] == [
-        end for end in plan(len(tokens), 64) if end <= kept
-    ]
+    kept = reusable(held, tokens, 64, grain)
+    assert kept % grain == 0 and tokens[:kept] == held[:kept]
+    last = max(plan(len(tokens), 64), default=0)
+    assert kept <= last, "what comes after the last whole batch is read together"
+    assert kept + grain > min(last, len(held)) or tokens[: kept + grain] != held[: kept + grain]
 
 
 def test_a_prompt_asked_again_is_kept_but_for_its_last_block() -> None:
     tokens = list(range(150))
-    held = Held(tokens[:128], list(plan(150, 64)))
-    assert reusable(held, tokens, 64) == 128
-    assert reusable(held, [*tokens, 1, 2, 3], 64) == 128
-    assert reusable(held, [*tokens[:100], 7], 64) == 64
-    assert reusable(held, tokens[:64], 64) == 0
+    held = tokens[:128]
+    assert reusable(held, tokens, 64, 64) == 128
+    assert reusable(held, [*tokens, 1, 2, 3], 64, 64) == 128
+    assert reusable(held, [*tokens[:100], 7, *range(60)], 64, 64) == 64
+    assert reusable(held, [*tokens[:100], 7, *range(60)], 64, 8) == 96
+    assert reusable(held, [*tokens[:100], 7], 64, 8) == 64
+    assert reusable(held, tokens[:64], 64, 8) == 0

@@ -166,7 +166,22 @@ def test_a_step_that_hears_no_signal_ends_the_process_in_seconds(folder: Path) -
     model = LlamaCpp(make_tiny_gguf(folder / "power.gguf", template=power), command=HASTY)
     failure = model.load()
     assert failure is not None and failure.id == "model.died"
-    assert "killed by SIGXCPU" in failure.evidence
+    assert "killed by SIGVTALRM" in failure.evidence
+
+
+def test_the_time_of_a_template_counts_from_its_beginning() -> None:
+    """Not from that of the process: clocks drift apart in one that has computed for long."""
+    code = """
+import resource, signal
+from hpcagent.llm.child.bounds import within
+timers = signal.ITIMER_PROF, signal.ITIMER_VIRTUAL
+with within(5, 1 << 30):
+    print(resource.getrlimit(resource.RLIMIT_CPU)[0] == resource.RLIM_INFINITY)
+    print(*(4 < signal.getitimer(timer)[0] < 12 for timer in timers))
+print(*(signal.getitimer(timer)[0] == 0 for timer in timers))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 5
 
 
 # --- damaged files ---

@@ -14,11 +14,9 @@ from hpcagent.llm.memory import (
     CPU_BATCH,
     GIB,
     GPU_BATCH,
-    LARGE_CPU_BATCH,
     Device,
     Room,
     cache_bytes_a_token,
-    cpu_batch,
     need,
     plan,
     room,
@@ -45,7 +43,7 @@ def test_the_need_of_a_well_known_model() -> None:
     assert cache_bytes_a_token(EIGHT_B) == 131_072
     found = need(EIGHT_B, 8192)
     assert found.cache == 1 << 30
-    assert 0.9 < found.compute * 512 / LARGE_CPU_BATCH / (560 << 20) < 1.3
+    assert 0.9 < found.compute * 512 / CPU_BATCH / (560 << 20) < 1.3
     assert str(found).startswith("5.8 GiB (weights 4.6, cache 1.0, compute 0.04, process")
 
 
@@ -61,8 +59,6 @@ def test_the_batches_are_those_of_the_engine() -> None:
     from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK
 
     assert (CPU_BATCH, GPU_BATCH) == (BLOCK, GPU_BLOCK)
-    assert cpu_batch(EIGHT_B) == LARGE_CPU_BATCH
-    assert cpu_batch(replace(EIGHT_B, weights=Weights(100 << 20))) == CPU_BATCH
 
 
 def test_a_model_that_fits_is_loaded_as_it_was_asked_for() -> None:

@@ -1,7 +1,8 @@
 """Makes tiny GGUFs of other kinds than llama's, with random weights.
 
 mamba has only recurrent layers, lfm2 one of them and one with attention, gemma3 a sliding window.
-gpt2 has learnt positions and a vocabulary that stands for bytes and knows no beginning.
+gpt2 has learnt positions and a vocabulary that stands for bytes and knows no beginning. qwen3moe is
+a mixture of experts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tiny_gguf import TEMPLATE, add_vocabulary
 
 WIDTH, FORWARD, CONTEXT = 32, 64, 2048
 WINDOW = 64
+EXPERTS = 4
 _HEADS = {"attention.head_count": 2, "attention.head_count_kv": 2}
 _NUMBERS: Mapping[str, Mapping[str, int | list[int]]] = {
     "mamba": {"ssm.conv_kernel": 4, "ssm.inner_size": 64, "ssm.state_size": 8,
@@ -23,6 +25,9 @@ _NUMBERS: Mapping[str, Mapping[str, int | list[int]]] = {
     "gemma3": {**_HEADS, "attention.sliding_window": WINDOW, "attention.key_length": 16,
                "attention.value_length": 16},
     "gpt2": _HEADS,
+    "qwen3moe": {**_HEADS, "attention.key_length": 16, "attention.value_length": 16,
+                 "expert_count": EXPERTS, "expert_used_count": 2,
+                 "expert_feed_forward_length": FORWARD},
 }  # fmt: skip
 RECURRENT = ("mamba", "lfm2")
 KINDS = tuple(_NUMBERS)
@@ -41,18 +46,23 @@ _WITH_BIAS = {
     **_NORMS, "attn_qkv": (3 * WIDTH, WIDTH), "attn_output": (WIDTH, WIDTH),
     "ffn_up": (FORWARD, WIDTH), "ffn_down": (WIDTH, FORWARD),
 }  # fmt: skip
+_EXPERTS = {"ffn_gate_inp": (EXPERTS, WIDTH), "ffn_gate_exps": (EXPERTS, FORWARD, WIDTH),
+            "ffn_up_exps": (EXPERTS, FORWARD, WIDTH),
+            "ffn_down_exps": (EXPERTS, WIDTH, FORWARD)}  # fmt: skip
 _AFTER = {"post_attention_norm": (WIDTH,), "post_ffw_norm": (WIDTH,)}
 # Each layer's tensors; ".weight" is added where a name has no end of its own.
 _LAYERS: Mapping[str, tuple[Mapping[str, tuple[int, ...]], ...]] = {
     "mamba": (_MAMBA, _MAMBA),
     "lfm2": ({**_NORMS, **_CONVOLUTION, **_GATED}, {**_NORMS, **_QKV, **_QK_NORMS, **_GATED}),
     "gemma3": ({**_NORMS, **_AFTER, **_QKV, **_QK_NORMS, **_GATED},) * 2,
+    "qwen3moe": ({**_NORMS, **_QKV, **_QK_NORMS, **_EXPERTS},) * 2,
     "gpt2": ({**_WITH_BIAS, **{f"{n}.bias": s[:1] for n, s in _WITH_BIAS.items()}},) * 2,
 }
 _OUTSIDE: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "mamba": {"output_norm": (WIDTH,)},
     "lfm2": {"token_embd_norm": (WIDTH,)},
     "gemma3": {"output_norm": (WIDTH,)},
+    "qwen3moe": {"output_norm": (WIDTH,)},
     "gpt2": {"output_norm": (WIDTH,), "output_norm.bias": (WIDTH,),
              "position_embd": (CONTEXT, WIDTH)},
 }  # fmt: skip

@@ -19,9 +19,7 @@ from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
 
 GIB = 1 << 30
 # Tokens that are computed at once; flash attention, which keeps no scores, is on for GPUs only.
-# The weights of a large model are read anew for each batch.
-CPU_BATCH, LARGE_CPU_BATCH, GPU_BATCH = 16, 32, 256
-_LARGE = 256 << 20
+CPU_BATCH, GPU_BATCH = 32, 256
 SMALLEST_CONTEXT = 2048  # a shorter one holds no useful history
 _STEP = 256  # llama.cpp rounds a context up to this
 _CACHE_VALUE = 2  # bytes: 16-bit floats
@@ -101,7 +99,7 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     """Of a model with one sequence of `context` tokens; `gpu`: as it is computed there."""
     shape = file.shape
     tokens = -(-context // _STEP) * _STEP
-    batch = min(GPU_BATCH if gpu else cpu_batch(file), tokens)
+    batch = min(GPU_BATCH if gpu else CPU_BATCH, tokens)
     heads = 0 if gpu else shape.heads
     wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
     return Need(
@@ -110,11 +108,6 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
         compute=4 * batch * (tokens * (heads + 1) + wide) + _STATES_BESIDE * shape.state_bytes,
         process=_PROCESS + shape.vocabulary * _A_TOKEN_OF_THE_VOCABULARY,
     )
-
-
-def cpu_batch(file: ModelFile) -> int:
-    """How many tokens of a prompt are computed at once on a CPU."""
-    return LARGE_CPU_BATCH if file.weights.total > _LARGE else CPU_BATCH
 
 
 def cache_bytes_a_token(file: ModelFile) -> int:

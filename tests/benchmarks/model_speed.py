@@ -1,23 +1,26 @@
 """What the engine of local models costs beside bare llama.cpp, on a made model of 59 M parameters.
 
 Decoding and a bare llama_decode loop take turns, token by token. First tokens are timed of prompts
-of which a share is new. Answers confined by a schema and free ones of as many tokens take turns,
-after a prompt that is in the cache; every confined answer is validated.
+of which a share is new, by the clock and in processor time. Answers confined by a schema and free
+ones of as many tokens take turns, after a prompt that is in the cache; every confined answer is
+validated. --model measures another model; --only first measures first tokens alone.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import Options, finish, options, scratch, table, tell
 
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
-from hpcagent.records import Failure, Limits, Message
+from hpcagent.records import Failure, Limits, Message, Reply
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tiny_gguf import MEASURED, TINY, make_tiny_gguf, many_words
@@ -45,16 +48,20 @@ def main() -> None:
     chosen = options(
         __doc__,
         ("repeats", int, 7, "repeats of each"),
-        ("prompt", int, 1000, "tokens of a prompt, about"),
+        ("prompt", int, 1200, "tokens of a prompt, about"),
+        ("model", Path, None, "a GGUF file to measure instead of a made one"),
+        ("only", str, "all", "first: nothing but first tokens"),
     )
     repeats = 2 if chosen.quick else chosen.extra["repeats"]
     with scratch() as folder:
-        path = make_tiny_gguf(
-            folder / "measured.gguf",
-            words=many_words(),
-            shape=TINY if chosen.quick else MEASURED,
+        model = LlamaCpp(
+            chosen.extra["model"]
+            or make_tiny_gguf(
+                folder / "measured.gguf",
+                words=many_words(),
+                shape=TINY if chosen.quick else MEASURED,
+            )
         )
-        model = LlamaCpp(path)
         try:
             _measure(model, repeats, chosen)
         finally:
@@ -62,14 +69,20 @@ def main() -> None:
 
 
 def _measure(model: LlamaCpp, repeats: int, chosen: Options) -> None:
-    bench = model.bench(512, 64, repeats, LIMIT_S)
-    if isinstance(bench, Failure):
-        raise SystemExit(f"{bench.id}: {bench.evidence}")
-    tell("loops done")
-    ratios = _loops(bench["repeats"])
+    ratios: _Ratios = {}
+    bench: Mapping[str, Any] = {}
+    whole = chosen.extra["only"] == "all"
+    if whole:
+        found = model.bench(512, 64, repeats, LIMIT_S)
+        if isinstance(found, Failure):
+            raise SystemExit(f"{found.id}: {found.evidence}")
+        bench, ratios = found, _loops(found["repeats"])
+        tell("loops done")
+    prompts = Prompts(model, chosen.extra["prompt"])
     for index in range(repeats):
-        _first_tokens(model, index, chosen.extra["prompt"], ratios)
-        _confined(model, index, ratios)
+        _first_tokens(prompts, index, ratios)
+        if whole:
+            _confined(model, index, ratios)
         tell(f"{index + 1} of {repeats}")
     rows = [(name, statistics.median(v), min(v), max(v), len(v)) for name, v in ratios.items()]
     table(("ratio", "median", "smallest", "largest", "pairs"), rows)
@@ -83,19 +96,59 @@ def _loops(lines: Sequence[Mapping[str, float]]) -> _Ratios:
     }
 
 
-def _first_tokens(model: LlamaCpp, index: int, count: int, ratios: _Ratios) -> None:
-    words = [f"{index} {place} of it " for place in range(count // 6)]
-    cold = _first(model, "".join(words))
+class Prompts:
+    """Prompts of equally long words, so that it is known how many of their tokens are new.
+
+    A chat template puts tokens before and after a text: of those the half is taken to come after.
+    """
+
+    def __init__(self, model: LlamaCpp, tokens: int) -> None:
+        self._model = model
+        few, many = (self.first(self._text(99, n, n)).tokens_in for n in (10, 20))
+        self._word = (many - few) / 10
+        self._frame = few - 10 * self._word
+        self._words = round((tokens - self._frame) / self._word)
+
+    def cold(self, index: int) -> tuple[Reply, float]:
+        return self._timed(self._text(index, self._words, self._words))
+
+    def warm(self, index: int, share: float) -> tuple[Reply, float, float]:
+        """(reply, processor seconds, the share of tokens that is new, near what was asked for)."""
+        count = self._frame + self._words * self._word
+        kept = round((count * (1 - share) - self._frame / 2) / self._word)
+        new = 1 - (self._frame / 2 + kept * self._word) / count
+        return *self._timed(self._text(index, kept, self._words)), new
+
+    def first(self, text: str) -> Reply:
+        return self._model.complete((Message("user", text),), None, Limits(1, LIMIT_S), 1)
+
+    def _timed(self, text: str) -> tuple[Reply, float]:
+        before = _processor_s(self._model.pid)
+        reply = self.first(text)
+        return reply, _processor_s(self._model.pid) - before
+
+    @staticmethod
+    def _text(index: int, kept: int, words: int) -> str:
+        old = [f"of it {index:02d}{place:04d} " for place in range(kept)]
+        return "".join([*old, *(f"if at {index:02d}{place:04d} " for place in range(kept, words))])
+
+
+def _processor_s(pid: int | None) -> float:
+    """Of a process, all its threads (proc(5), stat, fields utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _first_tokens(prompts: Prompts, index: int, ratios: _Ratios) -> None:
+    """Warm over cold, each over the share of tokens that is new: 1 is in proportion."""
+    cold, cold_s = prompts.cold(index)
     for share in SHARES:
-        kept = round(len(words) * (1 - share))
-        new = [word.replace("of it", "if at") for word in words[kept:]]  # as many tokens
-        warm = _first(model, "".join(words[:kept] + new))
-        ratios.setdefault(f"first token, {share:.0%} new, over cold", []).append(warm / cold)
-
-
-def _first(model: LlamaCpp, text: str) -> float:
-    reply = model.complete((Message("user", text),), None, Limits(1, LIMIT_S), 1)
-    return reply.first_token_s
+        warm, warm_s, new = prompts.warm(index, share)
+        name = f"first token, {share:.0%} new, over cold"
+        over = warm.first_token_s / cold.first_token_s
+        ratios.setdefault(name, []).append(over)
+        ratios.setdefault(f"{name}, over the share", []).append(over / new)
+        ratios.setdefault(f"{name}, over the share, CPU time", []).append(warm_s / cold_s / new)
 
 
 def _confined(model: LlamaCpp, index: int, ratios: _Ratios) -> None:

@@ -1,10 +1,11 @@
 """What the model has read stays evaluated, so that a prompt costs only what is new in it.
 
-Floating-point sums depend on how many tokens are evaluated together and on where they lie, and an
-answer must not depend on what was asked before. So a prompt is always evaluated in the same
-batches (`plan`), at the same places, whatever of it is taken from the cache: sequences have cells
-of their own (llama.cpp's streams), and only whole batches are reused. The last tokens are read
-together with what is forced at the beginning of the answer: a token alone costs as much as ten.
+Floating-point sums may depend on how many tokens are evaluated together and on where they lie, and
+an answer must not depend on what was asked before. So a prompt is evaluated in the same batches
+(`plan`), at the same places, whatever of it is taken from the cache: sequences have cells of their
+own (llama.cpp's streams), and only whole batches are reused, or parts of which the engine has seen
+that they give the same bits (see grain.py). The last tokens are read together with what is forced
+at the beginning of the answer: a token alone costs as much as ten.
 
 Recurrent layers have one state for all that was read, of which no part can be forgotten. Of models
 that have such layers the state is kept at some places (`marks`), and reading goes on from there.
@@ -16,20 +17,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcagent.llm.child.decode import Clock, Decoder, Run
+from hpcagent.llm.child.grain import Trial
 from hpcagent.llm.memory import CPU_BATCH, GPU_BATCH, MOST_STATES, kept_states
 
-# Tokens; of a prompt that goes on differently, fewer than a block are read again. CPUs read small
-# models hardly faster in larger blocks (of 59 M weights 16 took 4 % more processor time than 32 or
-# 64, and 8 took 19 %; of 1.1 G 16 took 11 %), GPUs do.
+# Tokens. CPUs read hardly faster in larger blocks (of 59 M weights 16 took 4 % more processor time
+# than 32 or 64, and 8 took 19 %; of 1.1 G 16 took 11 %), GPUs do.
 BLOCK, GPU_BLOCK = CPU_BATCH, GPU_BATCH
 
 
 @dataclass
 class Held:
-    """The tokens of a prompt that a sequence holds, and where its batches end."""
+    """The tokens of a prompt that a sequence holds, but for those after its last whole batch."""
 
     tokens: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
     used: int = 0  # the number of the call that used it last
     states: dict[int, bytes] = field(default_factory=dict)  # of recurrent layers, by the length
 
@@ -52,14 +52,16 @@ def marks(ends: Sequence[int], shared: int, most: int) -> frozenset[int]:
     return frozenset((*chosen, *(ends[len(ends) * n // (left + 1)] for n in range(1, left + 1))))
 
 
-def reusable(held: Held, tokens: Sequence[int], block: int) -> int:
-    """How many first tokens of a prompt `held` has in just the batches that it needs."""
-    kept = 0
-    for end, wanted in zip(held.ends, plan(len(tokens), block), strict=False):
-        if end != wanted or held.tokens[kept:end] != list(tokens[kept:end]):
-            break
-        kept = end
-    return kept
+def reusable(held: Sequence[int], tokens: Sequence[int], block: int, grain: int) -> int:
+    """How many first tokens of a prompt are kept of one whose whole batches are `held`.
+
+    A multiple of `grain`, not beyond the prompt's own last whole batch: what comes after that is
+    read together with the answer.
+    """
+    last = max(plan(len(tokens), block), default=0)
+    pairs = zip(held, tokens[:last], strict=False)
+    common = next((n for n, (old, new) in enumerate(pairs) if old != new), min(len(held), last))
+    return common // grain * grain
 
 
 class Cache:
@@ -70,6 +72,7 @@ class Cache:
         self._held = [Held() for _ in range(sequences)]
         self._calls = 0
         self._states = MOST_STATES if decoder.keeps_state else 0
+        self._trial = Trial(decoder)
 
     def read(self, tokens: Sequence[int], clock: Clock) -> tuple[Run, int]:
         """(the run that goes on after the prompt, how many of its tokens were in the cache).
@@ -86,12 +89,14 @@ class Cache:
         kept = self._cut(index, kept)
         for end in ends:
             if end > kept:
-                start = held.ends[-1] if held.ends else 0
-                self._decoder.decode(index, start, tokens[start:end], clock, logits=False)
-                held.tokens += tokens[start:end]
-                held.ends.append(end)
+                tried = self._trial.due(kept, end, len(tokens))
+                batch = tokens[len(held.tokens) : end]
+                self._decoder.decode(index, len(held.tokens), batch, clock, logits=tried)
+                held.tokens += batch
                 if end in places:
                     self._keep(index, end)
+                if tried:
+                    self._trial.run(index, held.tokens, clock)
         read = len(held.tokens)
         run = Run(self._decoder, index, read, clock)
         run.feed(tokens[read:])
@@ -108,7 +113,8 @@ class Cache:
 
         A copy is made where another prompt would lose more than it keeps.
         """
-        common = [reusable(held, tokens, self._decoder.block) for held in self._held]
+        block, grain = self._decoder.block, self._trial.grain
+        common = [reusable(held.tokens, tokens, block, grain) for held in self._held]
         best = max(range(len(common)), key=lambda index: (common[index], -index))
         oldest = min(range(len(common)), key=lambda index: (self._held[index].used, index))
         if common[best] == 0:
@@ -120,9 +126,7 @@ class Cache:
             oldest = min(others, key=lambda index: (self._held[index].used, index))
         self._decoder.copy(best, oldest)
         source = self._held[best]
-        self._held[oldest] = Held(
-            list(source.tokens), list(source.ends), states=dict(source.states)
-        )
+        self._held[oldest] = Held(list(source.tokens), states=dict(source.states))
         return oldest, common[best]
 
     def _cut(self, index: int, kept: int) -> int:
@@ -134,7 +138,6 @@ class Cache:
                 self._decoder.cut(index, 0)
                 kept = 0
         held.tokens = held.tokens[:kept]
-        held.ends = [end for end in held.ends if end <= kept]
         held.states = {length: state for length, state in held.states.items() if length <= kept}
         return kept
 

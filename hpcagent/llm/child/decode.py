@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -47,6 +48,8 @@ class Decoder:
         self.keeps_state = bool(
             llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
         )
+        # Whether what a token gives is computed without the tokens after it in its batch.
+        self.rows_alone = not self.keeps_state and not _experts(llama.metadata)
         self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
 
     def decode(
@@ -94,6 +97,15 @@ class Decoder:
             return True
         self.cut(sequence, 0)
         return False
+
+    def digests(self, sequence: int) -> tuple[str, str]:
+        """Of all keys and values of a sequence, and of the latest evaluation's logits."""
+        size = self._api.llama_state_seq_get_size(self.context, sequence)
+        held = (ctypes.c_uint8 * size)()
+        got = self._api.llama_state_seq_get_data(self.context, held, size, sequence)
+        if got != size:
+            raise RuntimeError("llama.cpp does not tell its keys and values")
+        return hashlib.sha256(held).hexdigest(), hashlib.sha256(self.logits()).hexdigest()
 
     def copy(self, source: int, target: int) -> None:
         self._api.llama_memory_seq_rm(self._memory, target, -1, -1)
@@ -198,6 +210,12 @@ class _Batch:
         self._wanted[count - 1] = logits
         self._batch.n_tokens = count
         return self._batch
+
+
+def _experts(metadata: Mapping[str, str]) -> bool:
+    return any(
+        key.endswith(".expert_count") and value.strip("0") for key, value in metadata.items()
+    )
 
 
 def attention() -> int:

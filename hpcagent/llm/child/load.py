@@ -10,13 +10,12 @@ from typing import Any
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
-from hpcagent.llm.child.cache import GPU_BLOCK, Cache
+from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
 from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.devices import gpus
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.vocabulary import Vocabulary
-from hpcagent.llm.gguf import ModelFile
-from hpcagent.llm.memory import Plan, cpu_batch, plan
+from hpcagent.llm.memory import Plan, plan
 from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
@@ -61,13 +60,13 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     room = room_here(os.environ, request.get("held", 0))
     kept = request.get("sequences")
     chosen = plan(file, request["context"], room, devices, kept)
-    opened = _opened(request, file, chosen)
+    opened = _opened(request, chosen)
     if isinstance(opened, str) and devices:
         # What drivers and other processes take of a GPU is not known beforehand.
         alone = plan(file, request["context"], room, sequences=kept)
         note = f"without the GPU: {' '.join(opened.split())[:200]}"
         chosen = replace(alone, gpu_layers=0, notes=(*alone.notes, note))
-        opened = _opened(request, file, chosen)
+        opened = _opened(request, chosen)
     if isinstance(opened, str):
         return failed("memory" if chosen.refusal else "load", opened)
     llama, cache = opened
@@ -79,7 +78,7 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     return Engine(llama, chosen.context, device, cache, Vocabulary(llama), needs, notes)
 
 
-def _opened(request: _Json, file: ModelFile, chosen: Plan) -> tuple[Any, Cache] | str:
+def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
     """llama_cpp.Llama and what it reads with, or why there is none."""
     import llama_cpp
 
@@ -97,7 +96,7 @@ def _opened(request: _Json, file: ModelFile, chosen: Plan) -> tuple[Any, Cache] 
                 seed=request["seed"],
                 verbose=True,
             )
-        block = GPU_BLOCK if chosen.gpu_layers else cpu_batch(file)
+        block = GPU_BLOCK if chosen.gpu_layers else BLOCK
         decoder = Decoder(llama, chosen.context, chosen.sequences, block)
         return llama, Cache(decoder, chosen.sequences)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
