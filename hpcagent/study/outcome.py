@@ -8,8 +8,8 @@ from typing import Any
 
 from hpcagent.apps.space import Setting
 from hpcagent.records import Config, Library, Machine
-from hpcagent.search.surrogate import FASTEST_BEFORE
 from hpcagent.study import budget, noise_notes, result_words
+from hpcagent.study.history_recall import came_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
 from hpcagent.study.outcome_goals import goals_summary
@@ -81,18 +81,7 @@ def _with_words(summary: RunSummary, decision: Mapping[str, Any]) -> RunSummary:
 def _history(state: TuneState, trials: Sequence[TrialSummary]) -> str:
     taken = str(state.decisions.get("history", {}).get("reason", ""))
     kept = str((state.closed or {}).get("history", ""))
-    return "; ".join(words for words in (taken, _came_of(trials), kept) if words)
-
-
-def _came_of(trials: Sequence[TrialSummary]) -> str:
-    """What the configurations were worth that earlier runs held to be the fastest."""
-    led = [trial for trial in trials if trial.reason == FASTEST_BEFORE]
-    ran = [trial.speedup for trial in led if trial.speedup is not None]
-    if not led:
-        return ""
-    if not ran:
-        return "what they had as the fastest did not run here"
-    return f"what they had as the fastest was measured at {max(ran):.4g} times the default's speed"
+    return "; ".join(words for words in (taken, came_of(trials), kept) if words)
 
 
 def phase(state: TuneState) -> str:
