@@ -184,6 +184,16 @@ def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_output_onto_a_full_disk_is_one_line(bench: Bench) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            bench.argv("config", "show"), cwd=bench.folder, env=bench.env,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "cannot write the output: No space left" in done.stderr
+
+
 @pytest.mark.openblas
 def test_a_budget_too_small_for_one_round(bench: Bench) -> None:
     one_words = ["--budget", "core-hours=0.000001"]

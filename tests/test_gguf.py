@@ -142,6 +142,9 @@ def test_the_types_are_those_of_the_gguf_package() -> None:
         ({"general.architecture": "clip"}, "projector for images"),
         ({"general.architecture": "qwen2", "general.type": "mmproj"}, "projector for images"),
         ({"general.architecture": "llama", "general.type": "adapter"}, "adapter"),
+        ({"general.architecture": "llama", "adapter.type": "lora"}, "adapter"),
+        ({"general.architecture": "a", "general.type": "imatrix"}, "importance matrix"),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 3}, "model for embeddings"),
         ({"general.architecture": "nomic-bert"}, "reads text and writes none"),
         ({"general.architecture": "llama"}, "vocabulary without weights"),
     ],
@@ -154,7 +157,9 @@ def test_what_is_no_language_model_is_told(
     )
     make(scratch, values, tensors)
     assert kind in gguf.describe(scratch).kind
-    assert f"not a language model but a {kind[:7]}" in refused(scratch) or kind in refused(scratch)
+    article = "an" if kind[0] in "ai" else "a"
+    said = refused(scratch)
+    assert f"not a language model but {article} {kind[:7]}" in said or kind in said
 
 
 def part(folder: Path, number: int, count: int = 3, tensors: int = 3) -> Path:
@@ -175,6 +180,16 @@ def test_a_split_model_is_one_model(tmp_path: Path) -> None:
     whole = gguf.digest(parts[0])
     parts[2].write_bytes(parts[2].read_bytes() + b"x")
     assert gguf.digest(parts[0]) != whole
+
+
+def test_a_vocabulary_alone_has_nothing_after_its_header(scratch: Path) -> None:
+    """No file of those in llama.cpp's repository is filled up to where weights would begin."""
+    make(scratch, {"general.architecture": "llama", "general.name": "odd length"}, [])
+    with scratch.open("rb") as stream:
+        header = gguf_reader.read_header(scratch, stream)
+        os.truncate(scratch, stream.tell())
+    assert header.metadata["general.name"] == "odd length"
+    assert "but a vocabulary without weights" in refused(scratch)
 
 
 def test_what_a_split_model_lacks_is_told(tmp_path: Path) -> None:

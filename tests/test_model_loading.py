@@ -224,6 +224,21 @@ def mutated(whole: bytes, random_: random.Random) -> bytes:
     return bytes(made)
 
 
+def test_a_split_model_of_links_is_found_by_their_names(folder: Path) -> None:
+    """As the caches of download tools have them: links with names to files without."""
+    blobs, snapshot = folder / "blobs", folder / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    make_tiny_gguf(folder / "parted.gguf", tensors_a_part=5)
+    parts = sorted(folder.glob("parted-0*.gguf"))
+    for number, part in enumerate(parts):
+        (snapshot / part.name).symlink_to(part.rename(blobs / f"{number:064x}"))
+    model = LlamaCpp(snapshot / parts[0].name)
+    reply = model.complete(ASK, SCHEMA, LIMITS, 1)
+    model.close()
+    assert len(parts) > 1 and reply.failure is None
+
+
 def test_broken_vocabularies_and_shapes_are_told_in_one_line(tiny: Path, folder: Path) -> None:
     whole = tiny.read_bytes()
     damages = {

@@ -111,7 +111,7 @@ def test_in_json_it_is_a_field_and_nothing_else_changes(server: Server, log: str
 
 
 def test_a_number_of_its_own_is_sent_back(server: Server, log: str) -> None:
-    script(server, said(explanation="Line 3 needs version 4.5."), said(explanation="See line 3."))
+    script(server, said(explanation="Line 3 needs version 4.5."), said(explanation=" See line 3. "))
     opinion = json.loads(called(log, "--model", server.url, "--json").output)["model"]
     assert (opinion["explanation"], opinion["calls"]) == ("See line 3.", 2)
     again = server.requests[1]["messages"][-1]["content"]

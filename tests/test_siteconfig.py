@@ -447,6 +447,15 @@ def test_check_names_what_is_wrong(bench: Bench, text: str, code: int, words: st
     assert not (bench.folder / "deep").exists()
 
 
+def test_check_tells_programs_the_same(bench: Bench) -> None:
+    (bench.folder / "hpcagent.toml").write_text('model = "none.gguf"\nruns = "kept"\n')
+    told = json.loads(config(bench, "check", "--json", code=3))
+    levels = {finding["what"]: finding["level"] for finding in told["findings"]}
+    assert told["exit_code"] == 3 and (levels["model"], levels["runs"]) == ("error", "ok")
+    wrong = next(finding for finding in told["findings"] if finding["what"] == "model")
+    assert wrong["exit_code"] == 3 and "none.gguf" in wrong["words"]
+
+
 def test_a_batch_system_is_asked(pbs: tuple[Bench, PbsLab]) -> None:
     bench, lab = pbs
     config(bench, "init", "--project")

@@ -49,14 +49,16 @@ def make_tiny_gguf(
     shape: Shape = TINY,
     always: Sequence[int] = (),
     space_prefix: bool = False,
+    tensors_a_part: int = 0,
 ) -> Path:
     """Write the model (about 200 kB as it is) to `path`.
 
     `words` become tokens beside the characters; whatever it is told, the model answers with the
     tokens `always`, all of them equally probable, where any are given. `space_prefix`: as many real
-    vocabularies, it puts a space before every text.
+    vocabularies, it puts a space before every text. With `tensors_a_part` it is split: `path` is
+    without the ends of its parts' names.
     """
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, "llama", split_max_tensors=tensors_a_part)
     writer.add_name("tiny-random")
     writer.add_context_length(context)
     writer.add_embedding_length(shape.width)

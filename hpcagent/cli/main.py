@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from hpcagent.cli.lazy import LazyGroup, Table
 from hpcagent.errors import EnvironmentProblem, HpcagentError
 
 INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk that the output goes to
 
 _COMMANDS: Table = {
     "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
@@ -91,7 +93,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.echo(f"hpcagent: error: {error}", err=True)
         code = error.exit_code
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); keep the interpreter from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away (`| head`).
+        _silence()
         code = 0
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _silence()
+        words = f"cannot write {error.filename or 'the output'}: {error.strerror}"
+        click.echo(f"hpcagent: error: {words}", err=True)
+        code = EnvironmentProblem.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _silence() -> None:
+    """Keep the interpreter from complaining of what of the output is still to be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

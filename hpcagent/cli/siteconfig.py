@@ -7,7 +7,8 @@ import os
 import shlex
 import stat
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def show(as_json: bool) -> int:
 
 
 @config.command()
-def check() -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+def check(as_json: bool) -> int:
     """Test the configuration: its files, the batch system, python3 and the folders.
 
     Nothing is queued. Exit code 0 also with warnings, else that of the first error: 2 a
@@ -113,12 +115,20 @@ def check() -> int:
     """
     settings = load_settings(os.environ, Path.cwd())
     files = [str(p) for p in layers(os.environ, Path.cwd()).values() if p.is_file()]
-    _tell(Finding(OK, "files", ", ".join(files) or "there is none: defaults hold"))
     found = []
-    for finding in findings(settings):
-        _tell(finding)
+    for finding in _checked(files, settings):
+        if not as_json:
+            _tell(finding)
         found.append(finding)
-    return exit_code(found)
+    code = exit_code(found)
+    if as_json:
+        click.echo(json.dumps({"exit_code": code, "findings": [*map(asdict, found)]}, indent=1))
+    return code
+
+
+def _checked(files: Sequence[str], settings: Settings) -> Iterator[Finding]:
+    yield Finding(OK, "files", ", ".join(files) or "there is none: defaults hold")
+    yield from findings(settings)
 
 
 def _tell(finding: Finding) -> None:

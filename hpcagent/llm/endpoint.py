@@ -22,6 +22,7 @@ from hpcagent.llm.credentials import key_of, tls_context
 from hpcagent.llm.http import HttpFailed, Request, Response, exchange
 from hpcagent.llm.replies import BadReply
 from hpcagent.llm.tables import ModelChoice
+from hpcagent.llm.unmarked import unmarked
 from hpcagent.records import Failure, Limits, Message, Reply
 
 MAX_LOSSES = 3
@@ -195,7 +196,7 @@ class Endpoint:
             told = replies.with_schema_in_words(told, schema)
         body: dict[str, Any] = {
             "model": name,
-            "messages": [{"role": m.role, "content": _encodable(m.text)} for m in told],
+            "messages": [{"role": m.role, "content": unmarked(_encodable(m.text))} for m in told],
             "max_tokens": limits.max_tokens + limits.thinking_tokens,
             "stream": False,
         }

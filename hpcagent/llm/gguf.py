@@ -89,7 +89,8 @@ def read(path: Path) -> ModelFile:
     """A model that can answer; EnvironmentProblem says in one line why the file cannot serve."""
     found = describe(path)
     if found.kind != LANGUAGE:
-        raise EnvironmentProblem(f"model {path}: not a language model but a {found.kind}")
+        article = "an" if found.kind[0] in "ai" else "a"
+        raise EnvironmentProblem(f"model {path}: not a language model but {article} {found.kind}")
     return found
 
 
@@ -142,7 +143,8 @@ def _header(path: Path) -> tuple[Header, int]:
         with os.fdopen(descriptor, "rb") as stream:
             return _checked(path, stream), os.fstat(stream.fileno()).st_size
     except FileNotFoundError:
-        raise EnvironmentProblem(f"model {path}: there is no such file") from None
+        what = "a link to what is not there" if path.is_symlink() else "there is no such file"
+        raise EnvironmentProblem(f"model {path}: {what}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         words = getattr(error, "strerror", None) or str(error)
         raise EnvironmentProblem(f"model {path}: cannot be read: {words}") from None
@@ -218,7 +220,12 @@ def _described(
         context_length=context or None,
         size_bytes=size,
         chat_template=_text(metadata, _TEMPLATE) or None,
-        kind=kind_of(_text(metadata, "general.type"), architecture, bool(tensors)),
+        kind=kind_of(
+            _type(metadata),
+            architecture,
+            bool(tensors),
+            _int(metadata, f"{architecture}.pooling_type") > 0,
+        ),
         parts=parts,
         templates=tuple(_text(metadata, key) for key in metadata if key.startswith(_TEMPLATE)),
         mixture=mixture,
@@ -229,6 +236,11 @@ def _described(
         ),
         rope=_rope(metadata, architecture),
     )
+
+
+def _type(metadata: Mapping[str, Value]) -> str:
+    """What the file says it is; the first adapters had no general.type."""
+    return _text(metadata, "general.type") or ("adapter" if "adapter.type" in metadata else "")
 
 
 def _quantisation(metadata: Mapping[str, Value], order: Sequence[int]) -> str:

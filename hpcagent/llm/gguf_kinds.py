@@ -23,12 +23,18 @@ _OTHERS = {
 }
 
 
-def kind_of(told: str, architecture: str, weighs: bool) -> str:
-    """By what the file tells (general.type), its architecture, and whether it has weights."""
+def kind_of(told: str, architecture: str, weighs: bool, pools: bool = False) -> str:
+    """By what the file tells (general.type), its architecture, and whether it has weights.
+
+    `pools`: it makes one vector or grade of a whole text, as language models do that were trained
+    on for searching.
+    """
     if architecture == "clip":
         told = "mmproj"
     if told in _TYPES:
         return _TYPES[told]
     if architecture in _OTHERS:
         return f"model of another kind ({architecture}: {_OTHERS[architecture]})"
+    if pools and weighs:
+        return "model for embeddings or grades of texts"
     return LANGUAGE if weighs else _TYPES["vocab"]

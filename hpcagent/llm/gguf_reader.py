@@ -92,7 +92,7 @@ def read_header(path: Path, stream: BinaryIO) -> Header:
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
         raise reader.corrupt(f"alignment {alignment!r}")
     start = -(-stream.tell() // alignment) * alignment
-    needed = max((start + t.offset + t.size_bytes for t in tensors), default=start)
+    needed = max((start + t.offset + t.size_bytes for t in tensors), default=0)
     if needed > reader.size:
         raise EnvironmentProblem(
             f"model {path}: truncated at {reader.size} of {needed} bytes; copy it again"

@@ -237,7 +237,7 @@ class LlamaCpp:
 
     def _load_request(self) -> dict[str, Any]:
         return {
-            "path": str(self.file.path.resolve()),
+            "path": str(self.file.path.absolute()),  # of a link: by its name the parts are found
             "context": self._wanted,
             "threads": self._chosen_threads().count,
             "held": 0 if self._residents is None else self._residents.held(self),

@@ -82,7 +82,7 @@ def opinion(models: Models, causes: Sequence[Found], log: str, seed: int = 1) ->
     costs = _costs(calls)
     if isinstance(found, Refused):
         return Opinion(label, note=f"no usable answer in {found.calls}: {found.words}", **costs)
-    said: dict[str, Any] = found.model_dump()
+    said: dict[str, Any] = {name: text.strip() for name, text in found.model_dump().items()}
     return Opinion(label, **said, **costs)
 
 

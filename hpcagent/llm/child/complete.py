@@ -9,7 +9,7 @@ from typing import Any
 from hpcagent.llm.child.confined import Matcher
 from hpcagent.llm.child.decode import Clock, OutOfTime, Run
 from hpcagent.llm.child.load import Engine, failed
-from hpcagent.llm.child.prompt import THOUGHT_BEGINS, THOUGHT_ENDS, prompt
+from hpcagent.llm.child.prompt import THOUGHT_BEGINS, THOUGHT_ENDS
 from hpcagent.llm.child.sampling import Filters, Sampler
 from hpcagent.llm.child.writing import Full, Writer, Written
 
@@ -26,10 +26,10 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     the text until then; `garbled` counts what of the text is not UTF-8 (each shown as U+FFFD).
     """
     clock = Clock(request["timeout_s"])
-    text, add_bos = prompt(engine.llama, request["messages"], bool(request["thinking_tokens"]))
+    chat = engine.chat(request["messages"], bool(request["thinking_tokens"]))
     try:
         # Text that the vocabulary cannot spell ends here, or in an abort of the process.
-        tokens = engine.llama.tokenize(text.encode("utf-8"), add_bos=add_bos, special=True)
+        tokens = chat.tokens()
     except RuntimeError as error:
         return failed("unspeakable", str(error))
     wanted = request["max_tokens"]
@@ -41,7 +41,7 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
             f"{len(tokens)} tokens of prompt and up to {wanted} of answer"
             f" exceed the context of {engine.context}",
         )
-    begun = text.rstrip().endswith(THOUGHT_BEGINS)
+    begun = chat.text.rstrip().endswith(THOUGHT_BEGINS)
     try:
         return _answered(engine, tokens, request, clock, begun)
     except RuntimeError as error:

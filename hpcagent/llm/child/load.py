@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
+from hpcagent.llm.child.chat import Chat, Marks, chat, marks_of
 from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.devices import gpus
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
@@ -36,8 +37,13 @@ class Engine:
     device: str
     cache: Cache
     vocabulary: Vocabulary
+    marks: Marks
     needs: int
     notes: tuple[str, ...] = ()
+
+    def chat(self, messages: Sequence[_Json], thinks: bool = False) -> Chat:
+        """The prompt that these make."""
+        return chat(self.llama, self.vocabulary, self.marks, messages, thinks)
 
 
 def failed(kind: str, evidence: str) -> dict[str, Any]:
@@ -75,7 +81,9 @@ def load(request: _Json) -> Engine | dict[str, Any]:
         llama.metadata.pop(TEMPLATE)
     notes = (*chosen.notes, *([words] if words else []))
     device, needs = _device(gpu, chosen), chosen.need.total
-    return Engine(llama, chosen.context, device, cache, Vocabulary(llama), needs, notes)
+    vocabulary = Vocabulary(llama)
+    marks = marks_of(llama, vocabulary)
+    return Engine(llama, chosen.context, device, cache, vocabulary, marks, needs, notes)
 
 
 def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:

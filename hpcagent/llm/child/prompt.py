@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 TEMPLATE_S = 2.0  # of one core
 TEMPLATE_BYTES = 512 << 20
 _MOST_TEXT = 16 << 20  # characters; more than any context holds
+_PLACE = "\ufdd1"  # of a message's text; no character
+_BRACKETED = re.compile(r"[<\[]{1,2}[^<>\[\]\s]+[>\]]{1,2}")
 _TRIAL = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
 
 _Json = Mapping[str, Any]
@@ -69,6 +72,23 @@ def trouble(llama: Any) -> str:
         else:
             return ""
     return words
+
+
+def written_marks(llama: Any, names: Collection[str]) -> set[str]:
+    """Marks of roles that are plain text, such as [INST] or "### user", beside `names` of tokens.
+
+    They are looked for in what stands around the messages' texts in a prompt: words in brackets,
+    and lines that begin with # or end with a colon.
+    """
+    found: set[str] = set()
+    for roles in (("system", "user"), ("user", "assistant", "user")):
+        text, _ = _said(llama, [{"role": role, "content": _PLACE} for role in roles])
+        for name in sorted(names, key=len, reverse=True):
+            text = text.replace(name, "\n")
+        lines = [line.strip() for line in text.replace(_PLACE, "\n").splitlines()]
+        found.update(line for line in lines if line.startswith("#") or line.endswith(":"))
+        found.update(_BRACKETED.findall(text))
+    return {mark for mark in found if any(map(str.isalpha, mark))}
 
 
 @contextlib.contextmanager

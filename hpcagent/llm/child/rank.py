@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpcagent.llm.child.chat import Chat
 from hpcagent.llm.child.decode import Clock, OutOfTime, Run
 from hpcagent.llm.child.load import Engine, failed
-from hpcagent.llm.child.prompt import prompt
 from hpcagent.llm.child.sampling import Filters, Sampler
 from hpcagent.llm.child.trie import Node, branches, build
 from hpcagent.llm.child.writing import Full, Writer
@@ -44,9 +44,9 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     The probabilities are in the order of the menu.
     """
     clock = Clock(request["timeout_s"])
-    text, add_bos = prompt(engine.llama, request["messages"])
+    chat = engine.chat(request["messages"])
     try:
-        place = (_written if request["outline"] else _read)(engine, request, text, add_bos, clock)
+        place = (_written if request["outline"] else _read)(engine, request, chat, clock)
         if isinstance(place, dict):
             return place
         walk = _Walk(place.run)
@@ -70,16 +70,11 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     }
 
 
-def _read(
-    engine: Engine, request: _Json, text: str, add_bos: bool, clock: Clock
-) -> _Place | dict[str, Any]:
+def _read(engine: Engine, request: _Json, chat: Chat, clock: Clock) -> _Place | dict[str, Any]:
     """The prompt, and the entries as they are spelt after it."""
     try:
         # With the prompt before it: what an entry's first token is depends on it.
-        prompt_tokens, *entries = [
-            tuple(engine.llama.tokenize((text + end).encode("utf-8"), add_bos, special=True))
-            for end in ("", *request["menu"])
-        ]
+        prompt_tokens, *entries = [tuple(chat.tokens(end)) for end in ("", *request["menu"])]
     except RuntimeError as error:
         return failed("unspeakable", str(error))
     common = _common([prompt_tokens, *entries])
@@ -91,12 +86,10 @@ def _read(
     return _Place(run, [entry[common:] for entry in entries], common, cached)
 
 
-def _written(
-    engine: Engine, request: _Json, text: str, add_bos: bool, clock: Clock
-) -> _Place | dict[str, Any]:
+def _written(engine: Engine, request: _Json, chat: Chat, clock: Clock) -> _Place | dict[str, Any]:
     """The prompt, the reason after it, and the entries as JSON has them after that."""
     try:
-        tokens = engine.llama.tokenize(text.encode("utf-8"), add_bos=add_bos, special=True)
+        tokens = chat.tokens()
     except RuntimeError as error:
         return failed("unspeakable", str(error))
     too_long = _too_long(engine, len(tokens), request["max_tokens"])

@@ -7,7 +7,6 @@ from typing import Any
 
 from hpcagent.llm.child.decode import Clock, OutOfTime
 from hpcagent.llm.child.load import Engine, failed
-from hpcagent.llm.child.prompt import prompt
 
 _Json = Mapping[str, Any]
 
@@ -15,9 +14,8 @@ _Json = Mapping[str, Any]
 def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     """{tokens_in, seconds} or {failure}; what was read in time is kept in any case."""
     clock = Clock(request["timeout_s"])
-    text, add_bos = prompt(engine.llama, request["messages"])
     try:
-        tokens = engine.llama.tokenize(text.encode("utf-8"), add_bos=add_bos, special=True)
+        tokens = engine.chat(request["messages"]).tokens()
     except RuntimeError as error:
         return failed("unspeakable", str(error))
     if len(tokens) > engine.context:

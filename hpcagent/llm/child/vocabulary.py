@@ -48,6 +48,39 @@ class Vocabulary:
                 return tail
         return self._greedily(text.encode())
 
+    def going_on(self, text: str) -> list[int]:
+        """Tokens of `text` after others, where names of control tokens become these tokens.
+
+        None is put before it, as some vocabularies do with a space; Unspeakable.
+        """
+        before = self._tokenise(_BEFORE, special=True)
+        tokens = self._tokenise(_BEFORE + text, special=True)
+        if tokens[: len(before)] != before:
+            before, tokens = [], self._tokenise(text, special=True)
+        if text and not tokens:
+            raise Unspeakable(f"its vocabulary has no token for {text[:20]!r}")
+        return tokens[len(before) :]
+
+    @cached_property
+    def control_names(self) -> frozenset[str]:
+        """Of tokens that llama.cpp makes wherever their name is in a text and that may part roles.
+
+        It does so with what a vocabulary has as "user defined", too: some have the marks of roles
+        there, beside runs of spaces and words.
+        """
+        api, vocab = self._api, self._vocab
+        control = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN
+        other = api.LLAMA_TOKEN_ATTR_USER_DEFINED
+        found = set()
+        for token in range(self.count):
+            kind = api.llama_vocab_get_attr(vocab, token)
+            if not kind & (control | other):
+                continue
+            name = api.llama_vocab_get_text(vocab, token).decode("utf-8", "replace")
+            if kind & control or _like_a_mark(name):
+                found.add(name)
+        return frozenset(found)
+
     @cached_property
     def pieces(self) -> Sequence[bytes]:
         """Of every token that may stand in an answer; empty for ends and control tokens."""
@@ -88,7 +121,7 @@ class Vocabulary:
 
     def _tokenise(self, text: str, special: bool) -> list[int]:
         raw = text.encode()
-        room = len(raw) + 8
+        room = 3 * len(raw) + 8  # a space may be three bytes, each a token
         tokens = (self._api.llama_token * room)()
         count = self._api.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False, special)
         return list(tokens[: max(0, count)])
@@ -116,3 +149,8 @@ class Vocabulary:
             tokens.append(known[wanted[:size]])
             wanted = wanted[size:]
         return tokens
+
+
+def _like_a_mark(name: str) -> bool:
+    begins = name[:1]
+    return not (begins.isalnum() or begins.isspace()) and any(map(str.isalpha, name))
