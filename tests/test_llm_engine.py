@@ -144,6 +144,15 @@ def test_what_two_callers_share_is_copied(small: Path, opened: list[LlamaCpp]) -
     assert again.tokens_cached == whole(again) and again.text == first.text
 
 
+def test_the_number_of_threads_changes_no_answer(small: Path, opened: list[LlamaCpp]) -> None:
+    """It changes while a model computes, by how busy the machine is."""
+    texts = set()
+    for threads in (1, 2):
+        opened.append(LlamaCpp(small, threads=threads))
+        texts.add(_both(opened[-1], chat(TUNE, "round one " * 30)))
+    assert len(texts) == 1
+
+
 # --- free text, thoughts, limits ---
 
 

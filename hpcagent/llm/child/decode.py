@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpcagent.llm.child.pace import Pace
+
 
 class OutOfTime(Exception):
     """The next evaluation would end after the time limit."""
@@ -51,6 +53,8 @@ class Decoder:
         # Whether what a token gives is computed without the tokens after it in its batch.
         self.rows_alone = not self.keeps_state and not _experts(llama.metadata)
         self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
+        # The processors of a computation on a GPU mostly wait for it.
+        self._pace = None if llama_cpp.llama_supports_gpu_offload() else Pace(llama.n_threads)
 
     def decode(
         self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool
@@ -58,12 +62,22 @@ class Decoder:
         """Evaluate at most `block` tokens at positions from `start`; RuntimeError, OutOfTime."""
         clock.check(max((s for n, s in self._took.items() if n <= len(tokens)), default=0.0))
         before = time.monotonic()
-        result = self._api.llama_decode(
-            self.context, self._batch.filled(sequence, start, tokens, logits)
-        )
+        batch = self._batch.filled(sequence, start, tokens, logits)
+        result = self._paced(batch) if self._pace else self._api.llama_decode(self.context, batch)
         if result != 0:
             raise RuntimeError(f"llama_decode returned {result}")
         self._took[len(tokens)] = time.monotonic() - before
+
+    def _paced(self, batch: Any) -> int:
+        assert self._pace
+        before = self._pace.threads
+        self._pace.begin()
+        result = self._api.llama_decode(self.context, batch)
+        self._pace.end()
+        if self._pace.threads != before:
+            threads = self._pace.threads
+            self._api.llama_set_n_threads(self.context, threads, threads)
+        return int(result)
 
     def logits(self) -> Any:
         """Of the latest evaluation: one value a token of the vocabulary, a numpy view."""
