@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.records import Config
+from hpcagent.search.surrogate import FASTEST_BEFORE
 from hpcagent.study import history
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_fold import merged
 from hpcagent.study.history_match import MOST_TRIALS, Present, matching, trust
+from hpcagent.study.history_recall import came_of
 from hpcagent.study.history_record import Record, record_from
+from hpcagent.study.summary import TrialSummary
 
 CORES = ("auto", "Haswell", "Zen")
 
@@ -277,3 +281,21 @@ def test_the_documented_fields_are_those_of_a_record() -> None:
     page = (Path(__file__).parent.parent / "docs" / "history.md").read_text()
     for name in json.loads(history.line_of(record())):
         assert f"`{name}`" in page
+
+
+@pytest.mark.parametrize(
+    ("speedups", "words"),
+    [
+        ([], ""),
+        ([None], "what they had as the fastest did not run here"),
+        ([None, 1.5, 0.9], "what they had as the fastest was measured at 1.5 times"),
+    ],
+)
+def test_a_result_says_what_earlier_runs_led_to(speedups: list[float | None], words: str) -> None:
+    trials = [
+        TrialSummary(n, 1, Config.of({}), "surrogate", reason, speedup, None, 0, "ok", None, "")
+        for n, (reason, speedup) in enumerate(
+            [("early coverage of the space", 9.0), *((FASTEST_BEFORE, each) for each in speedups)]
+        )
+    ]
+    assert came_of(trials).startswith(words) and bool(came_of(trials)) == bool(words)

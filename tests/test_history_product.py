@@ -64,6 +64,8 @@ def test_the_store_names_no_host_and_no_user(bench: Bench) -> None:
     assert len(text.splitlines()) == 2
     for secret in (socket.gethostname(), str(bench.folder), f'"{getpass.getuser()}"'):
         assert secret not in text
+    assert "dgemm_64x64x64" in listed[1]["workload"]
+    assert "dgemm_64x64x64" in bench.hpcagent("history", "list").stdout
     shown = bench.hpcagent("history", "show", listed[1]["run"]).stdout
     assert "dgemm_64x64x64" in shown
     assert "(default)" in shown

@@ -14,7 +14,13 @@ from hpcagent.search.gp import Observations, Theta, Trends, slopes
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Earlier, Prior
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import Surrogate, create
+from hpcagent.search.surrogate import (
+    FASTEST_BEFORE,
+    SPREAD,
+    SPREAD_BEFORE,
+    Surrogate,
+    create,
+)
 from hpcagent.study.feasibility import Probed
 from hpcagent.study.proposing import hints_here
 
@@ -69,6 +75,18 @@ def test_a_run_of_another_size_leads_to_the_optimum_at_once() -> None:
 def test_a_run_that_is_wrong_is_given_up() -> None:
     wrong = Prior((ran(0, 7),))
     assert max(min(searched(wrong, 16, seed)) for seed in range(4)) < 0.05
+
+
+def test_each_proposal_says_whether_an_earlier_run_is_behind_it() -> None:
+    default = Trial(SPACE.default, time_of(SPACE.default, 5, 3), 0.0, None, 1, "")
+    told = create(Options(prior=Prior((ran(4.5, 3.2),))))
+    for made, reasons in (
+        (told, [FASTEST_BEFORE, SPREAD_BEFORE, FASTEST_BEFORE]),
+        (create(Options()), [SPREAD] * 3),
+    ):
+        found = made.propose(SPACE, [default], [], 3, 1)
+        assert isinstance(found, tuple)
+        assert [proposal.reason for proposal in found] == reasons
 
 
 def test_nothing_known_changes_nothing() -> None:

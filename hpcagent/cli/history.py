@@ -41,7 +41,7 @@ def history() -> None:
 @history.command("list")
 @json_option
 def list_runs(as_json: bool) -> int:
-    """One line a run, the oldest first."""
+    """The runs, the oldest first: machine, library, what was tuned, what was found."""
     found = store.read(_folders())
     for note in found.notes:
         click.echo(f"hpcagent: {note}", err=True)
@@ -100,6 +100,10 @@ def import_runs(file: Path) -> int:
         else:
             with file.open("rb") as stream:
                 raw = stream.read(MOST_IMPORTED + 1)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{file} is not there; write it where the runs are, with: hpcagent history export FILE"
+        ) from None
     except OSError as error:
         raise problem("read", file, error) from None
     if len(raw) > MOST_IMPORTED:
@@ -181,6 +185,7 @@ def _row(record: Record) -> dict[str, Any]:
         "cores": record.machine.cores,
         "library": f"{record.library.name} {record.library.version} {record.library.threading}",
         "cases": len(record.workload),
+        "workload": [row.case.key for row in record.workload],
         "trials": len(record.trials),
         "best_speedup": record.best,
     }
@@ -188,10 +193,12 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _line(record: Record) -> str:
     best = "" if record.best is None else f", best seen {record.best:.3f}x"
+    shapes = [row.case.key for row in record.workload]
+    more = f" and {len(shapes) - 2} more" if len(shapes) > 2 else ""
     return (
         f"{record.run}: {record.machine.microarchitecture} {record.machine.cores} cores, "
-        f"{record.library.name} {record.library.version} {record.library.threading}, "
-        f"{len(record.trials)} trials{best}"
+        f"{record.library.name} {record.library.version} {record.library.threading}\n"
+        f"  {', '.join(shapes[:2])}{more}: {len(record.trials)} trials{best}"
     )
 
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
+SPREAD = "early coverage of the space"
+HINTED = "what the card hints at"
+FASTEST_BEFORE = "the fastest, as earlier runs have it"
+SPREAD_BEFORE = "early coverage of what was fast in earlier runs"
 SWITCH_EVERY = 3  # evaluations
 EXPLORE_EVERY, EXPLORE_AT = 8, 6  # evaluations; the last of a round of four may be a model's
 SWITCHED = 3  # values of a choice, at least
@@ -63,6 +67,7 @@ class Candidate:
     feasibility: float
     promise: float | None = None
     said: str = ""
+    aim: str = SPREAD
 
     @property
     def by(self) -> str:
@@ -70,7 +75,7 @@ class Candidate:
 
     def reason(self) -> str:
         if self.mean is None or self.spread is None or self.improvement is None:
-            return "early coverage of the space"
+            return self.aim
         speed = math.expm1(-self.mean)
         words = "better" if speed >= 0 else "worse"
         error = math.exp(-self.mean) * self.spread
@@ -195,8 +200,8 @@ def _candidates(
         size = min(size, HEEDED_DESIGN)
     left = k
     while left > 0 and state.free.any() and _designing(state, size):
-        row = _spreading(state, chance, seed)
-        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]))
+        row, aim = _spreading(state, chance, seed)
+        yield Candidate(state.grid.points[row], None, None, None, float(chance[row]), aim=aim)
         state = state.taking(row)
         left -= 1
     if left > 0 and state.free.any():
@@ -215,8 +220,9 @@ def _heeded(state: Evidence) -> bool:
     return len(said) < 2 or bool((said - said.mean()) @ state.values >= 0.0)
 
 
-def _spreading(state: Evidence, chance: Array, seed: int) -> int:
-    """The next point of the design: what hints and earlier runs point at, else a wide spread."""
+def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
+    """The next point of the design, what hints and earlier runs point at, else a wide spread; and
+    which of these it is."""
     import numpy as np
 
     from hpcagent.search.design import next_row
@@ -224,14 +230,15 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> int:
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
     if off is not None and len(state.seen) == 1:
-        return _nearest(state, usable, off)
-    if _heeded(state):
-        mean = state.belief.mean
-        if len(state.seen) % 2:
-            return int(np.argmin(np.where(usable, mean, np.inf)))
-        ordered = np.sort(mean[usable])
-        usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
-    return next_row(state.grid, state.seen, usable, seed)
+        return _nearest(state, usable, off), HINTED
+    if not _heeded(state):
+        return next_row(state.grid, state.seen, usable, seed), SPREAD
+    mean = state.belief.mean
+    if len(state.seen) % 2:
+        return int(np.argmin(np.where(usable, mean, np.inf))), FASTEST_BEFORE
+    ordered = np.sort(mean[usable])
+    usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
+    return next_row(state.grid, state.seen, usable, seed), SPREAD_BEFORE
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:

@@ -7,18 +7,20 @@ resumed or replayed, the search proposes the same, whatever the store holds by t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.records import Config, Failure, Param, Trial
 from hpcagent.search.prior import Earlier
+from hpcagent.search.surrogate import FASTEST_BEFORE
 from hpcagent.study import history
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_match import Present, matching
 from hpcagent.study.history_record import place_of, record_of, tuned_of
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.summary import TrialSummary
 
 DECISION = "history"
 MOST_BYTES = 200_000  # of the decision; four runs of sixty trials take about half
@@ -54,6 +56,17 @@ def earlier_in(decisions: Mapping[str, Mapping[str, Any]]) -> tuple[Earlier, ...
     """The earlier runs that a journal's decision holds; none where it has no such decision."""
     rows = decisions.get(DECISION, {}).get("runs", ())
     return tuple(_earlier(row) for row in rows)
+
+
+def came_of(trials: Sequence[TrialSummary]) -> str:
+    """What the configurations were worth that earlier runs held to be the fastest, in words."""
+    led = [trial.speedup for trial in trials if trial.reason == FASTEST_BEFORE]
+    ran = [speedup for speedup in led if speedup is not None]
+    if not led:
+        return ""
+    if not ran:
+        return "what they had as the fastest did not run here"
+    return f"what they had as the fastest was measured at {max(ran):.4g} times the default's speed"
 
 
 def kept(run_id: str, known: Knowledge, outcome: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hpcagent.apps.space import Setting
 from hpcagent.records import Config, Library, Machine
 from hpcagent.study import budget, noise_notes, result_words
+from hpcagent.study.history_recall import came_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
 from hpcagent.study.outcome_goals import goals_summary
@@ -16,7 +17,7 @@ from hpcagent.study.outcome_model import model_summary
 from hpcagent.study.outcome_trials import failures_of, infeasible_of, trials_of
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState
-from hpcagent.study.summary import RunSummary, Spent
+from hpcagent.study.summary import RunSummary, Spent, TrialSummary
 from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
@@ -65,7 +66,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         goals=goals_summary(known, best) if best is not None else None,
         disturbances=noise_notes.disturbances(state),
         variation=variation(known),
-        history=_history(state),
+        history=_history(state, trials_of(known) if tunable else ()),
     )
     return _with_words(summary, state.decisions.get(result_words.DECISION, {}))
 
@@ -77,10 +78,10 @@ def _with_words(summary: RunSummary, decision: Mapping[str, Any]) -> RunSummary:
     )  # fmt: skip
 
 
-def _history(state: TuneState) -> str:
+def _history(state: TuneState, trials: Sequence[TrialSummary]) -> str:
     taken = str(state.decisions.get("history", {}).get("reason", ""))
     kept = str((state.closed or {}).get("history", ""))
-    return "; ".join(words for words in (taken, kept) if words)
+    return "; ".join(words for words in (taken, came_of(trials), kept) if words)
 
 
 def phase(state: TuneState) -> str:

@@ -3,23 +3,22 @@
     python tests/benchmarks/search.py FOLDER [FOLDER ...]
 
 Every competitor has the same first evaluation, restrictions and seeds; see surfaces.py and
-search_peers.py. The main table knows no earlier runs and no language model. With --history a second
-table shows what earlier runs of the surface's relatives change: other sizes of its family in the
-same folders, never the surface itself.
+search_peers.py. The main table knows no earlier runs and no language model. With --history another
+one shows what earlier runs change: those of the surface's relatives, of its `family` in the same
+folders (other sizes, machines or inputs of one program), never of the surface itself; of relatives
+told wrongly; of other programs with parameters of the same names; and for comparison a search that
+knows none but begins with the best point of each relative's run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
-import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -28,34 +27,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-from earlier import priors, related  # noqa: E402
-from harness import table, tell  # noqa: E402
-from search_peers import Competitor, competitors, own  # noqa: E402
+from earlier import Told, openings, prepare, priors, related, strangers  # noqa: E402
+from harness import tell  # noqa: E402
+from search_peers import Competitor, competitors, optuna, own  # noqa: E402
+from search_tables import COUNTS, SHARES, Run, against, of_surface, pooled  # noqa: E402
 from surfaces import BadSurface, Surface, load  # noqa: E402
 
-COUNTS = (5, 10, 20, 30)
-SHARES = (0.95, 0.98)
-_RESAMPLES = 2000
-OWN = "hpcagent"
-# What a search begins with: relatives that tell the truth, relatives that are wrong.
+OWN, PEER = "hpcagent", "Optuna TPE"
+# What a search begins with: relatives that tell the truth, relatives that are wrong, strangers.
 HISTORIES = {
-    f"{OWN}, history": (2, 0),
-    f"{OWN}, half of it wrong": (1, 1),
-    f"{OWN}, all of it wrong": (0, 2),
+    f"{OWN}, history": Told(2),
+    f"{OWN}, one earlier run": Told(1),
+    f"{OWN}, half of it wrong": Told(1, 1),
+    f"{OWN}, all of it wrong": Told(0, 2),
+    f"{OWN}, of other programs": Told(strangers=2),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one run came to: quality after COUNTS, evaluations to SHARES, proposals not taken."""
-
-    surface: str
-    method: str
-    seed: int
-    quality: tuple[float, ...]
-    needed: tuple[int, ...]
-    wasted: int
-    ms: float
+FROM_BEST = {OWN: f"{OWN}, from their best", PEER: f"{PEER}, from their best"}
 
 
 def main() -> int:
@@ -67,15 +54,24 @@ def main() -> int:
         return 2
     names = [n for n in competitors(chosen.batch) if not chosen.only or n in chosen.only]
     if chosen.history:
-        surfaces, names = [s for s in surfaces if related(surfaces, s)], [OWN, *HISTORIES]
+        surfaces = [s for s in surfaces if related(surfaces, s)]
+        peers = [PEER] * (PEER in competitors(1))
+        names = [OWN, *peers, *HISTORIES, *(FROM_BEST[name] for name in (OWN, *peers))]
+        names = [n for n in names if not chosen.only or n in chosen.only]
         if not surfaces:
-            print("search.py: no surface has a relative of another size there", file=sys.stderr)
+            print("search.py: no surface has a relative of its family there", file=sys.stderr)
             return 2
+        seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+        prepare(surfaces, seeds, chosen.processes)
     runs = _all(surfaces, names, chosen)
     for surface in surfaces:
-        _report(surface, [r for r in runs if r.surface == surface.name], names)
-    if len(surfaces) > 1 or OWN in names:
-        _pooled(runs, [s.name for s in surfaces], names, chosen.budget)
+        of_surface(surface, [r for r in runs if r.surface == surface.name], names)
+    if chosen.history:
+        for other in (OWN, PEER, *FROM_BEST.values()):
+            if any(run.method == other for run in runs):
+                against(runs, names, other, chosen.budget)
+    elif len(surfaces) > 1 or OWN in names:
+        pooled(runs, names, OWN, chosen.budget)
     if chosen.json:
         chosen.json.write_text(json.dumps([vars(run) for run in runs], indent=1) + "\n")
     return 0
@@ -113,10 +109,21 @@ def _all(
     found: list[Run] = []
     for left, name in zip(range(len(names), 0, -1), names, strict=True):
         share_s = max(0.0, end - time.monotonic()) / left
-        runs = _of_one([surface.name for surface in surfaces], name, chosen, share_s)
+        able = [surface.name for surface in surfaces if _able(name, surface)]
+        runs = _of_one(able, name, chosen, share_s) if able else []
         tell(f"{name}: {len(runs)} runs")
         found += runs
     return sorted(found, key=lambda run: (run.surface, run.method, run.seed))
+
+
+def _able(method: str, surface: Surface) -> bool:
+    """Whether there is anything of the kind that the method is told."""
+    told = HISTORIES.get(method)
+    return told is None or not told.strangers or bool(strangers(_loaded(), surface))
+
+
+def _loaded() -> tuple[Surface, ...]:
+    return tuple(_SURFACES.values())
 
 
 def _of_one(
@@ -158,8 +165,8 @@ def _kept(path: Path | None, budget: int) -> dict[tuple[str, str, int], Run]:
 
 
 def _keep(path: Path | None, budget: int, run: Run) -> None:
-    """Never what belongs to hpcagent: it is what changes."""
-    if path is not None and not run.method.startswith(OWN):
+    """Never what rests on hpcagent's search: it is what changes."""
+    if path is not None and not run.method.startswith((OWN, *FROM_BEST.values())):
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"budget": budget, **vars(run)}) + "\n")
 
@@ -175,91 +182,13 @@ def _one(job: tuple[str, str, int, int, int]) -> Run:
 
 
 def _competitor(method: str, batch: int) -> Competitor:
-    if method not in HISTORIES:
-        return competitors(batch)[method]
-    return own("surrogate", batch, priors(tuple(_SURFACES.values()), *HISTORIES[method]))
-
-
-def _report(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> None:
-    kind = f"{surface.repeats} repeats" if surface.repeats > 1 else "1 repeat: no noise is replayed"
-    print(f"== {surface.name}: {len(surface.samples)} points, {surface.failures} fail, {kind}")
-    head = ["(seeds)", *(f"q@{count}" for count in COUNTS), "lower quartile @20",
-            "evals to 95 % (mean)", "to 98 %", "unusable", "CPU ms"]  # fmt: skip
-    rows = []
-    for name in names:
-        mine = [run for run in runs if run.method == name]
-        columns = list(zip(*(run.quality for run in mine), strict=True))
-        needed = list(zip(*(run.needed for run in mine), strict=True))
-        quartile = sorted(columns[COUNTS.index(20)])[len(mine) // 4]
-        rows.append(
-            [f"{name} ({len(mine)})", *(f"{median(column):.3f}" for column in columns),
-             f"{quartile:.3f}",
-             *(f"{sum(n) / len(n):.1f}" for n in needed),
-             f"{sum(run.wasted for run in mine) / len(mine):.1f}",
-             f"{median(run.ms for run in mine):.2f}"]
-        )  # fmt: skip
-    table(head, rows)
-
-
-def _pooled(
-    runs: Sequence[Run], surfaces: Sequence[str], names: Sequence[str], budget: int
-) -> None:
-    """Evaluations to 95 %, the geometric mean over surfaces of each one's mean, as ratios."""
-    print(f"== all {len(surfaces)} surfaces: evaluations to 95 % (a miss: {budget + 1})")
-    rows = []
-    for name in names:
-        level = _level(_needed(runs, name), surfaces)
-        row = [name, f"{level:.2f}"]
-        if OWN in names and name != OWN:
-            mine, theirs = _common(_needed(runs, OWN), _needed(runs, name))
-            low, high = _interval(mine, theirs, surfaces)
-            ratio = _level(mine, surfaces) / _level(theirs, surfaces)
-            row += [f"{ratio:.2f}", f"{low:.2f} to {high:.2f}"]
-        rows.append(row + [""] * (4 - len(row)))
-    table(["", "evaluations", f"{OWN} over it", "95 % interval"], rows)
-
-
-Needed = Mapping[str, Mapping[int, int]]
-
-
-def _needed(runs: Sequence[Run], method: str) -> Needed:
-    found: dict[str, dict[int, int]] = {}
-    for run in runs:
-        if run.method == method:
-            found.setdefault(run.surface, {})[run.seed] = run.needed[0]
-    return found
-
-
-def _common(own: Needed, other: Needed) -> tuple[Needed, Needed]:
-    """Both with the seeds that both have."""
-    seeds = {surface: own[surface].keys() & other[surface].keys() for surface in own}
-
-    def kept(each: Needed) -> Needed:
-        return {surface: {seed: each[surface][seed] for seed in seeds[surface]} for surface in own}
-
-    return kept(own), kept(other)
-
-
-def _level(needed: Needed, surfaces: Sequence[str]) -> float:
-    means = [sum(needed[s].values()) / len(needed[s]) for s in surfaces]
-    return math.exp(sum(map(math.log, means)) / len(means))
-
-
-def _interval(own: Needed, other: Needed, surfaces: Sequence[str]) -> tuple[float, float]:
-    """Bootstrap over seeds, the same seeds drawn for both: percentile interval of the ratio."""
-    rng = random.Random(1)
-    ratios = []
-    for _ in range(_RESAMPLES):
-        logs = 0.0
-        for surface in surfaces:
-            seeds = sorted(own[surface])
-            drawn = rng.choices(seeds, k=len(seeds))
-            mine = sum(own[surface][seed] for seed in drawn)
-            theirs = sum(other[surface][seed] for seed in drawn)
-            logs += math.log(mine / theirs)
-        ratios.append(math.exp(logs / len(surfaces)))
-    ratios.sort()
-    return ratios[int(0.025 * _RESAMPLES)], ratios[int(0.975 * _RESAMPLES)]
+    if method in HISTORIES:
+        return own("surrogate", batch, priors(_loaded(), HISTORIES[method]))
+    if method == FROM_BEST[OWN]:
+        return own("surrogate", batch, opening=openings(_loaded()))
+    if method == FROM_BEST[PEER]:
+        return optuna("TPESampler", openings(_loaded()))
+    return competitors(batch)[method]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from earlier import PriorOf
+from earlier import Opening, PriorOf
 from surfaces import Replay, Replayed, Surface
 
 from hpcagent.embedded.model import Embedded
@@ -46,8 +46,12 @@ def own(
     batch: int,
     prior_of: PriorOf | None = None,
     points: Callable[[], PointModel] | None = None,
+    opening: Opening | None = None,
 ) -> Competitor:
-    """A strategy of hpcagent, `batch` proposals at a time, each of which counts."""
+    """A strategy of hpcagent, `batch` proposals at a time, each of which counts.
+
+    `opening` names what is evaluated after the first point, before it is asked anything.
+    """
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
         prior = prior_of(surface, seed) if prior_of else None
@@ -55,7 +59,8 @@ def own(
         made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
         space = Replayed(surface, surface.first(seed))
         replay, seconds = Replay(surface, seed), []
-        replay.evaluate(space.first)
+        for config in _opened(surface, seed, opening):
+            replay.evaluate(config)
         while len(replay.tried) < budget:
             k = min(batch, budget - len(replay.tried))
             began = time.process_time()
@@ -71,6 +76,12 @@ def own(
     return run
 
 
+def _opened(surface: Surface, seed: int, opening: Opening | None) -> tuple[Config, ...]:
+    """The first evaluation and those of an opening, none twice."""
+    then = opening(surface, seed) if opening else ()
+    return tuple(dict.fromkeys([surface.first(seed), *then]))
+
+
 @cache
 def _shipped() -> PointModel:
     """The model that ships, one for a process."""
@@ -84,13 +95,14 @@ def with_embedded(batch: int) -> Competitor:
 def _asked(
     surface: Surface, seed: int, budget: int, ask: Callable[[], tuple[Config, Any]],
     tell: Callable[[Any, float | None], None], begin: Callable[[Config, float], None],
+    opening: Opening | None = None,
 ) -> Outcome:  # fmt: skip
     """An ask-and-tell optimiser: `tell` gets None for a failure or a point outside the space."""
     replay, seconds = Replay(surface, seed), []
-    first = surface.first(seed)
-    value = replay.evaluate(first)
-    assert value is not None
-    begin(first, value)
+    for config in _opened(surface, seed, opening):
+        value = replay.evaluate(config)
+        if value is not None:
+            begin(config, value)
     rng = random.Random(f"{seed} leftovers")
     while len(replay.tried) < min(budget, len(surface.samples)):
         began = time.process_time()
@@ -115,7 +127,7 @@ def _leftover(surface: Surface, replay: Replay, rng: random.Random) -> Config:
     return rng.choice([c for c in surface.samples if c not in replay.seen])
 
 
-def optuna(sampler: str) -> Competitor:
+def optuna(sampler: str, opening: Opening | None = None) -> Competitor:
     """Optuna's TPE or GP sampler with its defaults; ordinals are ranks."""
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
@@ -152,7 +164,7 @@ def optuna(sampler: str) -> Competitor:
                 )
             )
 
-        return _asked(surface, seed, budget, ask, tell, begin)
+        return _asked(surface, seed, budget, ask, tell, begin, opening)
 
     return run
 
