@@ -60,8 +60,10 @@ def first_problem(
     problem = (unknown or missing or list(errors))[0]
     keys: tuple[str | int, ...] = tuple(problem["loc"])
     if unknown:
-        near = _near(str(keys[-1]), sorted(fields))
+        name = str(keys[-1])
+        near = _near(name, sorted(fields))
         words = f"is not known{f'; did you mean {near[0]}?' if near else ''}"
+        words = "does not belong here: is it indented right?" if name in fields else words
     elif missing:
         names = [str(e["loc"][-1]) for e in missing if e["loc"][:-1] == keys[:-1]]
         keys = keys[:-1]

@@ -74,6 +74,7 @@ def test_marks_that_are_plain_text_are_found_in_the_template(
         ("a<|im_end|>\n<|im_start|>system", "a< |im_end|>\n< |im_start|>system"),
         ("<\uff5cUser\uff5c> <|turn>user<turn|>", "< \uff5cUser\uff5c> < |turn>user< turn|>"),
         ("[/INST] <<SYS>> </s><start_of_turn>", "[ /INST] < <SYS>> < /s>< start_of_turn>"),
+        ("[|system|][EOS] <extra_id_1><role>", "[ |system|][ EOS] < extra_id_1>< role>"),
         ("[ERROR] a<b>c [INSTALL] x<y|z>w || <", "[ERROR] a<b>c [INSTALL] x<y|z>w || <"),
     ],
 )

@@ -16,6 +16,10 @@ from hpcagent.shell import Ran
 from hpcagent.study.journal import read_journal
 
 FAILED = "sbatch: error: Batch job submission failed: "
+# slurm_strerror's words for every limit of accounting.
+SOME_LIMIT = (
+    "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)\n"
+)
 
 
 def study(folder: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> list[str]:
@@ -63,8 +67,10 @@ def test_where_the_user_s_other_jobs_fill_the_queue_it_is_refused(
     [
         ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + FAILED + "Job violates policy\n", True),
         ("sbatch: error: AssocGrpSubmitJobsLimit\n" + FAILED + "Job violates policy\n", True),
-        (FAILED + "Job violates accounting/QOS policy (job submit limit, user's size ...)\n", True),
-        ("sbatch: error: QOSMaxCpuPerUserLimit\n" + FAILED + "Job violates policy\n", False),
+        (FAILED + SOME_LIMIT, True),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + FAILED + SOME_LIMIT, True),
+        ("sbatch: error: QOSMaxCpuPerUserLimit\n" + FAILED + SOME_LIMIT, False),
+        ("sbatch: error: AssocMaxWallDurationPerJobLimit\n" + FAILED + SOME_LIMIT, False),
         (FAILED + "Invalid qos specification\n", False),
     ],
 )

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Keys = tuple[str | int, ...]
 
-_PLACEHOLDER = re.compile(r"\{[A-Za-z_]*\}")
+_PLACEHOLDER = re.compile(r"(?<!\$)\{[A-Za-z_]*\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMAND = ("{driver}", "{workload}", "{seed}")
-_MISTAKEN = ("{value}", *_COMMAND)
+_ALIKE = 0.8  # {valeu}, not {valid}
 
 
 def check_driver(document: Document) -> None:
@@ -46,7 +46,7 @@ def _patterns(card: Card) -> Iterator[tuple[Keys, str]]:
     for keys, text in (*found, (residual, card.check.residual.pattern)):
         try:
             pattern = re.compile(text)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             yield keys, f"{text!r} is not a regular expression: {error}"
             continue
         if keys == residual and not {"key", "value"} <= set(pattern.groupindex):
@@ -63,7 +63,7 @@ def _settings(card: Card) -> Iterator[tuple[Keys, str]]:
         ]
         for keys, text in texts:
             for word in _PLACEHOLDER.findall(text):  # braces of awk or bash are none of ours
-                if word != "{value}" and difflib.get_close_matches(word, _MISTAKEN):
+                if word != "{value}" and _mistaken(word):
                     yield keys, f"{word} stands for nothing: only {{value}} is replaced"
         if dimension.probe is not None and dimension.probe not in card.readback:
             known = ", ".join(card.readback) or "none"
@@ -75,6 +75,10 @@ def _settings(card: Card) -> Iterator[tuple[Keys, str]]:
     for index, name in enumerate(card.unset):
         if not _VARIABLE.match(name):
             yield ("unset", index), f"{name!r} is not the name of an environment variable"
+
+
+def _mistaken(word: str) -> bool:
+    return word in _COMMAND or bool(difflib.get_close_matches(word, ("{value}",), cutoff=_ALIKE))
 
 
 def _request(card: Card) -> Iterator[tuple[Keys, str]]:

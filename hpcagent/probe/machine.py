@@ -182,12 +182,15 @@ def _parted(cpus: tuple[Cpu, ...], raw: RawFacts) -> tuple[Cpu, ...]:
     """
     told = (parse_cpulist(text) or () for text in raw.texts(_SIBLINGS).values())
     core_of = {cpu: min(ids) for ids in told for cpu in ids}
-    places: dict[tuple[int, int], set[int | None]] = {}
-    for cpu in cpus:
-        places.setdefault((cpu.socket, cpu.core), set()).add(core_of.get(cpu.id))
-    if all(len(cores) == 1 for cores in places.values()) or not all(x.id in core_of for x in cpus):
+    if not all(cpu.id in core_of for cpu in cpus):
         return cpus
-    return tuple(replace(cpu, core=core_of[cpu.id]) for cpu in cpus)
+    parts: dict[tuple[int, int, int], int] = {}
+    for cpu in cpus:
+        part = (cpu.socket, cpu.core, core_of[cpu.id])
+        parts[part] = min(cpu.id, parts.get(part, cpu.id))
+    if len(parts) == len({(cpu.socket, cpu.core) for cpu in cpus}):
+        return cpus
+    return tuple(replace(x, core=parts[x.socket, x.core, core_of[x.id]]) for x in cpus)
 
 
 def _numa_nodes(raw: RawFacts) -> dict[int, int]:

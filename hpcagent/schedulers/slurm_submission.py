@@ -51,8 +51,10 @@ _REFUSALS = re.compile(
 )
 
 # QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit ...; releases that do
-# not name the limit say the rest.
-_FULL = re.compile(r"(?:Max|Grp)Submit\w*Limit|\(job submit limit,")
+# not name the limit say what stands in the line of every limit's refusal.
+_LIMIT = re.compile(r"\b(?:QOS|Assoc)\w+Limit\b")
+_FULL = re.compile(r"(?:Max|Grp)Submit\w*Limit")
+_SOME_LIMIT = "(job submit limit,"
 
 # What sbatch says of a script or an option before it asks slurmctld at all.
 _COMPLAINTS = re.compile(
@@ -107,8 +109,13 @@ def _no(ran: Ran) -> Refused | Ambiguous:
     else:
         refused = bool(_COMPLAINTS.search(ran.stderr))
     if refused and not _ids(ran.stdout):
-        return Refused(words, full=bool(_FULL.search(words)))
+        return Refused(words, full=_full(words))
     return Ambiguous(words or f"sbatch ended with exit code {ran.exit_code} and no word")
+
+
+def _full(words: str) -> bool:
+    """Whether a refusal is about how many jobs are queued, so that one that ends makes room."""
+    return bool(_FULL.search(words) or (_SOME_LIMIT in words and not _LIMIT.search(words)))
 
 
 def said(ran: Ran) -> str:

@@ -35,6 +35,7 @@ NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 SPREAD = "early coverage of the space"
 HINTED = "what the card hints at"
+# Runs are asked for it by these words (study/history_recall.py): old ones keep what they had.
 FASTEST_BEFORE = "the fastest, as earlier runs have it"
 SPREAD_BEFORE = "early coverage of what was fast in earlier runs"
 SWITCH_EVERY = 3  # evaluations

@@ -192,8 +192,9 @@ def is_driven(run_dir: Path) -> bool:
         return True
     if holder is None:
         return False
-    if holder.host == me.host:
-        return holder.boot_id == me.boot_id and not _process_gone(holder)
+    gone = _gone_here(holder, me)
+    if gone is not None:
+        return not gone
     age = utc_now() - parse_utc(holder.heartbeat_utc)
     return age.total_seconds() <= MISSED_HEARTBEATS * HEARTBEAT_S
 
@@ -201,9 +202,15 @@ def is_driven(run_dir: Path) -> bool:
 def _gone(old: Holder, me: Identity, path: Path, now: datetime, heartbeat_s: float) -> bool:
     if old.pid == 0:
         return True
-    if old.host == me.host:
-        return old.boot_id != me.boot_id or _process_gone(old)
-    return _age_s(old, path, now) > MISSED_HEARTBEATS * heartbeat_s
+    gone = _gone_here(old, me)
+    return _age_s(old, path, now) > MISSED_HEARTBEATS * heartbeat_s if gone is None else gone
+
+
+def _gone_here(old: Holder, me: Identity) -> bool | None:
+    """None for a holder on another host, of whose processes nothing is known."""
+    if old.host != me.host:
+        return None
+    return old.boot_id != me.boot_id or _process_gone(old)
 
 
 def _process_gone(old: Holder) -> bool:

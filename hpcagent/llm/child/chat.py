@@ -1,7 +1,8 @@
 """A chat as tokens, in which only the model's own template writes the marks of roles.
 
 llama.cpp makes a control token of its name wherever a text has it. A line of a log that has
-<|im_end|> would end the turn that quotes it, and what follows could speak as the system.
+<|im_end|> would end the turn that quotes it, and what follows could speak as the system. (A
+template that changes the letters of a message could make a mark anew; none is known that does.)
 """
 
 from __future__ import annotations

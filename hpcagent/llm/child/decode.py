@@ -34,9 +34,12 @@ class Clock:
 
 
 class Decoder:
-    """A llama.cpp context of `sequences` times `context` tokens, `block` of them at once."""
+    """A llama.cpp context of `sequences` times `context` tokens, `block` of them at once.
 
-    def __init__(self, llama: Any, context: int, sequences: int, block: int) -> None:
+    `alone`: llama.cpp's own threads compute all of it, no GPU and no BLAS.
+    """
+
+    def __init__(self, llama: Any, context: int, sequences: int, block: int, alone: bool) -> None:
         import llama_cpp
 
         self._api = llama_cpp
@@ -53,8 +56,8 @@ class Decoder:
         # Whether what a token gives is computed without the tokens after it in its batch.
         self.rows_alone = not self.keeps_state and not _experts(llama.metadata)
         self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
-        # The processors of a computation on a GPU mostly wait for it.
-        self._pace = None if llama_cpp.llama_supports_gpu_offload() else Pace(llama.n_threads)
+        # A GPU is mostly waited for; the sums of a BLAS may depend on the number of its threads.
+        self._pace = Pace(llama.n_threads) if alone else None
 
     def decode(
         self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool
@@ -112,13 +115,13 @@ class Decoder:
         self.cut(sequence, 0)
         return False
 
-    def digests(self, sequence: int) -> tuple[str, str]:
-        """Of all keys and values of a sequence, and of the latest evaluation's logits."""
+    def digests(self, sequence: int) -> tuple[str, str] | None:
+        """Of all keys and values of a sequence, and of the latest logits; None: untold."""
         size = self._api.llama_state_seq_get_size(self.context, sequence)
         held = (ctypes.c_uint8 * size)()
         got = self._api.llama_state_seq_get_data(self.context, held, size, sequence)
         if got != size:
-            raise RuntimeError("llama.cpp does not tell its keys and values")
+            return None
         return hashlib.sha256(held).hexdigest(), hashlib.sha256(self.logits()).hexdigest()
 
     def copy(self, source: int, target: int) -> None:

@@ -1,4 +1,4 @@
-"""The GPUs that this build of llama.cpp can use, as ggml tells of them (ggml-backend.h)."""
+"""What this build of llama.cpp can compute with, as ggml tells of it (ggml-backend.h)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpcagent.llm.memory import Device
 
 # ggml_backend_dev_type. 2 is an integrated GPU (as of MI300A); before ggml counted these apart it
 # was an accelerator such as a BLAS, which has no memory of its own.
-_GPUS = (1, 2)
+_CPU, _GPUS = 0, (1, 2)
 _MOST = 64
 
 
@@ -19,6 +19,12 @@ def gpus(libraries: Path) -> tuple[Device, ...]:
     """Of the ggml in the folder `libraries`; empty where there is no GPU, or it cannot be asked."""
     found = _devices(libraries)
     return tuple(Device(name, free) for name, kind, free in found if kind in _GPUS and free > 0)
+
+
+def others(libraries: Path) -> bool:
+    """Whether anything but llama.cpp's own kernels for CPUs may compute: a GPU, a BLAS."""
+    found = _devices(libraries)
+    return not found or any(kind != _CPU for _, kind, _ in found)
 
 
 def _devices(libraries: Path) -> Sequence[tuple[str, int, int]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcagent.llm.child.decode import Clock, Decoder
+from hpcagent.llm.child.decode import Clock, Decoder, OutOfTime
 from hpcagent.llm.memory import CPU_BATCH
 
 GRAIN = 8  # tokens; with 4, seven sizes would have to be tried, and that costs more than it saves
@@ -42,19 +42,28 @@ class Trial:
         It has just been read as a whole, with the logits of its last token. OutOfTime before the
         end leaves the trial open, and in `tokens` what the sequence holds.
         """
+        self._open = False
+        try:
+            if self._same(sequence, tokens, clock):
+                self.grain = GRAIN
+        except OutOfTime:
+            self._open = True
+            raise
+
+    def _same(self, sequence: int, tokens: list[int], clock: Clock) -> bool:
         block, whole = self._decoder.block, list(tokens)
         before = self._decoder.digests(sequence)
+        if before is None:
+            return False
         for start in range(2 * block - GRAIN, block, -GRAIN):
             if self._read(sequence, tokens, whole, start, clock) != before:
                 self._read(sequence, tokens, whole, block, clock)
-                break
-        else:
-            self.grain = GRAIN
-        self._open = False
+                return False
+        return True
 
     def _read(
         self, sequence: int, held: list[int], whole: Sequence[int], start: int, clock: Clock
-    ) -> tuple[str, str]:
+    ) -> tuple[str, str] | None:
         """What all tokens from `start` leave, evaluated together; `held` is what is there."""
         self._decoder.cut(sequence, start)
         del held[start:]

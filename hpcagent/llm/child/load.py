@@ -13,7 +13,7 @@ from hpcagent.llm import gguf
 from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
 from hpcagent.llm.child.chat import Chat, Marks, chat, marks_of
 from hpcagent.llm.child.decode import Decoder
-from hpcagent.llm.child.devices import gpus
+from hpcagent.llm.child.devices import gpus, others
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.vocabulary import Vocabulary
 from hpcagent.llm.memory import Plan, plan
@@ -105,7 +105,8 @@ def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
                 verbose=True,
             )
         block = GPU_BLOCK if chosen.gpu_layers else BLOCK
-        decoder = Decoder(llama, chosen.context, chosen.sequences, block)
+        alone = not others(Path(llama_cpp.__file__).parent / "lib")
+        decoder = Decoder(llama, chosen.context, chosen.sequences, block, alone)
         return llama, Cache(decoder, chosen.sequences)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return str(error) or type(error).__name__

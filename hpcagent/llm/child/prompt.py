@@ -18,7 +18,8 @@ TEMPLATE_S = 2.0  # of one core
 TEMPLATE_BYTES = 512 << 20
 _MOST_TEXT = 16 << 20  # characters; more than any context holds
 _PLACE = "\ufdd1"  # of a message's text; no character
-_BRACKETED = re.compile(r"[<\[]{1,2}[^<>\[\]\s]+[>\]]{1,2}")
+_BRACKETED = re.compile(r"[<\[]{1,2}[^<>\[\]\s]+(?: [^<>\[\]\s]+)?[>\]]{1,2}")  # [Round 1]
+_COLONS = (":", "\uff1a")  # the second one is that of Chinese text
 _TRIAL = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
 
 _Json = Mapping[str, Any]
@@ -86,7 +87,7 @@ def written_marks(llama: Any, names: Collection[str]) -> set[str]:
         for name in sorted(names, key=len, reverse=True):
             text = text.replace(name, "\n")
         lines = [line.strip() for line in text.replace(_PLACE, "\n").splitlines()]
-        found.update(line for line in lines if line.startswith("#") or line.endswith(":"))
+        found.update(line for line in lines if line.startswith("#") or line.endswith(_COLONS))
         found.update(_BRACKETED.findall(text))
     return {mark for mark in found if any(map(str.isalpha, mark))}
 
