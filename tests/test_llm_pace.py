@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from tiny_gguf import Shape, make_tiny_gguf, many_words
 
 from hpcagent.llm.child.pace import FIRST_S, LONGEST_S, Pace, Used
 
@@ -75,3 +80,45 @@ def test_many_short_evaluations_are_judged_together() -> None:
     machine = Machine(1.0, 4, step_s=0.01)
     assert [machine.evaluate() for _ in range(8)] == [4] * 8
     assert min(machine.evaluate() for _ in range(4)) == 1
+
+
+SWITCHING = """
+import json, sys
+import llama_cpp
+from hpcagent.llm.child.decode import Clock, Decoder
+from hpcagent.llm.child.pace import Pace, Used
+
+llama = llama_cpp.Llama(sys.argv[1], n_ctx=32, n_threads=2, n_threads_batch=2, verbose=False)
+shares = [2.0, 0.5, 1.0, 1.0, 2.0, 0.5, 1.0, 1.0]  # processors that each block gets
+told = []
+for switching in (False, True):
+    at, got = 0.0, 0.0
+    def now():
+        return Used(at, got, 0)
+    pace = Pace(2, now) if switching else None
+    decoder, threads = Decoder(llama, 512, 1, 32, pace), []
+    begun = pace and pace.begin
+    for number, share in enumerate(shares):
+        if switching:
+            def begin(share=share):
+                global at, got
+                begun()
+                at, got = at + 3.0, got + 3.0 * share
+            pace.begin = begin
+        block = range(300 + 32 * number, 332 + 32 * number)
+        decoder.decode(0, 32 * number, list(block), Clock(60), logits=True)
+        threads.append(pace.threads if pace else 2)
+    told.append((decoder.digests(0), threads))
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.llama
+def test_the_bits_are_the_same_when_threads_change_between_blocks(tmp_path: Path) -> None:
+    shape = Shape(width=64, layers=2, heads=2, forward=128, quantised=True)
+    path = make_tiny_gguf(tmp_path / "small.gguf", shape=shape, words=many_words(3000))
+    command = [sys.executable, "-c", SWITCHING, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    (bits, _), (switched, threads) = json.loads(done.stdout)
+    assert set(threads) == {1, 2}
+    assert switched == bits

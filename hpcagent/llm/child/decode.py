@@ -36,10 +36,12 @@ class Clock:
 class Decoder:
     """A llama.cpp context of `sequences` times `context` tokens, `block` of them at once.
 
-    `alone`: llama.cpp's own threads compute all of it, no GPU and no BLAS.
+    `pace` sets how many threads compute; without it all do that `llama` was opened with.
     """
 
-    def __init__(self, llama: Any, context: int, sequences: int, block: int, alone: bool) -> None:
+    def __init__(
+        self, llama: Any, context: int, sequences: int, block: int, pace: Pace | None = None
+    ) -> None:
         import llama_cpp
 
         self._api = llama_cpp
@@ -56,8 +58,7 @@ class Decoder:
         # Whether what a token gives is computed without the tokens after it in its batch.
         self.rows_alone = not self.keeps_state and not _experts(llama.metadata)
         self._took: dict[int, float] = {}  # seconds, by the tokens of a batch
-        # A GPU is mostly waited for; the sums of a BLAS may depend on the number of its threads.
-        self._pace = Pace(llama.n_threads) if alone else None
+        self._pace = pace
 
     def decode(
         self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool

@@ -14,6 +14,7 @@ from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
 from hpcagent.llm.child.chat import Chat, Marks, chat, marks_of
 from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.devices import gpus, others
+from hpcagent.llm.child.pace import Pace
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.vocabulary import Vocabulary
 from hpcagent.llm.memory import Plan, plan
@@ -105,8 +106,10 @@ def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
                 verbose=True,
             )
         block = GPU_BLOCK if chosen.gpu_layers else BLOCK
+        # A GPU is mostly waited for; the sums of a BLAS may depend on the number of its threads.
         alone = not others(Path(llama_cpp.__file__).parent / "lib")
-        decoder = Decoder(llama, chosen.context, chosen.sequences, block, alone)
+        pace = Pace(llama.n_threads) if alone else None
+        decoder = Decoder(llama, chosen.context, chosen.sequences, block, pace)
         return llama, Cache(decoder, chosen.sequences)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return str(error) or type(error).__name__
