@@ -79,6 +79,7 @@ def _measure(model: LlamaCpp, repeats: int, chosen: Options) -> None:
         bench, ratios = found, _loops(found["repeats"])
         tell("loops done")
     prompts = Prompts(model, chosen.extra["prompt"])
+    prompts.cold(98)  # what the first long prompt pays for once is nobody's
     for index in range(repeats):
         _first_tokens(prompts, index, ratios)
         if whole:
