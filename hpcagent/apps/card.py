@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hpcagent.apps.cardcheck import check_driver, check_words
+from hpcagent.apps.cardcheck import VARIABLE, check_driver, check_words
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _FOLDER = Path(__file__).resolve().parent
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 _DRIVER = "openblas"
 _BEGIN = "begin with a copy of hpcagent/apps/openblas.yaml"
@@ -75,7 +74,7 @@ class Dimension(_Strict):
     @classmethod
     def _names(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if not _VARIABLE.match(name):
+            if not VARIABLE.match(name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
         return value
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Keys = tuple[str | int, ...]
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{[A-Za-z_]*\}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMAND = ("{driver}", "{workload}", "{seed}")
 _ALIKE = 0.8  # {valeu}, not {valid}
 
@@ -73,7 +73,7 @@ def _settings(card: Card) -> Iterator[tuple[Keys, str]]:
             words = ", ".join(_COMMAND)
             yield ("command", "argv", index), f"{word} stands for nothing; there are {words}"
     for index, name in enumerate(card.unset):
-        if not _VARIABLE.match(name):
+        if not VARIABLE.match(name):
             yield ("unset", index), f"{name!r} is not the name of an environment variable"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
+from hpcagent.apps.cardcheck import VARIABLE
 from hpcagent.errors import UsageError
 from hpcagent.records import Compiler, Library
 from hpcagent.templates import clean, quote_sh, render, share
@@ -38,7 +39,6 @@ BUILD_COMMAND: tuple[str, ...] = (
     "driver",
 )
 
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What every module system and shell passes on unchanged: printable ASCII, no blank at an end.
 _ENVIRONMENT_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?\Z")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -214,7 +214,7 @@ def _run_id(run_id: str) -> str:
 
 def _environment(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     for name, value in pairs:
-        if not _ENVIRONMENT_NAME.match(name):
+        if not VARIABLE.match(name):
             raise UsageError(f"environment variable: not a name: {name!r}")
         if not _ENVIRONMENT_VALUE.match(value):
             raise UsageError(

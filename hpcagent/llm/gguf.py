@@ -220,12 +220,7 @@ def _described(
         context_length=context or None,
         size_bytes=size,
         chat_template=_text(metadata, _TEMPLATE) or None,
-        kind=kind_of(
-            _type(metadata),
-            architecture,
-            bool(tensors),
-            _int(metadata, f"{architecture}.pooling_type") > 0,
-        ),
+        kind=_kind(metadata, architecture, bool(tensors)),
         parts=parts,
         templates=tuple(_text(metadata, key) for key in metadata if key.startswith(_TEMPLATE)),
         mixture=mixture,
@@ -238,9 +233,11 @@ def _described(
     )
 
 
-def _type(metadata: Mapping[str, Value]) -> str:
+def _kind(metadata: Mapping[str, Value], architecture: str, weighs: bool) -> str:
     """What the file says it is; the first adapters had no general.type."""
-    return _text(metadata, "general.type") or ("adapter" if "adapter.type" in metadata else "")
+    first = "adapter" if "adapter.type" in metadata else ""
+    pools = _int(metadata, f"{architecture}.pooling_type") > 0
+    return kind_of(_text(metadata, "general.type") or first, architecture, weighs, pools)
 
 
 def _quantisation(metadata: Mapping[str, Value], order: Sequence[int]) -> str:

@@ -206,8 +206,9 @@ class RunAgent(ABC):
         if job_id:
             return self._submitted(pack, Submitted(job_id))
         out = frozenset(unit.job_id for unit in self._state.open_units if unit.job_id)
-        if self._desk.full(out):
-            return self._put_off(pack, self._desk.full(out))
+        full = self._desk.full(out)
+        if full:
+            return self._put_off(pack, full)
         if lead.name not in self._own:
             known = self._desk.adopt(lead, self._clock.now())
             if isinstance(known, Settling):
@@ -221,10 +222,10 @@ class RunAgent(ABC):
             # Journaled before the call: whoever comes after knows that a job may be on its way.
             self._note_state(lead, JobState.SUBMITTING, f"try {_tries(lead) + 1}", "")
         answer = self._desk.submit(lead, out)
-        if self._desk.full(out):
+        if isinstance(answer, Refused) and answer.full and out:
             self._own.add(lead.name)
-            self._note_state(lead, JobState.PREPARED, "", self._desk.full(out))
-            return self._put_off(pack, self._desk.full(out))
+            self._note_state(lead, JobState.PREPARED, "", answer.words)
+            return self._put_off(pack, answer.words)
         if isinstance(answer, Refused):
             return self._refused(pack, answer)
         if isinstance(answer, Ambiguous):
