@@ -2,90 +2,155 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_gguf import Shape, make_tiny_gguf, many_words
 from tiny_kinds import make_kind
 
-from hpcagent.llm.child.cache import BLOCK
-from hpcagent.llm.child.decode import Clock, OutOfTime
-from hpcagent.llm.child.grain import GRAIN, LONG, Trial
+from hpcagent.llm.child.decode import LEAST, Clock, OutOfTime, parts
+from hpcagent.llm.child.grain import LONG, Trial
 from hpcagent.llm.llamacpp import LlamaCpp
+from hpcagent.llm.memory import CPU_BATCH
+from hpcagent.llm.memory import CPU_BLOCK as BLOCK
 from hpcagent.records import Limits, Message, Reply
 
 CLOCK = Clock(60)
+ROOM = CPU_BATCH
+LONG_PROMPT = list(range(LONG * BLOCK + 1))
+
+
+def sizes(batch: int) -> str:
+    """Bits that a batch of this size gives its tokens, where the size makes no difference."""
+    return "the same"
 
 
 class Computer:
-    """A decoder whose batches of the sizes `other` give other bits; `late` ends the time there."""
+    """A decoder; `bits` says what a batch of a size gives its tokens, `late` ends the time there.
+
+    Tokens of whole groups of four may be computed by another kernel than what is left of a batch,
+    as llama.cpp does for weights that it has rearranged (`groups`).
+    """
 
     silent = False
 
-    def __init__(self, other: tuple[int, ...] = (), late: int = 0, alone: bool = True) -> None:
-        self.block, self.rows_alone = BLOCK, alone
-        self.bits: list[tuple[int, bool]] = []
-        self._other, self._late = other, late
+    def __init__(
+        self,
+        bits: Callable[[int], object] = sizes,
+        late: int = 0,
+        alone: bool = True,
+        groups: bool = False,
+    ) -> None:
+        self.block = self.most = BLOCK
+        self.room, self.rows_alone = ROOM, alone
+        self.held: list[tuple[int, object]] = []
+        self.read: list[int] = []
+        self._bits, self._late, self._groups = bits, late, groups
 
     def decode(
         self, sequence: int, start: int, tokens: list[int], clock: Clock, logits: bool
     ) -> None:
-        assert start == len(self.bits), "as llama.cpp: a sequence has no holes"
+        assert start == len(self.held), "as llama.cpp: a sequence has no holes"
+        assert len(tokens) <= self.room
         if len(tokens) == self._late:
             raise OutOfTime
-        self.bits += [(token, len(tokens) in self._other) for token in tokens]
+        self.read.append(len(tokens))
+        rest = len(tokens) // 4 * 4 if self._groups else len(tokens)
+        bits = self._bits(len(tokens))
+        self.held += [(t, (bits, n >= rest)) for n, t in enumerate(tokens)]
 
     def cut(self, sequence: int, length: int) -> bool:
-        del self.bits[length:]
+        del self.held[length:]
         return True
 
     def digests(self, sequence: int) -> tuple[str, str] | None:
-        return None if self.silent else (str(self.bits), str(self.bits[-1]))
+        return None if self.silent else (str(self.held), str(self.held[-1]))
 
 
 def told_of(reply: Reply) -> str:
     return reply.failure.kind if reply.failure else ""
 
 
-def tried(computer: Computer) -> tuple[Trial, list[int]]:
-    """A trial of two blocks that have just been read, and what it leaves in the sequence."""
-    trial, tokens = Trial(computer), list(range(2 * BLOCK))  # type: ignore[arg-type]
+def tried(computer: Computer, first: int = 0) -> tuple[Trial, list[int]]:
+    """A trial of a prompt whose first blocks were just read, and what it leaves of the prompt."""
+    trial, held = Trial(computer), LONG_PROMPT[: 2 * BLOCK]  # type: ignore[arg-type]
     for start in (0, BLOCK):
-        computer.decode(0, start, tokens[start : start + BLOCK], CLOCK, logits=True)
+        computer.decode(0, start, held[start : start + BLOCK], CLOCK, logits=True)
+    computer.read.clear()
+    computer._late = first or computer._late
     try:
-        trial.run(0, tokens, CLOCK)
+        trial.run(0, held, LONG_PROMPT, CLOCK)
     except OutOfTime:
-        assert tokens == [token for token, _ in computer.bits], "it knows what is left"
-    return trial, tokens
+        assert trial.due(0, 2 * BLOCK, len(LONG_PROMPT)), "it is made again"
+    assert held == [token for token, _ in computer.held], "it knows what is left"
+    return trial, held
 
 
-def test_parts_of_a_block_are_reused_where_all_sizes_give_the_same_bits() -> None:
-    trial, tokens = tried(Computer())
-    assert (trial.grain, tokens) == (GRAIN, list(range(2 * BLOCK)))
+def as_blocks(computer: Computer) -> bool:
+    """Whether all that is held is as whole blocks gave it."""
+    whole = Computer(computer._bits, groups=computer._groups)
+    for start in range(0, len(computer.held), BLOCK):
+        whole.decode(0, start, LONG_PROMPT[start : start + BLOCK], CLOCK, logits=True)
+    return whole.held == computer.held
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_where_all_sizes_give_the_same_bits_a_prompt_is_read_in_batches_of_any_size(
+    groups: bool,
+) -> None:
+    computer = Computer(lambda size: size < LEAST, groups=groups)
+    trial, held = tried(computer)
+    assert (trial.grain, computer.most) == (LEAST, ROOM)
+    assert len(held) > 2 * BLOCK and len(held) % LEAST == 0, "what was read is kept"
+    assert not any(other for _, bits in computer.held for other in bits)
+    assert sum(computer.read) <= 110 + len(held) - 2 * BLOCK
     assert not trial.due(0, 2 * BLOCK, 9999), "once in a process"
 
 
-@pytest.mark.parametrize("other", range(GRAIN, BLOCK, GRAIN))
-def test_one_size_with_other_bits_leaves_whole_blocks(other: int) -> None:
-    computer = Computer(other=(other,))
-    trial, tokens = tried(computer)
-    assert trial.grain == BLOCK and not trial.due(0, 2 * BLOCK, 9999)
-    assert computer.bits == [(token, False) for token in range(2 * BLOCK)], "read again as a whole"
-    assert tokens == list(range(2 * BLOCK))
+@pytest.mark.parametrize("threshold", range(LEAST + 1, ROOM))
+def test_a_kernel_for_more_or_fewer_tokens_leaves_whole_blocks_or_its_parts(threshold: int) -> None:
+    """As a BLAS has one for large batches."""
+    computer = Computer(lambda size: size >= threshold)
+    trial, _ = tried(computer)
+    assert computer.most == BLOCK and as_blocks(computer)
+    assert trial.grain == (LEAST if threshold > BLOCK else BLOCK)
+    assert not trial.due(0, 2 * BLOCK, 9999)
+
+
+def test_a_kernel_for_even_numbers_leaves_parts_of_blocks() -> None:
+    """As processors of ARM have, which multiply two rows by two."""
+    computer = Computer(lambda size: size % 2)
+    trial, held = tried(computer)
+    assert (trial.grain, computer.most) == (LEAST, BLOCK)
+    assert as_blocks(computer) and len(held) == 2 * BLOCK
+
+
+@pytest.mark.parametrize("other", [2 * LEAST, 3 * LEAST])
+def test_where_a_part_of_a_block_differs_whole_blocks_are_reused(other: int) -> None:
+    computer = Computer(lambda size: size % 2 or size == other)
+    trial, _ = tried(computer)
+    assert (trial.grain, computer.most) == (BLOCK, BLOCK) and as_blocks(computer)
+    assert sum(computer.read) <= 270
 
 
 def test_where_keys_and_values_are_not_told_whole_blocks_are_reused() -> None:
     computer = Computer()
     computer.silent = True
-    trial, tokens = tried(computer)
-    assert trial.grain == BLOCK and not trial.due(0, 2 * BLOCK, 9999)
-    assert tokens == list(range(2 * BLOCK)) == [token for token, _ in computer.bits]
+    trial, _ = tried(computer)
+    assert trial.grain == BLOCK and computer.most == BLOCK and as_blocks(computer)
+    assert not trial.due(0, 2 * BLOCK, 9999)
 
 
-@pytest.mark.parametrize("late", range(GRAIN, BLOCK, GRAIN))
-def test_a_trial_that_runs_out_of_time_is_made_again(late: int) -> None:
-    trial, _ = tried(Computer(late=late))
-    assert trial.grain == BLOCK and trial.due(0, 2 * BLOCK, LONG * BLOCK + 1)
+@pytest.mark.parametrize("late", [LEAST, BLOCK - 1, ROOM - 1])
+@pytest.mark.parametrize("bits", [sizes, lambda size: size % 2])
+def test_a_trial_that_runs_out_of_time_is_made_again(
+    late: int, bits: Callable[[int], object]
+) -> None:
+    trial, _ = tried(computer := Computer(bits), first=late)
+    assert trial.grain == BLOCK and computer.most == BLOCK
 
 
 def test_only_the_second_block_of_a_long_prompt_is_tried() -> None:
@@ -95,6 +160,15 @@ def test_only_the_second_block_of_a_long_prompt_is_tried() -> None:
     assert not trial.due(0, BLOCK, long) and not trial.due(2 * BLOCK, 3 * BLOCK, long)
     mixed = Trial(Computer(alone=False))  # type: ignore[arg-type]
     assert not mixed.due(0, 2 * BLOCK, long) and mixed.grain == BLOCK
+
+
+@given(count=st.integers(1, 999), most=st.integers(2, 40).map(lambda n: n * LEAST))
+def test_a_prompt_is_parted_into_few_batches_none_of_them_small(count: int, most: int) -> None:
+    found = parts(count, most)
+    assert sum(found) == count and max(found) <= most
+    assert len(found) == -(-count // most)
+    assert all(size % LEAST == 0 for size in found[:-1])
+    assert min(found) >= min(LEAST, count)
 
 
 @pytest.mark.llama

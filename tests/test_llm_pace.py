@@ -96,7 +96,7 @@ for switching in (False, True):
     def now():
         return Used(at, got, 0)
     pace = Pace(2, now) if switching else None
-    decoder, threads = Decoder(llama, 512, 1, 32, pace), []
+    decoder, threads = Decoder(llama, 512, 1, 32, 32, pace), []
     begun = pace and pace.begin
     for number, share in enumerate(shares):
         if switching:

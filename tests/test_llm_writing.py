@@ -176,10 +176,10 @@ def test_whatever_is_drawn_the_answer_obeys_its_schema(
 
 
 def test_a_prompt_is_read_in_whole_blocks_and_the_rest_left_to_the_answer() -> None:
-    assert plan(1, 4) == ()
-    assert plan(4, 4) == (), "at least one token is left"
-    assert plan(5, 4) == (4,)
-    assert plan(10, 4) == (4, 8)
+    assert plan(1, 32) == ()
+    assert plan(39, 32) == (), "a few tokens are left, for a smaller batch gives other bits"
+    assert plan(40, 32) == (32,)
+    assert plan(100, 32) == (32, 64)
 
 
 @given(
@@ -209,3 +209,4 @@ def test_a_prompt_asked_again_is_kept_but_for_its_last_block() -> None:
     assert reusable(held, [*tokens[:100], 7, *range(60)], 64, 8) == 96
     assert reusable(held, [*tokens[:100], 7], 64, 8) == 64
     assert reusable(held, tokens[:64], 64, 8) == 0
+    assert reusable(held, tokens[:64], 8, 8) == 56, "where batches of any size are alike"

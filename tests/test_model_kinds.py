@@ -13,13 +13,14 @@ from tiny_kinds import KINDS, RECURRENT, make_kind
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
-from hpcagent.llm.child.cache import BLOCK, Cache, marks, plan
-from hpcagent.llm.child.decode import Clock
+from hpcagent.llm.child.cache import Cache, marks, plan
+from hpcagent.llm.child.decode import LEAST, Clock
 from hpcagent.llm.child.prompt import TEMPLATE, prompt
 from hpcagent.llm.gguf_layers import kv_heads
 from hpcagent.llm.gguf_reader import Tensor
 from hpcagent.llm.grammar import longest
 from hpcagent.llm.llamacpp import LlamaCpp
+from hpcagent.llm.memory import CPU_BLOCK as BLOCK
 from hpcagent.llm.memory import MOST_STATES, kept_states, need
 from hpcagent.records import Limits, Message, Ranking
 
@@ -82,7 +83,7 @@ def test_each_kind_answers_ranks_and_keeps_what_it_read(model: LlamaCpp) -> None
     for place, before in ((1, 0), (3, 1), (4, 3)):
         assert replies[place].tokens_cached > replies[before].tokens_in // 2
     same = model.complete(QUESTIONS[-1], SCHEMA, LIMITS, 6)
-    assert same.tokens_cached == (same.tokens_in - 1) // BLOCK * BLOCK
+    assert same.tokens_cached == (same.tokens_in - LEAST) // BLOCK * BLOCK
     again = ranked(model)
     assert again.tokens_cached > again.tokens_in // 2
     assert (again.log_probabilities, again.reason) == (first.log_probabilities, first.reason)
@@ -146,6 +147,7 @@ class _Counting:
     """As much of a decoder as a cache needs, whose model cannot forget a part."""
 
     block, keeps_state = 16, True
+    most, room, rows_alone = block, block, False
 
     def cut(self, sequence: int, length: int) -> bool:
         return length == 0

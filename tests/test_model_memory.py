@@ -13,7 +13,6 @@ from hpcagent.llm.gguf import ModelFile, Shape, Weights
 from hpcagent.llm.memory import (
     CPU_BATCH,
     GIB,
-    GPU_BATCH,
     Device,
     Room,
     cache_bytes_a_token,
@@ -44,7 +43,7 @@ def test_the_need_of_a_well_known_model() -> None:
     found = need(EIGHT_B, 8192)
     assert found.cache == 1 << 30
     assert 0.9 < found.compute * 512 / CPU_BATCH / (560 << 20) < 1.3
-    assert str(found).startswith("5.8 GiB (weights 4.6, cache 1.0, compute 0.04, process")
+    assert str(found).startswith("5.9 GiB (weights 4.6, cache 1.0, compute 0.1, process")
 
 
 def test_layers_with_a_window_may_have_shorter_keys() -> None:
@@ -53,12 +52,6 @@ def test_layers_with_a_window_may_have_shorter_keys() -> None:
     shape = replace(SHAPE, windowed=windowed, windowed_length=128)
     heads_at_all = 8 * (len(windowed) * 128 + (32 - len(windowed)) * 256)
     assert cache_bytes_a_token(replace(EIGHT_B, shape=shape)) == 2 * heads_at_all
-
-
-def test_the_batches_are_those_of_the_engine() -> None:
-    from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK
-
-    assert (CPU_BATCH, GPU_BATCH) == (BLOCK, GPU_BLOCK)
 
 
 def test_a_model_that_fits_is_loaded_as_it_was_asked_for() -> None:
@@ -77,7 +70,7 @@ def test_the_context_is_shortened_before_a_model_is_refused() -> None:
 
 def test_a_model_that_cannot_fit_is_refused_with_numbers_in_one_line() -> None:
     refusal = plan(EIGHT_B, 8192, Room(4 * GIB, "memory limit of the job or cgroup")).refusal
-    assert refusal.startswith("model /m/llama.gguf: needs 5.0 GiB (weights 4.6, cache 0.2")
+    assert refusal.startswith("model /m/llama.gguf: needs 5.1 GiB (weights 4.6, cache 0.2")
     assert "may use 4.0 GiB (memory limit of the job or cgroup): take a smaller" in refusal
     assert "\n" not in refusal
 

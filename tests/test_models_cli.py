@@ -104,7 +104,7 @@ def test_show_tells_everything_but_loads_nothing(place: Place) -> None:
     for told in (
         "1 layers, 2 heads (2 for keys and values) of 16, width 32",
         "354 tokens, llama",
-        "needs 0.07 GiB (weights 0.00",
+        "needs 0.08 GiB (weights 0.00",
         "1 (a small model",
         "yes: this site has no list",
     ):
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_fit_is_refused_before_anything_is_run(place: Place)
     job = {"SLURM_JOB_ID": "1", "SLURM_MEM_PER_NODE": "150"}
     for words in (["models", "verify"], ["tune", "--lib", "openblas", "--model"]):
         line = place.refused(*words, "tiny.gguf", **job)
-        assert "needs 0.06 GiB (weights 0.00" in line and "SLURM_MEM_PER_NODE" in line
+        assert "needs 0.07 GiB (weights 0.00" in line and "SLURM_MEM_PER_NODE" in line
     assert "too large here" in place.run("models", "list", **job).stdout
 
 

@@ -1,15 +1,15 @@
 """What the engine of local models costs beside bare llama.cpp, on a made model of 59 M parameters.
 
 Decoding and a bare llama_decode loop take turns, token by token. First tokens are timed of prompts
-of which a share is new, by the clock and in processor time. Answers confined by a schema and free
-ones of as many tokens take turns, after a prompt that is in the cache; every confined answer is
-validated. --model measures another model; --only first measures first tokens alone.
+of which a share is new. Answers confined by a schema and free ones of as many tokens take turns,
+after a prompt that is in the cache; every confined answer is validated. --model measures another
+model; --only first measures first tokens alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import Options, finish, options, scratch, table, tell
+from llama_cpp import Llama
 
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
@@ -98,35 +99,35 @@ def _loops(lines: Sequence[Mapping[str, float]]) -> _Ratios:
 
 
 class Prompts:
-    """Prompts of equally long words, so that it is known how many of their tokens are new.
+    """Prompts of about as many tokens, of which it is known how many are new.
 
     A chat template puts tokens before and after a text: of those the half is taken to come after.
     """
 
     def __init__(self, model: LlamaCpp, tokens: int) -> None:
         self._model = model
-        few, many = (self.first(self._text(99, n, n)).tokens_in for n in (10, 20))
-        self._word = (many - few) / 10
-        self._frame = few - 10 * self._word
-        self._words = round((tokens - self._frame) / self._word)
+        self._vocabulary = Llama(str(model.file.path), vocab_only=True, verbose=False)
+        text = self._text(99, 10, 10)
+        self._frame = self.first(text).tokens_in - len(self._tokens(text))
+        self._words = round(10 * (tokens - self._frame) / len(self._tokens(text)))
 
-    def cold(self, index: int) -> tuple[Reply, float]:
-        return self._timed(self._text(index, self._words, self._words))
+    def cold(self, index: int) -> Reply:
+        return self.first(self._text(index, self._words, self._words))
 
-    def warm(self, index: int, share: float) -> tuple[Reply, float, float]:
-        """(reply, processor seconds, the share of tokens that is new, near what was asked for)."""
-        count = self._frame + self._words * self._word
-        kept = round((count * (1 - share) - self._frame / 2) / self._word)
-        new = 1 - (self._frame / 2 + kept * self._word) / count
-        return *self._timed(self._text(index, kept, self._words)), new
+    def warm(self, index: int, share: float) -> tuple[Reply, float]:
+        """(reply, the share of tokens that is new, near what was asked for)."""
+        kept = round(self._words * (1 - share))
+        text, cold = (self._text(index, n, self._words) for n in (kept, self._words))
+        pairs = zip(self._tokens(text), self._tokens(cold), strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        reply = self.first(text)
+        return reply, 1 - (self._frame / 2 + common) / reply.tokens_in
 
     def first(self, text: str) -> Reply:
         return self._model.complete((Message("user", text),), None, Limits(1, LIMIT_S), 1)
 
-    def _timed(self, text: str) -> tuple[Reply, float]:
-        before = _processor_s(self._model.pid)
-        reply = self.first(text)
-        return reply, _processor_s(self._model.pid) - before
+    def _tokens(self, text: str) -> list[int]:
+        return self._vocabulary.tokenize(text.encode(), add_bos=False)
 
     @staticmethod
     def _text(index: int, kept: int, words: int) -> str:
@@ -134,22 +135,15 @@ class Prompts:
         return "".join([*old, *(f"if at {index:02d}{place:04d} " for place in range(kept, words))])
 
 
-def _processor_s(pid: int | None) -> float:
-    """Of a process, all its threads (proc(5), stat, fields utime and stime)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _first_tokens(prompts: Prompts, index: int, ratios: _Ratios) -> None:
     """Warm over cold, each over the share of tokens that is new: 1 is in proportion."""
-    cold, cold_s = prompts.cold(index)
+    cold = prompts.cold(index)
     for share in SHARES:
-        warm, warm_s, new = prompts.warm(index, share)
+        warm, new = prompts.warm(index, share)
         name = f"first token, {share:.0%} new, over cold"
         over = warm.first_token_s / cold.first_token_s
         ratios.setdefault(name, []).append(over)
         ratios.setdefault(f"{name}, over the share", []).append(over / new)
-        ratios.setdefault(f"{name}, over the share, CPU time", []).append(warm_s / cold_s / new)
 
 
 def _confined(model: LlamaCpp, index: int, ratios: _Ratios) -> None:

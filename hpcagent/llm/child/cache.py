@@ -4,8 +4,9 @@ Floating-point sums may depend on how many tokens are evaluated together and on 
 an answer must not depend on what was asked before. So a prompt is evaluated in the same batches
 (`plan`), at the same places, whatever of it is taken from the cache: sequences have cells of their
 own (llama.cpp's streams), and only whole batches are reused, or parts of which the engine has seen
-that they give the same bits (see grain.py). The last tokens are read together with what is forced
-at the beginning of the answer: a token alone costs as much as ten.
+that they give the same bits; where it has seen that, it reads more at once (see grain.py). The last
+tokens are read together with what is forced at the beginning of the answer: each batch costs as
+much as three to six tokens more, and a token alone as much as five to ten.
 
 Recurrent layers have one state for all that was read, of which no part can be forgotten. Of models
 that have such layers the state is kept at some places (`marks`), and reading goes on from there.
@@ -16,18 +17,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpcagent.llm.child.decode import Clock, Decoder, Run
+from hpcagent.llm.child.decode import LEAST, Clock, Decoder, Run, parts
 from hpcagent.llm.child.grain import Trial
-from hpcagent.llm.memory import CPU_BATCH, GPU_BATCH, MOST_STATES, kept_states
-
-# Tokens. CPUs read hardly faster in larger blocks (of 59 M weights 16 took 4 % more processor time
-# than 32 or 64, and 8 took 19 %; of 1.1 G 16 took 11 %), GPUs do.
-BLOCK, GPU_BLOCK = CPU_BATCH, GPU_BATCH
+from hpcagent.llm.memory import MOST_STATES, kept_states
 
 
 @dataclass
 class Held:
-    """The tokens of a prompt that a sequence holds, but for those after its last whole batch."""
+    """The tokens of a prompt that a sequence holds, as far as they can be reused."""
 
     tokens: list[int] = field(default_factory=list)
     used: int = 0  # the number of the call that used it last
@@ -35,8 +32,8 @@ class Held:
 
 
 def plan(count: int, block: int) -> tuple[int, ...]:
-    """Where the whole batches of a prompt of `count` tokens end; at least one token is left."""
-    return tuple(range(block, count, block))
+    """Where the whole batches of a prompt of `count` tokens end; at least LEAST are left."""
+    return tuple(range(block, count - LEAST + 1, block))
 
 
 def marks(ends: Sequence[int], shared: int, most: int) -> frozenset[int]:
@@ -52,13 +49,13 @@ def marks(ends: Sequence[int], shared: int, most: int) -> frozenset[int]:
     return frozenset((*chosen, *(ends[len(ends) * n // (left + 1)] for n in range(1, left + 1))))
 
 
-def reusable(held: Sequence[int], tokens: Sequence[int], block: int, grain: int) -> int:
-    """How many first tokens of a prompt are kept of one whose whole batches are `held`.
+def reusable(held: Sequence[int], tokens: Sequence[int], whole: int, grain: int) -> int:
+    """How many first tokens of a prompt are kept of one of which `held` can be.
 
-    A multiple of `grain`, not beyond the prompt's own last whole batch: what comes after that is
-    read together with the answer.
+    A multiple of `grain`, not beyond the prompt's own last batch of `whole` tokens: what comes
+    after that is read together with the answer.
     """
-    last = max(plan(len(tokens), block), default=0)
+    last = max(plan(len(tokens), whole), default=0)
     pairs = zip(held, tokens[:last], strict=False)
     common = next((n for n, (old, new) in enumerate(pairs) if old != new), min(len(held), last))
     return common // grain * grain
@@ -84,23 +81,44 @@ class Cache:
         index, kept = self._place(tokens)
         held = self._held[index]
         held.used = self._calls
-        ends = plan(len(tokens), self._decoder.block)
-        places = marks(ends, kept, self._states)
+        places = marks(plan(len(tokens), self._decoder.block), kept, self._states)
         kept = self._cut(index, kept)
-        for end in ends:
-            if end > kept:
-                tried = self._trial.due(kept, end, len(tokens))
-                batch = tokens[len(held.tokens) : end]
-                self._decoder.decode(index, len(held.tokens), batch, clock, logits=tried)
-                held.tokens += batch
-                if end in places:
-                    self._keep(index, end)
-                if tried:
-                    self._trial.run(index, held.tokens, clock)
+        while size := self._next(len(held.tokens), len(tokens)):
+            start, end = len(held.tokens), len(held.tokens) + size
+            tried = self._trial.due(kept, end, len(tokens))
+            self._decoder.decode(index, start, tokens[start:end], clock, logits=tried)
+            held.tokens += tokens[start:end]
+            if end in places:
+                self._keep(index, end)
+            if tried:
+                self._trial.run(index, held.tokens, tokens, clock)
         read = len(held.tokens)
         run = Run(self._decoder, index, read, clock)
         run.feed(tokens[read:])
+        if self._alike:
+            # What the run evaluates of them can be reused as well; `_held_of` sees how far it came.
+            held.tokens = list(tokens[: len(tokens) // LEAST * LEAST])
         return run, kept
+
+    @property
+    def _alike(self) -> bool:
+        """Whether the size of a batch is seen to make no difference."""
+        return self._decoder.most > self._decoder.block
+
+    def _next(self, start: int, count: int) -> int:
+        """Tokens of the next batch of a prompt of `count`; 0: the rest is left to the run."""
+        left = count - start
+        if self._alike:
+            size = parts(left, self._decoder.most)[0]
+            return size if size < left else 0
+        block = self._decoder.block
+        size = block - start % block
+        return size if left - size >= LEAST else 0
+
+    def _held_of(self, index: int) -> list[int]:
+        """The tokens of a sequence that can be reused; a run may have ended before it read all."""
+        held = self._held[index].tokens
+        return held[: self._decoder.length(index)] if self._alike else held
 
     def forget(self) -> None:
         """All of it, so that the next prompt is read as in a process that is new."""
@@ -113,20 +131,21 @@ class Cache:
 
         A copy is made where another prompt would lose more than it keeps.
         """
-        block, grain = self._decoder.block, self._trial.grain
-        common = [reusable(held.tokens, tokens, block, grain) for held in self._held]
+        grain = self._trial.grain
+        whole = grain if self._alike else self._decoder.block
+        held = [self._held_of(index) for index in range(len(self._held))]
+        common = [reusable(each, tokens, whole, grain) for each in held]
         best = max(range(len(common)), key=lambda index: (common[index], -index))
         oldest = min(range(len(common)), key=lambda index: (self._held[index].used, index))
         if common[best] == 0:
             return oldest, 0
-        if 2 * common[best] >= len(self._held[best].tokens) or len(common) == 1:
+        if 2 * common[best] >= len(held[best]) or len(common) == 1:
             return best, common[best]
         if oldest == best:
             others = [index for index in range(len(common)) if index != best]
             oldest = min(others, key=lambda index: (self._held[index].used, index))
         self._decoder.copy(best, oldest)
-        source = self._held[best]
-        self._held[oldest] = Held(list(source.tokens), states=dict(source.states))
+        self._held[oldest] = Held(list(held[best]), states=dict(self._held[best].states))
         return oldest, common[best]
 
     def _cut(self, index: int, kept: int) -> int:

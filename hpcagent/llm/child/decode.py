@@ -10,6 +10,10 @@ from typing import Any
 
 from hpcagent.llm.child.pace import Pace
 
+# Tokens; the kernels of llama.cpp for a few tokens give other bits than those for more (of its
+# types for CPUs here, up to seven).
+LEAST = 8
+
 
 class OutOfTime(Exception):
     """The next evaluation would end after the time limit."""
@@ -33,24 +37,45 @@ class Clock:
             raise OutOfTime
 
 
-class Decoder:
-    """A llama.cpp context of `sequences` times `context` tokens, `block` of them at once.
+def parts(count: int, most: int) -> list[int]:
+    """Sizes of the batches that `count` tokens are read in, one after another.
 
+    At most `most` (a multiple of LEAST, twice that at least) and as few as that allows; all but the
+    last are multiples of LEAST, and none is smaller than LEAST unless `count` is.
+    """
+    sizes = []
+    while count > most:
+        sizes.append(most if count - most >= LEAST else most - LEAST)
+        count -= sizes[-1]
+    return [*sizes, count]
+
+
+class Decoder:
+    """A llama.cpp context of `sequences` times `context` tokens, up to `room` of them at once.
+
+    `most` is how many are read at once: `block`, until more are seen to give the same bits.
     `pace` sets how many threads compute; without it all do that `llama` was opened with.
     """
 
     def __init__(
-        self, llama: Any, context: int, sequences: int, block: int, pace: Pace | None = None
+        self,
+        llama: Any,
+        context: int,
+        sequences: int,
+        block: int,
+        room: int,
+        pace: Pace | None = None,
     ) -> None:
         import llama_cpp
 
         self._api = llama_cpp
         self._llama = llama  # whose model must outlive the context
-        self.block = block
-        self.context = _open(llama, context, sequences, block)
+        self.block = self.most = block
+        self.room = room
+        self.context = _open(llama, context, sequences, room)
         self._memory = llama_cpp.llama_get_memory(self.context)
         self._values = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(llama.model))
-        self._batch = _Batch(block)
+        self._batch = _Batch(room)
         model = llama.model
         self.keeps_state = bool(
             llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
@@ -63,14 +88,22 @@ class Decoder:
     def decode(
         self, sequence: int, start: int, tokens: Sequence[int], clock: Clock, logits: bool
     ) -> None:
-        """Evaluate at most `block` tokens at positions from `start`; RuntimeError, OutOfTime."""
-        clock.check(max((s for n, s in self._took.items() if n <= len(tokens)), default=0.0))
+        """Evaluate at most `room` tokens at positions from `start`; RuntimeError, OutOfTime."""
+        clock.check(self._expected(len(tokens)))
         before = time.monotonic()
         batch = self._batch.filled(sequence, start, tokens, logits)
         result = self._paced(batch) if self._pace else self._api.llama_decode(self.context, batch)
         if result != 0:
             raise RuntimeError(f"llama_decode returned {result}")
         self._took[len(tokens)] = time.monotonic() - before
+
+    def _expected(self, count: int) -> float:
+        """Seconds of a batch, by those of smaller ones; a few tokens alone tell nothing of more."""
+        smaller = {n: s for n, s in self._took.items() if n <= count}
+        nearest = max(smaller, default=0)
+        grown = smaller[nearest] * count / nearest if nearest >= LEAST else 0.0
+        larger = min((s for n, s in self._took.items() if n > count), default=grown)
+        return max([min(grown, larger), *smaller.values()], default=0.0)
 
     def _paced(self, batch: Any) -> int:
         assert self._pace
@@ -91,6 +124,10 @@ class Decoder:
         if not pointer:
             raise RuntimeError("llama.cpp has no logits")
         return np.ctypeslib.as_array(pointer, shape=(self._values,))
+
+    def length(self, sequence: int) -> int:
+        """Tokens that a sequence holds."""
+        return int(self._api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def cut(self, sequence: int, length: int) -> bool:
         """Forget a sequence beyond `length`; False where the model cannot."""
@@ -187,8 +224,8 @@ class Run:
 
     def evaluate(self) -> None:
         """All that was fed."""
-        while self._fed:
-            part, self._fed = self._fed[: self._decoder.block], self._fed[self._decoder.block :]
+        for size in parts(len(self._fed), self._decoder.most) if self._fed else ():
+            part, self._fed = self._fed[:size], self._fed[size:]
             self._decoder.decode(
                 self._sequence, self._length, part, self._clock, logits=not self._fed
             )
@@ -249,7 +286,7 @@ def attention() -> int:
     return int(llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED)
 
 
-def _open(llama: Any, context: int, sequences: int, block: int) -> Any:
+def _open(llama: Any, context: int, sequences: int, room: int) -> Any:
     """A context beside the binding's own, whose cache is not reached by several sequences."""
     import llama_cpp
 
@@ -257,7 +294,7 @@ def _open(llama: Any, context: int, sequences: int, block: int) -> Any:
     parameters.n_ctx = context * sequences
     parameters.n_seq_max = sequences
     parameters.kv_unified = False
-    parameters.n_batch = parameters.n_ubatch = block
+    parameters.n_batch = parameters.n_ubatch = room
     parameters.n_threads = llama.n_threads
     parameters.n_threads_batch = llama.n_threads_batch
     parameters.flash_attn_type = attention()

@@ -1,11 +1,16 @@
 """How finely a prompt that was read is reused: as finely as this engine computes the same bits.
 
 On CPUs llama.cpp computes each token of a batch by itself, so that a token's keys and values are
-the same bits in a batch of eight and of 32, as long as one kernel serves both. That rests on the
+the same bits in a batch of eight and of 96, as long as one kernel serves both. That rests on the
 build (BLAS takes large batches only), the model's types and the processor, and is told nowhere. So
-it is tried, once in a process: a block of the first long prompt is read again in each of the
-smaller sizes, and what it leaves is compared, all keys and values and the logits of its last token.
-Where a bit differs only whole blocks are ever reused.
+it is tried, once in a process, on the first long prompt: some of its tokens are read again in other
+batches, and what these leave is compared, all keys and values and the logits of the last token.
+
+Two things are tried. Whether the smallest batch, a block, one of an odd size and one that is larger
+than a block agree: then batches may be of any size from the smallest on, from any multiple of it.
+Where that is not so (kernels for even numbers of tokens, as on ARM), whether all smaller sizes of a
+block agree: then parts of blocks are reused, and blocks stay as they are. Where a bit differs there
+as well, only whole blocks are ever reused.
 
 Not tried where what a token gives rests on the others of its batch: mixtures of experts gather the
 tokens of each expert, recurrent layers pass through them in chunks. Nor on GPUs, whose blocks have
@@ -14,13 +19,14 @@ too many smaller sizes to try.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from hpcagent.llm.child.decode import Clock, Decoder, OutOfTime
-from hpcagent.llm.memory import CPU_BATCH
+from hpcagent.llm.child.decode import LEAST, Clock, Decoder
 
-GRAIN = 8  # tokens; with 4, seven sizes would have to be tried, and that costs more than it saves
-LONG = 16  # blocks of a prompt for which a trial pays: it reads one and a half more
+LONG = (
+    16  # blocks of a prompt for which a trial pays: it reads 240 tokens at most, 78 where all agree
+)
 
 
 class Trial:
@@ -29,44 +35,81 @@ class Trial:
     def __init__(self, decoder: Decoder) -> None:
         self.grain = decoder.block
         self._decoder = decoder
-        self._open = decoder.block == CPU_BATCH and decoder.rows_alone
+        self._open = decoder.room > decoder.block and decoder.rows_alone
 
     def due(self, kept: int, end: int, count: int) -> bool:
         """Whether to try now that a prompt of `count` tokens was read from `kept` to `end`."""
         block = self._decoder.block
         return self._open and kept <= block and end == 2 * block and count > LONG * block
 
-    def run(self, sequence: int, tokens: list[int], clock: Clock) -> None:
-        """Read the second of two blocks, `tokens`, in every size that a multiple of GRAIN leaves.
+    def run(self, sequence: int, held: list[int], tokens: Sequence[int], clock: Clock) -> None:
+        """Try with the first two blocks of a prompt `tokens` and what comes after these.
 
-        It has just been read as a whole, with the logits of its last token. OutOfTime before the
-        end leaves the trial open, and in `tokens` what the sequence holds.
+        They have just been read, with the logits of the last token. `held` is what the sequence
+        holds, and is kept true; it may be more afterwards. OutOfTime before the end leaves the
+        trial open.
         """
+        block, room = self._decoder.block, self._decoder.room
+        attempt = _Attempt(self._decoder, sequence, held, tokens, clock)
+        if not attempt.parts_alike([LEAST]):
+            attempt.read_again(block)
+        elif attempt.more_alike(block, room):
+            self.grain, self._decoder.most = LEAST, room
+        else:
+            attempt.read_again(block, room - block)
+            if attempt.parts_alike(range(2 * LEAST, block, LEAST)):
+                self.grain = LEAST
+            else:
+                attempt.read_again(block)
         self._open = False
-        try:
-            if self._same(sequence, tokens, clock):
-                self.grain = GRAIN
-        except OutOfTime:
-            self._open = True
-            raise
 
-    def _same(self, sequence: int, tokens: list[int], clock: Clock) -> bool:
-        block, whole = self._decoder.block, list(tokens)
-        before = self._decoder.digests(sequence)
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Reads tokens of a prompt anew; `held` is kept true."""
+
+    decoder: Decoder
+    sequence: int
+    held: list[int]
+    tokens: Sequence[int]
+    clock: Clock
+
+    def parts_alike(self, sizes: Iterable[int]) -> bool:
+        """Whether parts of the last block, in these sizes, give the same bits as all of it."""
+        return self._same(len(self.held), sizes)
+
+    def more_alike(self, block: int, room: int) -> bool:
+        """Whether an odd number of tokens, more than a block, is as a block and an odd rest."""
+        odd = len(self.held) + block - 1
+        self._read(len(self.held), odd)
+        alike = self._same(odd, [room - 1])
+        self._cut(odd // LEAST * LEAST if alike else odd - block + 1)
+        return alike
+
+    def read_again(self, block: int, tokens: int = 0) -> None:
+        """The last blocks, as many as `tokens` need, one at least, as they were read before."""
+        end = len(self.held)
+        for start in range(end - max(block, tokens // block * block), end, block):
+            self._read(start, start + block)
+
+    def _same(self, end: int, sizes: Iterable[int]) -> bool:
+        """Whether the last tokens before `end`, read in these sizes, leave what is there now."""
+        before = self.decoder.digests(self.sequence)
         if before is None:
             return False
-        for start in range(2 * block - GRAIN, block, -GRAIN):
-            if self._read(sequence, tokens, whole, start, clock) != before:
-                self._read(sequence, tokens, whole, block, clock)
+        for size in sizes:
+            self._read(end - size, end)
+            if self.decoder.digests(self.sequence) != before:
                 return False
         return True
 
-    def _read(
-        self, sequence: int, held: list[int], whole: Sequence[int], start: int, clock: Clock
-    ) -> tuple[str, str] | None:
-        """What all tokens from `start` leave, evaluated together; `held` is what is there."""
-        self._decoder.cut(sequence, start)
-        del held[start:]
-        self._decoder.decode(sequence, start, whole[start:], clock, logits=True)
-        held += whole[start:]
-        return self._decoder.digests(sequence)
+    def _read(self, start: int, end: int) -> None:
+        """The prompt's tokens from `start` to `end` anew, in one batch; what came after is gone."""
+        self._cut(start)
+        batch = self.tokens[start:end]
+        self.decoder.decode(self.sequence, start, batch, self.clock, logits=True)
+        self.held.extend(batch)
+
+    def _cut(self, length: int) -> None:
+        self.decoder.cut(self.sequence, length)
+        del self.held[length:]

@@ -10,14 +10,14 @@ from typing import Any
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
-from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
+from hpcagent.llm.child.cache import Cache
 from hpcagent.llm.child.chat import Chat, Marks, chat, marks_of
 from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.devices import gpus, others
 from hpcagent.llm.child.pace import Pace
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.vocabulary import Vocabulary
-from hpcagent.llm.memory import Plan, plan
+from hpcagent.llm.memory import CPU_BATCH, CPU_BLOCK, GPU_BLOCK, Plan, plan
 from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
@@ -105,11 +105,12 @@ def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
                 seed=request["seed"],
                 verbose=True,
             )
-        block = GPU_BLOCK if chosen.gpu_layers else BLOCK
+        block = GPU_BLOCK if chosen.gpu_layers else CPU_BLOCK
+        room = GPU_BLOCK if chosen.gpu_layers else CPU_BATCH
         # A GPU is mostly waited for; the sums of a BLAS may depend on the number of its threads.
         alone = not others(Path(llama_cpp.__file__).parent / "lib")
         pace = Pace(llama.n_threads) if alone else None
-        decoder = Decoder(llama, chosen.context, chosen.sequences, block, pace)
+        decoder = Decoder(llama, chosen.context, chosen.sequences, block, room, pace)
         return llama, Cache(decoder, chosen.sequences)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return str(error) or type(error).__name__

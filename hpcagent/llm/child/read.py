@@ -22,7 +22,7 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
         words = f"{len(tokens)} tokens of prompt exceed the context of {engine.context}"
         return failed("context_overflow", words)
     try:
-        engine.cache.read(tokens, clock)
+        engine.cache.read(tokens, clock)[0].evaluate()
     except OutOfTime:
         return failed("timeout", f"not all was read within {request['timeout_s']:g} s")
     except RuntimeError as error:
