@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcagent.llm import gguf, scores, threads
-from hpcagent.llm.grammar import gbnf, linear, outline, violation
+from hpcagent.llm import gguf, heard, scores, threads
+from hpcagent.llm.grammar import gbnf, linear, outline
 from hpcagent.llm.memory import need
 from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.tables import Sampling
-from hpcagent.llm.thoughts import parted
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
 if TYPE_CHECKING:
@@ -96,7 +93,9 @@ class LlamaCpp:
             "seed": (seed + sampling.seed) % 2**31,
         }
         answer = self._asked(request, limits.timeout_s)
-        return Reply("", failure=answer) if isinstance(answer, Failure) else _reply(answer, schema)
+        if isinstance(answer, Failure):
+            return Reply("", failure=answer)
+        return heard.reply(answer, schema)
 
     def rank(
         self,
@@ -120,7 +119,7 @@ class LlamaCpp:
             "seed": (seed + sampling.seed) % 2**31,
         }
         answer = self._asked(request, limits.timeout_s)
-        return Ranking((), failure=answer) if isinstance(answer, Failure) else _ranking(answer)
+        return Ranking((), failure=answer) if isinstance(answer, Failure) else heard.ranking(answer)
 
     def read_ahead(self, messages: Sequence[Message], limits: Limits) -> Reply:
         """Load and read a prompt that is not asked yet: a later one that begins so costs less."""
@@ -204,7 +203,7 @@ class LlamaCpp:
             answer = child.ask(request, timeout_s)
         except ChildFailed as failed:
             return self._lost(failed)
-        return _failure(answer["failure"]) if "failure" in answer else answer
+        return heard.failure(answer["failure"]) if "failure" in answer else answer
 
     def _running(self) -> Child | Failure:
         if self._child is not None and self._child.closed:
@@ -223,7 +222,7 @@ class LlamaCpp:
         answer = child.ask(request, self._load_timeout_s)
         if "failure" in answer:
             told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
-            failure = _failure(answer["failure"], "" if told else child.last_words())
+            failure = heard.failure(answer["failure"], "" if told else child.last_words())
             self.close()
             self._losses, self._last = self._losses + 1, failure.evidence
             return failure
@@ -289,61 +288,3 @@ def _drawn(sampling: Sampling) -> dict[str, float]:
 
 def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
-    words = f"; its last words: {last_words}" if last_words else ""
-    return Failure("model", str(found.get("kind")), f"{found.get('evidence')}{words}")
-
-
-def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Reply:
-    thoughts, text = ("", str(answer["text"])) if schema else parted(str(answer["text"]))
-    return Reply(
-        text=text,
-        tokens_in=answer["tokens_in"],
-        tokens_out=answer["tokens_out"],
-        seconds=answer["seconds"],
-        failure=_wrong(answer, schema),
-        tokens_cached=answer["tokens_cached"],
-        first_token_s=answer["first_token_s"],
-        thinking=str(answer["thinking"]) or thoughts,
-    )
-
-
-def _wrong(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Failure | None:
-    text, stopped = str(answer["text"]), str(answer["stopped"])
-    if stopped:
-        words = f"stopped after {answer['tokens_out']} tokens, no end: {_shortened(text)}"
-        return Failure("model", stopped, words)
-    if schema is None:
-        if answer["garbled"]:
-            words = f"{answer['garbled']} of {len(text)} characters are not UTF-8"
-            return Failure("model", "garbled", f"{words}: {_shortened(text)}")
-        if not parted(text)[1].strip():
-            after = " after its thoughts" if text.strip() else ""
-            return Failure("model", "empty", f"it ended its answer at once{after}")
-        return None
-    try:
-        wrong = violation(json.loads(text), schema)
-    except ValueError as error:
-        wrong = f"not JSON: {error}"
-    return Failure("model", "invalid", wrong) if wrong else None
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:200] + "...")
-
-
-def _ranking(answer: Mapping[str, Any]) -> Ranking:
-    found = tuple(map(float, answer["log_probabilities"]))
-    cost = answer["tokens_in"], answer["seconds"]
-    if any(map(math.isnan, found)):
-        words = "its weights give no probabilities, only NaN"
-        return Ranking((), *cost, failure=Failure("model", "nonsense", words))
-    return Ranking(
-        found,
-        *cost,
-        tokens_cached=answer["tokens_cached"],
-        tokens_out=answer["tokens_out"],
-        reason=str(answer["reason"]),
-    )
