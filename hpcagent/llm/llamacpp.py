@@ -12,6 +12,7 @@ from hpcagent.llm import gguf, heard, scores, threads
 from hpcagent.llm.grammar import gbnf, linear, outline
 from hpcagent.llm.memory import need
 from hpcagent.llm.menus import checked, reasoned
+from hpcagent.llm.original import Original
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.tables import Sampling
@@ -35,7 +36,8 @@ class LlamaCpp:
     `residents` give way to each other. After two restarts of a child that died or hung, every call
     answers with the failure `model.unavailable`. Failure kinds: load, memory, died, timeout,
     nonsense, unavailable, context_overflow, unspeakable, decode, truncated, garbled (not UTF-8),
-    empty, invalid. EnvironmentProblem where the file cannot serve.
+    empty, invalid, changed (the file is another one now). EnvironmentProblem where the file cannot
+    serve.
 
     `sampling` may set temperature, top_k, top_p and min_p. The child keeps the prompts of as many
     callers as it has memory for (`sequences`; None lets it decide), so that each pays only for
@@ -54,6 +56,7 @@ class LlamaCpp:
         residents: Residents | None = None,
     ) -> None:
         self.file = gguf.read(path)
+        self._original = Original(self.file)
         self._wanted = context_of(self.file, context)
         self.context = self._wanted
         self._load_timeout_s = load_timeout_s
@@ -69,6 +72,13 @@ class LlamaCpp:
         self.device = ""  # where it computes, in words; known from the first answer on
         self.notes: tuple[str, ...] = ()  # what is not as it was asked for; likewise
         self.needs = 0  # bytes by the estimate, with the prompts that it keeps; likewise
+
+    def digest(self) -> str:
+        """SHA-256 in hex; no file with another one is loaded from then on.
+
+        EnvironmentProblem where it cannot be had, or the file has changed already.
+        """
+        return self._original.digest()
 
     def complete(
         self,
@@ -203,14 +213,21 @@ class LlamaCpp:
             answer = child.ask(request, timeout_s)
         except ChildFailed as failed:
             return self._lost(failed)
+        if self._spoilt(self._original.written_over()):
+            return self._asked(request, timeout_s)  # MAX_RESTARTS bounds it
         return heard.failure(answer["failure"]) if "failure" in answer else answer
 
     def _running(self) -> Child | Failure:
         if self._child is not None and self._child.closed:
             self.close()
+        if self._child is not None:
+            self._spoilt(self._original.written_over())
         if self._child is None and self._losses > MAX_RESTARTS:
             words = f"llama.cpp failed {self._losses} times, last: {self._last}"
             return Failure("model", "unavailable", words)
+        words = self._original.another() if self._child is None else ""
+        if words:
+            return Failure("model", "changed", words)
         if self._residents is not None:
             self._residents.enter(self, need(self.file, self._wanted).total)
         return self._child if self._child is not None and not self._loading else self._started()
@@ -226,6 +243,8 @@ class LlamaCpp:
             self.close()
             self._losses, self._last = self._losses + 1, failure.evidence
             return failure
+        if not self._original.is_here and self._spoilt("its file changed while it was loaded"):
+            return self._running()
         self.device = str(answer.get("device", ""))
         self.notes = (*self._threads_note(), *map(str, answer.get("notes", ())))
         self.context = int(answer.get("context", self._wanted))
@@ -252,11 +271,19 @@ class LlamaCpp:
         chosen = self._chosen_threads()
         return (f"threads {chosen.why}",) if chosen.count < self._threads else ()
 
+    def _spoilt(self, words: str) -> bool:
+        """End the child where `words` say why what it holds is no more what was loaded."""
+        if words:
+            self.close()
+            self._losses, self._last = self._losses + 1, words
+        return bool(words)
+
     def _lost(self, failed: ChildFailed) -> Failure:
         self._child = None
         self.close()
-        self._losses, self._last = self._losses + 1, str(failed)
-        return Failure("model", failed.kind, f"{self.file.path.name}: {failed}")
+        words = "; ".join(filter(None, (str(failed), self._original.written_over())))
+        self._losses, self._last = self._losses + 1, words
+        return Failure("model", failed.kind, f"{self.file.path.name}: {words}")
 
 
 def context_of(file: gguf.ModelFile, wanted: int | None = None) -> int:
