@@ -31,6 +31,7 @@ from hpcagent.study.state import Folding, TuneState, Unit
 # Between looks at a unit that is out: quick at first, then a guest's pace.
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+_FIRST_TRY = ("", "try 1")  # words of a unit whose submission was never left unanswered
 
 
 @dataclass(frozen=True)
@@ -361,6 +362,11 @@ class RunAgent(ABC):
 def _tries(unit: Unit) -> int:
     """How often its submission was begun, as its word says: "try 1", "try 1, no answer"."""
     return int(unit.word.removeprefix("try ").partition(",")[0]) if unit.word else 0
+
+
+def never_submitted(state: TuneState) -> bool:
+    """Whether no job of the run is anywhere, also none of a submission that got no answer."""
+    return not any(unit.job_id or unit.word not in _FIRST_TRY for unit in state.units)
 
 
 def exit_code(state: TuneState) -> int:
