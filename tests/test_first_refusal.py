@@ -98,6 +98,7 @@ def test_what_may_have_been_submitted_is_kept(bench: Bench, pbs: PbsLab) -> None
     assert done.stderr.splitlines()[-1].endswith(f"the run is kept in {bench.run}")
     said = bench.hpcagent("explain", str(bench.run)).stdout
     assert "scheduler.refused" in said and "Unknown queue" in said
+    assert "Spent        0 rounds, 0 jobs" in bench.hpcagent("report", str(bench.run)).stdout
 
 
 @pytest.mark.openblas

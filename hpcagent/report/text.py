@@ -204,7 +204,7 @@ def _configuration(summary: RunSummary, columns: int) -> list[str]:
 def _facts(summary: RunSummary, columns: int) -> list[str]:
     spent = summary.spent
     budget = (
-        f"{wording.plural(spent.rounds, 'round')}, {wording.plural(spent.units, 'job')}, "
+        f"{wording.plural(spent.rounds, 'round')}, {wording.plural(spent.jobs, 'job')}, "
         f"{spent.core_hours:.3g} core-hours, {wording.duration(spent.wall_s)}"
     )
     lines = _variability(summary, columns)
