@@ -98,7 +98,9 @@ def test_what_may_have_been_submitted_is_kept(bench: Bench, pbs: PbsLab) -> None
     assert done.stderr.splitlines()[-1].endswith(f"the run is kept in {bench.run}")
     said = bench.hpcagent("explain", str(bench.run)).stdout
     assert "scheduler.refused" in said and "Unknown queue" in said
-    assert "Spent        0 rounds, 0 jobs" in bench.hpcagent("report", str(bench.run)).stdout
+    page = bench.hpcagent("report", str(bench.run)).stdout
+    assert "Spent        0 rounds, 0 jobs" in page
+    assert "Look at      journal.jsonl, and job.sh in work/" in page
 
 
 @pytest.mark.openblas
