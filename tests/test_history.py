@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcagent.apps.card import Card, load_card
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import Config
 from hpcagent.search.surrogate import FASTEST_BEFORE
-from hpcagent.study import history
+from hpcagent.study import history, history_card
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_fold import merged
 from hpcagent.study.history_match import MOST_TRIALS, Present, matching, trust
@@ -257,6 +261,73 @@ def test_trust_falls_with_distance() -> None:
     assert len(set(found)) == len(found)
     assert trust(present(), record(objective="energy")) == 0.0
     assert trust(present(), record(machine={"architecture": "aarch64"})) == 0.0
+
+
+CARD = load_card("openblas").model_dump(by_alias=True)
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Card:
+    data = copy.deepcopy(CARD)
+    change(data)
+    return Card.model_validate(data)
+
+
+def marked(card: Card) -> dict[str, Any]:
+    """What a record of a run with this card has beside `row`."""
+    sets = history_card.sets(card)
+    space = [{**each, "sets": sets[each["name"]]} for each in row()["space"]]
+    return {"measures": history_card.measures(card), "space": space}
+
+
+def with_card(card: Card) -> Present:
+    return replace(present(), measures=history_card.measures(card), sets=history_card.sets(card))
+
+
+@pytest.mark.parametrize(
+    ("change", "trusted"),
+    [
+        (lambda card: None, 1.0),
+        (lambda card: card["space"][0].update(meaning="in other words", hint=None), 1.0),
+        (lambda card: card["resources"].update(exclusive=False), 1.0),
+        (lambda card: card["command"]["argv"].append("--fast"), 0.4),
+        (lambda card: card["build"]["params"].update(flags=["-O3"]), 0.4),
+        (lambda card: card["figures_of_merit"][0].update(regex="(?P<key>x)(?P<value>y)"), 0.4),
+    ],
+)
+def test_a_card_of_the_same_name_is_trusted_for_what_it_still_measures(
+    change: Callable[[dict[str, Any]], Any], trusted: float
+) -> None:
+    before = record(**marked(load_card("openblas")))
+    assert trust(with_card(edited(change)), before) == pytest.approx(trusted)
+    assert trust(with_card(edited(change)), record()) == 1.0, "older records have no marks"
+
+
+def test_a_parameter_that_sets_something_else_now_is_another_one() -> None:
+    def other(card: dict[str, Any]) -> None:
+        one = next(each for each in card["space"] if each["name"] == "threads")
+        one["env"] = {"GOTO_NUM_THREADS": "{value}"}
+
+    [run] = matching(with_card(edited(other)), [record(**marked(load_card("openblas")))])
+    assert run.trust == 1.0
+    assert [param.name for param in run.params] == ["core", "threads as it was"]
+    assert {name for trial in run.trials for name in trial.config.values} == {
+        "core", "threads as it was",
+    }  # fmt: skip
+    [same] = matching(with_card(load_card("openblas")), [record(**marked(load_card("openblas")))])
+    assert [param.name for param in same.params] == ["core", "threads"]
+
+
+def test_runs_of_an_edited_card_are_not_folded_into_one_with_those_before(tmp_path: Path) -> None:
+    for n in range(12):
+        card = load_card("openblas") if n < 6 else edited(lambda c: c["command"]["argv"].append(""))
+        moment = f"2026-01-{n + 1:02}T00:00:00.000Z"
+        history.add(tmp_path, record(f"tune-{n:02}", t_utc=moment, **marked(card)))
+    history.tidy(tmp_path, most=6)
+    found = history.read([tmp_path]).records
+    assert {frozenset(r.folded) for r in found if r.folded} == {
+        frozenset(f"tune-{n:02}" for n in range(4)),
+        frozenset(f"tune-{n:02}" for n in range(6, 10)),
+    }
 
 
 def test_the_best_runs_are_taken_and_few_of_them() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_gguf import Shape, make_tiny_gguf
+from tiny_gguf import TEMPLATE, Shape, make_tiny_gguf
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
@@ -150,6 +150,34 @@ def test_a_hostile_template_is_survived_and_told(
         assert "its chat template is not used (" in told and "\n" not in told
     assert "__globals__" not in reply.text
     assert not (folder / "escaped").exists()
+
+
+TOOLS = {
+    "goes through them unasked": "{% for tool in tools %}{{ tool.name }}{% endfor %}",
+    "asks whether they are none": "{% if tools is not none %}{{ raise_exception('a') }}{% endif %}",
+    "asks whether they are there": "{{ 'tools' if tools is not defined }}",
+    "asks for what nobody gives": "{% if functions is defined %}{% for f in functions %}"
+    "{% endfor %}{% endif %}{% for choice in tool_choice %}{% endfor %}",
+    "knows no system": "{% for tool in tools %}{% endfor %}"
+    "{{ raise_exception('no system') if messages[0].role == 'system' }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_template_made_for_tools_is_used_where_there_are_none(folder: Path, name: str) -> None:
+    template = f"{TOOLS[name]}[own]{TEMPLATE}"
+    model = LlamaCpp(make_tiny_gguf(folder / "tools.gguf", template=template))
+    reply = model.complete(ASK, SCHEMA, LIMITS, 1)
+    plain = LlamaCpp(make_tiny_gguf(folder / "own.gguf", template=f"[own]{TEMPLATE}"))
+    same = plain.complete(_moved(ASK) if name == "knows no system" else ASK, SCHEMA, LIMITS, 1)
+    model.close()
+    plain.close()
+    assert model.notes == () and reply.failure is None
+    assert (reply.text, reply.tokens_in) == (same.text, same.tokens_in)
+
+
+def _moved(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return (Message("user", "\n\n".join(message.text for message in messages)),)
 
 
 def test_an_endless_template_costs_seconds_and_not_the_model(folder: Path) -> None:

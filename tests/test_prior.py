@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.gp import Observations, Theta, Trends, slopes
 from hpcagent.search.options import Options
-from hpcagent.search.prior import Earlier, Prior
+from hpcagent.search.prior import Belief, Earlier, Prior
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import (
     FASTEST_BEFORE,
@@ -215,6 +217,42 @@ def test_what_failed_before_is_tried_last_but_not_excluded() -> None:
     after = belief.chance(zen[:3], none)
     assert after[zen].min() > before[zen].min()
     assert belief.chance(none, zen[:3])[zen].max() <= before[zen].max()
+
+
+def doubtful(doubt: list[float]) -> Belief:
+    nothing = np.zeros((0, len(doubt)))
+    return Belief(nothing, np.zeros(0), np.array(doubt), 0.0)
+
+
+def rows(*chosen: int) -> np.ndarray:
+    return np.array(chosen, dtype=np.intp)
+
+
+def test_slight_doubts_that_came_to_nothing_do_not_clear_what_always_failed() -> None:
+    belief = doubtful([0.7, 0.7, *[0.2] * 12])
+    slight = rows(*range(2, 14))
+    assert belief.chance(slight, rows())[0] == pytest.approx(0.3)
+    assert belief.chance(slight, rows())[2] > 0.9
+    assert belief.chance(rows(1), rows())[0] > 0.5
+    assert belief.chance(rows(1), rows())[2] > 0.8, "a great doubt that was wrong lifts slight ones"
+
+
+@given(
+    st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20),
+    st.lists(st.integers(0, 19), max_size=8),
+    st.lists(st.integers(0, 19), max_size=8),
+    st.integers(0, 19),
+)
+def test_what_runs_never_adds_doubt_and_what_fails_never_lifts_it(
+    doubt: list[float], worked: list[int], failed: list[int], next_one: int
+) -> None:
+    size = len(doubt)
+    ran, died = rows(*(n % size for n in worked)), rows(*(n % size for n in failed))
+    belief, more = doubtful(doubt), rows(next_one % size)
+    before = belief.chance(ran, died)
+    assert ((before >= 1.0 - np.array(doubt) - 1e-12) & (before <= 1.0)).all()
+    assert (belief.chance(np.append(ran, more), died) >= before - 1e-12).all()
+    assert (belief.chance(ran, np.append(died, more)) <= before + 1e-12).all()
 
 
 # --- hints ----------------------------------------------------------------------------------------

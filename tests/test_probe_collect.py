@@ -278,3 +278,23 @@ def test_nothing_is_asked_when_the_time_for_all_is_over(
     assert problems.count(collect.LATE) >= 3
     assert facts["parts"] == {"software": {"problem": collect.LATE}}
     assert parse_software(facts["parts"]["software"]).missing["software"] == collect.LATE
+
+
+def cpus_with(folder: Path, sizes: dict[int, tuple[str, ...]]) -> str:
+    for cpu, told in sizes.items():
+        for index, size in enumerate(told):
+            path = folder / f"cpu{cpu}" / "cache" / f"index{index}" / "size"
+            path.parent.mkdir(parents=True)
+            path.write_text(f"{size}\n")
+    (folder / "cpu99").mkdir(parents=True)  # offline: without caches
+    return str(folder)
+
+
+def test_kinds_of_cores_are_told_by_the_sizes_of_their_caches(tmp_path: Path) -> None:
+    big, small = ("48K", "1280K"), ("32K", "2048K")
+    mixed = {10: small, 2: big, 0: big, 9: small}
+    assert collect.cache_kinds(cpus_with(tmp_path / "a", mixed)) == [[0, 2], [9, 10]]
+    assert collect.cache_kinds(cpus_with(tmp_path / "b", {0: big, 1: big})) == []
+    assert collect.cache_kinds(str(tmp_path / "nothing")) == []
+    strange = {cpu: (f"{cpu}K",) for cpu in range(40)}
+    assert collect.cache_kinds(cpus_with(tmp_path / "c", strange)) == []

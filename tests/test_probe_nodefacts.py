@@ -169,6 +169,12 @@ def test_a_broken_driver_leaves_the_gpu_visible_and_says_so() -> None:
 
 def test_hybrid_cores_and_a_forbidden_turbo() -> None:
     node = node_of(HYBRID)
+    caches = node.value("caches")
+    assert isinstance(caches, tuple)
+    assert [cache for cache in caches if isinstance(cache, CacheLevel) and cache.level == 2] == [
+        CacheLevel(2, "unified", 8, 1280 << 10, 2),
+        CacheLevel(2, "unified", 2, 2048 << 10, 4),
+    ]
     assert node.value("core_kinds") == ("performance: 0-15", "efficiency: 16-23")
     assert node.value("turbo") == "off"
     assert node.value("base_clock") == 3200.0

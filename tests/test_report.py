@@ -196,7 +196,7 @@ def improved() -> RunSummary:
             ("haround2aaaaaa", Failure("scheduler", "timeout", "slurm: TIMEOUT after 00:20:00")),
         ),
         model=ModelSummary(True, "tiny.gguf", 6, 5, 1, 3, True, 41.2, ""),
-        spent=Spent(5, 3, 28.4, 2592.0),
+        spent=Spent(5, 3, 28.4, 2592.0, 5),
         warnings=("the load of the node rose to 12 in round 2",),
         variation=(
             Variation("default", variability([0.98, 1.0, 1.01, 1.02, 1.03, 1.2], 0.95, 1)),
@@ -239,7 +239,7 @@ def failed_early() -> RunSummary:
         infeasible=(),
         failures=(("haprobeaaaaaaa", failure),),
         model=NO_MODEL,
-        spent=Spent(1, 0, 0.01, 12.0),
+        spent=Spent(1, 0, 0.01, 12.0, 1),
         warnings=(),
         disturbances=(),
         variation=(),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import random
 import re
 import statistics
 
@@ -206,6 +207,33 @@ def test_an_illegal_core_type_is_not_tried_again_and_again() -> None:
     assert 1 <= sum(trial.failure is not None for trial in history) <= 3
     best = min(history, key=lambda trial: trial.log_ratio or 0.0)
     assert smooth(best.config) < min(map(smooth, SPACE.points())) + 0.03
+
+
+def lost(rate: float, everywhere: float, turns: int = 25) -> float:
+    """Evaluations that a search loses to failures, on average over seeds, where one core type dies
+    at `rate` and every point `everywhere`."""
+    counts = []
+    for seed in range(8):
+        history: list[Trial] = []
+        while len(history) < turns:
+            found = Surrogate().propose(SPACE, history, [], 1, seed)
+            if isinstance(found, Stop):
+                break
+            config = found[0].config
+            drawn = random.Random(f"{seed} {config}").random() if history else 1.0
+            dies = drawn < (rate if config.values["core"] == "NEHALEM" else everywhere)
+            ratio = None if dies else smooth(config)
+            history.append(Trial(config, ratio, None, ILLEGAL if dies else None, len(history), ""))
+        counts.append(sum(trial.failure is not None for trial in history))
+    return statistics.mean(counts)
+
+
+def test_a_value_that_worked_once_by_luck_costs_hardly_more_than_one_that_never_did() -> None:
+    """It is not blamed by value any more; what is near it still is. To share the blame by how often
+    a value failed saved up to half an evaluation here, and nothing on recorded surfaces (96 pairs
+    with one failure in ten at random: 0.02 of 2.0, and 1.6 % worse results)."""
+    for everywhere in (0.0, 0.1):
+        assert lost(0.9, everywhere) <= lost(1.0, everywhere) + 0.5
 
 
 # --- the strategy ---

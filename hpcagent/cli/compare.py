@@ -10,19 +10,19 @@ from pathlib import Path
 import click
 
 from hpcagent import __version__
-from hpcagent.cli.place import find_run, runs_folder
-from hpcagent.cli.runs import drive, json_option
+from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.place import find_run
+from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, load_settings
 from hpcagent.errors import BudgetError
 from hpcagent.study import units
 from hpcagent.study.compare_plan import MIN_BLOCKS, MIN_PAIRS, Comparison, block_plan
 from hpcagent.study.compare_sides import comparison, settings_of, sources
 from hpcagent.study.durable import utc_now, utc_text
-from hpcagent.study.rundir import create_run, unit_name
-from hpcagent.study.session import make_scheduler, open_tune
+from hpcagent.study.rundir import unit_name
+from hpcagent.study.session import make_scheduler
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState
-from hpcagent.templates import clean
 
 _RUN_ID = "compare-DATE-TIME-ID"
 
@@ -70,13 +70,9 @@ def compare(
     if dry_run:
         _show_plan(wanted, settings, as_json)
         return 0
-    if run_dir is not None:
-        clean(run_dir.absolute(), "--run-dir")
-    run = create_run("compare", __version__, runs_folder(), run_dir)
-    open_tune(run, settings, __version__, wanted.to_json())
-    if not as_json:
-        click.echo(f"run {run.id} in {run.path}", err=True)
-    return drive(run, until_waiting=no_wait, as_json=as_json)
+    return begin_run(
+        "compare", settings, run_dir, no_wait=no_wait, as_json=as_json, compare=wanted.to_json()
+    )
 
 
 def _settings(settings: TuneSettings, configured: Settings) -> TuneSettings:

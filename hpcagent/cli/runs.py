@@ -18,7 +18,7 @@ from hpcagent.cli.interrupt import interruptible
 from hpcagent.cli.live import Display, live, processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
-from hpcagent.errors import HpcagentError
+from hpcagent.errors import HpcagentError, SchedulerRefused
 from hpcagent.report import compare as comparison
 from hpcagent.report import task_text
 from hpcagent.report.publish import publish
@@ -119,7 +119,10 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
         ):
             if keep_pace:
                 agent.keep_pace()
-            agent.run(_both(display, check), until_waiting)
+            try:
+                agent.run(_both(display, check), until_waiting)
+            except SchedulerRefused as refused:
+                raise _to_go_on(run, agent.state, refused) from None
             state = agent.state
     except KeyboardInterrupt:
         click.echo(
@@ -135,6 +138,13 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
         return 0
     show(run, summary_of(run, Knowledge(state)), as_json, None)
     return exit_code(state)
+
+
+def _to_go_on(run: RunDir, state: TuneState, refused: SchedulerRefused) -> SchedulerRefused:
+    """Told with what to do: a run of which a job ran before goes on."""
+    if state.closed is not None:
+        return refused
+    return SchedulerRefused(f"{refused}; when that is mended go on with: {again(run)}")
 
 
 def summary_of(run: RunDir, known: Knowledge) -> Summary:

@@ -12,20 +12,18 @@ import click
 
 from hpcagent import __version__
 from hpcagent.cli.asks import asked
-from hpcagent.cli.place import runs_folder
-from hpcagent.cli.runs import drive
+from hpcagent.cli.newrun import begin_run
 from hpcagent.cli.targets import Place, job_settings
 from hpcagent.config import Settings
 from hpcagent.llm.routing import Route
 from hpcagent.study import tune, units
 from hpcagent.study.durable import utc_now, utc_text
-from hpcagent.study.rundir import create_run, unit_name
-from hpcagent.study.session import make_scheduler, open_tune
+from hpcagent.study.rundir import unit_name
+from hpcagent.study.session import make_scheduler
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.task import kind_of
 from hpcagent.study.task_plan import Task
-from hpcagent.templates import clean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
@@ -62,15 +60,12 @@ def begin(
     if dry_run:
         _show_plan(task, settings, as_json)
         return 0
-    if run_dir is not None:
-        clean(run_dir.absolute(), "--run-dir")
-    run = create_run(task.kind, __version__, runs_folder(), run_dir)
-    open_tune(run, settings, __version__, task=task.to_json())
-    if not as_json:
-        click.echo(f"run {run.id} in {run.path}", err=True)
-        for name, why in there.closed.items():
-            click.echo(f"{name} is left out: {why or 'it takes no jobs now'}", err=True)
-    return drive(run, until_waiting=no_wait, as_json=as_json)
+    closed = there.closed.items()
+    left_out = [f"{name} is left out: {why or 'it takes no jobs now'}" for name, why in closed]
+    return begin_run(
+        task.kind, settings, run_dir, no_wait=no_wait, as_json=as_json, task=task.to_json(),
+        also=left_out,
+    )  # fmt: skip
 
 
 def _show_plan(task: Task, settings: TuneSettings, as_json: bool) -> None:

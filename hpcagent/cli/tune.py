@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from hpcagent import __version__
 from hpcagent.apps.card import is_file, load_card, own_card
 from hpcagent.apps.workload import load_workload
 from hpcagent.cli.asks import (
@@ -26,8 +25,8 @@ from hpcagent.cli.dryrun import fact_names, show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
-from hpcagent.cli.place import runs_folder
-from hpcagent.cli.runs import drive, json_option
+from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.runs import json_option
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
 from hpcagent.config import Settings, load_settings
@@ -36,8 +35,7 @@ from hpcagent.llm.roles import OPTIMISE
 from hpcagent.llm.routing import Route
 from hpcagent.search.function_file import EXAMPLE
 from hpcagent.study.history import store_folder
-from hpcagent.study.rundir import create_run
-from hpcagent.study.session import make_scheduler, open_tune
+from hpcagent.study.session import make_scheduler
 from hpcagent.study.settings import TuneSettings
 from hpcagent.templates import clean
 
@@ -214,13 +212,7 @@ def tune(
     ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":
         _require_build_tools()
-    if run_dir is not None:
-        clean(run_dir.absolute(), "--run-dir")
-    run = create_run("tune", __version__, runs_folder(), run_dir)
-    open_tune(run, settings, __version__)
-    if not as_json:
-        click.echo(f"run {run.id} in {run.path}", err=True)
-    return drive(run, until_waiting=no_wait, as_json=as_json)
+    return begin_run("tune", settings, run_dir, no_wait=no_wait, as_json=as_json)
 
 
 def _settings(

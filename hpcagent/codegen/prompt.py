@@ -81,10 +81,11 @@ class Environment:
     @classmethod
     def of(cls, machine: Machine, tools: str, limits: Mapping[str, float]) -> Environment:
         width = next((bits for name, bits in _VECTORS if name in machine.features), 0)
-        caches = [
-            f"L{c.level} {c.kind} {c.size_bytes // 1024} KiB" for c in machine.caches
-            if c.kind != "instruction"
-        ]  # fmt: skip
+        sizes: dict[str, list[str]] = {}  # of one level several where kinds of cores are mixed
+        for c in machine.caches:
+            if c.kind != "instruction":
+                sizes.setdefault(f"L{c.level} {c.kind}", []).append(f"{c.size_bytes // 1024} KiB")
+        caches = [f"{name} {' or '.join(found)}" for name, found in sizes.items()]
         rows = [
             ("processor", machine.cpu_model),
             ("microarchitecture", machine.microarchitecture),

@@ -33,5 +33,6 @@ def opened(model: str) -> tuple[LlamaCpp, str]:
     if find_spec(_ENGINE) is None:
         raise EnvironmentProblem(f"{_ENGINE} is not installed")
     path = path_of(model)
-    sha256 = card.checked(path).sha256
-    return LlamaCpp(path), sha256
+    card.checked(path)
+    process = LlamaCpp(path)
+    return process, process.digest()

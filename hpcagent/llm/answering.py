@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REPEATS = 2
 ACCEPTED = "accepted"
 # Asked again, it would say the same.
-_FINAL = ("unavailable", "context_overflow", "unauthorised", "forbidden", "untrusted")
+_FINAL = ("unavailable", "changed", "context_overflow", "unauthorised", "forbidden", "untrusted")
 _KEPT = ("type", "enum", "const", "minLength", "maxLength", "minItems", "maxItems", "minimum",
          "maximum")  # fmt: skip
 # The schema's bound holds for a token each byte; a vocabulary of words needs about a third of it.

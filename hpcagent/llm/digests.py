@@ -56,24 +56,11 @@ def cache_folder(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _remembered(path: Path, cache: Path | None) -> str:
-    identity = _identity(path)
-    if cache is None or not identity:
-        return sha256(path)
-    # A small file for each model: of two writers the later wins, and nothing of others is lost.
-    entry = cache / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
-    kept = _kept(entry, identity)
-    if kept:
-        return kept
-    digest = sha256(path)
-    # A file that changes while it is read, or changed in this instant, is not remembered.
-    if _identity(path) == identity and time.time_ns() - identity["mtime_ns"] > _SETTLED_NS:
-        _keep(entry, {**identity, "sha256": digest})
-    return digest
+def identity(path: Path) -> dict[str, int]:
+    """What tells a file from an earlier one of its name, nothing where there is none.
 
-
-def _identity(path: Path) -> dict[str, int]:
-    """What tells a file from an earlier one of its name; ctime shows a time that was set back."""
+    ctime shows an mtime that was set back.
+    """
     try:
         found = path.stat()
     except OSError:
@@ -87,7 +74,23 @@ def _identity(path: Path) -> dict[str, int]:
     }
 
 
-def _kept(entry: Path, identity: Mapping[str, int]) -> str:
+def _remembered(path: Path, cache: Path | None) -> str:
+    found = identity(path)
+    if cache is None or not found:
+        return sha256(path)
+    # A small file for each model: of two writers the later wins, and nothing of others is lost.
+    entry = cache / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
+    kept = _kept(entry, found)
+    if kept:
+        return kept
+    digest = sha256(path)
+    # A file that changes while it is read, or changed in this instant, is not remembered.
+    if identity(path) == found and time.time_ns() - found["mtime_ns"] > _SETTLED_NS:
+        _keep(entry, {**found, "sha256": digest})
+    return digest
+
+
+def _kept(entry: Path, identified: Mapping[str, int]) -> str:
     """The digest in an entry that is whole and of this very file, else nothing."""
     try:
         if entry.stat().st_size > 1000:
@@ -96,7 +99,7 @@ def _kept(entry: Path, identity: Mapping[str, int]) -> str:
     except (OSError, ValueError, RecursionError):
         return ""
     digest = values.pop("sha256", "") if isinstance(values, dict) else ""
-    same = values == dict(identity)
+    same = values == dict(identified)
     return digest if same and isinstance(digest, str) and _HEX.fullmatch(digest) else ""
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcagent.llm import gguf, scores, threads
-from hpcagent.llm.grammar import gbnf, linear, outline, violation
+from hpcagent.llm import gguf, heard, scores, threads
+from hpcagent.llm.grammar import gbnf, linear, outline
 from hpcagent.llm.memory import need
 from hpcagent.llm.menus import checked, reasoned
+from hpcagent.llm.original import Original
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.tables import Sampling
-from hpcagent.llm.thoughts import parted
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
 if TYPE_CHECKING:
@@ -38,7 +36,8 @@ class LlamaCpp:
     `residents` give way to each other. After two restarts of a child that died or hung, every call
     answers with the failure `model.unavailable`. Failure kinds: load, memory, died, timeout,
     nonsense, unavailable, context_overflow, unspeakable, decode, truncated, garbled (not UTF-8),
-    empty, invalid. EnvironmentProblem where the file cannot serve.
+    empty, invalid, changed (the file is another one now). EnvironmentProblem where the file cannot
+    serve.
 
     `sampling` may set temperature, top_k, top_p and min_p. The child keeps the prompts of as many
     callers as it has memory for (`sequences`; None lets it decide), so that each pays only for
@@ -57,6 +56,7 @@ class LlamaCpp:
         residents: Residents | None = None,
     ) -> None:
         self.file = gguf.read(path)
+        self._original = Original(self.file)
         self._wanted = context_of(self.file, context)
         self.context = self._wanted
         self._load_timeout_s = load_timeout_s
@@ -72,6 +72,13 @@ class LlamaCpp:
         self.device = ""  # where it computes, in words; known from the first answer on
         self.notes: tuple[str, ...] = ()  # what is not as it was asked for; likewise
         self.needs = 0  # bytes by the estimate, with the prompts that it keeps; likewise
+
+    def digest(self) -> str:
+        """SHA-256 in hex; no file with another one is loaded from then on.
+
+        EnvironmentProblem where it cannot be had, or the file has changed already.
+        """
+        return self._original.digest()
 
     def complete(
         self,
@@ -96,7 +103,9 @@ class LlamaCpp:
             "seed": (seed + sampling.seed) % 2**31,
         }
         answer = self._asked(request, limits.timeout_s)
-        return Reply("", failure=answer) if isinstance(answer, Failure) else _reply(answer, schema)
+        if isinstance(answer, Failure):
+            return Reply("", failure=answer)
+        return heard.reply(answer, schema)
 
     def rank(
         self,
@@ -120,7 +129,7 @@ class LlamaCpp:
             "seed": (seed + sampling.seed) % 2**31,
         }
         answer = self._asked(request, limits.timeout_s)
-        return Ranking((), failure=answer) if isinstance(answer, Failure) else _ranking(answer)
+        return Ranking((), failure=answer) if isinstance(answer, Failure) else heard.ranking(answer)
 
     def read_ahead(self, messages: Sequence[Message], limits: Limits) -> Reply:
         """Load and read a prompt that is not asked yet: a later one that begins so costs less."""
@@ -204,14 +213,21 @@ class LlamaCpp:
             answer = child.ask(request, timeout_s)
         except ChildFailed as failed:
             return self._lost(failed)
-        return _failure(answer["failure"]) if "failure" in answer else answer
+        if self._spoilt(self._original.written_over()):
+            return self._asked(request, timeout_s)  # MAX_RESTARTS bounds it
+        return heard.failure(answer["failure"]) if "failure" in answer else answer
 
     def _running(self) -> Child | Failure:
         if self._child is not None and self._child.closed:
             self.close()
+        if self._child is not None:
+            self._spoilt(self._original.written_over())
         if self._child is None and self._losses > MAX_RESTARTS:
             words = f"llama.cpp failed {self._losses} times, last: {self._last}"
             return Failure("model", "unavailable", words)
+        words = self._original.another() if self._child is None else ""
+        if words:
+            return Failure("model", "changed", words)
         if self._residents is not None:
             self._residents.enter(self, need(self.file, self._wanted).total)
         return self._child if self._child is not None and not self._loading else self._started()
@@ -223,10 +239,12 @@ class LlamaCpp:
         answer = child.ask(request, self._load_timeout_s)
         if "failure" in answer:
             told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
-            failure = _failure(answer["failure"], "" if told else child.last_words())
+            failure = heard.failure(answer["failure"], "" if told else child.last_words())
             self.close()
             self._losses, self._last = self._losses + 1, failure.evidence
             return failure
+        if not self._original.is_here and self._spoilt("its file changed while it was loaded"):
+            return self._running()
         self.device = str(answer.get("device", ""))
         self.notes = (*self._threads_note(), *map(str, answer.get("notes", ())))
         self.context = int(answer.get("context", self._wanted))
@@ -253,11 +271,19 @@ class LlamaCpp:
         chosen = self._chosen_threads()
         return (f"threads {chosen.why}",) if chosen.count < self._threads else ()
 
+    def _spoilt(self, words: str) -> bool:
+        """End the child where `words` say why what it holds is no more what was loaded."""
+        if words:
+            self.close()
+            self._losses, self._last = self._losses + 1, words
+        return bool(words)
+
     def _lost(self, failed: ChildFailed) -> Failure:
         self._child = None
         self.close()
-        self._losses, self._last = self._losses + 1, str(failed)
-        return Failure("model", failed.kind, f"{self.file.path.name}: {failed}")
+        words = "; ".join(filter(None, (str(failed), self._original.written_over())))
+        self._losses, self._last = self._losses + 1, words
+        return Failure("model", failed.kind, f"{self.file.path.name}: {words}")
 
 
 def context_of(file: gguf.ModelFile, wanted: int | None = None) -> int:
@@ -289,61 +315,3 @@ def _drawn(sampling: Sampling) -> dict[str, float]:
 
 def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def _failure(found: Mapping[str, Any], last_words: str = "") -> Failure:
-    words = f"; its last words: {last_words}" if last_words else ""
-    return Failure("model", str(found.get("kind")), f"{found.get('evidence')}{words}")
-
-
-def _reply(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Reply:
-    thoughts, text = ("", str(answer["text"])) if schema else parted(str(answer["text"]))
-    return Reply(
-        text=text,
-        tokens_in=answer["tokens_in"],
-        tokens_out=answer["tokens_out"],
-        seconds=answer["seconds"],
-        failure=_wrong(answer, schema),
-        tokens_cached=answer["tokens_cached"],
-        first_token_s=answer["first_token_s"],
-        thinking=str(answer["thinking"]) or thoughts,
-    )
-
-
-def _wrong(answer: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Failure | None:
-    text, stopped = str(answer["text"]), str(answer["stopped"])
-    if stopped:
-        words = f"stopped after {answer['tokens_out']} tokens, no end: {_shortened(text)}"
-        return Failure("model", stopped, words)
-    if schema is None:
-        if answer["garbled"]:
-            words = f"{answer['garbled']} of {len(text)} characters are not UTF-8"
-            return Failure("model", "garbled", f"{words}: {_shortened(text)}")
-        if not parted(text)[1].strip():
-            after = " after its thoughts" if text.strip() else ""
-            return Failure("model", "empty", f"it ended its answer at once{after}")
-        return None
-    try:
-        wrong = violation(json.loads(text), schema)
-    except ValueError as error:
-        wrong = f"not JSON: {error}"
-    return Failure("model", "invalid", wrong) if wrong else None
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:200] + "...")
-
-
-def _ranking(answer: Mapping[str, Any]) -> Ranking:
-    found = tuple(map(float, answer["log_probabilities"]))
-    cost = answer["tokens_in"], answer["seconds"]
-    if any(map(math.isnan, found)):
-        words = "its weights give no probabilities, only NaN"
-        return Ranking((), *cost, failure=Failure("model", "nonsense", words))
-    return Ranking(
-        found,
-        *cost,
-        tokens_cached=answer["tokens_cached"],
-        tokens_out=answer["tokens_out"],
-        reason=str(answer["reason"]),
-    )

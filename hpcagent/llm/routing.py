@@ -220,7 +220,7 @@ class Models:
                 opened.identity = opened.model.identity()
                 opened.digest = endpoint.digest(opened.identity)
             else:
-                opened.digest = gguf.digest(Path(choice.file))
+                opened.digest = opened.model.digest()
                 opened.identity = {"file": choice.file}
         return opened.identity
 

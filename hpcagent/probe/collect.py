@@ -66,6 +66,9 @@ KIND = re.compile(
 )
 
 
+MOST_KINDS = 8  # of cores in one machine
+
+
 def main(argv: List[str]) -> int:
     if len(argv) == 2 and argv[0] == "--library":
         print(json.dumps(describe_library(argv[1])))
@@ -114,6 +117,7 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
         "files": collect_files(),
         "limits": {x: list(resource.getrlimit(getattr(resource, x))) for x in limits},
         "affinity": sorted(os.sched_getaffinity(0)),
+        "cache_kinds": cache_kinds(),
         "glibc": os.confstr(LIBC) if LIBC in os.confstr_names else None,
         "which": {tool: which(tool) for tool in TOOLS + BATCH_TOOLS},
         "environment": {k: v for k, v in sorted(os.environ.items()) if RELEVANT.match(k)},
@@ -333,11 +337,25 @@ def distinct_cpus(text: Any) -> Any:
 
 
 def per_cpu_files() -> List[str]:
-    """Caches and clock of the first CPU that this process may use."""
-    cpu = "/sys/devices/system/cpu/cpu{}/".format(min(os.sched_getaffinity(0)))
-    names = ["cpufreq/scaling_governor", "cpufreq/scaling_driver", "cpufreq/cpuinfo_max_freq"]
-    names += ["cache/index[0-9]*/" + x for x in ("level", "type", "size", "shared_cpu_list")]
-    return [path for name in names for path in glob.glob(cpu + name)]
+    """Caches and clock of the first CPU that this process may use; caches of every other kind."""
+    first = min(os.sched_getaffinity(0))
+    clock = ["cpufreq/scaling_governor", "cpufreq/scaling_driver", "cpufreq/cpuinfo_max_freq"]
+    names = ["cpu{}/{}".format(first, name) for name in clock]
+    for cpu in sorted({first, *(kind[0] for kind in cache_kinds())}):
+        for name in ("level", "type", "size", "shared_cpu_list"):
+            names.append("cpu{}/cache/index[0-9]*/{}".format(cpu, name))
+    return [path for name in names for path in glob.glob("/sys/devices/system/cpu/" + name)]
+
+
+def cache_kinds(folder: str = "/sys/devices/system/cpu") -> List[List[int]]:
+    """The online CPUs by the sizes of their caches; none where all CPUs have the same."""
+    kinds = {}  # type: Dict[Tuple[Any, ...], List[int]]
+    for path in glob.glob(folder + "/cpu[0-9]*/cache"):
+        sizes = sorted(glob.glob(path + "/index[0-9]*/size"))
+        told = tuple((name[len(path) :], str(read_file(name))) for name in sizes)
+        kinds.setdefault(told, []).append(int(path.split("/")[-2][3:]))
+    found = sorted(sorted(cpus) for cpus in kinds.values())
+    return found if 1 < len(found) <= MOST_KINDS else []
 
 
 def sibling_files() -> Dict[str, str]:

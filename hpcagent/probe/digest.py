@@ -81,13 +81,9 @@ def _processors(text: str) -> list[list[str]]:
 
 
 def _caches(base: RawFacts) -> list[list[str]]:
-    """By index only: which CPU was looked at depends on the job's mask."""
-    found = {}
-    for path, text in base.texts(_CACHE).items():
-        place = re.fullmatch(_CACHE, path)
-        if place:
-            found[place.group(1)] = text.strip()
-    return [[name, value] for name, value in sorted(found.items())]
+    """By index only: which CPU of a kind was looked at depends on the job's mask."""
+    places = ((re.fullmatch(_CACHE, path), text) for path, text in base.texts(_CACHE).items())
+    return [list(row) for row in sorted({(at[1], text.strip()) for at, text in places if at})]
 
 
 def _rounded(memory: int | None) -> int | None:

@@ -19,7 +19,7 @@ from hpcagent.records import Cache, Compiler, Cpu, Machine
 __all__ = ["parse_machine", "peak_gflops"]
 
 _NODE = r"/sys/devices/system/node/node([0-9]+)/cpulist"
-_CACHE = r"/sys/devices/system/cpu/cpu[0-9]+/cache/index[0-9]+/\w+"
+_CACHE = cache_facts.FILES
 _SIBLINGS = r"/sys/devices/system/cpu/cpu[0-9]+/topology/thread_siblings_list"
 _MAX_FREQ = r"/sys/devices/system/cpu/cpu[0-9]+/cpufreq/cpuinfo_max_freq"
 _CGROUP = r".*/(cpu\.max|cpu\.cfs_quota_us|cpu\.cfs_period_us|memory\.max|memory\.limit_in_bytes)"
@@ -227,7 +227,8 @@ def _caches(
     cores = len({(cpu.socket, cpu.core) for cpu in cpus})
     sockets = len({cpu.socket for cpu in cpus})
     listed = cache_facts.caches_from_lscpu(fields, cores, sockets)
-    sysfs = cache_facts.caches_from_sysfs(raw.texts(_CACHE), len(cpus))
+    told = cache_facts.caches_from_sysfs(raw.texts(_CACHE), len(cpus), cache_facts.kinds_of(raw))
+    sysfs = tuple(cache for cache, _ in told)
     if not listed and not sysfs:
         missing["caches"] = "neither lscpu nor sysfs lists caches"
     return cache_facts.merge(sysfs, listed, cache_facts.uncounted(fields))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hpcagent.probe import frequency, hugepages, numa, procfs
+from hpcagent.probe.caches import FILES, caches_from_sysfs, kinds_of
 from hpcagent.probe.likwid import LikwidTopology, parse_likwid_topology
 from hpcagent.probe.look import Look, Subject
 from hpcagent.probe.lscpu import parse_cache_table, parse_cpu_table
@@ -180,6 +181,14 @@ _X86 = {"core": "performance", "atom": "efficiency"}
 def _caches(look: Look, hwloc: Topology | None, this: Subject) -> Fact | Absent:
     if hwloc is not None and hwloc.caches:
         return this.fact("caches", hwloc.caches, ("lstopo", STATED))
+    kinds = kinds_of(look.base)
+    if kinds:
+        told = caches_from_sysfs(look.base.texts(FILES), len(look.machine.cpus), kinds)
+        levels = [
+            CacheLevel(cache.level, cache.kind, cache.instances, cache.size_bytes, shared)
+            for cache, shared in sorted(told, key=lambda row: (row[0].level, row[0].kind))
+        ]
+        return this.fact("caches", tuple(levels), ("sysfs", STATED))
     machine, counted = look.machine, parse_cache_table(look.node.stdout("lscpu_caches") or "")
     levels = []
     for cache in machine.caches:

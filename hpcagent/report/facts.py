@@ -52,7 +52,7 @@ def space(summary: RunSummary) -> Section:
 def budget(summary: RunSummary) -> Section:
     spent = summary.spent
     rows: list[Line] = [
-        ("Jobs submitted", str(spent.units)),
+        ("Jobs submitted", str(spent.jobs)),
         ("Rounds", str(spent.rounds)),
         ("Core-hours reserved", f"{spent.core_hours:.4g}"),
         ("Wall time", wording.duration(spent.wall_s)),

@@ -204,7 +204,7 @@ def _configuration(summary: RunSummary, columns: int) -> list[str]:
 def _facts(summary: RunSummary, columns: int) -> list[str]:
     spent = summary.spent
     budget = (
-        f"{wording.plural(spent.rounds, 'round')}, {wording.plural(spent.units, 'job')}, "
+        f"{wording.plural(spent.rounds, 'round')}, {wording.plural(spent.jobs, 'job')}, "
         f"{spent.core_hours:.3g} core-hours, {wording.duration(spent.wall_s)}"
     )
     lines = _variability(summary, columns)
@@ -311,8 +311,12 @@ def _or_again(summary: RunSummary) -> str:
 
 
 def _where(summary: RunSummary) -> str:
-    units = [where for where, _ in summary.failures if unit_like(where)]
-    return f", and err in work/{units[-1]}/" if units else ""
+    units = [(where, failure) for where, failure in summary.failures if unit_like(where)]
+    if not units:
+        return ""
+    name, failure = units[-1]
+    file = "job.sh" if failure.id == "scheduler.refused" else "err"  # it never ran
+    return f", and {file} in work/{name}/"
 
 
 def unit_like(name: str) -> bool:

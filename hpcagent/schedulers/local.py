@@ -325,7 +325,7 @@ def _read_script(path: Path) -> _Request:
     missing = [key for key in ("name", "walltime_s") if key not in asked]
     if missing:
         raise UsageError(f"{path}: the line {_PREFIX}{missing[0]}=... is missing")
-    _check_size(path, asked)
+    _check_size(asked)
     return _Request(asked["name"], int(asked["walltime_s"]), (*interpreter, str(path)))
 
 
@@ -339,9 +339,9 @@ def _directive(where: str, line: str) -> tuple[str, str]:
     return key, value
 
 
-def _check_size(path: Path, asked: Mapping[str, str]) -> None:
+def _check_size(asked: Mapping[str, str]) -> None:
     cpus = len(os.sched_getaffinity(0))
     if int(asked.get("nodes", "1")) > 1:
-        raise UsageError(f"{path}: asks for {asked['nodes']} nodes, this machine is one")
+        raise UsageError(f"it asks for {asked['nodes']} nodes, this machine is one")
     if int(asked.get("cpus", "1")) > cpus:
-        raise UsageError(f"{path}: asks for {asked['cpus']} CPUs, this process may use {cpus}")
+        raise UsageError(f"it asks for {asked['cpus']} CPUs, this process may use {cpus}")

@@ -26,8 +26,8 @@ REPEATS = 2
 AROUND = 40  # tokens at most of what stands around the reason
 ASK_CONFIG = 'Which one? Answer with one JSON object: "config", a value for every parameter.'
 # What another try cannot mend.
-_FINAL = ("unavailable", "context_overflow", "not_in_transcript", "unauthorised", "forbidden",
-          "untrusted")  # fmt: skip
+_FINAL = ("unavailable", "changed", "context_overflow", "not_in_transcript", "unauthorised",
+          "forbidden", "untrusted")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 LEAST_MEASURED = 4  # an earlier run with fewer measurements says nothing of times
+_ALIKE = 0.5  # of a doubt: what was at least so doubtful and ran speaks against it
 _OVERLAP = 0.5  # of the values: ordinals of so similar ranges are matched by number, else by rank
 
 
@@ -118,9 +119,15 @@ class Belief:
     def chance(self, worked: NDArray[np.intp], failed: NDArray[np.intp]) -> Array:
         """(P,): the chance to run that earlier failures leave, given rows that were tried now.
 
-        The doubt falls with each doubtful point that ran, and is restored by those that failed.
+        A doubt falls with each point that ran and was about as doubtful, or more: many slight
+        doubts that came to nothing do not clear what always failed. It is restored by those that
+        failed.
         """
-        ran = float(self.doubt[worked].sum())
+        import numpy as np
+
+        doubts = np.sort(self.doubt[worked])
+        from_there_on = np.append(np.cumsum(doubts[::-1])[::-1], 0.0)
+        ran = from_there_on[np.searchsorted(doubts, _ALIKE * self.doubt)]
         died = float(self.doubt[failed].sum())
         return 1.0 - self.doubt * (1.0 + died) / (1.0 + died + 2.0 * ran)
 

@@ -13,12 +13,11 @@ from typing import Any
 
 from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.protocols import Scheduler
-from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Resources, Submitted
+from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Submitted
 from hpcagent.study import budget, inbox, packs, tune, units
-from hpcagent.study.attempts import within_node
+from hpcagent.study.asking import as_it_can_be
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
-from hpcagent.study.confirmations import confirmed_on
 from hpcagent.study.desk import Desk, Patience, Settling, write_files
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
@@ -31,6 +30,7 @@ from hpcagent.study.state import Folding, TuneState, Unit
 # Between looks at a unit that is out: quick at first, then a guest's pace.
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+_FIRST_TRY = ("", "try 1")  # words of a unit whose submission was never left unanswered
 
 
 @dataclass(frozen=True)
@@ -294,37 +294,18 @@ class RunAgent(ABC):
         tried = self._state.attempts(plan.purpose)
         name = unit_name(self._run.id, len(self._state.units) + 1)
         self._own.add(name)
+        resources = as_it_can_be(self._state, plan, tried, self._scheduler.queues)
         data = {
             "unit": name,
             "kind": plan.kind,
             "purpose": plan.purpose,
             "attempt": len(tried) + 1,
-            "pack": self._pack_for(plan, name),
-            "resources": asdict(self._as_it_can_be(plan, tried)),
+            "pack": packs.pack_for(self._state, plan.purpose, name),
+            "resources": asdict(resources),
             "spec": plan.spec,
         }
         self._write("unit_intent", data)
         return Turn(f"{plan.purpose}: prepared")
-
-    def _pack_for(self, plan: units.Plan, name: str) -> str:
-        """The pack that a round joins, or leads itself; other units go alone."""
-        if self._state.settings.pack == 1 or not plan.purpose.startswith("round-"):
-            return ""
-        pack = packs.growing(self._state)
-        return name if pack is None else pack.lead.name
-
-    def _as_it_can_be(self, plan: units.Plan, tried: Sequence[Unit]) -> Resources:
-        """The wish for another node is kept only where the queue has one."""
-        asked, fits = plan.resources, False
-        if not asked.avoid_nodes and not tried:
-            return asked
-        for queue in self._scheduler.queues():
-            if queue.name == asked.partition if asked.partition else queue.default:
-                if queue.nodes <= len(asked.avoid_nodes):
-                    asked = replace(asked, avoid_nodes=confirmed_on(self._state))
-                fits = queue.nodes > len(asked.avoid_nodes)
-                asked = within_node(asked, tried, queue.memory_bytes)
-        return asked if fits else replace(asked, avoid_nodes=())
 
     def _follow(self, step: tune.Step) -> Turn:
         """Do a step that any kind of run may come to."""
@@ -361,6 +342,11 @@ class RunAgent(ABC):
 def _tries(unit: Unit) -> int:
     """How often its submission was begun, as its word says: "try 1", "try 1, no answer"."""
     return int(unit.word.removeprefix("try ").partition(",")[0]) if unit.word else 0
+
+
+def never_submitted(state: TuneState) -> bool:
+    """Whether no job of the run is anywhere, also none of a submission that got no answer."""
+    return not any(unit.job_id or unit.word not in _FIRST_TRY for unit in state.units)
 
 
 def exit_code(state: TuneState) -> int:

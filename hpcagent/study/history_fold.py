@@ -79,6 +79,6 @@ def _narrow(record: Record) -> str:
 
 
 def _wide(record: Record) -> str:
-    names = [(row.name, row.kind) for row in record.space]
+    names = [(row.name, row.kind, row.sets) for row in record.space]
     library = f"{record.library.name} {record.library.threading}"
-    return f"{record.machine} {library} {record.objective} {names}"
+    return f"{record.machine} {library} {record.objective} {record.measures} {names}"

@@ -1,6 +1,7 @@
 """How far an earlier run can speak for the present one: between 0 (not at all) and 1.
 
-The product of three likenesses: of the machine, the library and the workload. They are rough on
+The product of four likenesses: of the machine, the library, the workload and what is run to measure
+it. They are rough on
 purpose: the search estimates from its own measurements how much of an earlier run holds
 (search/prior.py), and needs only a first guess.
 """
@@ -8,13 +9,13 @@ purpose: the search estimates from its own measurements how much of an earlier r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hpcagent.apps.workload import Case
-from hpcagent.records import Failure, Trial
+from hpcagent.records import Config, Failure, Trial
 from hpcagent.search.prior import Earlier
-from hpcagent.study.history_record import Place, Record, Tried, Tuned, config_of
+from hpcagent.study.history_record import Place, Record, Tried, Tuned
 
 LEAST_TRUST = 0.05  # what is trusted less is not used
 MOST_RUNS = 4  # that one search begins with
@@ -26,17 +27,22 @@ _OTHER_VERSION = 0.9
 _OTHER_THREADING = 0.7
 _OTHER_PRECISION = 0.8
 _OTHER_ROUTINE = 0.4
+# Another command, build or figure times something else; its settings may well do the same there.
+_OTHER_MEASURED = 0.4
+_AS_IT_WAS = "{} as it was"  # a parameter that has the name of another now
 _SIZE = 3.0  # doublings of a matrix's side after which likeness has fallen to 1/e
 
 
 @dataclass(frozen=True)
 class Present:
-    """What a run is compared with."""
+    """What a run is compared with; `measures` and, by parameter, `sets` are of history_card.py."""
 
     machine: Place
     library: Tuned
     workload: tuple[Case, ...]
     objective: str = "time"
+    measures: str = ""
+    sets: Mapping[str, str] = field(default_factory=dict)
 
 
 def trust(present: Present, record: Record) -> float:
@@ -48,6 +54,7 @@ def trust(present: Present, record: Record) -> float:
         _machines(present.machine, record.machine)
         * _libraries(present.library, record.library)
         * _workloads(present.workload, works)
+        * (_OTHER_MEASURED if _differ(present.measures, record.measures) else 1.0)
     )
 
 
@@ -56,10 +63,24 @@ def matching(present: Present, records: Sequence[Record]) -> tuple[Earlier, ...]
     rated = [(trust(present, record), record) for record in records]
     usable = [(rate, record) for rate, record in rated if rate >= LEAST_TRUST]
     usable.sort(key=lambda pair: (round(pair[0], 3), pair[1].t_utc, pair[1].run), reverse=True)
-    return tuple(
-        Earlier(record.run, round(rate, 3), record.params, _trials(record))
-        for rate, record in usable[:MOST_RUNS]
-    )
+    return tuple(_earlier(present, rate, record) for rate, record in usable[:MOST_RUNS])
+
+
+def _earlier(present: Present, rate: float, record: Record) -> Earlier:
+    """A parameter that sets something else now is another one, whatever its name."""
+    names = {
+        row.name: _AS_IT_WAS.format(row.name)
+        for row in record.space
+        if _differ(present.sets.get(row.name, ""), row.sets)
+    }
+    params = [replace(param, name=names.get(param.name, param.name)) for param in record.params]
+    trials = [_trial(row, names) for row in _trials(record)]
+    return Earlier(record.run, round(rate, 3), tuple(params), tuple(trials))
+
+
+def _differ(now: str, then: str) -> bool:
+    """Marks that are both known; records of older versions have none."""
+    return bool(now and then) and now != then
 
 
 def _machines(now: Place, then: Place) -> float:
@@ -96,7 +117,7 @@ def _side(case: Case) -> float:
     return float(math.prod(sides) ** (1.0 / len(sides))) if sides else 1.0
 
 
-def _trials(record: Record) -> tuple[Trial, ...]:
+def _trials(record: Record) -> tuple[Tried, ...]:
     """The fastest, what failed, and of the rest an even choice: at most MOST_TRIALS."""
     ran = sorted(
         (row for row in record.trials if row.log_ratio is not None),
@@ -107,10 +128,11 @@ def _trials(record: Record) -> tuple[Trial, ...]:
     half = ran[: left // 2]
     others = ran[left // 2 :]
     stride = max(1, math.ceil(len(others) / (left - left // 2)))
-    return tuple(_trial(row) for row in (*half, *others[::stride], *failed))
+    return (*half, *others[::stride], *failed)
 
 
-def _trial(row: Tried) -> Trial:
+def _trial(row: Tried, names: Mapping[str, str]) -> Trial:
     stage, _, kind = row.failure.partition(".")
     failure = Failure(stage, kind, "in an earlier run") if row.failure else None
-    return Trial(config_of(row), row.log_ratio, row.spread, failure, 0, "")
+    config = Config.of({names.get(key, key): value for key, value in row.values.items()})
+    return Trial(config, row.log_ratio, row.spread, failure, 0, "")

@@ -15,7 +15,7 @@ from hpcagent.errors import EnvironmentProblem
 from hpcagent.records import Config, Failure, Param, Trial
 from hpcagent.search.prior import Earlier
 from hpcagent.search.surrogate import FASTEST_BEFORE
-from hpcagent.study import history
+from hpcagent.study import history, history_card
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_match import Present, matching
 from hpcagent.study.history_record import place_of, record_of, tuned_of
@@ -40,6 +40,8 @@ def recalled(run_id: str, known: Knowledge) -> dict[str, Any]:
         tuned_of(settings.app, known.needed_library()),
         known.workload.cases,
         settings.objectives[0],
+        history_card.measures(known.card),
+        history_card.sets(known.card),
     )
     rows = [_row(run) for run in matching(present, others) if _common(known, run)]
     while rows and len(json_bytes({"runs": rows})) > MOST_BYTES:

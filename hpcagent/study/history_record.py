@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hpcagent.apps.workload import Case
-from hpcagent.records import Config, Library, Machine, Param, Trial
+from hpcagent.records import Library, Machine, Param, Trial
+from hpcagent.study import history_card
 from hpcagent.study.knowledge import round_index
 
 if TYPE_CHECKING:
@@ -84,10 +85,13 @@ class Work(_Row):
 
 
 class Dimension(_Row):
+    """`sets` marks what a value does (history_card.py); empty where that is not known."""
+
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,79}$")]
     kind: Literal["ordinal", "categorical"]
     values: Annotated[list[Text], Field(min_length=1, max_length=1000)]
     default: Text
+    sets: Text = ""
 
     @property
     def param(self) -> Param:
@@ -108,7 +112,8 @@ class Tried(_Row):
 class Record(_Row):
     """One run, searched for `objective`, which the log ratios are of.
 
-    `outcome` is empty where it had not ended. `folded` names runs merged into it.
+    `outcome` is empty where it had not ended. `folded` names runs merged into it. `measures` marks
+    what was measured (history_card.py); empty in records of older versions.
     """
 
     schema_: Literal[1] = Field(alias="schema", serialization_alias="schema")
@@ -122,6 +127,7 @@ class Record(_Row):
     space: Annotated[list[Dimension], Field(min_length=1, max_length=100)]
     trials: Annotated[list[Tried], Field(max_length=MOST_TRIALS)]
     objective: Text = "time"
+    measures: Text = ""
     folded: Annotated[list[Text], Field(max_length=10_000)] = []
 
     @model_validator(mode="after")
@@ -225,12 +231,21 @@ def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
         machine=place_of(known.machine),
         library=tuned_of(state.settings.app, known.library),
         workload=[Work(**vars(case)) for case in known.workload.cases],
-        space=[
-            Dimension(name=p.name, kind=p.kind, values=list(p.values), default=p.default)  # type: ignore[arg-type]
-            for p in known.unpruned.params
-        ],
+        measures=history_card.measures(known.card),
+        space=_space(known),
         trials=_tried(known)[:MOST_TRIALS],
     )
+
+
+def _space(known: Knowledge) -> list[Dimension]:
+    marks = history_card.sets(known.card)
+    return [
+        Dimension(
+            name=p.name, kind=p.kind, values=list(p.values), default=p.default,  # type: ignore[arg-type]
+            sets=marks.get(p.name, ""),
+        )
+        for p in known.unpruned.params
+    ]  # fmt: skip
 
 
 def _tried(known: Knowledge) -> list[Tried]:
@@ -273,7 +288,3 @@ def _refused(known: Knowledge, when: str) -> list[Tried]:
                       pairs=0, t_utc=when)
             )  # fmt: skip
     return rows
-
-
-def config_of(trial: Tried) -> Config:
-    return Config.of(trial.values)

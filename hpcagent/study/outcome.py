@@ -141,6 +141,7 @@ def _spent(state: TuneState) -> Spent:
         rounds=len(state.rounds),
         core_hours=budget.spent_core_hours(state),
         wall_s=budget.elapsed_s(state, last),
+        jobs=len({unit.job_id for unit in state.units if unit.job_id}),
     )
 
 

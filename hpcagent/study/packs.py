@@ -52,6 +52,14 @@ def growing(state: TuneState) -> Pack | None:
     return None
 
 
+def pack_for(state: TuneState, purpose: str, name: str) -> str:
+    """The pack that a new unit joins, or leads itself; empty of units that go alone."""
+    if state.settings.pack == 1 or not purpose.startswith("round-"):
+        return ""
+    pack = growing(state)
+    return name if pack is None else pack.lead.name
+
+
 def job_of(state: TuneState, pack: Pack) -> str:
     """The number of the job that the pack's lead has got already; empty where it has none.
 

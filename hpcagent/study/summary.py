@@ -238,10 +238,13 @@ class Variation:
 
 @dataclass(frozen=True)
 class Spent:
+    """`units` were prepared; a refused one has no job, several of a pack share one."""
+
     units: int
     rounds: int
     core_hours: float
     wall_s: float
+    jobs: int
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ _MOST_TEXT = 16 << 20  # characters; more than any context holds
 _PLACE = "\ufdd1"  # of a message's text; no character
 _BRACKETED = re.compile(r"[<\[]{1,2}[^<>\[\]\s]+(?: [^<>\[\]\s]+)?[>\]]{1,2}")  # [Round 1]
 _COLONS = (":", "\uff1a")  # the second one is that of Chinese text
+_UNKNOWN = ("functions", "function_call", "tool_choice")
 _TRIAL = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
 
 _Json = Mapping[str, Any]
@@ -48,7 +50,7 @@ def prompt(llama: Any, messages: Sequence[_Json], thinks: bool = False) -> tuple
 def _said(llama: Any, messages: Sequence[_Json]) -> tuple[str, bool]:
     template = llama.metadata.get(TEMPLATE)
     if template:
-        for attempt in (messages, _without_system(messages)):
+        for attempt in _attempts(template, messages):
             try:
                 text = _templated(llama, template, attempt)
             except Unusable as error:
@@ -59,11 +61,30 @@ def _said(llama: Any, messages: Sequence[_Json]) -> tuple[str, bool]:
     return _plain(messages), True
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """What a template is given; `tools` is defined, though there are none, or it is not."""
+
+    messages: Sequence[_Json]
+    tools: bool = True
+
+
+def _attempts(template: str, messages: Sequence[_Json]) -> tuple[_Attempt, ...]:
+    """In the order in which they are tried.
+
+    transformers' apply_chat_template gives `tools` as None where there are none, and templates ask
+    whether it is that; one that goes through them without asking can do so where it is undefined.
+    """
+    moved = _without_system(messages)
+    told = [True, False] if "tools" in template else [True]
+    return tuple(_Attempt(each, tools) for tools in told for each in (messages, moved))
+
+
 def trouble(llama: Any) -> str:
     """Why the model's own template is not used, in one line; empty where it is or there is none."""
     template = llama.metadata.get(TEMPLATE)
     words = ""
-    for attempt in (_TRIAL, _without_system(_TRIAL)) if template else ():
+    for attempt in _attempts(template, _TRIAL) if template else ():
         try:
             _templated(llama, template, attempt)
         except Unusable as error:
@@ -133,9 +154,16 @@ def unreadable(templates: Sequence[str]) -> str:
     return ""
 
 
-def _templated(llama: Any, template: str, messages: Sequence[_Json]) -> str:
-    """The model's own template applied in llama_cpp's sandbox; Unusable where that fails."""
+def _templated(llama: Any, template: str, given: _Attempt) -> str:
+    """The model's own template applied in llama_cpp's sandbox; Unusable where that fails.
+
+    Names that transformers does not define are undefined here, too; llama_cpp would give None.
+    """
+    import jinja2
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    absent = [*_UNKNOWN, *([] if given.tools else ["tools"])]
+    names: Any = {name: jinja2.Undefined(name=name) for name in absent}
 
     def render() -> str:
         formatter = Jinja2ChatFormatter(
@@ -143,7 +171,8 @@ def _templated(llama: Any, template: str, messages: Sequence[_Json]) -> str:
             eos_token=_special(llama, llama.token_eos()),
             bos_token=_special(llama, llama.token_bos()),
         )
-        return str(formatter(messages=[dict(message) for message in messages]).prompt)
+        messages: Any = [dict(message) for message in given.messages]
+        return str(formatter(messages=messages, **names).prompt)
 
     text = _bounded(render)
     if len(text) > _MOST_TEXT:

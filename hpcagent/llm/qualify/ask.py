@@ -14,7 +14,7 @@ from hpcagent.records import Limits
 SEED = 1
 _LABEL_TOKENS = 24  # of {"choice":"A"} in any vocabulary
 # After these there is nothing left to ask.
-_GONE = ("unavailable", "load", "unauthorised", "forbidden", "untrusted")
+_GONE = ("unavailable", "changed", "load", "unauthorised", "forbidden", "untrusted")
 # Of a server, which says them in place of the model.
 _OF_THE_SERVER = ("http", "busy", "refused", "died", "nonsense", "too_large")
 
