@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpcagent.cli.modelroutes import wanted
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.roles import DEBUG
@@ -47,7 +48,8 @@ def asking(model: str | None, none: bool) -> Iterator[Asked]:
     from hpcagent.study.admission import opening
     from hpcagent.study.opinion import opinion
 
-    models = Models(routes, configured.model_hosts, opening(configured))
+    tell = waiting()
+    models = Models(routes, configured.model_hosts, opening(configured, tell), tell)
     try:
         yield lambda causes, log: opinion(models, causes, log)
     finally:

@@ -13,6 +13,7 @@ import click
 
 from hpcagent.cli.models_subject import model_argument, route_of
 from hpcagent.cli.runs import json_option
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import load_settings
 from hpcagent.embedded.opening import path_of
 from hpcagent.errors import EnvironmentProblem, UsageError
@@ -50,8 +51,10 @@ def bench(model: str, as_json: bool, tokens: int) -> int:
             f"models verify {model}` tells how long an answer takes"
         )
     file = path_of(choice.file)
-    admit(file, configured)
+    tell = waiting()
+    admit(file, configured, tell=tell)
     engine = LlamaCpp(file, threads=configured.model_threads)
+    engine.tell = tell
     try:
         prompt = min(8 * tokens, engine.context - tokens)
         found = engine.bench(max(1, prompt), tokens, _REPEATS, _MOST_S)

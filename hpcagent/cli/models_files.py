@@ -17,6 +17,7 @@ from hpcagent.cli.models_served import shown as shown_server
 from hpcagent.cli.models_subject import model_argument, route_of, subject
 from hpcagent.cli.models_text import Row, labelled, listed, listed_servers, shown, size
 from hpcagent.cli.runs import json_option
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import Settings, digests, load_settings, model_routes
 from hpcagent.embedded import card
 from hpcagent.embedded.opening import NAME, path_of
@@ -103,7 +104,7 @@ def show(model: str, as_json: bool) -> int:
     room = room_here(os.environ)
     planned = plan_here(found)
     chosen = _threads(found, configured)
-    digest = gguf.digest(path)
+    digest = gguf.digest(path, waiting())
     refusal = forbidden(path, digest, configured)
     if as_json:
         shape = asdict(found.shape)
@@ -155,12 +156,14 @@ def _tell(lines: Iterable[Line], as_json: bool, told: dict[str, Any]) -> None:
 
 def _verified(path: Path, configured: Settings) -> Iterator[Line]:
     """(label, words, values) of each test passed; EnvironmentProblem at the first that fails."""
-    file = admit(path, configured)
+    tell = waiting()
+    file = admit(path, configured, tell=tell)
     yield "header", f"{file.architecture}, {file.quantisation}, {size(file.size_bytes)}", {}
-    digest = gguf.digest(path)
+    digest = gguf.digest(path, tell)
     yield "SHA-256", digest, {"sha256": digest}
     yield "allowed", _allowed(digest, configured), {}
     model = LlamaCpp(path, threads=configured.model_threads)
+    model.tell = tell
     try:
         yield _loaded(model)
         yield _answered(model)

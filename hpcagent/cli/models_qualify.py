@@ -87,7 +87,6 @@ def qualify(
     if any(family.name == _KERNEL for family in chosen):
         gate = Gate(place(scheduler, asked(), configured), configured)
     with subject(model, configured) as found:
-        click.echo(f"reading {found.choice.label} for its digest", err=True)
         record = found.record()
         answers = Answers(
             kept or Path(f"qualification-{named(record)}.jsonl"),

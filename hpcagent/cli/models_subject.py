@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import Settings, model_routes
 from hpcagent.embedded.opening import is_small
 from hpcagent.errors import UsageError
@@ -85,9 +86,11 @@ def subject(word: str, configured: Settings) -> Iterator[Subject]:
         raise UsageError(f"{word}: the small model that ships only tunes; `hpcagent models show "
                          "embedded` has its card")  # fmt: skip
     check(route, configured.model_hosts)
+    tell = waiting()
     if choice.file:
-        admit(Path(choice.file), configured, choice.context or None)
-    models = Models({route.role: route}, configured.model_hosts, opening(configured))
+        admit(Path(choice.file), configured, choice.context or None, tell)
+    opened = opening(configured, tell)
+    models = Models({route.role: route}, configured.model_hosts, opened, tell)
     try:
         yield Subject(route, models)
     finally:

@@ -11,6 +11,7 @@ from hpcagent.codegen.answer import Answer, parse_answer
 from hpcagent.codegen.prompt import Environment, messages
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.log import Call, Recording
+from hpcagent.llm.progress import Tell
 from hpcagent.probe.machine import parse_machine
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Failure, Limits
@@ -48,6 +49,10 @@ class CodegenAgent(TaskAgent):
         self._writer = writer
         self._calls: list[Call] = []
         self._toolbox = Toolbox()
+
+    def tell_of_models(self, tell: Tell) -> None:
+        if self._writer is not None:
+            self._writer.tell_of(tell)
 
     def close(self) -> None:
         if self._writer is not None:

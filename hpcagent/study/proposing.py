@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hpcagent import plugins
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm.progress import Tell, silent
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop, Trial
@@ -40,7 +41,10 @@ Chapters = tuple[tuple[Trial, ...], ...]
 
 
 class Proposer:
-    """Holds the strategy, and the model's process, from the first proposal to `close`."""
+    """Holds the strategy, and the model's process, from the first proposal to `close`.
+
+    `tell`, set before a model is asked, hears how far one is.
+    """
 
     def __init__(self, settings: TuneSettings, log: Path) -> None:
         self._settings = settings
@@ -59,6 +63,7 @@ class Proposer:
         self._teller = Teller()
         self._chapters: Chapters = ()
         self._prepared = False
+        self.tell: Tell = silent
 
     @property
     def asks_a_model(self) -> bool:
@@ -108,9 +113,9 @@ class Proposer:
             from hpcagent.llm.routing import Models
             from hpcagent.study.admission import opening
 
-            opened = opening(load_settings(os.environ, Path.cwd()))
+            opened = opening(load_settings(os.environ, Path.cwd()), self.tell)
             routes, hosts = self._settings.routes, self._settings.model_hosts
-            self._models = Models.from_json(routes, hosts, opened)
+            self._models = Models.from_json(routes, hosts, opened, self.tell)
         return self._models
 
     def propose(

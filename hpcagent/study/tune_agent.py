@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hpcagent.llm.progress import Tell
 from hpcagent.llm.roles import RESULT
 from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
@@ -43,6 +44,9 @@ class Agent(RunAgent):
         super().__init__(run, journal, folding, scheduler, publish, clock)
         self._proposer = proposer
         self._rounds_before = len(self._state.rounds)
+
+    def tell_of_models(self, tell: Tell) -> None:
+        self._proposer.tell = tell
 
     def leave(self) -> None:
         """Keep what was measured since the start for later runs, where the run has not ended."""
