@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hpcagent.llm.qualify.family import Family
 
 _KERNEL = "kernel"
+_WORTH_TELLING_S = 60.0
 _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
 
 
@@ -46,7 +47,7 @@ _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
     type=click.FloatRange(1, 3600),
     default=300,
     show_default=True,
-    help="Seconds that an answer may take.",
+    help="Seconds that an answer may take. What took longer is asked again with a larger number.",
 )
 @click.option(
     "--scheduler", metavar="NAME",
@@ -108,7 +109,7 @@ def _ask_what_is_missing(
     """A model that has answered everything is not loaded."""
     from hpcagent.llm.qualify.run import missing, run
 
-    left = missing(chosen, answers)
+    left = missing(chosen, answers, timeout_s)
     if not left:
         return
     click.echo(f"{left} answers to be had; they are kept in {answers.path}", err=True)
@@ -151,6 +152,10 @@ def _show(result: Card, answers: Answers, as_json: bool) -> None:
     click.echo(f"\nanswers: {answers.path}")
 
 
-def _tell(answer: Answer, number: int, count: int) -> None:
-    what = answer.failure or f"{answer.tokens_in} tokens in, {answer.tokens_out} out"
-    click.echo(f"{answer.case} ({number} of {count}): {what}, {answer.seconds:.1f} s", err=True)
+def _tell(answer: Answer, number: int, count: int, left_s: float) -> None:
+    from hpcagent.study.progress import clock
+
+    what = f"{answer.tokens_in} tokens in, {answer.tokens_out} out, {answer.seconds:.1f} s"
+    left = f"; about {clock(left_s)} left" if left_s >= _WORTH_TELLING_S else ""
+    words = f"{answer.case} ({number} of {count}): {answer.failure or what}{left}"
+    click.echo(words, err=True)
