@@ -19,6 +19,7 @@ from hpcagent.llm.memory import (
     cache_bytes_a_token,
     need,
     plan,
+    rearranged_bytes,
     room,
 )
 from hpcagent.llm.residents import Residents
@@ -198,6 +199,19 @@ def test_the_tightest_bound_holds(
     found = room(MEMINFO, cgroups, environment, address_space)
     assert why in found.why
     assert 0.7 * gib * GIB < found.bytes < gib * GIB
+
+
+def test_rearranged_weights_are_in_the_address_space_twice() -> None:
+    """Of Llama 3.1 8B in Q4_K_M llama.cpp rearranges the part in Q4_K."""
+    file = replace(EIGHT_B, mixture=(("Q4_K", 0.8), ("Q6_K", 0.2)))
+    twice = rearranged_bytes(file)
+    assert twice == round(0.8 * file.parameters * 4.5 / 8)
+    bounded = room(MEMINFO, {}, {}, 9 * GIB, twice=twice)
+    assert bounded.bytes == room(MEMINFO, {}, {}, 9 * GIB).bytes - twice
+    assert "ulimit -v less 3.4 for rearranged weights" in str(bounded)
+    assert "ulimit -v less 3.4" in plan(file, 8192, bounded).notes[0]
+    assert room(MEMINFO, {}, {}, -1, twice=twice) == room(MEMINFO, {}, {}, -1)
+    assert rearranged_bytes(replace(file, mixture=(("Q8_0", 1.0),))) == 0
 
 
 def test_what_other_models_hold_counts_against_the_job_and_not_twice() -> None:

@@ -41,7 +41,8 @@ def bench(model: str, as_json: bool, tokens: int) -> int:
     """Measure how fast a model (a GGUF FILE, or that of a ROLE) reads and writes here.
 
     The engine and a bare llama.cpp loop take turns, token by token, in one process with the same
-    threads; five repeats, or as many as fit into a quarter of an hour.
+    threads; five repeats, or as many as fit into a quarter of an hour. A slow model gets a shorter
+    prompt and answer.
     """
     configured = load_settings(os.environ, Path.cwd())
     choice = route_of(model, configured).choice

@@ -10,7 +10,7 @@ from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.gguf import ModelFile
 from hpcagent.llm.llamacpp import LlamaCpp, context_of
-from hpcagent.llm.memory import Plan, plan
+from hpcagent.llm.memory import Plan, plan, rearranged_bytes
 from hpcagent.llm.progress import Tell, silent
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.routing import OpenFile
@@ -53,7 +53,8 @@ def opening(settings: Settings, tell: Tell = silent) -> OpenFile:
 
 def plan_here(file: ModelFile, context: int | None = None) -> Plan:
     """How the model would be loaded now, on the CPU."""
-    return plan(file, context_of(file, context), room_here(os.environ))
+    room = room_here(os.environ, twice=rearranged_bytes(file))
+    return plan(file, context_of(file, context), room)
 
 
 def forbidden(path: Path, digest: str, settings: Settings) -> str:

@@ -13,11 +13,12 @@ from hpcagent.llm import gguf
 from hpcagent.llm.child.cache import BLOCK, GPU_BLOCK, Cache
 from hpcagent.llm.child.chat import Chat, Marks, chat, marks_of
 from hpcagent.llm.child.devices import gpus, others
+from hpcagent.llm.child.mapped import give_back
 from hpcagent.llm.child.pace import Pace
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.telling import Telling, TellingDecoder
 from hpcagent.llm.child.vocabulary import Vocabulary
-from hpcagent.llm.memory import Plan, plan
+from hpcagent.llm.memory import Plan, plan, rearranged_bytes
 from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
@@ -71,7 +72,7 @@ def load(
         return failed("load", words)
     gpu = llama_cpp.llama_supports_gpu_offload()
     devices = gpus(Path(llama_cpp.__file__).parent / "lib") if gpu else ()
-    room = room_here(os.environ, request.get("held", 0))
+    room = room_here(os.environ, request.get("held", 0), rearranged_bytes(file))
     kept = request.get("sequences")
     chosen = plan(file, request["context"], room, devices, kept)
     telling = Telling(tell)
@@ -85,6 +86,7 @@ def load(
     if isinstance(opened, str):
         return failed("memory" if chosen.refusal else "load", opened)
     llama, cache = opened
+    give_back(file.parts or (file.path,))
     words = trouble(llama)
     if words:
         llama.metadata.pop(TEMPLATE)
