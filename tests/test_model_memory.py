@@ -161,7 +161,8 @@ def test_all_layers_go_to_a_gpu_that_holds_them_else_as_many_as_fit() -> None:
             {
                 f"{V2}/memory.max": str(16 * GIB),
                 f"{V2}/memory.current": str(10 * GIB),
-                f"{V2}/memory.stat": f"anon 5\ninactive_file {4 * GIB}\n",
+                f"{V2}/memory.stat": f"anon 5\nfile_mapped {2 * GIB}\n"
+                f"inactive_file {1 * GIB}\nactive_file {5 * GIB}\n",
             },
             {},
             -1,
@@ -172,7 +173,9 @@ def test_all_layers_go_to_a_gpu_that_holds_them_else_as_many_as_fit() -> None:
             {
                 f"{V1}/memory.limit_in_bytes": str(8 * GIB),
                 f"{V1}/memory.usage_in_bytes": str(6 * GIB),
-                f"{V1}/memory.stat": f"inactive_file 7\ntotal_inactive_file {1 * GIB}\n",
+                f"{V1}/memory.stat": f"inactive_file 7\nactive_file 7\n"
+                f"total_mapped_file {1 * GIB}\ntotal_inactive_file {1 * GIB}\n"
+                f"total_active_file {1 * GIB}\n",
                 "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
             },
             {},

@@ -277,15 +277,23 @@ def _cgroups(files: Mapping[str, str]) -> list[tuple[int, str]]:
         if limit is not None:
             usage = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
             used = _number(files.get(f"{folder}/{usage}", ""))
-            cached = _inactive(files.get(f"{folder}/memory.stat", ""))
+            cached = _unused_pages(files.get(f"{folder}/memory.stat", ""))
             found.append((limit - max(0, used - cached), "memory limit of the job or cgroup"))
     return found
 
 
-def _inactive(stat: str) -> int:
-    """Pages of files that the kernel takes back first; v1 has them with the cgroups below, too."""
+def _unused_pages(stat: str) -> int:
+    """Bytes of files that no process has mapped: the kernel takes them back.
+
+    A model that was loaded before in the same job has left its file there, as active pages for the
+    most part. v1 has `total_` for what includes the cgroups below, v2 always tells that.
+    """
     rows = dict(line.partition(" ")[::2] for line in stat.splitlines())
-    return _number(rows.get("total_inactive_file", rows.get("inactive_file", "")))
+
+    def told(name: str, other: str = "") -> int:
+        return _number(rows.get(f"total_{name}", rows.get(name, rows.get(other, ""))))
+
+    return max(0, told("inactive_file") + told("active_file") - told("mapped_file", "file_mapped"))
 
 
 def _of_the_job(environment: Mapping[str, str]) -> list[tuple[int, str]]:
