@@ -64,7 +64,7 @@ class Child:
 
         So it is after any other exception, such as Ctrl-C: its answer would be taken for the next.
         None only waits for the answer to what was posted. `heard` gets what lines before the answer
-        tell of its progress, and None about every second without any. A child that keeps the time
+        tell of its progress, and None about every second. A child that keeps the time
         itself has `grace_s` more before it counts as hung.
         """
         try:
@@ -95,14 +95,16 @@ class Child:
                 selector.register(stdin, selectors.EVENT_WRITE)
             selector.register(stdout, selectors.EVENT_READ)
             selector.register(stderr, selectors.EVENT_READ)
+            looked = time.monotonic()
             while b"\n" not in self._received:
-                left = deadline - time.monotonic()
+                now = time.monotonic()
+                left = deadline - now
                 if left <= 0:
                     raise self._fail("timeout", f"no answer within {timeout_s:g} s")
-                ready = selector.select(min(left, _LOOK_S) if heard else left)
-                if heard and not ready:
+                if heard and now - looked >= _LOOK_S:
+                    looked = now
                     heard(None)
-                for key, _ in ready:
+                for key, _ in selector.select(min(left, _LOOK_S) if heard else left):
                     if key.fileobj is stdin:
                         unsent = self._write(unsent)
                         if not unsent:
