@@ -59,6 +59,7 @@ class Scripted:
 
 FAILURES = {
     "?": "context_overflow", "!": "died", "-": "unavailable", "/": "not_in_transcript",
+    "~": "timeout",
 }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ class Ranker(Scripted):
         super().__init__(*answers)
         self.labels = labels
         self.menus: list[tuple[tuple[Message, ...], tuple[str, ...]]] = []
+        self.reasons: list[int] = []
 
     def rank(
         self,
@@ -80,7 +82,7 @@ class Ranker(Scripted):
     ) -> Ranking:
         label = self.labels[min(len(self.menus), len(self.labels) - 1)]
         self.menus.append((tuple(messages), tuple(menu)))
-        assert reason == 200
+        self.reasons.append(reason)
         if label in FAILURES:
             return Ranking((), failure=Failure("model", FAILURES[label], "none"))
         rows = tuple(0.0 if entry == label else -9.0 for entry in menu)
@@ -243,6 +245,13 @@ def test_a_ranking_that_cannot_be_had_leaves_the_slot_to_the_surrogate(
     assert {p.proposed_by for p in found} == {"surrogate"}
     assert len(model.menus) == calls and not model.asked
     assert f"model.{FAILURES[labels]}: none" in found[-2].reason
+
+
+def test_a_slow_model_goes_on_reading_and_is_then_asked_for_a_short_reason() -> None:
+    model = Ranker(labels="~~A")
+    found = proposals(model, history(), k=4)
+    assert found[-1].proposed_by == "model" and model.reasons == [200, 200, 40]
+    assert len({messages for messages, _ in model.menus}) == 1
 
 
 def test_a_ranking_that_does_not_fit_is_asked_again_with_less_history() -> None:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from hpcagent.study.opinion import Opinion
     from hpcagent.toolchain.diagnosis import Found
 
+_LATE = "model.timeout"
+_CURE = (
+    "; take a smaller model, more cores, a shorter log (--tokens), or give it more time"
+    " (answer_seconds in [models.debug])"
+)
 # (causes, filtered log) -> what the model says; None where no model is asked.
 Asked = Callable[[Sequence["Found"], str], "Opinion | None"]
 
@@ -69,7 +74,8 @@ def say(found: Opinion | None, width: int) -> None:
     for note in found.notes:
         click.echo(textwrap.fill(f"model: {note}", width, subsequent_indent="  "))
     if found.note:
-        click.echo("\n".join(textwrap.wrap(f"model: {found.note}", width, subsequent_indent="  ")))
+        note = f"model: {found.note}{_CURE if _LATE in found.note else ''}"
+        click.echo("\n".join(textwrap.wrap(note, width, subsequent_indent="  ")))
         return
     head = f"In the words of {found.model} (unchecked; nothing of it is applied):"
     click.echo("\n".join(textwrap.wrap(head, width, subsequent_indent="  ")))

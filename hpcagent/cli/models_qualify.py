@@ -45,9 +45,8 @@ _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
     "--timeout",
     "timeout_s",
     type=click.FloatRange(1, 3600),
-    default=300,
-    show_default=True,
-    help="Seconds that an answer may take. What took longer is asked again with a larger number.",
+    help="Seconds that an answer may take; what took longer is asked again with a larger number. "
+    "Default: answer_seconds of the role, else 300.",
 )
 @click.option(
     "--scheduler", metavar="NAME",
@@ -57,7 +56,7 @@ _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def qualify(
     model: str, only: tuple[str, ...], without: tuple[str, ...], kept: Path | None,
-    timeout_s: float, scheduler: str | None, as_json: bool,
+    timeout_s: float | None, scheduler: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Put a model through a fixed set of tasks, and print its score card.
 
@@ -94,7 +93,7 @@ def qualify(
             {"qualification": QUALIFICATION, "model_sha256": record["sha256"]},
         )
         try:
-            _ask_what_is_missing(found, chosen, answers, timeout_s)
+            _ask_what_is_missing(found, chosen, answers, timeout_s or found.answer_s)
             found.models.close()  # its memory is free before anything is compiled
             result = _card(chosen, gate, answers, record)
         finally:

@@ -23,6 +23,8 @@ from hpcagent.protocols import LanguageModel
 from hpcagent.study.admission import admit, opening
 from hpcagent.templates import clean
 
+ANSWER_S = 300.0
+
 model_argument = click.argument("model", metavar="FILE|URL|ROLE")
 
 
@@ -42,6 +44,11 @@ class Subject:
         found = self.models.for_role(self.route.role)
         assert found is not None
         return found
+
+    @property
+    def answer_s(self) -> float:
+        """Seconds that an answer may take."""
+        return self.models.answer_s(self.route.role, ANSWER_S)
 
     def record(self) -> dict[str, Any]:
         """What it is, with its digest; EnvironmentProblem where a server does not say."""

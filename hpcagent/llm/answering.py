@@ -55,7 +55,8 @@ def ask(
     `check` returns what is wrong in a few words (empty: nothing); the model reads them before it
     answers again. `tell` hears the verdict on every answer that was there. `shorter` gives the
     messages anew where they exceeded the context, once; after that a third of the answer's room has
-    to do. `limits.max_tokens` bounds an answer beside the schema, which bounds it too.
+    to do. It also does where the time was over twice: a model keeps what it has read, and goes on
+    with that once. `limits.max_tokens` bounds an answer beside the schema, which bounds it too.
     """
     from pydantic import ValidationError
 
@@ -72,6 +73,9 @@ def ask(
                 shorter = None
             elif kind == "context_overflow" and limits.max_tokens >= 3 * _LEAST_TOKENS:
                 limits = replace(limits, max_tokens=limits.max_tokens // 3)
+            elif kind == "timeout" and attempt and shorter is not None:
+                question = asked = tuple(shorter())
+                shorter = None
             elif kind in _FINAL:
                 return Refused(attempt + 1, words, kind)
             continue

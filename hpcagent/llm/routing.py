@@ -229,6 +229,11 @@ class Models:
                 opened.identity = {"file": choice.file}
         return opened.identity
 
+    def answer_s(self, role: str, otherwise: float) -> float:
+        """Seconds that an answer of the role's model may take."""
+        said = self._routes[role].choice.answer_seconds if role in self._routes else 0.0
+        return said or otherwise
+
     def device(self, role: str) -> str:
         """Where the role's model computes, in words; empty before its first answer."""
         return self._opened(role).model.device if self.has(role) else ""

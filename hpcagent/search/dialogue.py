@@ -16,6 +16,7 @@ from hpcagent.protocols import LanguageModel, RankingModel
 from hpcagent.records import Config, Failure, Limits, Message, Ranking, Reply
 from hpcagent.search.question import (
     REASON_LENGTH,
+    SHORT_REASON,
     SHORTEST,
     Question,
     answer_bound,
@@ -60,6 +61,7 @@ class Dialogue:
         self._tell = tell
         self._calls = 0
         self._shortened = 0
+        self._reason = REASON_LENGTH
         self._tail: tuple[Message, ...] = ()
 
     def choose(self, seed: int) -> Chosen | Refused:
@@ -76,6 +78,8 @@ class Dialogue:
             words = _words(found.failure)
             if _final(found.failure):
                 break
+            if found.failure.kind == "timeout" and attempt:
+                self._reason = SHORT_REASON  # what was read is kept; most of the rest is the reason
         return Refused(self._calls, words)
 
     def _picked(self, found: Ranking, seed: int) -> Chosen | Refused:
@@ -121,11 +125,11 @@ class Dialogue:
                 return reply
 
     def _rank(self, model: RankingModel, seed: int) -> Ranking:
-        limits = Limits(REASON_LENGTH + AROUND, self._timeout_s)
+        limits = Limits(self._reason + AROUND, self._timeout_s)
         while True:
             self._calls += 1
             menu = self._question.labels(self._shortened)
-            found = model.rank(self._messages(), menu, limits, REASON_LENGTH, seed)
+            found = model.rank(self._messages(), menu, limits, self._reason, seed)
             if not (_overflows(found.failure) and self._shorten()):
                 return found
 

@@ -13,6 +13,8 @@ from hpcagent.protocols import LanguageModel, PointModel
 from hpcagent.records import Outlook, Trial
 from hpcagent.search.prior import Prior
 
+ANSWER_S = 300.0  # that a model may take
+
 
 @dataclass(frozen=True)
 class FunctionCall:
@@ -40,7 +42,7 @@ class Options:
     model: LanguageModel | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     verdict: Callable[[str], None] | None = None
-    timeout_s: float = 300.0
+    timeout_s: float = ANSWER_S
     prior: Prior | None = None
     function: str = ""
     told: Callable[[FunctionCall], None] | None = None

@@ -28,6 +28,10 @@ class Writer(Protocol):
         """The model for the attempt of this number, and its digest. Raises EnvironmentProblem."""
         ...
 
+    def answer_s(self, otherwise: float) -> float:
+        """Seconds that an answer may take."""
+        ...
+
     def tell_of(self, tell: Tell) -> None:
         """`tell` hears how far the model is with what it was asked."""
         ...
@@ -46,6 +50,9 @@ class RoleWriter:
         if model is None:
             raise EnvironmentProblem("no model is named for the role codegen")
         return model, self._models.digest(ROLE)
+
+    def answer_s(self, otherwise: float) -> float:
+        return self._models.answer_s(ROLE, otherwise)
 
     def tell_of(self, tell: Tell) -> None:
         self._models.tell = tell
@@ -90,6 +97,9 @@ class Transcript:
             words = f"{self._path} has no answer for attempt {self._attempt}"
             return Reply("", failure=Failure("model", "not_in_transcript", words))
         return Reply(answer)
+
+    def answer_s(self, otherwise: float) -> float:
+        return otherwise
 
     def tell_of(self, tell: Tell) -> None:
         return

@@ -39,7 +39,7 @@ def prepared(models: Models, known: Knowledge, facts: Mapping[str, str]) -> dict
         return None
     space = known.unpruned if known.state.done("feasibility") is None else known.space
     messages = Question(space, facts, (), (), (), ranked=True).messages()
-    found = model.read_ahead(messages, Limits(1, TIMEOUT_S))
+    found = model.read_ahead(messages, Limits(1, models.answer_s(OPTIMISE, TIMEOUT_S)))
     told = {"beside": [unit.purpose for unit in known.state.open_units if unit.job_id]}
     if found.failure is not None:
         return {"note": f"{found.failure.id}: {found.failure.evidence}", **told}

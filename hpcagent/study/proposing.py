@@ -17,7 +17,7 @@ from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
-from hpcagent.search.options import FunctionCall, Options
+from hpcagent.search.options import ANSWER_S, FunctionCall, Options
 from hpcagent.search.prior import Prior
 from hpcagent.search.stopping import target_reached
 from hpcagent.study import transcript
@@ -181,6 +181,8 @@ class Proposer:
             model = self._open_model()
         if name in WITH_MODEL and model is None:
             name = FALLBACK
+        asks = name in WITH_MODEL
+        seconds = self.models.answer_s(OPTIMISE, ANSWER_S) if asks else ANSWER_S
         points = self._small.points(known) if name == STRATEGY else None
         module = plugins.load("hpcagent.search", name, "create")
         options = Options(
@@ -188,6 +190,7 @@ class Proposer:
             model=model,
             facts=facts,
             verdict=self._verdict,
+            timeout_s=seconds,
             function=self._settings.function,
             told=self._functions.append,
             prior=Prior(earlier_in(known.state.decisions), hints_here(known)),

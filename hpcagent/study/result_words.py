@@ -82,7 +82,8 @@ def worded(
             return {"note": models.why(RESULT)}
         answer = _answer_type()
         found = ask(
-            model, _messages(summary, known), answer, Limits(_LONGEST + 40, TIMEOUT_S), seed,
+            model, _messages(summary, known), answer,
+            Limits(_LONGEST + 40, models.answer_s(RESULT, TIMEOUT_S)), seed,
             check=lambda given: wrong(given.model_dump()["text"], known), tell=model.verdict,
         )  # fmt: skip
     except HpcagentError as error:

@@ -77,8 +77,9 @@ def _share(
     tried = _repeat(engine, bare, tokens, 1, clock)
     reading = (tried["cold_s"] + tried["bare_cold_s"] + tried["warm_s"]) / len(tokens)
     writing = tried["token_s"] + tried["bare_token_s"]
-    needed_s = 2 * (request["prompt_tokens"] * reading + request["tokens"] * writing)
-    return min(1.0, (_OF_THE_TIME * request["timeout_s"] - clock.seconds()) / needed_s)
+    needed_s = 2.0 * (request["prompt_tokens"] * reading + request["tokens"] * writing)
+    left_s = float(_OF_THE_TIME * request["timeout_s"]) - clock.seconds()
+    return min(1.0, left_s / needed_s)
 
 
 def _shortened(count: int, share: float, least: int) -> int:
