@@ -247,6 +247,20 @@ def test_a_ranking_that_cannot_be_had_leaves_the_slot_to_the_surrogate(
     assert f"model.{FAILURES[labels]}: none" in found[-2].reason
 
 
+def test_a_run_that_has_no_time_left_asks_no_model() -> None:
+    """Each of three calls may take minutes, which a budget of time does not have."""
+    left = [10.0, 10.0, 0.0]
+    model = Ranker(labels="~")
+    options = Options(model=model, facts=FACTS, left_s=lambda: left[min(len(model.menus), 2)])
+    found = create(options).propose(SPACE, history(), [], 4, 1)
+    assert not isinstance(found, Stop) and {p.proposed_by for p in found} == {"surrogate"}
+    assert len(model.menus) == 2 and "model.timeout: none" in found[-1].reason
+    options = Options(model=Ranker(), facts=FACTS, left_s=lambda: 0.0)
+    found = create(options).propose(SPACE, history(), [], 4, 1)
+    assert not isinstance(found, Stop)
+    assert "model's choice (the run's time has none left for it)" in found[-1].reason
+
+
 def test_a_slow_model_goes_on_reading_and_is_then_asked_for_a_short_reason() -> None:
     model = Ranker(labels="~~A")
     found = proposals(model, history(), k=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,12 +28,16 @@ class Asking(counted_tune.EachInTurn):
     """Proposes the same, and tells of a call that took 10 s."""
 
     def propose(
-        self, known: Knowledge, index: int, record: Callable[[Mapping[str, Any]], None]
+        self,
+        known: Knowledge,
+        index: int,
+        record: Callable[[Mapping[str, Any]], None],
+        spare_s: float = math.inf,
     ) -> tuple[tuple[Proposal, ...], str | None]:
         call = {"op": "rank", "verdict": "accepted", "waited_s": 10.0, "tokens_in": 200,
                 "tokens_cached": 150, "notes": [NOTE] if index == 1 else []}  # fmt: skip
         record({"round": index, **call})
-        return super().propose(known, index, record)
+        return super().propose(known, index, record, spare_s)
 
 
 class Study:

@@ -14,6 +14,7 @@ from typing import Any
 
 from hpcagent.protocols import LanguageModel, RankingModel
 from hpcagent.records import Config, Failure, Limits, Message, Ranking, Reply
+from hpcagent.search.options import unbounded
 from hpcagent.search.question import (
     REASON_LENGTH,
     SHORT_REASON,
@@ -26,6 +27,8 @@ from hpcagent.search.question import (
 REPEATS = 2
 AROUND = 40  # tokens at most of what stands around the reason
 ASK_CONFIG = 'Which one? Answer with one JSON object: "config", a value for every parameter.'
+_NO_TIME = "the run's time has none left for it"
+_LEAST_S = 1.0
 # What another try cannot mend.
 _FINAL = ("unavailable", "context_overflow", "not_in_transcript", "unauthorised", "forbidden",
           "untrusted")  # fmt: skip
@@ -54,11 +57,13 @@ class Dialogue:
         question: Question,
         timeout_s: float,
         tell: Callable[[str], None],
+        left_s: Callable[[], float] = unbounded,
     ) -> None:
         self._model = model
         self._question = question
         self._timeout_s = timeout_s
         self._tell = tell
+        self._left_s = left_s
         self._calls = 0
         self._shortened = 0
         self._reason = REASON_LENGTH
@@ -72,6 +77,8 @@ class Dialogue:
     def _ranked(self, model: RankingModel, seed: int) -> Chosen | Refused:
         words = ""
         for attempt in range(1 + REPEATS):
+            if self._left_s() <= 0:
+                return Refused(self._calls, words or _NO_TIME)
             found = self._rank(model, seed + 1000 * attempt)
             if found.failure is None:
                 return self._picked(found, seed)
@@ -98,6 +105,8 @@ class Dialogue:
     def _free(self, schema: Mapping[str, Any], seed: int, reason: str) -> Chosen | Refused:
         words = ""
         for attempt in range(1 + REPEATS):
+            if self._left_s() <= 0:
+                return Refused(self._calls, words or _NO_TIME)
             reply = self._complete(schema, seed + 1000 * attempt)
             if reply.failure is not None:
                 words = _words(reply.failure)
@@ -113,11 +122,14 @@ class Dialogue:
             self._say(reply.text, f"This cannot be used: {checked}. Answer again.")
         return Refused(self._calls, words)
 
+    def _seconds(self) -> float:
+        return max(_LEAST_S, min(self._timeout_s, self._left_s()))
+
     def _say(self, answer: str, asked: str) -> None:
         self._tail = (*self._tail, Message("assistant", answer), Message("user", asked))
 
     def _complete(self, schema: Mapping[str, Any], seed: int) -> Reply:
-        limits = Limits(answer_bound(schema), self._timeout_s)
+        limits = Limits(answer_bound(schema), self._seconds())
         while True:
             self._calls += 1
             reply = self._model.complete(self._messages(), schema, limits, seed)
@@ -125,7 +137,7 @@ class Dialogue:
                 return reply
 
     def _rank(self, model: RankingModel, seed: int) -> Ranking:
-        limits = Limits(self._reason + AROUND, self._timeout_s)
+        limits = Limits(self._reason + AROUND, self._seconds())
         while True:
             self._calls += 1
             menu = self._question.labels(self._shortened)

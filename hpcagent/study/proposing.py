@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
+MODEL_SHARE = 0.3  # of the run's spare time, in each round; as of its evaluations
 FUNCTION_LOG = "function.log"
 Record = Callable[[Mapping[str, Any]], None]
 Chapters = tuple[tuple[Trial, ...], ...]
@@ -63,6 +66,7 @@ class Proposer:
         self._teller = Teller()
         self._chapters: Chapters = ()
         self._prepared = False
+        self._until_s = math.inf  # of the monotonic clock: when a model has had its time
         self.tell: Tell = silent
 
     @property
@@ -91,14 +95,20 @@ class Proposer:
         if self._settings.strategy == STRATEGY:
             self._small.begin()
 
-    def prepare(self, known: Knowledge) -> dict[str, Any] | None:
-        """Load it, and let it read what does not change, once; what came of it, if anything."""
+    def prepare(self, known: Knowledge, spare_s: float) -> dict[str, Any] | None:
+        """Load it, and let it read what does not change, once; what came of it, if anything.
+
+        `spare_s` is what the run's time leaves.
+        """
         from hpcagent.study.preparing import prepared
 
         self._prepared = True
         if self._recording is None and self._open_model() is None:
             return None
-        return None if self._replaying else prepared(self.models, known, prompt_facts(known))
+        if self._replaying:
+            return None
+        most_s = max(1.0, MODEL_SHARE * spare_s)
+        return prepared(self.models, known, prompt_facts(known), most_s)
 
     @property
     def device(self) -> str:
@@ -119,12 +129,15 @@ class Proposer:
         return self._models
 
     def propose(
-        self, known: Knowledge, index: int, record: Record
+        self, known: Knowledge, index: int, record: Record, spare_s: float = math.inf
     ) -> tuple[tuple[Proposal, ...], str | None]:
         """Proposals for round `index`, or the reason to stop; `record` gets each model call.
 
+        `spare_s` is what the run's time leaves beside the next round and the confirmation.
+
         What the user asked for comes first, and the strategy fills up the round.
         """
+        self._until_s = time.monotonic() + MODEL_SHARE * spare_s
         asked = known.advised[: self._settings.challengers]
         left = self._settings.challengers - len(asked)
         if left == 0:
@@ -191,6 +204,7 @@ class Proposer:
             facts=facts,
             verdict=self._verdict,
             timeout_s=seconds,
+            left_s=lambda: self._until_s - time.monotonic(),
             function=self._settings.function,
             told=self._functions.append,
             prior=Prior(earlier_in(known.state.decisions), hints_here(known)),

@@ -79,7 +79,7 @@ def _share(
     writing = tried["token_s"] + tried["bare_token_s"]
     needed_s = 2.0 * (request["prompt_tokens"] * reading + request["tokens"] * writing)
     left_s = float(_OF_THE_TIME * request["timeout_s"]) - clock.seconds()
-    return min(1.0, left_s / needed_s)
+    return min(1.0, left_s / float(needed_s))
 
 
 def _shortened(count: int, share: float, least: int) -> int:
