@@ -17,7 +17,7 @@ from hpcagent.llm import digests
 from hpcagent.llm.child.telling import Telling
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.pipe import Child
-from hpcagent.llm.progress import DIGESTING, LOADING, READING, WRITING, Progress, read
+from hpcagent.llm.progress import DIGESTING, LOADING, MEASURING, READING, WRITING, Progress, read
 from hpcagent.records import Limits, Message
 
 GB = 10**9
@@ -36,6 +36,7 @@ ASK = (Message("user", "Tune the library on this machine. " * 40),)
         (Progress(READING, 704, 1404, 64, 64.0), "the model reads: 704 of 1404 tokens, 1:10 left"),
         (Progress(READING, 64, 1404, 64, 1.0), "the model reads: 64 of 1404 tokens"),
         (Progress(WRITING, 34, seconds=21.0), "the model writes: 34 tokens in 0:21"),
+        (Progress(MEASURING, 1, 5, seconds=61.0), "1 of 5 repeats in 1:01"),
         (Progress(LOADING, 0, 5 * GB, seconds=23.0), "loading the model, 5.0 GB: 0:23"),
         (
             Progress(DIGESTING, GB, 5 * GB, seconds=10.0),

@@ -80,7 +80,8 @@ def _writing(found: Progress) -> str:
 
 
 def _measuring(found: Progress) -> str:
-    return f"{found.done} of {found.of} repeats{_left(found)}"
+    # Not how long the others take: those that do not fit into the time are left out.
+    return f"{found.done} of {found.of} repeats in {clock(found.seconds)}"
 
 
 def _left(found: Progress) -> str:
