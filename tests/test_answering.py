@@ -298,3 +298,18 @@ def test_a_prompt_too_long_is_shortened_once() -> None:
     stubborn = Scripted(failed("context_overflow"))
     refused = ask(stubborn, ASK, Part, LIMITS, 1, shorter=lambda: short)
     assert isinstance(refused, Refused) and refused.calls == 2
+
+
+def test_all_calls_end_in_their_time() -> None:
+    """Where the time of all is nearly over, no other call is begun."""
+    model = Scripted("[]", GOOD)
+    refused = ask(model, ASK, Part, LIMITS, 1, all_s=3.0)
+    assert isinstance(refused, Refused) and (refused.calls, refused.kind) == (1, "rejected")
+    assert isinstance(ask(Scripted("[]", GOOD), ASK, Part, LIMITS, 1, all_s=60.0), Part)
+
+
+def test_a_prompt_that_takes_too_long_is_gone_on_with_and_then_shortened() -> None:
+    short = (Message("user", "short"),)
+    model = Scripted(failed("timeout"), failed("timeout"), GOOD)
+    assert isinstance(ask(model, ASK, Part, LIMITS, 1, shorter=lambda: short), Part)
+    assert model.asked == [ASK, ASK, short]

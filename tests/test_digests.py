@@ -13,6 +13,7 @@ import pytest
 from hpcagent.config import Settings, digests
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm import digests as kept
+from hpcagent.llm.progress import Tell
 from hpcagent.study.admission import forbidden
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -32,11 +33,11 @@ def model(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read in full."""
     seen: list[Path] = []
-    real: Callable[[Path], str] = kept.sha256
+    real: Callable[[Path, Tell], str] = kept.sha256
 
-    def counted(path: Path) -> str:
+    def counted(path: Path, tell: Tell) -> str:
         seen.append(path)
-        return real(path)
+        return real(path, tell)
 
     monkeypatch.setattr(kept, "sha256", counted)
     return seen

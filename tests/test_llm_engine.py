@@ -14,7 +14,7 @@ from hpcagent.llm.child.decode import LEAST
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.memory import CPU_BLOCK as BLOCK
-from hpcagent.records import Limits, Message, Reply
+from hpcagent.records import Failure, Limits, Message, Reply
 
 pytestmark = pytest.mark.llama
 
@@ -267,6 +267,17 @@ def test_bench_tells_speed_beside_a_bare_loop(
     told = json.loads(capsys.readouterr().out)
     assert told["prompt_tokens"] == 64 and told["new_tokens"] == 13 and len(told["repeats"]) == 5
     assert all(value > 0 for line in told["repeats"] for value in line.values())
+
+
+def test_bench_of_a_slow_model_is_shorter_and_ends_in_its_time(
+    folder: Path, opened: list[LlamaCpp]
+) -> None:
+    opened.append(LlamaCpp(make_tiny_gguf(folder / "benched-slow.gguf", shape=SLOW)))
+    assert opened[0].load() is None
+    found = opened[0].bench(4000, 500, 5, 6.0)
+    assert not isinstance(found, Failure), found
+    assert 64 <= found["prompt_tokens"] < 4000 and 4 <= found["tokens"] < 500
+    assert found["repeats"] and found["new_tokens"] < found["prompt_tokens"]
 
 
 def test_bench_of_what_is_no_model_is_told(

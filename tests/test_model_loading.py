@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import random
 import struct
@@ -17,6 +18,7 @@ from tiny_gguf import TEMPLATE, Shape, make_tiny_gguf
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
+from hpcagent.llm.child.mapped import give_back
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.memory import need
@@ -109,6 +111,27 @@ def test_two_models_take_turns_where_both_do_not_fit(
     for model in models:
         model.close()
     assert residents.held() == 0
+
+
+def test_pages_of_a_file_are_given_back_and_can_still_be_read(tmp_path: Path) -> None:
+    """Weights that are rearranged are not read from the file again."""
+    path = tmp_path / "a model.gguf"
+    path.write_bytes(bytes(range(256)) * 16384)
+    with path.open("rb") as stream:
+        mapped = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
+    whole = bytes(mapped)
+    assert _resident(path) == len(whole)
+    give_back([tmp_path / "another.gguf"])
+    assert _resident(path) == len(whole)
+    give_back([path])
+    assert _resident(path) == 0 and bytes(mapped) == whole
+    mapped.close()
+
+
+def _resident(path: Path) -> int:
+    """Bytes of a file's mapping in this process (proc(5), smaps)."""
+    _, _, ours = Path("/proc/self/smaps").read_text().partition(f" {path}\n")
+    return next(int(line.split()[1]) << 10 for line in ours.splitlines() if "Rss:" in line)
 
 
 # --- chat templates ---

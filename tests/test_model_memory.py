@@ -18,6 +18,7 @@ from hpcagent.llm.memory import (
     cache_bytes_a_token,
     need,
     plan,
+    rearranged_bytes,
     room,
 )
 from hpcagent.llm.residents import Residents
@@ -153,7 +154,8 @@ def test_all_layers_go_to_a_gpu_that_holds_them_else_as_many_as_fit() -> None:
             {
                 f"{V2}/memory.max": str(16 * GIB),
                 f"{V2}/memory.current": str(10 * GIB),
-                f"{V2}/memory.stat": f"anon 5\ninactive_file {4 * GIB}\n",
+                f"{V2}/memory.stat": f"anon 5\nfile_mapped {2 * GIB}\n"
+                f"inactive_file {1 * GIB}\nactive_file {5 * GIB}\n",
             },
             {},
             -1,
@@ -164,7 +166,9 @@ def test_all_layers_go_to_a_gpu_that_holds_them_else_as_many_as_fit() -> None:
             {
                 f"{V1}/memory.limit_in_bytes": str(8 * GIB),
                 f"{V1}/memory.usage_in_bytes": str(6 * GIB),
-                f"{V1}/memory.stat": f"inactive_file 7\ntotal_inactive_file {1 * GIB}\n",
+                f"{V1}/memory.stat": f"inactive_file 7\nactive_file 7\n"
+                f"total_mapped_file {1 * GIB}\ntotal_inactive_file {1 * GIB}\n"
+                f"total_active_file {1 * GIB}\n",
                 "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
             },
             {},
@@ -191,6 +195,19 @@ def test_the_tightest_bound_holds(
     found = room(MEMINFO, cgroups, environment, address_space)
     assert why in found.why
     assert 0.7 * gib * GIB < found.bytes < gib * GIB
+
+
+def test_rearranged_weights_are_in_the_address_space_twice() -> None:
+    """Of Llama 3.1 8B in Q4_K_M llama.cpp rearranges the part in Q4_K."""
+    file = replace(EIGHT_B, mixture=(("Q4_K", 0.8), ("Q6_K", 0.2)))
+    twice = rearranged_bytes(file)
+    assert twice == round(0.8 * file.parameters * 4.5 / 8)
+    bounded = room(MEMINFO, {}, {}, 9 * GIB, twice=twice)
+    assert bounded.bytes == room(MEMINFO, {}, {}, 9 * GIB).bytes - twice
+    assert "ulimit -v less 3.4 for rearranged weights" in str(bounded)
+    assert "ulimit -v less 3.4" in plan(file, 8192, bounded).notes[0]
+    assert room(MEMINFO, {}, {}, -1, twice=twice) == room(MEMINFO, {}, {}, -1)
+    assert rearranged_bytes(replace(file, mixture=(("Q8_0", 1.0),))) == 0
 
 
 def test_what_other_models_hold_counts_against_the_job_and_not_twice() -> None:

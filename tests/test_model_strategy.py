@@ -59,6 +59,7 @@ class Scripted:
 
 FAILURES = {
     "?": "context_overflow", "!": "died", "-": "unavailable", "/": "not_in_transcript",
+    "~": "timeout",
 }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ class Ranker(Scripted):
         super().__init__(*answers)
         self.labels = labels
         self.menus: list[tuple[tuple[Message, ...], tuple[str, ...]]] = []
+        self.reasons: list[int] = []
 
     def rank(
         self,
@@ -80,7 +82,7 @@ class Ranker(Scripted):
     ) -> Ranking:
         label = self.labels[min(len(self.menus), len(self.labels) - 1)]
         self.menus.append((tuple(messages), tuple(menu)))
-        assert reason == 200
+        self.reasons.append(reason)
         if label in FAILURES:
             return Ranking((), failure=Failure("model", FAILURES[label], "none"))
         rows = tuple(0.0 if entry == label else -9.0 for entry in menu)
@@ -243,6 +245,27 @@ def test_a_ranking_that_cannot_be_had_leaves_the_slot_to_the_surrogate(
     assert {p.proposed_by for p in found} == {"surrogate"}
     assert len(model.menus) == calls and not model.asked
     assert f"model.{FAILURES[labels]}: none" in found[-2].reason
+
+
+def test_a_run_that_has_no_time_left_asks_no_model() -> None:
+    """Each of three calls may take minutes, which a budget of time does not have."""
+    left = [10.0, 10.0, 0.0]
+    model = Ranker(labels="~")
+    options = Options(model=model, facts=FACTS, left_s=lambda: left[min(len(model.menus), 2)])
+    found = create(options).propose(SPACE, history(), [], 4, 1)
+    assert not isinstance(found, Stop) and {p.proposed_by for p in found} == {"surrogate"}
+    assert len(model.menus) == 2 and "model.timeout: none" in found[-1].reason
+    options = Options(model=Ranker(), facts=FACTS, left_s=lambda: 0.0)
+    found = create(options).propose(SPACE, history(), [], 4, 1)
+    assert not isinstance(found, Stop)
+    assert "model's choice (the run's time has none left for it)" in found[-1].reason
+
+
+def test_a_slow_model_goes_on_reading_and_is_then_asked_for_a_short_reason() -> None:
+    model = Ranker(labels="~~A")
+    found = proposals(model, history(), k=4)
+    assert found[-1].proposed_by == "model" and model.reasons == [200, 200, 40]
+    assert len({messages for messages, _ in model.menus}) == 1
 
 
 def test_a_ranking_that_does_not_fit_is_asked_again_with_less_history() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from hpcagent.records import Proposal
 from hpcagent.study.journal import read_journal
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_model import in_vain, model_summary
+from hpcagent.study.progress import progress
 from hpcagent.study.state import TuneState, fold
 from hpcagent.study.tune import shares_node
 
@@ -27,12 +29,16 @@ class Asking(counted_tune.EachInTurn):
     """Proposes the same, and tells of a call that took 10 s."""
 
     def propose(
-        self, known: Knowledge, index: int, record: Callable[[Mapping[str, Any]], None]
+        self,
+        known: Knowledge,
+        index: int,
+        record: Callable[[Mapping[str, Any]], None],
+        spare_s: float = math.inf,
     ) -> tuple[tuple[Proposal, ...], str | None]:
         call = {"op": "rank", "verdict": "accepted", "waited_s": 10.0, "tokens_in": 200,
                 "tokens_cached": 150, "notes": [NOTE] if index == 1 else []}  # fmt: skip
         record({"round": index, **call})
-        return super().propose(known, index, record)
+        return super().propose(known, index, record, spare_s)
 
 
 class Study:
@@ -63,6 +69,12 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeLock:
     return NodeLock(shared=False, wait_s=0.0, unit="round-1")
 
 
+def _second(study: Study) -> int:
+    """The number of the event with which the second round is out."""
+    events = read_journal(study.run.journal)
+    return next(e.seq for e in events if e.data.get("purpose") == "round-2")
+
+
 @pytest.mark.parametrize(("ahead", "overlapping"), [(1, [False] * 4), (2, [False] + [True] * 3)])
 def test_with_rounds_ahead_a_model_computes_while_others_measure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: NodeLock, ahead: int,
@@ -73,6 +85,12 @@ def test_with_rounds_ahead_a_model_computes_while_others_measure(
         pass
     state = study.state()
     assert [call["overlaps"] for call in state.calls] == overlapping
+    early = fold(event for event in read_journal(study.run.journal) if event.seq < _second(study))
+    left = [
+        progress(Knowledge(replace(early, calls=calls)), 0, early.last_utc).left_s or 0.0
+        for calls in (early.calls, ())
+    ]
+    assert left[0] - left[1] == (0.0 if overlapping[1] else pytest.approx(30.0))
     told = model_summary(Knowledge(state), None)
     assert told.seconds == 40.0 and told.waited_s == 10.0 * overlapping.count(False)
     assert (told.ranked, told.valid, told.invalid, told.cached_share) == (4, 4, 0, 0.75)

@@ -145,6 +145,19 @@ def test_a_server_that_fails_changes_nothing_else(server: Server, log: str, mode
     assert added.startswith("model: no usable answer") and len(added) < 500
 
 
+def test_a_model_that_is_too_slow_is_told_with_its_cure(
+    server: Server, log: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = f'[models.debug]\nendpoint = "{server.url}"\nanswer_seconds = 1\n'
+    (tmp_path / "hpcagent.toml").write_text(table)
+    server.mode = "hangs"
+    alone, output = called(log, "--no-model").output, " ".join(called(log).output.split())
+    assert "no usable answer in 3: model.timeout: " in output and "model:" not in alone
+    assert "no whole answer within 1 s; take a smaller model" in output
+    assert "(--tokens), or give it more time (answer_seconds in [models.debug])" in output
+
+
 def test_a_log_too_long_for_the_model_is_shortened_and_then_the_answer(
     server: Server, tmp_path: Path
 ) -> None:

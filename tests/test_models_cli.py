@@ -163,9 +163,9 @@ def test_verify_loads_the_model_and_gets_an_answer(place: Place) -> None:
     done = place.run("models", "verify", "tiny.gguf")
     assert done.returncode == 0 and all(len(line) <= 80 for line in done.stdout.splitlines())
     words = " ".join(done.stdout.split())
-    assert '{"answer":"' in words and "of memory at most" in words and "on CPU" in words
+    assert '{"answer":"' in words and "it takes" in words and "on CPU" in words
     told = json.loads(place.run("models", "verify", "tiny.gguf", "--json").stdout)
-    assert told["peak_bytes"] > 10_000_000
+    assert told["peak_bytes"] >= told["resident_bytes"] > 10_000_000
     assert json.loads(told["answer"])["answer"] in ("yes", "no")
 
 

@@ -24,7 +24,7 @@ from hpcagent.llm.qualify.answers import Answers
 from hpcagent.llm.qualify.ask import _LABEL_TOKENS, SEED, Answer
 from hpcagent.llm.qualify.card import DOUBTFUL, FIT, UNFIT, Card, Score, card
 from hpcagent.llm.qualify.family import QUALIFICATION, Case, Family
-from hpcagent.llm.qualify.run import NAMES, families, missing, run
+from hpcagent.llm.qualify.run import NAMES, Took, families, missing, run
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 from hpcagent.report.qualify_text import terminal
 from hpcagent.study.kernels_task import entry_of, unfit
@@ -111,10 +111,10 @@ def same(case: Case) -> str:
     return case.labels[1] if case.labels else wrong(case)
 
 
-def put_through(model: Any, path: Path) -> Card:
+def put_through(model: Any, path: Path, timeout_s: float = 10.0) -> Card:
     answers = Answers(path, HEADER)
     try:
-        run(ALL, model, answers, 10.0, lambda answer, number, count: None)
+        run(ALL, model, answers, timeout_s, lambda answer, number, count, left_s: None)
     finally:
         answers.close()
     return card(ALL, answers.known, {"name": "m", "sha256": "ab"})
@@ -181,6 +181,52 @@ def test_failed_calls_are_counted_and_told(tmp_path: Path) -> None:
     assert "10 calls failed with model.timeout" in " ".join(terminal(found, 80).split())
 
 
+class Slow(Scripted):
+    """Reads a question in `calls` calls of 10 s."""
+
+    calls: int = 3
+    so_far: int = 0
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        limits: Limits,
+        seed: int,
+    ) -> Reply:
+        self.so_far += round(limits.timeout_s / 10)
+        if self.so_far < self.calls:
+            return Reply("", failure=Failure("model", "timeout", "90 of 99 tokens were read"))
+        self.so_far = 0
+        return super().complete(messages, schema, limits, seed)
+
+
+def test_a_question_that_takes_long_to_read_is_gone_on_with(tmp_path: Path) -> None:
+    """On a slow processor a prompt may take longer than an answer's time: that says nothing of the
+    model, and what was read is kept."""
+    found = scores(put_through(Slow(right), tmp_path / "a"))
+    assert all(score.verdict == FIT and not score.failures for score in found.values())
+
+
+def test_what_took_too_long_is_asked_again_with_more_time(tmp_path: Path) -> None:
+    path, model = tmp_path / "a", Slow(right)
+    model.calls = 1000
+    found = scores(put_through(model, path))
+    assert all(score.failures == {"model.timeout": score.cases} for score in found.values())
+    assert put_through(Scripted(right, lasts=0), path)  # kept: nothing is asked
+    found = scores(put_through(Scripted(right), path, 50.0))
+    assert all(score.verdict == FIT and not score.failures for score in found.values())
+    assert scores(put_through(Scripted(right, lasts=0), path, 60.0)) == found
+
+
+def test_time_left_is_that_of_the_family_where_it_is_known() -> None:
+    took = Took(["menu/1", "menu/2", "menu/3", "merit/1", "merit/2"])
+    took.note("menu/1", 10.0)
+    assert took.left_s == 40.0
+    took.note("merit/1", 50.0)
+    assert took.left_s == 70.0
+
+
 def test_a_model_that_is_gone_ends_it_and_counts_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with pytest.raises(EnvironmentProblem, match=r"does not answer: model\.unavailable"):
@@ -197,7 +243,8 @@ def test_an_interrupted_qualification_goes_on(cut: int, tmp_path: Path) -> None:
     if cut:  # a line that was being written
         path.write_bytes(path.read_bytes()[:-cut])
     resumed = put_through(second, path)
-    assert len(second.asked) == missing(ALL, Answers(tmp_path / "none", HEADER)) - 30 + bool(cut)
+    everything = missing(ALL, Answers(tmp_path / "none", HEADER), 10.0)
+    assert len(second.asked) == everything - 30 + bool(cut)
     assert resumed == put_through(Scripted(right), tmp_path / "b")
 
 

@@ -14,7 +14,7 @@ from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call
 from hpcagent.llm.routing import Models, Route, check, open_file, routes
-from hpcagent.llm.tables import ModelChoice
+from hpcagent.llm.tables import ModelChoice, from_table
 from hpcagent.records import Limits, Message
 
 ASK = (Message("user", "Well?"),)
@@ -63,6 +63,20 @@ def test_roles_on_one_file_share_one_process_each_with_its_own_sampling(tiny: Pa
         models.close()
     assert {call.role for call in calls} == {"debug", "optimise"}
     assert len({call.model_sha256 for call in calls}) == 1
+
+
+def test_a_role_may_have_more_time_for_its_answers(tiny: Path) -> None:
+    tables = {
+        "all": from_table("all", {"file": str(tiny), "answer_seconds": 600}, "f"),
+        "debug": from_table("debug", {"answer_seconds": 1200}, "f"),
+    }
+    models = Models(routes(tables, {}), HERE)
+    assert [models.answer_s(role, 300.0) for role in ("debug", "result")] == [1200.0, 600.0]
+    assert Models({}, HERE).answer_s("debug", 300.0) == 300.0
+    with pytest.raises(
+        UsageError, match=r"f: \[models.debug\]: answer_seconds = 0 is out of range"
+    ):
+        from_table("debug", {"answer_seconds": 0}, "f")
 
 
 def test_a_role_without_a_model_has_none_and_says_so() -> None:

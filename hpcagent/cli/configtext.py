@@ -129,7 +129,8 @@ def _model_tables() -> list[str]:
     )
     words = (
         "A role may have a model of its own, by a table of a file or an endpoint with name, "
-        "context, temperature, top_p, top_k, seed, mmproj, api_key_file, api_key_env or ca_file; "
+        "context, temperature, top_p, top_k, seed, mmproj, api_key_file, api_key_env, ca_file or "
+        "answer_seconds; "
         f"[models.all] is for all roles: {', '.join(ROLES)}. For instance:"
     )
     return [*_comment(words), *example]

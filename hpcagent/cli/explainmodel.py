@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpcagent.cli.modelroutes import wanted
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.roles import DEBUG
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from hpcagent.study.opinion import Opinion
     from hpcagent.toolchain.diagnosis import Found
 
+_LATE = "model.timeout"
+_CURE = (
+    "; take a smaller model, more cores, a shorter log (--tokens), or give it more time"
+    " (answer_seconds in [models.debug])"
+)
 # (causes, filtered log) -> what the model says; None where no model is asked.
 Asked = Callable[[Sequence["Found"], str], "Opinion | None"]
 
@@ -47,7 +53,8 @@ def asking(model: str | None, none: bool) -> Iterator[Asked]:
     from hpcagent.study.admission import opening
     from hpcagent.study.opinion import opinion
 
-    models = Models(routes, configured.model_hosts, opening(configured))
+    tell = waiting()
+    models = Models(routes, configured.model_hosts, opening(configured, tell), tell)
     try:
         yield lambda causes, log: opinion(models, causes, log)
     finally:
@@ -67,7 +74,8 @@ def say(found: Opinion | None, width: int) -> None:
     for note in found.notes:
         click.echo(textwrap.fill(f"model: {note}", width, subsequent_indent="  "))
     if found.note:
-        click.echo("\n".join(textwrap.wrap(f"model: {found.note}", width, subsequent_indent="  ")))
+        note = f"model: {found.note}{_CURE if _LATE in found.note else ''}"
+        click.echo("\n".join(textwrap.wrap(note, width, subsequent_indent="  ")))
         return
     head = f"In the words of {found.model} (unchecked; nothing of it is applied):"
     click.echo("\n".join(textwrap.wrap(head, width, subsequent_indent="  ")))

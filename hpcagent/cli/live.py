@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from hpcagent.cli.waiting import PLAIN_EVERY_S, Plain, words
+from hpcagent.llm.progress import Progress
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.progress import progress
@@ -17,9 +19,6 @@ from hpcagent.study.state import TuneState, Unit
 
 if TYPE_CHECKING:
     from rich.status import Status
-
-# Between plain lines while a job is waited for.
-PLAIN_EVERY_S = 30.0
 
 
 class Display(Protocol):
@@ -36,8 +35,11 @@ def live(run: RunDir, agent: RunAgent, quiet: bool) -> Iterator[Display]:
 
         console = Console(stderr=True, highlight=False)
         with console.status("starting") as status:
-            yield _Rewriting(run, agent, status)
+            rewriting = _Rewriting(run, agent, status)
+            agent.tell_of_models(rewriting.of_a_model)
+            yield rewriting
     else:
+        agent.tell_of_models(Plain(lambda words: click.echo(f"{_time()} {words}", err=True)))
         yield _Plain(run, agent)
 
 
@@ -51,6 +53,13 @@ class _Rewriting:
         if not turn.waiting:
             self._status.console.print(escape(f"{_time()} {turn.words}"))
         self._status.update(escape(line(self._run, self._agent)))
+
+    def of_a_model(self, progress: Progress | None) -> None:
+        """The turn that asks it lasts until it has answered."""
+        from rich.markup import escape
+
+        told = line(self._run, self._agent) if progress is None else words(progress)
+        self._status.update(escape(told))
 
 
 class _Plain:

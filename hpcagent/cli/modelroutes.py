@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import Settings, model_routes
 from hpcagent.embedded.card import checked
 from hpcagent.embedded.opening import is_small, path_of
@@ -39,7 +40,7 @@ def wanted(configured: Settings, model: str | None, roles: Iterable[str]) -> dic
             if role != OPTIMISE:
                 del placed[role]
         elif route.choice.file:
-            admit(Path(route.choice.file), configured, route.choice.context or None)
+            admit(Path(route.choice.file), configured, route.choice.context or None, waiting())
     return placed
 
 

@@ -13,6 +13,7 @@ import click
 
 from hpcagent.cli.models_subject import model_argument, route_of
 from hpcagent.cli.runs import json_option
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import load_settings
 from hpcagent.embedded.opening import path_of
 from hpcagent.errors import EnvironmentProblem, UsageError
@@ -40,7 +41,8 @@ def bench(model: str, as_json: bool, tokens: int) -> int:
     """Measure how fast a model (a GGUF FILE, or that of a ROLE) reads and writes here.
 
     The engine and a bare llama.cpp loop take turns, token by token, in one process with the same
-    threads; five repeats, or as many as fit into a quarter of an hour.
+    threads; five repeats, or as many as fit into a quarter of an hour. A slow model gets a shorter
+    prompt and answer.
     """
     configured = load_settings(os.environ, Path.cwd())
     choice = route_of(model, configured).choice
@@ -50,8 +52,10 @@ def bench(model: str, as_json: bool, tokens: int) -> int:
             f"models verify {model}` tells how long an answer takes"
         )
     file = path_of(choice.file)
-    admit(file, configured)
+    tell = waiting()
+    admit(file, configured, tell=tell)
     engine = LlamaCpp(file, threads=configured.model_threads)
+    engine.tell = tell
     try:
         prompt = min(8 * tokens, engine.context - tokens)
         found = engine.bench(max(1, prompt), tokens, _REPEATS, _MOST_S)

@@ -17,6 +17,7 @@ from hpcagent.cli.models_served import shown as shown_server
 from hpcagent.cli.models_subject import model_argument, route_of, subject
 from hpcagent.cli.models_text import Row, labelled, listed, listed_servers, shown, size
 from hpcagent.cli.runs import json_option
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import Settings, digests, load_settings, model_routes
 from hpcagent.embedded import card
 from hpcagent.embedded.opening import NAME, path_of
@@ -35,6 +36,7 @@ from hpcagent.study.durable import problem
 from hpcagent.templates import clean
 
 ANSWER_S = 300.0
+_NOTICED = 1.1  # times the memory that it has later
 _QUESTION = (
     Message("system", "You answer in JSON."),
     Message("user", "Is seven a prime number?"),
@@ -103,7 +105,7 @@ def show(model: str, as_json: bool) -> int:
     room = room_here(os.environ)
     planned = plan_here(found)
     chosen = _threads(found, configured)
-    digest = gguf.digest(path)
+    digest = gguf.digest(path, waiting())
     refusal = forbidden(path, digest, configured)
     if as_json:
         shape = asdict(found.shape)
@@ -155,12 +157,14 @@ def _tell(lines: Iterable[Line], as_json: bool, told: dict[str, Any]) -> None:
 
 def _verified(path: Path, configured: Settings) -> Iterator[Line]:
     """(label, words, values) of each test passed; EnvironmentProblem at the first that fails."""
-    file = admit(path, configured)
+    tell = waiting()
+    file = admit(path, configured, tell=tell)
     yield "header", f"{file.architecture}, {file.quantisation}, {size(file.size_bytes)}", {}
-    digest = gguf.digest(path)
+    digest = gguf.digest(path, tell)
     yield "SHA-256", digest, {"sha256": digest}
     yield "allowed", _allowed(digest, configured), {}
     model = LlamaCpp(path, threads=configured.model_threads)
+    model.tell = tell
     try:
         yield _loaded(model)
         yield _answered(model)
@@ -182,17 +186,20 @@ def _answered(model: LlamaCpp) -> tuple[str, str, dict[str, Any]]:
     reply = model.complete(_QUESTION, _SCHEMA, Limits(32, ANSWER_S), seed=0)
     if reply.failure is not None:
         raise EnvironmentProblem(f"model {model.file.path}: {reply.failure.evidence}")
-    peak = _peak_bytes(model.pid)
+    peak, resident = _memory(model.pid, "VmHWM"), _memory(model.pid, "VmRSS")
     needed = plan_here(model.file, model.context).need.total
     words = f"{reply.text} in {reply.seconds:.2f} s; {reply.tokens_in} tokens in"
-    words += f"; it took {size(peak)} of memory at most, {size(needed)} were expected"
+    words += f"; it takes {size(resident)} of memory, {size(needed)} were expected"
+    if peak > _NOTICED * resident:
+        words += f" ({size(peak)} while it was loaded, with pages of the file)"
     values = {"answer": reply.text, "answer_s": reply.seconds, "peak_bytes": peak}
+    values |= {"resident_bytes": resident}
     return "answers", words, {**values, "needed_bytes": needed}
 
 
-def _peak_bytes(pid: int | None) -> int:
+def _memory(pid: int | None, field: str) -> int:
     try:
-        return parse_kib_field(Path(f"/proc/{pid}/status").read_text("utf-8"), "VmHWM") or 0
+        return parse_kib_field(Path(f"/proc/{pid}/status").read_text("utf-8"), field) or 0
     except OSError:
         return 0
 

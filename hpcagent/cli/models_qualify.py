@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hpcagent.llm.qualify.family import Family
 
 _KERNEL = "kernel"
+_WORTH_TELLING_S = 60.0
 _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
 
 
@@ -44,9 +45,8 @@ _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
     "--timeout",
     "timeout_s",
     type=click.FloatRange(1, 3600),
-    default=300,
-    show_default=True,
-    help="Seconds that an answer may take.",
+    help="Seconds that an answer may take; what took longer is asked again with a larger number. "
+    "Default: answer_seconds of the role, else 300.",
 )
 @click.option(
     "--scheduler", metavar="NAME",
@@ -56,7 +56,7 @@ _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def qualify(
     model: str, only: tuple[str, ...], without: tuple[str, ...], kept: Path | None,
-    timeout_s: float, scheduler: str | None, as_json: bool,
+    timeout_s: float | None, scheduler: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Put a model through a fixed set of tasks, and print its score card.
 
@@ -87,14 +87,13 @@ def qualify(
     if any(family.name == _KERNEL for family in chosen):
         gate = Gate(place(scheduler, asked(), configured), configured)
     with subject(model, configured) as found:
-        click.echo(f"reading {found.choice.label} for its digest", err=True)
         record = found.record()
         answers = Answers(
             kept or Path(f"qualification-{named(record)}.jsonl"),
             {"qualification": QUALIFICATION, "model_sha256": record["sha256"]},
         )
         try:
-            _ask_what_is_missing(found, chosen, answers, timeout_s)
+            _ask_what_is_missing(found, chosen, answers, timeout_s or found.answer_s)
             found.models.close()  # its memory is free before anything is compiled
             result = _card(chosen, gate, answers, record)
         finally:
@@ -109,7 +108,7 @@ def _ask_what_is_missing(
     """A model that has answered everything is not loaded."""
     from hpcagent.llm.qualify.run import missing, run
 
-    left = missing(chosen, answers)
+    left = missing(chosen, answers, timeout_s)
     if not left:
         return
     click.echo(f"{left} answers to be had; they are kept in {answers.path}", err=True)
@@ -152,6 +151,10 @@ def _show(result: Card, answers: Answers, as_json: bool) -> None:
     click.echo(f"\nanswers: {answers.path}")
 
 
-def _tell(answer: Answer, number: int, count: int) -> None:
-    what = answer.failure or f"{answer.tokens_in} tokens in, {answer.tokens_out} out"
-    click.echo(f"{answer.case} ({number} of {count}): {what}, {answer.seconds:.1f} s", err=True)
+def _tell(answer: Answer, number: int, count: int, left_s: float) -> None:
+    from hpcagent.study.progress import clock
+
+    what = f"{answer.tokens_in} tokens in, {answer.tokens_out} out, {answer.seconds:.1f} s"
+    left = f"; about {clock(left_s)} left" if left_s >= _WORTH_TELLING_S else ""
+    words = f"{answer.case} ({number} of {count}): {answer.failure or what}{left}"
+    click.echo(words, err=True)

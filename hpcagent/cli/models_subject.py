@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from hpcagent.cli.waiting import waiting
 from hpcagent.config import Settings, model_routes
 from hpcagent.embedded.opening import is_small
 from hpcagent.errors import UsageError
@@ -21,6 +22,8 @@ from hpcagent.llm.tables import ModelChoice, absolute, from_text
 from hpcagent.protocols import LanguageModel
 from hpcagent.study.admission import admit, opening
 from hpcagent.templates import clean
+
+ANSWER_S = 300.0
 
 model_argument = click.argument("model", metavar="FILE|URL|ROLE")
 
@@ -41,6 +44,11 @@ class Subject:
         found = self.models.for_role(self.route.role)
         assert found is not None
         return found
+
+    @property
+    def answer_s(self) -> float:
+        """Seconds that an answer may take."""
+        return self.models.answer_s(self.route.role, ANSWER_S)
 
     def record(self) -> dict[str, Any]:
         """What it is, with its digest; EnvironmentProblem where a server does not say."""
@@ -85,9 +93,11 @@ def subject(word: str, configured: Settings) -> Iterator[Subject]:
         raise UsageError(f"{word}: the small model that ships only tunes; `hpcagent models show "
                          "embedded` has its card")  # fmt: skip
     check(route, configured.model_hosts)
+    tell = waiting()
     if choice.file:
-        admit(Path(choice.file), configured, choice.context or None)
-    models = Models({route.role: route}, configured.model_hosts, opening(configured))
+        admit(Path(choice.file), configured, choice.context or None, tell)
+    opened = opening(configured, tell)
+    models = Models({route.role: route}, configured.model_hosts, opened, tell)
     try:
         yield Subject(route, models)
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +25,7 @@ _KEPT = ("type", "enum", "const", "minLength", "maxLength", "minItems", "maxItem
 # The schema's bound holds for a token each byte; a vocabulary of words needs about a third of it.
 _LEAST_TOKENS = 200
 _MAX_NESTING = 16
+_LEAST_S = 5.0  # that another call is begun with
 
 A = TypeVar("A", bound="BaseModel")
 
@@ -49,13 +52,16 @@ def ask(
     repeats: int = REPEATS,
     tell: Callable[[str], None] | None = None,
     shorter: Callable[[], Sequence[Message]] | None = None,
+    all_s: float = math.inf,
 ) -> A | Refused:
     """An answer that `answer` and `check` find nothing wrong with, after 1 + `repeats` calls.
 
     `check` returns what is wrong in a few words (empty: nothing); the model reads them before it
     answers again. `tell` hears the verdict on every answer that was there. `shorter` gives the
     messages anew where they exceeded the context, once; after that a third of the answer's room has
-    to do. `limits.max_tokens` bounds an answer beside the schema, which bounds it too.
+    to do. It also does where the time was over twice: a model keeps what it has read, and goes on
+    with that once. All calls take `all_s` at most. `limits.max_tokens` bounds an answer beside the
+    schema, which bounds it too.
     """
     from pydantic import ValidationError
 
@@ -63,8 +69,13 @@ def ask(
     limits = _bounded(limits, schema)
     question = asked = tuple(messages)
     words, kind = "", ""
+    end_s = time.monotonic() + all_s
     for attempt in range(1 + repeats):
-        reply = model.complete(asked, schema, limits, seed + 1000 * attempt)
+        left_s = end_s - time.monotonic()
+        if attempt and left_s <= _LEAST_S:
+            return Refused(attempt, words, kind)
+        limited = replace(limits, timeout_s=min(limits.timeout_s, left_s))
+        reply = model.complete(asked, schema, limited, seed + 1000 * attempt)
         if reply.failure is not None:
             kind, words = reply.failure.kind, f"{reply.failure.id}: {reply.failure.evidence}"
             if kind == "context_overflow" and shorter is not None:
@@ -72,6 +83,9 @@ def ask(
                 shorter = None
             elif kind == "context_overflow" and limits.max_tokens >= 3 * _LEAST_TOKENS:
                 limits = replace(limits, max_tokens=limits.max_tokens // 3)
+            elif kind == "timeout" and attempt and shorter is not None:
+                question = asked = tuple(shorter())
+                shorter = None
             elif kind in _FINAL:
                 return Refused(attempt + 1, words, kind)
             continue

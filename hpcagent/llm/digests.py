@@ -15,33 +15,51 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm.progress import DIGESTING, Progress, Tell, silent
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+_PIECE = 1 << 20
+_TOLD_EVERY_S = 1.0
 _SETTLED_NS = 2_000_000_000  # coarser clocks of file systems are not known
 
 
-def digest_of(parts: Sequence[Path], cache: Path | None) -> str:
+def digest_of(parts: Sequence[Path], cache: Path | None, tell: Tell = silent) -> str:
     """SHA-256 of a model in hex; of a split one, that of its parts' digests in hex, in order.
 
-    `cache` is a folder that remembers it (None: nothing is remembered). EnvironmentProblem where
-    a part cannot be read.
+    `cache` is a folder that remembers it (None: nothing is remembered). `tell` hears how far it is
+    with each part. EnvironmentProblem where a part cannot be read.
     """
-    found = [_remembered(part, cache) for part in parts]
+    found = [_remembered(part, cache, tell) for part in parts]
     if len(found) == 1:
         return found[0]
     return hashlib.sha256("".join(found).encode("ascii")).hexdigest()
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, tell: Tell = silent) -> str:
     """Of one file, read in pieces now."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        with path.open("rb", buffering=0) as stream:
+            return _of_stream(stream, os.fstat(stream.fileno()).st_size, tell)
     except OSError as error:
         raise EnvironmentProblem(f"model {path}: cannot be read: {error.strerror}") from None
+
+
+def _of_stream(stream: FileIO, size: int, tell: Tell) -> str:
+    found, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
+    began = last = time.monotonic()
+    done = 0
+    while count := stream.readinto(piece):
+        found.update(piece[:count])
+        done, now = done + count, time.monotonic()
+        if now - last >= _TOLD_EVERY_S:
+            last = now
+            tell(Progress(DIGESTING, done, size, seconds=now - began))
+    tell(None)
+    return found.hexdigest()
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path | None:
@@ -74,16 +92,16 @@ def identity(path: Path) -> dict[str, int]:
     }
 
 
-def _remembered(path: Path, cache: Path | None) -> str:
+def _remembered(path: Path, cache: Path | None, tell: Tell) -> str:
     found = identity(path)
     if cache is None or not found:
-        return sha256(path)
+        return sha256(path, tell)
     # A small file for each model: of two writers the later wins, and nothing of others is lost.
     entry = cache / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
     kept = _kept(entry, found)
     if kept:
         return kept
-    digest = sha256(path)
+    digest = sha256(path, tell)
     # A file that changes while it is read, or changed in this instant, is not remembered.
     if identity(path) == found and time.time_ns() - found["mtime_ns"] > _SETTLED_NS:
         _keep(entry, {**found, "sha256": digest})

@@ -17,6 +17,7 @@ from hpcagent.llm.gguf_kinds import LANGUAGE, kind_of
 from hpcagent.llm.gguf_reader import Array, Header, Tensor, Value, read_header
 from hpcagent.llm.gguf_strangers import LONGEST, stranger
 from hpcagent.llm.gguf_types import GIVEN_UP, MIXTURES, TYPES, type_name
+from hpcagent.llm.progress import Tell, silent
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<no>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _MOST_PARTS = 1000
@@ -113,14 +114,15 @@ def describe(path: Path) -> ModelFile:
     return _described(tuple(parts), sum(sizes), first.metadata, tensors)
 
 
-def digest(path: Path) -> str:
+def digest(path: Path, tell: Tell = silent) -> str:
     """SHA-256 in hex of the model at `path`, remembered in the user's cache (digests.py).
 
-    A split model counts with all the parts that its name promises.
+    A split model counts with all the parts that its name promises. `tell` hears how far it is.
     """
     match = _PART.fullmatch(path.name)
     count = min(int(match["count"]), _MOST_PARTS) if match else 1
-    return digest_of(_named(path, match, count) if match else [path], cache_folder(os.environ))
+    parts = _named(path, match, count) if match else [path]
+    return digest_of(parts, cache_folder(os.environ), tell)
 
 
 def is_later_part(path: Path) -> bool:

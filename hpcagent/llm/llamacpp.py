@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcagent.llm import gguf, heard, scores, threads
+from hpcagent.llm import gguf, heard, progress, scores, threads
 from hpcagent.llm.grammar import gbnf, linear, outline
 from hpcagent.llm.memory import need
 from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.original import Original
 from hpcagent.llm.pipe import Child, ChildFailed
+from hpcagent.llm.progress import Progress, Tell
 from hpcagent.llm.residents import Residents
 from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 MAX_RESTARTS = 2
 DEFAULT_CONTEXT = 8192
+# The child keeps the time of an answer, to a batch of tokens, and is only killed where it hangs: a
+# batch may take twice as long as the one before on a busy machine, and what was read would be lost.
+_GRACE = 0.25  # of the time
 _LOAD_TIMEOUT_S = 900.0  # a large file on a cold parallel file system
 _DEFAULT_SAMPLING = Sampling()
 _COMMAND = (sys.executable, "-P", "-m", "hpcagent.llm.child")
@@ -41,7 +46,7 @@ class LlamaCpp:
 
     `sampling` may set temperature, top_k, top_p and min_p. The child keeps the prompts of as many
     callers as it has memory for (`sequences`; None lets it decide), so that each pays only for
-    what is new to it.
+    what is new to it. `tell` hears how far it is with what it was asked.
     """
 
     def __init__(
@@ -69,16 +74,18 @@ class LlamaCpp:
         self._last = ""
         self._threads = threads
         self._residents = residents
+        self.tell: Tell = progress.silent
         self.device = ""  # where it computes, in words; known from the first answer on
         self.notes: tuple[str, ...] = ()  # what is not as it was asked for; likewise
         self.needs = 0  # bytes by the estimate, with the prompts that it keeps; likewise
 
-    def digest(self) -> str:
+    def digest(self, tell: Tell = progress.silent) -> str:
         """SHA-256 in hex; no file with another one is loaded from then on.
 
-        EnvironmentProblem where it cannot be had, or the file has changed already.
+        `tell` hears how far it is. EnvironmentProblem where it cannot be had, or the file has
+        changed already.
         """
-        return self._original.digest()
+        return self._original.digest(tell)
 
     def complete(
         self,
@@ -188,6 +195,8 @@ class LlamaCpp:
             child = self._running()
         except ChildFailed as failed:
             return self._lost(failed)
+        finally:
+            self.tell(None)
         return child if isinstance(child, Failure) else None
 
     def begin(self) -> None:
@@ -210,9 +219,11 @@ class LlamaCpp:
             child = self._running()
             if isinstance(child, Failure):
                 return child
-            answer = child.ask(request, timeout_s)
+            answer = child.ask(request, timeout_s, self._heard, timeout_s * _GRACE)
         except ChildFailed as failed:
             return self._lost(failed)
+        finally:
+            self.tell(None)
         if self._spoilt(self._original.written_over()):
             return self._asked(request, timeout_s)  # MAX_RESTARTS bounds it
         return heard.failure(answer["failure"]) if "failure" in answer else answer
@@ -236,7 +247,8 @@ class LlamaCpp:
         request = None if self._loading else self._load_request()
         child = self._child = self._child or Child(self._command, _environment())
         self._loading = False
-        answer = child.ask(request, self._load_timeout_s)
+        began = time.monotonic()
+        answer = child.ask(request, self._load_timeout_s, lambda told: self._load_goes_on(began))
         if "failure" in answer:
             told = answer["failure"].get("kind") == "memory"  # in full; llama.cpp said nothing yet
             failure = heard.failure(answer["failure"], "" if told else child.last_words())
@@ -252,6 +264,15 @@ class LlamaCpp:
         if self._residents is not None and self.needs:
             self._residents.count(self, self.needs)
         return child
+
+    def _heard(self, told: object) -> None:
+        found = progress.read(told)
+        if found is not None:
+            self.tell(found)
+
+    def _load_goes_on(self, began: float) -> None:
+        seconds = time.monotonic() - began
+        self.tell(Progress(progress.LOADING, 0, self.file.size_bytes, seconds=seconds))
 
     def _load_request(self) -> dict[str, Any]:
         return {

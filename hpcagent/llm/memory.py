@@ -5,8 +5,8 @@ token of the context, in 16 bits; the states of recurrent layers; the scores of 
 the whole context (heads x batch x context, in 32 bits, where flash attention is off) and their
 mask; the activations of one batch. What llama.cpp, Python and the vocabulary take besides was
 measured (tests/benchmarks/model_memory.py). Weights that are rearranged for the CPU are counted
-once: the pages of the file behind them are clean, and the kernel takes them back when memory is
-short.
+once: the pages of the file behind them are clean, and are given back after loading. In the address
+space, which `ulimit -v` bounds, they are twice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpcagent.llm.gguf import ModelFile
+from hpcagent.llm.gguf_types import TYPES
 from hpcagent.probe.procfs import memory_limit_bytes, parse_kib_field
 
 GIB = 1 << 30
@@ -33,6 +34,8 @@ _STATES_BESIDE = 4
 _SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
+# Types that ggml-cpu/repack.cpp rearranges on x86; other processors have more of them.
+_REARRANGED = ("Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4")
 _AGENT = 128 << 20  # what the agent itself needs in the same job
 _AGENT_VIRTUAL = 400 << 20  # address space of the child without a model
 _SLURM_MIB = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU")
@@ -119,6 +122,13 @@ def cache_bytes_a_token(file: ModelFile) -> int:
     there = sum(shape.kv_heads[layer] for layer in shape.windowed if layer < len(shape.kv_heads))
     shorter = shape.key_length + shape.value_length - shape.windowed_length
     return (whole - there * shorter) * _CACHE_VALUE
+
+
+def rearranged_bytes(file: ModelFile) -> int:
+    """Of weights that may be in the address space twice, as the file has them and rearranged."""
+    shares = dict(file.mixture)
+    bits = {each.name: each.size / each.values for each in TYPES.values()}
+    return round(sum(file.parameters * shares.get(name, 0.0) * bits[name] for name in _REARRANGED))
 
 
 def kept_states(state_bytes: int) -> int:
@@ -235,17 +245,20 @@ def room(
     environment: Mapping[str, str],
     address_space: int,
     held: int = 0,
+    twice: int = 0,
 ) -> Room:
     """The tightest bound: free memory, cgroup (v1 and v2), the job's request, `ulimit -v`.
 
     `cgroups` has the files of this process's cgroups by path, `address_space` is the limit in
-    bytes or a negative number, `held` what other models of this agent were counted with. What the
-    agent itself needs is taken off.
+    bytes or a negative number, `held` what other models of this agent were counted with, `twice`
+    the bytes of a model that are in the address space a second time. What the agent itself needs is
+    taken off.
     """
     job = [(size - held, why) for size, why in _of_the_job(environment)]
     bounds = [*_free(meminfo), *_cgroups(cgroups), *job]
     if address_space >= 0:
-        bounds.append((address_space - _AGENT_VIRTUAL, "ulimit -v"))
+        less = f" less {_gib(twice)} for rearranged weights" if twice else ""
+        bounds.append((address_space - _AGENT_VIRTUAL - twice, f"ulimit -v{less}"))
     if not bounds:
         return Room(1 << 62, "no bound is known here")
     size, why = min(bounds)
@@ -266,15 +279,23 @@ def _cgroups(files: Mapping[str, str]) -> list[tuple[int, str]]:
         if limit is not None:
             usage = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
             used = _number(files.get(f"{folder}/{usage}", ""))
-            cached = _inactive(files.get(f"{folder}/memory.stat", ""))
+            cached = _unused_pages(files.get(f"{folder}/memory.stat", ""))
             found.append((limit - max(0, used - cached), "memory limit of the job or cgroup"))
     return found
 
 
-def _inactive(stat: str) -> int:
-    """Pages of files that the kernel takes back first; v1 has them with the cgroups below, too."""
+def _unused_pages(stat: str) -> int:
+    """Bytes of files that no process has mapped: the kernel takes them back.
+
+    A model that was loaded before in the same job has left its file there, as active pages for the
+    most part. v1 has `total_` for what includes the cgroups below, v2 always tells that.
+    """
     rows = dict(line.partition(" ")[::2] for line in stat.splitlines())
-    return _number(rows.get("total_inactive_file", rows.get("inactive_file", "")))
+
+    def told(name: str, other: str = "") -> int:
+        return _number(rows.get(f"total_{name}", rows.get(name, rows.get(other, ""))))
+
+    return max(0, told("inactive_file") + told("active_file") - told("mapped_file", "file_mapped"))
 
 
 def _of_the_job(environment: Mapping[str, str]) -> list[tuple[int, str]]:

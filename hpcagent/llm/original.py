@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.digests import identity
+from hpcagent.llm.progress import Tell, silent
 
 _SHOWN = 12  # digits of a digest
 _FILE = ("device", "inode")
@@ -31,10 +32,10 @@ class Original:
         self._words = ""
         self._digest = ""
 
-    def digest(self) -> str:
+    def digest(self, tell: Tell = silent) -> str:
         """SHA-256 as gguf.digest; EnvironmentProblem where it would be that of other files."""
         if not self._digest:
-            found = gguf.digest(self._path)
+            found = gguf.digest(self._path, tell)
             if not self.is_here:
                 raise EnvironmentProblem(f"model {self._path}: it changed while it was read")
             self._digest = found

@@ -12,13 +12,15 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 _MAX_LINE = 1024 * 1024
 _TAIL = 4000
 _CHUNK = 65536
 _MOST_CHUNKS = 64  # of what it said before its end
+_PROGRESS = b'{"progress": '
+_LOOK_S = 1.0  # so often a listener hears at least
 _END_S = 10.0  # a process that waits for a file system that is gone cannot be killed
 
 
@@ -51,14 +53,23 @@ class Child:
         for stream in self._streams():
             os.set_blocking(stream.fileno(), False)
 
-    def ask(self, message: Mapping[str, Any] | None, timeout_s: float) -> dict[str, Any]:
+    def ask(
+        self,
+        message: Mapping[str, Any] | None,
+        timeout_s: float,
+        heard: Callable[[object], None] | None = None,
+        grace_s: float = 0.0,
+    ) -> dict[str, Any]:
         """Send one line, return the next one; ChildFailed after which the child is dead.
 
         So it is after any other exception, such as Ctrl-C: its answer would be taken for the next.
-        None only waits for the answer to what was posted.
+        None only waits for the answer to what was posted. `heard` gets what lines before the answer
+        tell of its progress, and None about every second. A child that keeps the time
+        itself has `grace_s` more before it counts as hung.
         """
         try:
-            self._exchange(b"" if message is None else _line(message), timeout_s)
+            line = b"" if message is None else _line(message)
+            self._exchange(line, timeout_s, grace_s, heard)
             answer = self._first_line()
         except BaseException:
             self.close()
@@ -69,8 +80,14 @@ class Child:
         """Send a short line, the first one, without waiting; ChildFailed as `ask`."""
         self._write(memoryview(_line(message)))
 
-    def _exchange(self, line: bytes, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+    def _exchange(
+        self,
+        line: bytes,
+        timeout_s: float,
+        grace_s: float,
+        heard: Callable[[object], None] | None,
+    ) -> None:
+        deadline = time.monotonic() + timeout_s + grace_s
         unsent = memoryview(line)
         stdin, stdout, stderr = self._streams()
         with selectors.DefaultSelector() as selector:
@@ -78,17 +95,23 @@ class Child:
                 selector.register(stdin, selectors.EVENT_WRITE)
             selector.register(stdout, selectors.EVENT_READ)
             selector.register(stderr, selectors.EVENT_READ)
+            looked = time.monotonic()
             while b"\n" not in self._received:
-                left = deadline - time.monotonic()
+                now = time.monotonic()
+                left = deadline - now
                 if left <= 0:
                     raise self._fail("timeout", f"no answer within {timeout_s:g} s")
-                for key, _ in selector.select(left):
+                if heard and now - looked >= _LOOK_S:
+                    looked = now
+                    heard(None)
+                for key, _ in selector.select(min(left, _LOOK_S) if heard else left):
                     if key.fileobj is stdin:
                         unsent = self._write(unsent)
                         if not unsent:
                             selector.unregister(stdin)
                     elif key.fileobj is stdout:
                         self._read_answer()
+                        self._pass_on(heard)
                     elif not self._read_tail():
                         selector.unregister(stderr)
 
@@ -130,6 +153,13 @@ class Child:
         self._received += data
         if len(self._received) > _MAX_LINE:
             raise self._fail("nonsense", f"an answer of more than {_MAX_LINE} bytes")
+
+    def _pass_on(self, heard: Callable[[object], None] | None) -> None:
+        """Take out the lines that only tell how far it is."""
+        while self._received.startswith(_PROGRESS) and b"\n" in self._received:
+            told = self._first_line()
+            if heard:
+                heard(told.get("progress"))
 
     def _read_tail(self) -> bool:
         data = os.read(self._streams()[2].fileno(), _CHUNK)

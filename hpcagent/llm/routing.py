@@ -15,6 +15,7 @@ from hpcagent.llm.endpoint import Endpoint
 from hpcagent.llm.gguf_kinds import PROJECTOR
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.log import Call, Recording, recording
+from hpcagent.llm.progress import Progress, Tell, silent
 from hpcagent.llm.roles import CODEGEN, DEBUG, OPTIMISE, RESULT, ROLES
 from hpcagent.llm.sampled import Sampled
 from hpcagent.llm.tables import (
@@ -147,7 +148,8 @@ class Models:
 
     Roles on the same file and context, or on the same endpoint, share one; `hosts` are those that
     endpoints may be on. `opened` makes the model of a file: whoever knows of limits on memory,
-    threads and the models that may be loaded gives one that keeps to them.
+    threads and the models that may be loaded gives one that keeps to them. `tell` hears how far a
+    file's model is with what it was asked.
     """
 
     def __init__(
@@ -155,10 +157,12 @@ class Models:
         routes: Mapping[str, Route],
         hosts: Sequence[str],
         opened: OpenFile = open_file,
+        tell: Tell = silent,
     ) -> None:
         self._routes = dict(routes)
         self._hosts = tuple(hosts)
         self._open_file = opened
+        self.tell = tell
         self._open: dict[ModelChoice, _Open] = {}
 
     @classmethod
@@ -167,13 +171,14 @@ class Models:
         rows: Mapping[str, Mapping[str, Any]],
         hosts: Sequence[str],
         opened: OpenFile = open_file,
+        tell: Tell = silent,
     ) -> Models:
         """Those of a run, as its settings have them: role -> Route.to_json()."""
         found = {
             role: Route(role, from_json(row["choice"]), str(row.get("source", "")))
             for role, row in rows.items()
         }
-        return cls(found, hosts, opened)
+        return cls(found, hosts, opened, tell)
 
     def has(self, role: str) -> bool:
         """Whether a model is configured for the role; whether it can serve is not known yet."""
@@ -220,9 +225,14 @@ class Models:
                 opened.identity = opened.model.identity()
                 opened.digest = endpoint.digest(opened.identity)
             else:
-                opened.digest = opened.model.digest()
+                opened.digest = opened.model.digest(self._told)
                 opened.identity = {"file": choice.file}
         return opened.identity
+
+    def answer_s(self, role: str, otherwise: float) -> float:
+        """Seconds that an answer of the role's model may take."""
+        said = self._routes[role].choice.answer_seconds if role in self._routes else 0.0
+        return said or otherwise
 
     def device(self, role: str) -> str:
         """Where the role's model computes, in words; empty before its first answer."""
@@ -245,6 +255,9 @@ class Models:
         self.unload()
         self._open.clear()
 
+    def _told(self, progress: Progress | None) -> None:
+        self.tell(progress)
+
     def _opened(self, role: str) -> _Open:
         choice = self._routes[role].choice
         # How answers are drawn is told at each call of a file's model.
@@ -253,5 +266,7 @@ class Models:
             if choice.endpoint:
                 self._open[key] = _Open(Endpoint(choice, self._hosts))
             else:
-                self._open[key] = _Open(self._open_file(choice))
+                model = self._open_file(choice)
+                model.tell = self._told
+                self._open[key] = _Open(model)
         return self._open[key]

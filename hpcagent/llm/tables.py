@@ -38,7 +38,8 @@ class ModelChoice:
     `name` is what the endpoint calls its model (empty: it serves one only), `context` in tokens
     (0: the model's own, at most 8192), `mmproj` the file that lets a model see. `api_key_file` is a
     file that holds the endpoint's key, `api_key_env` a variable that does; the key itself is never
-    in a configuration. `ca_file` has the certificates that an https endpoint is trusted by.
+    in a configuration. `ca_file` has the certificates that an https endpoint is trusted by. An
+    answer may take `answer_seconds` (0: as long as the role sets).
     """
 
     file: str = ""
@@ -53,6 +54,7 @@ class ModelChoice:
     api_key_file: str = ""
     api_key_env: str = ""
     ca_file: str = ""
+    answer_seconds: float = 0.0
 
     @property
     def placed(self) -> bool:
@@ -87,6 +89,7 @@ _NUMBERS: Mapping[str, tuple[bool, float, float]] = MappingProxyType(
         "top_p": (False, 0, 1),
         "top_k": (True, 0, 1_000_000),
         "seed": (True, 0, 2**31 - 1),
+        "answer_seconds": (False, 1, 86400),
     }
 )
 

@@ -14,8 +14,10 @@ from typing import Any
 
 from hpcagent.protocols import LanguageModel, RankingModel
 from hpcagent.records import Config, Failure, Limits, Message, Ranking, Reply
+from hpcagent.search.options import unbounded
 from hpcagent.search.question import (
     REASON_LENGTH,
+    SHORT_REASON,
     SHORTEST,
     Question,
     answer_bound,
@@ -25,6 +27,8 @@ from hpcagent.search.question import (
 REPEATS = 2
 AROUND = 40  # tokens at most of what stands around the reason
 ASK_CONFIG = 'Which one? Answer with one JSON object: "config", a value for every parameter.'
+_NO_TIME = "the run's time has none left for it"
+_LEAST_S = 1.0
 # What another try cannot mend.
 _FINAL = ("unavailable", "changed", "context_overflow", "not_in_transcript", "unauthorised",
           "forbidden", "untrusted")  # fmt: skip
@@ -53,13 +57,16 @@ class Dialogue:
         question: Question,
         timeout_s: float,
         tell: Callable[[str], None],
+        left_s: Callable[[], float] = unbounded,
     ) -> None:
         self._model = model
         self._question = question
         self._timeout_s = timeout_s
         self._tell = tell
+        self._left_s = left_s
         self._calls = 0
         self._shortened = 0
+        self._reason = REASON_LENGTH
         self._tail: tuple[Message, ...] = ()
 
     def choose(self, seed: int) -> Chosen | Refused:
@@ -70,12 +77,16 @@ class Dialogue:
     def _ranked(self, model: RankingModel, seed: int) -> Chosen | Refused:
         words = ""
         for attempt in range(1 + REPEATS):
+            if self._left_s() <= 0:
+                return Refused(self._calls, words or _NO_TIME)
             found = self._rank(model, seed + 1000 * attempt)
             if found.failure is None:
                 return self._picked(found, seed)
             words = _words(found.failure)
             if _final(found.failure):
                 break
+            if found.failure.kind == "timeout" and attempt:
+                self._reason = SHORT_REASON  # what was read is kept; most of the rest is the reason
         return Refused(self._calls, words)
 
     def _picked(self, found: Ranking, seed: int) -> Chosen | Refused:
@@ -94,6 +105,8 @@ class Dialogue:
     def _free(self, schema: Mapping[str, Any], seed: int, reason: str) -> Chosen | Refused:
         words = ""
         for attempt in range(1 + REPEATS):
+            if self._left_s() <= 0:
+                return Refused(self._calls, words or _NO_TIME)
             reply = self._complete(schema, seed + 1000 * attempt)
             if reply.failure is not None:
                 words = _words(reply.failure)
@@ -109,11 +122,14 @@ class Dialogue:
             self._say(reply.text, f"This cannot be used: {checked}. Answer again.")
         return Refused(self._calls, words)
 
+    def _seconds(self) -> float:
+        return max(_LEAST_S, min(self._timeout_s, self._left_s()))
+
     def _say(self, answer: str, asked: str) -> None:
         self._tail = (*self._tail, Message("assistant", answer), Message("user", asked))
 
     def _complete(self, schema: Mapping[str, Any], seed: int) -> Reply:
-        limits = Limits(answer_bound(schema), self._timeout_s)
+        limits = Limits(answer_bound(schema), self._seconds())
         while True:
             self._calls += 1
             reply = self._model.complete(self._messages(), schema, limits, seed)
@@ -121,11 +137,11 @@ class Dialogue:
                 return reply
 
     def _rank(self, model: RankingModel, seed: int) -> Ranking:
-        limits = Limits(REASON_LENGTH + AROUND, self._timeout_s)
+        limits = Limits(self._reason + AROUND, self._seconds())
         while True:
             self._calls += 1
             menu = self._question.labels(self._shortened)
-            found = model.rank(self._messages(), menu, limits, REASON_LENGTH, seed)
+            found = model.rank(self._messages(), menu, limits, self._reason, seed)
             if not (_overflows(found.failure) and self._shorten()):
                 return found
 

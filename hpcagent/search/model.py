@@ -94,7 +94,11 @@ class ModelStrategy:
             () if self._options.chapters is None else self._options.chapters(),
             isinstance(self._model, RankingModel),
         )
-        found = Dialogue(self._model, question, self._options.timeout_s, self._tell).choose(seed)
+        options = self._options
+        dialogue = Dialogue(
+            self._model, question, options.timeout_s, self._tell, left_s=options.left_s
+        )
+        found = dialogue.choose(seed)
         if isinstance(found, Refused):
             return found
         return Proposal(found.config, found.reason or "no reason given", NAME)

@@ -16,6 +16,7 @@ from hpcagent.search.surrogate import Candidate
 from hpcagent.templates import render
 
 REASON_LENGTH = 200
+SHORT_REASON = 40  # of a model that is too slow for more
 # A context that is too small gets ever less of the history: at least so many of the newest lines,
 # the others as a summary. With the last one the menu is shorter as well, and the analysis is gone.
 KEPT = (None, 16, 8, 4, 0)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
+from hpcagent.llm.progress import Tell
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Submitted
 from hpcagent.study import budget, inbox, packs, tune, units
@@ -80,6 +81,10 @@ class RunAgent(ABC):
     @property
     def state(self) -> TuneState:
         return self._state
+
+    def tell_of_models(self, tell: Tell) -> None:
+        """`tell` hears how far a model is with what it was asked; most kinds of runs ask none."""
+        return
 
     def keep_pace(self) -> None:
         """Ask the scheduler no earlier than the processes before this one would have."""

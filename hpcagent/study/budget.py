@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hpcagent.study.durable import seconds_between
@@ -55,6 +56,13 @@ def refused(state: TuneState, need: Need, now_utc: str) -> str | None:
             f"take about {need.seconds / 60:.3g}"
         )
     return None
+
+
+def spare_s(state: TuneState, need: Need, now_utc: str) -> float:
+    """Seconds that the run's time leaves beside this need; infinite where it is not bounded."""
+    if not state.settings.wall_s:
+        return math.inf
+    return state.settings.wall_s - elapsed_s(state, now_utc) - need.seconds
 
 
 def needs_approval(state: TuneState, need: Need) -> str | None:

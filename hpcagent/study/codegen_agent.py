@@ -11,6 +11,7 @@ from hpcagent.codegen.answer import Answer, parse_answer
 from hpcagent.codegen.prompt import Environment, messages
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm.log import Call, Recording
+from hpcagent.llm.progress import Tell
 from hpcagent.probe.machine import parse_machine
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Failure, Limits
@@ -27,7 +28,7 @@ from hpcagent.study.state import Folding
 from hpcagent.study.task import TaskAgent
 
 ANSWER = Limits(max_tokens=6000, timeout_s=1800.0)
-_SHORTER = replace(ANSWER, max_tokens=2000)  # where the context has no room for more
+_FEWER_TOKENS = 2000  # where the context has no room for more
 _MOST_SILENT = 3  # calls in a row without any answer, before the model is given up
 
 
@@ -48,6 +49,10 @@ class CodegenAgent(TaskAgent):
         self._writer = writer
         self._calls: list[Call] = []
         self._toolbox = Toolbox()
+
+    def tell_of_models(self, tell: Tell) -> None:
+        if self._writer is not None:
+            self._writer.tell_of(tell)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -73,9 +78,11 @@ class CodegenAgent(TaskAgent):
         asked = messages(self._environment(told), told.wish, told.attempts, step.operation,
                          step.parent)  # fmt: skip
         seed = self._state.settings.seed + step.number
-        reply = model.complete(asked, None, ANSWER, seed)
+        limits = self._limits()
+        reply = model.complete(asked, None, limits, seed)
         if reply.failure is not None and reply.failure.kind == "context_overflow":
-            reply = model.complete(asked, None, _SHORTER, seed)
+            shorter = replace(limits, max_tokens=_FEWER_TOKENS)
+            reply = model.complete(asked, None, shorter, seed)
         found: Answer | Failure = reply.failure or parse_answer(
             reply.text, task.file_names, task.choices()
         )
@@ -96,6 +103,11 @@ class CodegenAgent(TaskAgent):
             return self._give_up(f"the model gave no answer: {reply.failure.evidence}")
         ended = "written" if isinstance(found, Answer) else found.id
         return Turn(f"attempt {step.number} ({step.operation}, {step.reason}): {ended}")
+
+    def _limits(self) -> Limits:
+        if self._writer is None:
+            return ANSWER
+        return replace(ANSWER, timeout_s=self._writer.answer_s(ANSWER.timeout_s))
 
     def _silent(self) -> bool:
         verdicts = [str(call.get("verdict")) for call in self._state.calls[-_MOST_SILENT:]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem
+from hpcagent.llm.progress import Tell
 from hpcagent.protocols import LanguageModel
 from hpcagent.records import Failure, Limits, Message, Reply
 from hpcagent.study.settings import TuneSettings
@@ -27,6 +28,14 @@ class Writer(Protocol):
         """The model for the attempt of this number, and its digest. Raises EnvironmentProblem."""
         ...
 
+    def answer_s(self, otherwise: float) -> float:
+        """Seconds that an answer may take."""
+        ...
+
+    def tell_of(self, tell: Tell) -> None:
+        """`tell` hears how far the model is with what it was asked."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -41,6 +50,12 @@ class RoleWriter:
         if model is None:
             raise EnvironmentProblem("no model is named for the role codegen")
         return model, self._models.digest(ROLE)
+
+    def answer_s(self, otherwise: float) -> float:
+        return self._models.answer_s(ROLE, otherwise)
+
+    def tell_of(self, tell: Tell) -> None:
+        self._models.tell = tell
 
     def close(self) -> None:
         self._models.close()
@@ -82,6 +97,12 @@ class Transcript:
             words = f"{self._path} has no answer for attempt {self._attempt}"
             return Reply("", failure=Failure("model", "not_in_transcript", words))
         return Reply(answer)
+
+    def answer_s(self, otherwise: float) -> float:
+        return otherwise
+
+    def tell_of(self, tell: Tell) -> None:
+        return
 
     def close(self) -> None:
         return

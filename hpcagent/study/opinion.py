@@ -72,7 +72,8 @@ def opinion(models: Models, causes: Sequence[Found], log: str, seed: int = 1) ->
         messages = _messages(shown, log)
         known = "\n".join(message.text for message in messages)
         found = ask(
-            model, messages, _answer_type(shown), Limits(2000, TIMEOUT_S), seed,
+            model, messages, _answer_type(shown),
+            Limits(2000, models.answer_s(DEBUG, TIMEOUT_S)), seed,
             check=lambda answer: _wrong(answer.model_dump(), known), tell=model.verdict,
             shorter=lambda: _messages(shown, _beginning(log)),
         )  # fmt: skip

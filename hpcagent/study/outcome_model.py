@@ -19,6 +19,8 @@ OVERLAPS = "overlaps"  # of a call: something was out to be measured elsewhere m
 _STEP = "another"
 _GOOD = "accepted"
 _WORDS = 200  # characters of a verdict that are told
+_LATE = "model.timeout"
+_CURE = "; a smaller model, more cores or answer_seconds in [models.optimise] would help"
 _TOO_LONG = f"{FAILED} model.context_overflow"
 
 _NO_CALL: Mapping[str, Any] = {}
@@ -110,4 +112,5 @@ def _note(state: TuneState, calls: _Calls) -> str:
 
 
 def _said(verdict: str) -> str:
-    return verdict.removeprefix(FAILED).strip()[:_WORDS]
+    words = verdict.removeprefix(FAILED).strip()[:_WORDS]
+    return f"{words}{_CURE}" if words.startswith(_LATE) else words

@@ -29,17 +29,20 @@ def allowed(state: TuneState) -> bool:
     return bool(out) and not (here and any(unit.kind != "build" for unit in out))
 
 
-def prepared(models: Models, known: Knowledge, facts: Mapping[str, str]) -> dict[str, Any] | None:
+def prepared(
+    models: Models, known: Knowledge, facts: Mapping[str, str], most_s: float
+) -> dict[str, Any] | None:
     """What came of it, for the journal; None of a served model, whose server keeps what it likes.
 
-    `beside` are the purposes of the units that were out.
+    It takes `most_s` at most. `beside` are the purposes of the units that were out.
     """
     model = models.for_role(OPTIMISE)
     if not isinstance(model, Sampled):
         return None
     space = known.unpruned if known.state.done("feasibility") is None else known.space
     messages = Question(space, facts, (), (), (), ranked=True).messages()
-    found = model.read_ahead(messages, Limits(1, TIMEOUT_S))
+    limit_s = min(most_s, models.answer_s(OPTIMISE, TIMEOUT_S))
+    found = model.read_ahead(messages, Limits(1, limit_s))
     told = {"beside": [unit.purpose for unit in known.state.open_units if unit.job_id]}
     if found.failure is not None:
         return {"note": f"{found.failure.id}: {found.failure.evidence}", **told}

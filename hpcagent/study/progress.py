@@ -11,6 +11,7 @@ from hpcagent.study import budget, units
 from hpcagent.study.confirmations import confirmations
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import phase
+from hpcagent.study.outcome_model import OVERLAPS
 from hpcagent.study.state import TuneState
 
 # The share of the planned processes that are run: challengers are dropped early. Seen in tuning
@@ -85,11 +86,18 @@ def _best(known: Knowledge) -> str:
 
 def _left_s(known: Knowledge, processes: int) -> float:
     state, settings = known.state, known.state.settings
-    a_round = units.round_seconds(known, settings.challengers) * _USED_SHARE
+    a_round = units.round_seconds(known, settings.challengers) * _USED_SHARE + _asking_s(state)
     confirm = units.confirmation_seconds(known)
     rounds = 0 if "search_ended" in state.decisions else settings.rounds - len(state.rounds)
     confirm *= settings.confirm_jobs - len(confirmations(state))
     return max(0.0, rounds * a_round + confirm - processes * known.process_s)
+
+
+def _asking_s(state: TuneState) -> float:
+    """What a round waits for a language model, as the last that asked one did."""
+    calls = [call for call in state.calls if "round" in call]
+    last = [call for call in calls if call["round"] == calls[-1]["round"]]
+    return sum(float(call.get("waited_s") or 0.0) for call in last if not call.get(OVERLAPS))
 
 
 def clock(seconds: float) -> str:

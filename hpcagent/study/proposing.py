@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from hpcagent import plugins
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.llm.progress import Tell, silent
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.protocols import Strategy
 from hpcagent.records import Proposal, Stop, Trial
 from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
-from hpcagent.search.options import FunctionCall, Options
+from hpcagent.search.options import ANSWER_S, FunctionCall, Options
 from hpcagent.search.prior import Prior
 from hpcagent.search.stopping import target_reached
 from hpcagent.study import transcript
@@ -34,13 +37,17 @@ if TYPE_CHECKING:
 
 FALLBACK = "surrogate"
 WITH_MODEL = ("model", "guided")
+MODEL_SHARE = 0.3  # of the run's spare time, in each round; as of its evaluations
 FUNCTION_LOG = "function.log"
 Record = Callable[[Mapping[str, Any]], None]
 Chapters = tuple[tuple[Trial, ...], ...]
 
 
 class Proposer:
-    """Holds the strategy, and the model's process, from the first proposal to `close`."""
+    """Holds the strategy, and the model's process, from the first proposal to `close`.
+
+    `tell`, set before a model is asked, hears how far one is.
+    """
 
     def __init__(self, settings: TuneSettings, log: Path) -> None:
         self._settings = settings
@@ -59,6 +66,8 @@ class Proposer:
         self._teller = Teller()
         self._chapters: Chapters = ()
         self._prepared = False
+        self._until_s = math.inf  # of the monotonic clock: when a model has had its time
+        self.tell: Tell = silent
 
     @property
     def asks_a_model(self) -> bool:
@@ -86,14 +95,20 @@ class Proposer:
         if self._settings.strategy == STRATEGY:
             self._small.begin()
 
-    def prepare(self, known: Knowledge) -> dict[str, Any] | None:
-        """Load it, and let it read what does not change, once; what came of it, if anything."""
+    def prepare(self, known: Knowledge, spare_s: float) -> dict[str, Any] | None:
+        """Load it, and let it read what does not change, once; what came of it, if anything.
+
+        `spare_s` is what the run's time leaves.
+        """
         from hpcagent.study.preparing import prepared
 
         self._prepared = True
         if self._recording is None and self._open_model() is None:
             return None
-        return None if self._replaying else prepared(self.models, known, prompt_facts(known))
+        if self._replaying:
+            return None
+        most_s = max(1.0, MODEL_SHARE * spare_s)
+        return prepared(self.models, known, prompt_facts(known), most_s)
 
     @property
     def device(self) -> str:
@@ -108,18 +123,21 @@ class Proposer:
             from hpcagent.llm.routing import Models
             from hpcagent.study.admission import opening
 
-            opened = opening(load_settings(os.environ, Path.cwd()))
+            opened = opening(load_settings(os.environ, Path.cwd()), self.tell)
             routes, hosts = self._settings.routes, self._settings.model_hosts
-            self._models = Models.from_json(routes, hosts, opened)
+            self._models = Models.from_json(routes, hosts, opened, self.tell)
         return self._models
 
     def propose(
-        self, known: Knowledge, index: int, record: Record
+        self, known: Knowledge, index: int, record: Record, spare_s: float = math.inf
     ) -> tuple[tuple[Proposal, ...], str | None]:
         """Proposals for round `index`, or the reason to stop; `record` gets each model call.
 
+        `spare_s` is what the run's time leaves beside the next round and the confirmation.
+
         What the user asked for comes first, and the strategy fills up the round.
         """
+        self._until_s = time.monotonic() + MODEL_SHARE * spare_s
         asked = known.advised[: self._settings.challengers]
         left = self._settings.challengers - len(asked)
         if left == 0:
@@ -176,6 +194,8 @@ class Proposer:
             model = self._open_model()
         if name in WITH_MODEL and model is None:
             name = FALLBACK
+        asks = name in WITH_MODEL
+        seconds = self.models.answer_s(OPTIMISE, ANSWER_S) if asks else ANSWER_S
         points = self._small.points(known) if name == STRATEGY else None
         module = plugins.load("hpcagent.search", name, "create")
         options = Options(
@@ -183,6 +203,8 @@ class Proposer:
             model=model,
             facts=facts,
             verdict=self._verdict,
+            timeout_s=seconds,
+            left_s=lambda: self._until_s - time.monotonic(),
             function=self._settings.function,
             told=self._functions.append,
             prior=Prior(earlier_in(known.state.decisions), hints_here(known)),

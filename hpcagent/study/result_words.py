@@ -80,10 +80,11 @@ def worded(
         model = models.recorded(RESULT, sink)
         if model is None:
             return {"note": models.why(RESULT)}
-        answer = _answer_type()
+        answer, seconds = _answer_type(), models.answer_s(RESULT, TIMEOUT_S)
         found = ask(
-            model, _messages(summary, known), answer, Limits(_LONGEST + 40, TIMEOUT_S), seed,
+            model, _messages(summary, known), answer, Limits(_LONGEST + 40, seconds), seed,
             check=lambda given: wrong(given.model_dump()["text"], known), tell=model.verdict,
+            all_s=seconds,  # the result waits for it
         )  # fmt: skip
     except HpcagentError as error:
         return {"note": f"the report has no words of a model: {error}"}

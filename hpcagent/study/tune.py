@@ -30,7 +30,10 @@ class Submit:
 
 @dataclass(frozen=True)
 class Propose:
+    """`spare_s` is what the run's time leaves beside this round and the confirmation."""
+
     round: int
+    spare_s: float
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
         remembers = settings.history and settings.speed_alone
         if index == 1 and remembers and DECISION not in state.decisions:
             return Recall()
-        return Propose(index)
+        return Propose(index, budget.spare_s(state, size.need + confirm, now_utc))
     challengers = tuple(p.config for p in state.proposed[index])
     if known.variants is not None:
         for config in challengers:

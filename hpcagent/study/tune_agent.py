@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hpcagent.llm.progress import Tell
 from hpcagent.llm.roles import RESULT
 from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
-from hpcagent.study import history_recall, result_words, tune, units
+from hpcagent.study import budget, history_recall, result_words, tune, units
 from hpcagent.study.agent import RunAgent, Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.durable import utc_text
@@ -44,6 +45,9 @@ class Agent(RunAgent):
         self._proposer = proposer
         self._rounds_before = len(self._state.rounds)
 
+    def tell_of_models(self, tell: Tell) -> None:
+        self._proposer.tell = tell
+
     def leave(self) -> None:
         """Keep what was measured since the start for later runs, where the run has not ended."""
         if self._state.closed is None and len(self._state.rounds) > self._rounds_before:
@@ -70,8 +74,8 @@ class Agent(RunAgent):
             lambda unit: str(self._run.unit(unit.name)),
         )
         match step:
-            case tune.Propose(index):
-                return self._propose(index)
+            case tune.Propose(index, spare_s):
+                return self._propose(index, spare_s)
             case tune.Recall():
                 data = history_recall.recalled(self._run.id, self.known)
                 self._write("decision", {"what": history_recall.DECISION, **data})
@@ -107,10 +111,10 @@ class Agent(RunAgent):
         self._write("decision", {"what": result_words.DECISION, **data})
         return Turn(str(data.get("note", "the model worded the result")))
 
-    def _propose(self, index: int) -> Turn:
+    def _propose(self, index: int, spare_s: float) -> Turn:
         if not (self._proposer.takes_part(index) and self._proposer.asks_a_model):
-            return self._proposed(index)
-        return self._alone(f"round {index}", lambda: self._proposed(index))
+            return self._proposed(index, spare_s)
+        return self._alone(f"round {index}", lambda: self._proposed(index, spare_s))
 
     def _may_prepare(self) -> bool:
         known = self._state.facts is not None and self.known.library is not None
@@ -128,7 +132,9 @@ class Agent(RunAgent):
         if not node.at_once():
             return self._follow(wait)
         try:
-            data = self._proposer.prepare(self.known)
+            now_utc = utc_text(self._clock.now())
+            spare_s = budget.spare_s(self._state, budget.Need(0.0, 0.0), now_utc)
+            data = self._proposer.prepare(self.known, spare_s)
         finally:
             node.let_go()
         if data is None:
@@ -148,8 +154,8 @@ class Agent(RunAgent):
         finally:
             node.let_go()
 
-    def _proposed(self, index: int) -> Turn:
-        proposals, stop = self._proposer.propose(self.known, index, self._note_call)
+    def _proposed(self, index: int, spare_s: float) -> Turn:
+        proposals, stop = self._proposer.propose(self.known, index, self._note_call, spare_s)
         told = ""
         for what, data in self._proposer.decisions.items():
             if what not in self._state.decisions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -97,7 +98,11 @@ class EachInTurn(Proposer):
     """Proposes some points of the space again and again: a search without an end."""
 
     def propose(
-        self, known: Knowledge, index: int, record: Callable[[Mapping[str, Any]], None]
+        self,
+        known: Knowledge,
+        index: int,
+        record: Callable[[Mapping[str, Any]], None],
+        spare_s: float = math.inf,
     ) -> tuple[tuple[Proposal, ...], str | None]:
         points, count = known.space.points()[:POINTS], known.state.settings.challengers
         chosen = [points[(index * count + i) % len(points)] for i in range(count)]

@@ -3,7 +3,8 @@
 It is a process of its own because llama.cpp aborts on damaged files and on text its vocabulary
 cannot spell, which Python cannot catch, and because only a process can be stopped in time. It
 ends when its stdin does. The first request loads a model (`load`); every later one has an "op":
-the name of a module of this package with `answer(engine, request)`.
+the name of a module of this package with `answer(engine, request)`. Lines {"progress": ...} may
+come before an answer (`telling`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> None:
     requests, answers = _pipes()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, lines), daemon=True).start()
-    engine = load.load(json.loads(lines.get()))
+    engine = load.load(json.loads(lines.get()), lambda told: _send(answers, {"progress": told}))
     if isinstance(engine, dict):
         _send(answers, engine)
         return
@@ -41,6 +42,7 @@ def main() -> None:
     _send(answers, {"ready": True, "needs": engine.needs, **told})
     while True:
         request = json.loads(lines.get())
+        engine.telling.begin()
         _send(answers, OPERATIONS[request["op"]](engine, request))
 
 

@@ -22,6 +22,10 @@ from hpcagent.llm.child.writing import Writer
 
 _TEXT = "The solver waits for its neighbours, sends the halo, and computes the next step. "
 
+_TRIED = 64  # tokens of the short one
+_FEWEST = 4  # tokens of an answer
+_OF_THE_TIME = 0.7  # other programs may take more of the processors later
+
 _Json = Mapping[str, Any]
 
 
@@ -31,7 +35,8 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     `repeats` has the seconds of each repeat: `cold_s` to the first token of a prompt, `warm_s` to
     that of a prompt of which only `new_tokens` are new, `token_s` of a token after it (the median
     of `tokens`), `bare_cold_s` and `bare_token_s` of the bare loop. There are as many as asked for
-    and the time allows, one at least.
+    and the time allows, one at least; where the time would not do for two, prompt and answer are
+    shorter.
     """
     made, count = request["tokens"], request["prompt_tokens"]
     if count + made > engine.context:
@@ -40,12 +45,15 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     try:
         tokens = _prompt(engine, count)
         lines: list[dict[str, float]] = []
-        with Bare(engine.llama, engine.context) as bare:
+        with Bare(engine.llama, count + made) as bare:
             _repeat(engine, bare, tokens[:2], 1, clock)  # pages in what is read for the first time
+            share = _share(engine, bare, tokens[:_TRIED], request, clock)
+            count, made = _shortened(count, share, _TRIED), _shortened(made, share, _FEWEST)
             while len(lines) < request["repeats"]:
                 if lines:
                     clock.check(clock.seconds() / len(lines))
-                lines.append(_repeat(engine, bare, tokens, made, clock))
+                engine.telling.measured(len(lines), request["repeats"])
+                lines.append(_repeat(engine, bare, tokens[:count], made, clock))
     except OutOfTime:
         if not lines:
             return failed("timeout", f"not one repeat in {request['timeout_s']:g} s")
@@ -60,6 +68,22 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
         "resident_bytes": _resident_bytes(),
         "repeats": lines,
     }
+
+
+def _share(
+    engine: Engine, bare: Bare, tokens: Sequence[int], request: _Json, clock: Clock
+) -> float:
+    """Of prompt and answer: what two repeats have time for, by a short one; 1 at most."""
+    tried = _repeat(engine, bare, tokens, 1, clock)
+    reading = (tried["cold_s"] + tried["bare_cold_s"] + tried["warm_s"]) / len(tokens)
+    writing = tried["token_s"] + tried["bare_token_s"]
+    needed_s = 2.0 * (request["prompt_tokens"] * reading + request["tokens"] * writing)
+    left_s = float(_OF_THE_TIME * request["timeout_s"]) - clock.seconds()
+    return min(1.0, left_s / float(needed_s))
+
+
+def _shortened(count: int, share: float, least: int) -> int:
+    return max(min(least, count), round(share * count))
 
 
 class _Endless(Vocabulary):

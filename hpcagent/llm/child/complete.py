@@ -52,9 +52,10 @@ def _answered(
     engine: Engine, tokens: Sequence[int], request: _Json, clock: Clock, begun: bool
 ) -> dict[str, Any]:
     try:
+        engine.telling.reading(len(tokens))
         run, cached = engine.cache.read(tokens, clock)
     except OutOfTime:
-        return {"failure": {"kind": "timeout", "evidence": _late(request, "its prompt was read")}}
+        return failed("timeout", engine.telling.late(request["timeout_s"]))
     written, stopped = _written(engine, run, request, begun)
     text, garbled = _decoded(written)
     seconds = clock.seconds()
@@ -109,7 +110,3 @@ def _decoded(written: Written) -> tuple[str, int]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(bytes(written.text), final=written.ended)
     return text, text.count("\ufffd") - written.text.count("\ufffd".encode())
-
-
-def _late(request: _Json, what: str) -> str:
-    return f"no answer within {request['timeout_s']:g} s: the time was over before {what}"

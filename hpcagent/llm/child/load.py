@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
 from hpcagent.llm.child.cache import Cache
 from hpcagent.llm.child.chat import Chat, Marks, chat, marks_of
-from hpcagent.llm.child.decode import Decoder
 from hpcagent.llm.child.devices import gpus, others
+from hpcagent.llm.child.mapped import give_back
 from hpcagent.llm.child.pace import Pace
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
+from hpcagent.llm.child.telling import Telling, TellingDecoder
 from hpcagent.llm.child.vocabulary import Vocabulary
-from hpcagent.llm.memory import CPU_BATCH, CPU_BLOCK, GPU_BLOCK, Plan, plan
+from hpcagent.llm.memory import CPU_BATCH, CPU_BLOCK, GPU_BLOCK, Plan, plan, rearranged_bytes
 from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
@@ -30,7 +31,8 @@ class Engine:
     """A loaded model: llama_cpp.Llama, its context in tokens, where it computes (in words).
 
     What it reads is evaluated in the contexts of `cache`, not in that of `llama`. `needs` are bytes
-    by the estimate. `notes` tell what is not as it was asked for, each in one line.
+    by the estimate. `notes` tell what is not as it was asked for, each in one line. `telling` hears
+    of all that is evaluated.
     """
 
     llama: Any
@@ -40,6 +42,7 @@ class Engine:
     vocabulary: Vocabulary
     marks: Marks
     needs: int
+    telling: Telling
     notes: tuple[str, ...] = ()
 
     def chat(self, messages: Sequence[_Json], thinks: bool = False) -> Chat:
@@ -51,8 +54,13 @@ def failed(kind: str, evidence: str) -> dict[str, Any]:
     return {"failure": {"kind": kind, "evidence": evidence[:400]}}
 
 
-def load(request: _Json) -> Engine | dict[str, Any]:
-    """The engine, or {failure}: "memory" where it cannot fit, "load" for everything else."""
+def load(
+    request: _Json, tell: Callable[[_Json], None] = lambda told: None
+) -> Engine | dict[str, Any]:
+    """The engine, or {failure}: "memory" where it cannot fit, "load" for everything else.
+
+    `tell` will hear how far it is with what it is asked.
+    """
     import llama_cpp
 
     try:
@@ -64,19 +72,21 @@ def load(request: _Json) -> Engine | dict[str, Any]:
         return failed("load", words)
     gpu = llama_cpp.llama_supports_gpu_offload()
     devices = gpus(Path(llama_cpp.__file__).parent / "lib") if gpu else ()
-    room = room_here(os.environ, request.get("held", 0))
+    room = room_here(os.environ, request.get("held", 0), rearranged_bytes(file))
     kept = request.get("sequences")
     chosen = plan(file, request["context"], room, devices, kept)
-    opened = _opened(request, chosen)
+    telling = Telling(tell)
+    opened = _opened(request, chosen, telling)
     if isinstance(opened, str) and devices:
         # What drivers and other processes take of a GPU is not known beforehand.
         alone = plan(file, request["context"], room, sequences=kept)
         note = f"without the GPU: {' '.join(opened.split())[:200]}"
         chosen = replace(alone, gpu_layers=0, notes=(*alone.notes, note))
-        opened = _opened(request, chosen)
+        opened = _opened(request, chosen, telling)
     if isinstance(opened, str):
         return failed("memory" if chosen.refusal else "load", opened)
     llama, cache = opened
+    give_back(file.parts or (file.path,))
     words = trouble(llama)
     if words:
         llama.metadata.pop(TEMPLATE)
@@ -84,10 +94,10 @@ def load(request: _Json) -> Engine | dict[str, Any]:
     device, needs = _device(gpu, chosen), chosen.need.total
     vocabulary = Vocabulary(llama)
     marks = marks_of(llama, vocabulary)
-    return Engine(llama, chosen.context, device, cache, vocabulary, marks, needs, notes)
+    return Engine(llama, chosen.context, device, cache, vocabulary, marks, needs, telling, notes)
 
 
-def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
+def _opened(request: _Json, chosen: Plan, telling: Telling) -> tuple[Any, Cache] | str:
     """llama_cpp.Llama and what it reads with, or why there is none."""
     import llama_cpp
 
@@ -110,7 +120,8 @@ def _opened(request: _Json, chosen: Plan) -> tuple[Any, Cache] | str:
         # A GPU is mostly waited for; the sums of a BLAS may depend on the number of its threads.
         alone = not others(Path(llama_cpp.__file__).parent / "lib")
         pace = Pace(llama.n_threads) if alone else None
-        decoder = Decoder(llama, chosen.context, chosen.sequences, block, room, pace)
+        decoder = TellingDecoder(llama, chosen.context, chosen.sequences, block, room, pace)
+        decoder.telling = telling
         return llama, Cache(decoder, chosen.sequences)
     except (ValueError, RuntimeError, UnicodeDecodeError, MemoryError) as error:
         return str(error) or type(error).__name__

@@ -58,8 +58,7 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     except RuntimeError as error:
         return failed("decode", str(error))
     except OutOfTime:
-        limit = f"{request['timeout_s']:g} s"
-        return failed("timeout", f"no ranking within {limit}: the time was over before its end")
+        return failed("timeout", engine.telling.late(request["timeout_s"]))
     return {
         "log_probabilities": found,
         "reason": place.reason,
@@ -82,6 +81,7 @@ def _read(engine: Engine, request: _Json, chat: Chat, clock: Clock) -> _Place | 
     too_long = _too_long(engine, len(prompt_tokens), longest)
     if too_long is not None:
         return too_long
+    engine.telling.reading(common)
     run, cached = engine.cache.read(prompt_tokens[:common], clock)
     return _Place(run, [entry[common:] for entry in entries], common, cached)
 
@@ -95,6 +95,7 @@ def _written(engine: Engine, request: _Json, chat: Chat, clock: Clock) -> _Place
     too_long = _too_long(engine, len(tokens), request["max_tokens"])
     if too_long is not None:
         return too_long
+    engine.telling.reading(len(tokens))
     run, cached = engine.cache.read(tokens, clock)
     *before, (_, values, then) = request["outline"]
     sampler = Sampler(run, Filters.of(request["sampling"]), request["seed"])

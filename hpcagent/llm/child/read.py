@@ -22,9 +22,10 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
         words = f"{len(tokens)} tokens of prompt exceed the context of {engine.context}"
         return failed("context_overflow", words)
     try:
+        engine.telling.reading(len(tokens))
         engine.cache.read(tokens, clock)[0].evaluate()
     except OutOfTime:
-        return failed("timeout", f"not all was read within {request['timeout_s']:g} s")
+        return failed("timeout", engine.telling.late(request["timeout_s"]))
     except RuntimeError as error:
         return failed("decode", str(error))
     return {"tokens_in": len(tokens), "seconds": clock.seconds()}

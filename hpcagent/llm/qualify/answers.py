@@ -21,6 +21,7 @@ from hpcagent.errors import EnvironmentProblem, RunInUse, UsageError
 from hpcagent.llm.qualify.ask import Answer
 
 _NAMES = {field.name for field in fields(Answer)}
+_LATER = {"limit_s"}  # that files of earlier versions have not
 
 
 class Answers:
@@ -132,12 +133,13 @@ def _texts(row: Mapping[str, Any]) -> bool:
 
 
 def _answer(path: Path, number: int, row: Mapping[str, Any]) -> Answer:
-    texts, counts = ("case", "text", "how", "failure"), ("tokens_in", "tokens_out", "seconds")
-    good = set(row) == _NAMES and all(isinstance(row[name], str) for name in texts)
-    good = good and all(isinstance(row[name], int | float) for name in counts)
+    texts = ("case", "text", "how", "failure")
+    good = _NAMES - _LATER <= set(row) <= _NAMES
+    good = good and all(isinstance(row[name], str) for name in texts)
+    good = good and all(isinstance(row[name], int | float) for name in set(row) - set(texts))
     if not good:
         raise UsageError(f"{path}:{number}: no answer; name another file with --answers")
-    return Answer(**{name: row[name] for name in _NAMES})
+    return Answer(**row)
 
 
 def _unwritable(path: Path, error: OSError) -> EnvironmentProblem:

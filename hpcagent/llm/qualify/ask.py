@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpcagent.llm.qualify.family import Case
@@ -21,7 +21,10 @@ _OF_THE_SERVER = ("http", "busy", "refused", "died", "nonsense", "too_large")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered, kept as it came. `how`: ranked, json or text."""
+    """What a model answered, kept as it came. `how`: ranked, json or text.
+
+    `limit_s` is the time that was not enough, where that is why it failed.
+    """
 
     case: str
     text: str
@@ -30,6 +33,7 @@ class Answer:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    limit_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,12 +53,22 @@ class Answer:
         return self._kind == "timeout"
 
     @property
+    def unread(self) -> bool:
+        """Whether the time was over before the question was read; what was read is kept."""
+        return self.slow and not self.tokens_in
+
+    @property
     def _kind(self) -> str:
         return self.failure.partition(":")[0].removeprefix("model.")
 
 
 def ask(model: LanguageModel, case: Case, name: str, timeout_s: float) -> Answer:
     """`name` is that of the answer. A failed call is an answer with its failure."""
+    found = _asked(model, case, name, timeout_s)
+    return replace(found, limit_s=timeout_s) if found.slow else found
+
+
+def _asked(model: LanguageModel, case: Case, name: str, timeout_s: float) -> Answer:
     if case.labels and isinstance(model, RankingModel):
         return _ranked(model, case, name, timeout_s)
     schema = _choice(case.labels) if case.labels else case.schema
