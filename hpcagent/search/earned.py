@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcagent.records import Config, Trial
-from hpcagent.search.evidence import DRAWN
 
 MODEL, SURROGATE = "model", "surrogate"
-_SURROGATES = (SURROGATE, DRAWN)
 SHARE = 0.3
 FLOOR = 0.05
 SLOWER = 0.01  # in ln(time): what a pick may be behind the surrogate's without lagging
@@ -50,7 +48,7 @@ def earned(history: Sequence[Trial]) -> Earned:
     for number in sorted({trial.round for trial in history}):
         row = [trial for trial in history if trial.round == number]
         picks = [trial for trial in row if trial.proposed_by == MODEL]
-        since += [trial for trial in row if trial.proposed_by in _SURROGATES]
+        since += [trial for trial in row if trial.proposed_by == SURROGATE]
         state = _counted(state, row, picks)
         if picks and math.isfinite(best):
             state = _judged(state, picks, since, best)
@@ -71,7 +69,7 @@ def slots(history: Sequence[Trial], pending: Sequence[Config], k: int) -> int:
 
 
 def _counted(state: Earned, row: Sequence[Trial], picks: Sequence[Trial]) -> Earned:
-    ours = sum(trial.proposed_by in (MODEL, *_SURROGATES, "default") for trial in row)
+    ours = sum(trial.proposed_by in (MODEL, SURROGATE, "default") for trial in row)
     credit = min(_MOST_CREDIT, state.credit + state.share * ours - len(picks))
     return Earned(state.share, credit, state.picks + len(picks), state.paid, state.lagged)
 

@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     Wide = NDArray[np.float32]
 
 
-DRAWN = "random"  # who proposed what was drawn; the strategy of that name draws everything
-
-
 @dataclass(frozen=True)
 class Evidence:
-    """History and pending as rows of the grid; `values`, `spreads`, `allowed`, `places` (in the
-    history) and `drawn` (at random) belong to `worked`. `told` says whether the standard error of
-    each is known; a spread that is not counts as 0.
+    """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`.
 
     What is not allowed (it breaks a constraint of the run) has a true value, so it teaches where
     the fast points are; but it is no best so far, and counts as failed where the chance of a point
@@ -39,10 +34,7 @@ class Evidence:
     worked: NDArray[np.intp]
     values: Array
     spreads: Array
-    told: bool
     allowed: NDArray[np.bool_]
-    places: NDArray[np.intp]
-    drawn: NDArray[np.bool_]
     failed: NDArray[np.intp]
     waiting: tuple[int, ...]
     free: NDArray[np.bool_]
@@ -54,7 +46,6 @@ class Evidence:
         import numpy as np
 
         latest = {trial.config: trial for trial in history if trial.config in grid.index}
-        order = {config: place for place, config in enumerate(latest)}
         good = [trial for trial in latest.values() if measured(trial)]
         bad = [trial for trial in latest.values() if trial.failure is not None]
         waiting = {grid.index[config] for config in pending if config in grid.index}
@@ -67,10 +58,7 @@ class Evidence:
             worked=np.array([grid.index[trial.config] for trial in good], dtype=np.intp),
             values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
-            told=all(trial.spread is not None for trial in good),
             allowed=np.array([trial.eligible for trial in good], dtype=np.bool_),
-            places=np.array([order[trial.config] for trial in good], dtype=np.intp),
-            drawn=np.array([trial.proposed_by == DRAWN for trial in good], dtype=np.bool_),
             failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
             waiting=tuple(sorted(waiting)),
             free=free,

@@ -2,9 +2,8 @@
 
 The default first, then a small covering design, then the points of the greatest expected
 improvement times the probability that they run at all; every eighth evaluation goes where least is
-known instead. Where these are no faster than the design, points are drawn at random (skill.py).
-What is known beforehand (prior.py) leads the design, and counts from then on as far as
-measurements bear it out.
+known instead. What is known beforehand (prior.py) leads the design, and counts from then on as far
+as measurements bear it out.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Proposal, Stop, Trial
 from hpcagent.search.encoding import Grid
-from hpcagent.search.evidence import DRAWN, Evidence, rounds_since_best
+from hpcagent.search.evidence import Evidence, rounds_since_best
 from hpcagent.search.expert import CHANGED, Expert
 from hpcagent.search.expert import NAME as EXPERT
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
-from hpcagent.search.skill import lost
 from hpcagent.search.unvisited import candidates, none_left
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 SPREAD = "early coverage of the space"
-AT_RANDOM = "drawn at random, since the choices so far were no faster than the first ones"
 HINTED = "what the card hints at"
 # Runs are asked for it by these words (study/history_recall.py): old ones keep what they had.
 FASTEST_BEFORE = "the fastest, as earlier runs have it"
@@ -61,7 +58,7 @@ class Candidate:
     `improvement` is the expected improvement over the best so far times `feasibility`; None for
     all three figures while there are too few measurements for a fit. `promise` is the greatest
     improvement of any untried point at the time, for the stop rule. `said` tells that an expert
-    tipped the choice, `drawn` that it was left to chance.
+    tipped the choice.
     """
 
     config: Config
@@ -72,12 +69,9 @@ class Candidate:
     promise: float | None = None
     said: str = ""
     aim: str = SPREAD
-    drawn: bool = False
 
     @property
     def by(self) -> str:
-        if self.drawn:
-            return DRAWN
         return EXPERT if self.said else NAME
 
     def reason(self) -> str:
@@ -92,8 +86,6 @@ class Candidate:
         )
         if self.feasibility < 0.995:
             text += f", runs with probability {self.feasibility:.2f}"
-        if self.drawn:
-            text = f"{AT_RANDOM}; {text}"
         return f"{text}; {self.said}" if self.said else text
 
 
@@ -214,7 +206,7 @@ def _candidates(
         state = state.taking(row)
         left -= 1
     if left > 0 and state.free.any():
-        yield from _improving(state, left, chance, _Chance(seed, size), expert)
+        yield from _improving(state, left, chance, expert)
 
 
 def _designing(state: Evidence, size: int) -> bool:
@@ -259,37 +251,8 @@ def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
     return int(order[0])
 
 
-@dataclass(frozen=True)
-class _Chance:
-    """What points are drawn with at random, and where the design ended."""
-
-    seed: int
-    design: int
-
-    def row(self, state: Evidence, chance: Array) -> int | None:
-        """A likely point at random where the process has found nothing yet, else None.
-
-        Exploring evaluations look for what is not known, so they are not compared. A design that
-        followed earlier runs knew what is fast: to be no faster is no sign of ignorance.
-        """
-        import numpy as np
-
-        if _exploring(len(state.seen)) or state.belief.trust >= HEEDED:
-            return None
-        blind = state.drawn | (state.places < self.design)
-        explored = state.places % EXPLORE_EVERY == EXPLORE_AT
-        if not lost(state, blind, explored & ~blind):
-            return None
-        rng = np.random.default_rng([self.seed, len(state.seen)])
-        return int(rng.choice(np.flatnonzero(state.likely(chance, LIKELY))))
-
-
-def _exploring(evaluations: int) -> bool:
-    return evaluations % EXPLORE_EVERY == EXPLORE_AT
-
-
 def _improving(
-    state: Evidence, k: int, chance: Array, draws: _Chance, expert: Expert | None
+    state: Evidence, k: int, chance: Array, expert: Expert | None
 ) -> Iterator[Candidate]:
     import numpy as np
 
@@ -306,9 +269,8 @@ def _improving(
         gain = np.where(state.likely(chance, DOUBTFUL), gain, -np.inf)
         gain *= scale  # in ln(time), as what an expert says
         heard = expert.weighed(state, gain) if expert else None
-        drawn = draws.row(state, chance)
-        row = own = _chosen(state, process, best, chance, gain) if drawn is None else drawn
-        if heard is not None and drawn is None:
+        row = own = _chosen(state, process, best, chance, gain)
+        if heard is not None:
             row = _chosen(state, process, best, chance, heard)
         yield Candidate(
             config=state.grid.points[row],
@@ -318,7 +280,6 @@ def _improving(
             feasibility=float(chance[row]),
             promise=float(gain.max()),
             said="" if row == own else CHANGED,
-            drawn=drawn is not None,
         )
         state = state.taking(row)
         left -= 1
@@ -335,7 +296,7 @@ def _chosen(state: Evidence, process: Posterior, best: float, chance: Array, gai
     """
     import numpy as np
 
-    if _exploring(len(state.seen)):
+    if len(state.seen) % EXPLORE_EVERY == EXPLORE_AT:
         likely = state.likely(chance, LIKELY)
         return int(np.argmax(np.where(likely, process.variance, -np.inf)))
     among = _switched(state, process, best, chance)

@@ -47,12 +47,10 @@ def own(
     prior_of: PriorOf | None = None,
     points: Callable[[], PointModel] | None = None,
     opening: Opening | None = None,
-    told: bool = False,
 ) -> Competitor:
     """A strategy of hpcagent, `batch` proposals at a time, each of which counts.
 
-    `opening` names what is evaluated after the first point, before it is asked anything;
-    `told`, that the history has the noise which a run would have measured.
+    `opening` names what is evaluated after the first point, before it is asked anything.
     """
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
@@ -60,7 +58,7 @@ def own(
         options = Options(seed=seed, prior=prior, points=points() if points else None)
         made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
         space = Replayed(surface, surface.first(seed))
-        replay, seconds = Replay(surface, seed, told=told), []
+        replay, seconds = Replay(surface, seed), []
         for config in _opened(surface, seed, opening):
             replay.evaluate(config)
         while len(replay.tried) < budget:
@@ -72,7 +70,7 @@ def own(
                 break
             seconds += [spent / len(found)] * len(found)
             for proposal in found:
-                replay.evaluate(proposal.config, proposal.proposed_by)
+                replay.evaluate(proposal.config)
         return Outcome(replay, tuple(seconds))
 
     return run
@@ -235,7 +233,6 @@ def hillclimb(surface: Surface, seed: int, budget: int) -> Outcome:
 def competitors(batch: int) -> Mapping[str, Competitor]:
     """By name; those whose library is not there are left out."""
     found: dict[str, Competitor] = {"hpcagent": own("surrogate", batch), "random": own("random", 1)}
-    found["hpcagent, told its noise"] = own("surrogate", batch, told=True)
     found["hpcagent, embedded"] = with_embedded(batch)
     found["hill climbing"] = hillclimb
     if importlib.util.find_spec("optuna") is not None:

@@ -133,30 +133,23 @@ class Replayed:
 class Replay:
     """One run on a surface: what was evaluated, in order, with one repeat drawn for each.
 
-    The same seed and configuration give the same repeat to every competitor. A history that is
-    `told` its noise has the standard error that a run would have measured, see `error`.
+    The same seed and configuration give the same repeat to every competitor.
     """
 
     surface: Surface
     seed: int
     tried: list[Config] = field(default_factory=list)
     seen: dict[Config, float | None] = field(default_factory=dict)
-    by: dict[Config, str] = field(default_factory=dict)
-    told: bool = False
     wasted: int = 0
 
-    def evaluate(self, config: Config, by: str = "") -> float | None:
-        """The time of one repeat, None for a failure; each configuration once only.
-
-        `by` is who proposed it, which a strategy may want to know again.
-        """
+    def evaluate(self, config: Config) -> float | None:
+        """The time of one repeat, None for a failure; each configuration once only."""
         if config in self.seen:
             raise AssertionError(f"{config} was evaluated before")
         times = self.surface.samples[config]
         drawn = random.Random(f"{self.seed} {config}").choice(times) if times else None
         self.tried.append(config)
         self.seen[config] = drawn
-        self.by[config] = by
         return drawn
 
     def returned(self, evaluations: int) -> Config | None:
@@ -174,33 +167,16 @@ class Replay:
                 return count
         return budget + 1
 
-    @property
-    def error(self) -> float:
-        """Standard deviation of ln(time) of one repeat, from all repeats of what was evaluated; 0
-        where nothing has a second one, since then no noise is replayed."""
-        squares, freedom = 0.0, 0
-        for config in self.tried:
-            logs = [math.log(time) for time in self.surface.samples[config]]
-            middle = sum(logs) / max(1, len(logs))
-            squares += sum((value - middle) ** 2 for value in logs)
-            freedom += max(0, len(logs) - 1)
-        return math.sqrt(squares / freedom) if freedom else 0.0
-
     def trials(self) -> tuple[Trial, ...]:
         """The history as a strategy sees it: log ratios to the first evaluation."""
         base = self.seen[self.tried[0]]
         assert base is not None
-        error = self.error if self.told else None
         found = []
         for number, config in enumerate(self.tried):
             time = self.seen[config]
             ratio = None if time is None else math.log(time / base)
             failure = FAILED if time is None else None
-            found.append(
-                Trial(
-                    config, ratio, None if time is None else error, failure, number, self.by[config]
-                )
-            )
+            found.append(Trial(config, ratio, None, failure, number, ""))
         return tuple(found)
 
 
