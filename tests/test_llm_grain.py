@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_gguf import Shape, make_tiny_gguf, many_words
 from tiny_kinds import make_kind
 
-from hpcagent.llm.child.decode import LEAST, Clock, OutOfTime, parts
+from hpcagent.llm.child.decode import LEAST, Clock, OutOfTime, fitting, parts
 from hpcagent.llm.child.grain import LONG, Trial
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.llm.memory import CPU_BATCH
@@ -169,6 +169,22 @@ def test_a_prompt_is_parted_into_few_batches_none_of_them_small(count: int, most
     assert len(found) == -(-count // most)
     assert all(size % LEAST == 0 for size in found[:-1])
     assert min(found) >= min(LEAST, count)
+
+
+@pytest.mark.parametrize(
+    ("took", "tokens"),
+    [
+        ({}, ROOM),
+        ({8: 1.0}, ROOM),
+        ({32: 16.0}, 40),
+        ({1: 9.0, 96: 40.0}, 48),
+        ({96: 500.0}, BLOCK),
+    ],
+)
+def test_a_slow_model_reads_fewer_tokens_at_once(took: dict[int, float], tokens: int) -> None:
+    """So that a time limit is kept and it can be seen how far it is."""
+    assert fitting(BLOCK, ROOM, took) == tokens
+    assert fitting(BLOCK, BLOCK, took) == BLOCK, "whole blocks where batches are not seen alike"
 
 
 @pytest.mark.llama

@@ -109,7 +109,7 @@ class Cache:
         """Tokens of the next batch of a prompt of `count`; 0: the rest is left to the run."""
         left = count - start
         if self._alike:
-            size = parts(left, self._decoder.most)[0]
+            size = parts(left, self._decoder.fitting())[0]
             return size if size < left else 0
         block = self._decoder.block
         size = block - start % block

@@ -13,6 +13,7 @@ from hpcagent.llm.child.pace import Pace
 # Tokens; the kernels of llama.cpp for a few tokens give other bits than those for more (of its
 # types for CPUs here, up to seven).
 LEAST = 8
+_BATCH_S = 20.0
 
 
 class OutOfTime(Exception):
@@ -48,6 +49,18 @@ def parts(count: int, most: int) -> list[int]:
         sizes.append(most if count - most >= LEAST else most - LEAST)
         count -= sizes[-1]
     return [*sizes, count]
+
+
+def fitting(block: int, most: int, took: Mapping[int, float]) -> int:
+    """`most` tokens, or fewer, a block at least, where these would take more than 20 s.
+
+    A time limit is looked at, and the asker hears, between batches. `took` are seconds, by tokens.
+    """
+    largest = max(took, default=0)
+    if most == block or not largest:
+        return most
+    slowly = int(_BATCH_S * largest / took[largest]) // LEAST * LEAST
+    return max(block, min(most, slowly))
 
 
 class Decoder:
@@ -96,6 +109,10 @@ class Decoder:
         if result != 0:
             raise RuntimeError(f"llama_decode returned {result}")
         self._took[len(tokens)] = time.monotonic() - before
+
+    def fitting(self) -> int:
+        """Tokens to read at once."""
+        return fitting(self.block, self.most, self._took)
 
     def _expected(self, count: int) -> float:
         """Seconds of a batch, by those of smaller ones; a few tokens alone tell nothing of more."""
@@ -224,7 +241,7 @@ class Run:
 
     def evaluate(self) -> None:
         """All that was fed."""
-        for size in parts(len(self._fed), self._decoder.most) if self._fed else ():
+        for size in parts(len(self._fed), self._decoder.fitting()) if self._fed else ():
             part, self._fed = self._fed[:size], self._fed[size:]
             self._decoder.decode(
                 self._sequence, self._length, part, self._clock, logits=not self._fed
