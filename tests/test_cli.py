@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -205,6 +207,90 @@ def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_is_gone_is_no_failure(bench: Bench) -> None:
+    """Whatever the size of the output, and whether or not it fits into the pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            bench.argv("config", "show"), cwd=bench.folder, env=bench.env,
+            stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.openblas
+def test_a_run_whose_progress_nobody_reads_any_more_is_interrupted(bench: Bench) -> None:
+    """And not done: a script that goes on after it would take the result for there."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            bench.argv(*bench.tune_words("--budget", "rounds=1", "--no-wait", "--json")),
+            cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        resumed = subprocess.run(
+            bench.argv("resume", str(bench.run)), cwd=bench.folder, env=bench.env,
+            stdout=subprocess.PIPE, stderr=write, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (resumed.returncode, resumed.stdout) == (130, "")
+    assert bench.outcome() == ""
+    assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("explain", "-"), ("history", "import", "-")])
+def test_a_closed_standard_input_is_one_line(bench: Bench, words: tuple[str, ...]) -> None:
+    command = " ".join(map(shlex.quote, bench.argv(*words)))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} <&-"], cwd=bench.folder, env=bench.env,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    one_line(done, 2, "standard input is closed")
+
+
+def test_a_full_disk_under_the_errors_leaves_the_exit_code(bench: Bench) -> None:
+    with Path("/dev/full").open("w") as full:
+        codes = [
+            subprocess.run(
+                bench.argv(*words), cwd=bench.folder, env=bench.env,
+                stdout=full, stderr=full, check=False,
+            ).returncode
+            for words in (("status", "nosuch"), ("status", "--nosuch"), ("config", "show"))
+        ]  # fmt: skip
+    assert codes == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "{private}/make.log"),
+        ("tune", "--lib", "openblas", "--replay", "{private}"),
+        ("tune", "--lib", "openblas", "--openblas-prefix", "{private}/lib"),
+        ("codegen", "{private}/task"),
+        ("explain", "x" * 300),
+    ],
+)
+def test_what_may_not_be_looked_at_is_one_line(bench: Bench, words: tuple[str, ...]) -> None:
+    """Also where a folder on the way may not be searched."""
+    as_user = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may look at everything, and setpriv is not here to take that away")
+    private = bench.folder / "private"
+    private.mkdir(mode=0)
+    said = [word.format(private=private) for word in words]
+    done = subprocess.run(
+        [*(as_user if os.geteuid() == 0 else ()), *bench.argv(*said)],
+        cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (2, 3), done.stderr
+    one_line(done, done.returncode, said[-1])
 
 
 def test_output_onto_a_full_disk_is_one_line(bench: Bench) -> None:

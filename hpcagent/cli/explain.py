@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import click
 
 from hpcagent.cli.explainmodel import Asked, asking, say
 from hpcagent.cli.modelroutes import model_option
+from hpcagent.cli.place import find_run, standard_input
 from hpcagent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,14 +72,16 @@ def explain(
 def _is_run(what: str) -> bool:
     if what == "-":
         return False
-    path = Path(what)
-    return path.is_dir() or not path.exists()
+    try:
+        return Path(what).is_dir() or not Path(what).exists()
+    except PermissionError:  # whatever it is, opening it tells why it cannot be read
+        return False
 
 
 @contextmanager
 def _opened(what: str) -> Iterator[BinaryIO]:
     if what == "-":
-        yield sys.stdin.buffer
+        yield standard_input()
         return
     try:
         with Path(what).open("rb") as stream:
@@ -196,7 +198,6 @@ def _bold(text: str) -> str:
 
 
 def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked: Asked) -> int:
-    from hpcagent.cli.place import find_run
     from hpcagent.study.explaining import explain_run
     from hpcagent.study.session import read_state
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hpcagent.cli.place import find_run
+from hpcagent.cli.place import find_run, standard_input
 from hpcagent.cli.runs import json_option
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
@@ -96,7 +95,7 @@ def import_runs(file: Path) -> int:
     """Take in the runs of FILE (-: standard input); one that is there already is replaced."""
     try:
         if str(file) == "-":
-            raw = sys.stdin.buffer.read(MOST_IMPORTED + 1)
+            raw = standard_input().read(MOST_IMPORTED + 1)
         else:
             with file.open("rb") as stream:
                 raw = stream.read(MOST_IMPORTED + 1)
