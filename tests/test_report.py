@@ -568,6 +568,14 @@ def test_markdown_has_every_section_and_whole_tables(name: str) -> None:
     assert_harmless(made)
 
 
+def test_the_report_names_the_run_as_commands_find_it() -> None:
+    run = improved()
+    assert f"hpcagent report {run.run_id}" in markdown.markdown(run, {})
+    told = markdown.markdown(replace(run, found_as="/scratch/my run"), {})
+    assert "hpcagent report '/scratch/my run'" in told
+    assert f"report {run.run_id}" not in told
+
+
 def test_numbers_name_the_unit_and_the_journal_they_come_from() -> None:
     made = markdown.markdown(improved(), {})
     assert made.count("`work/haconfirmaaaaa/result.jsonl`, recorded in `journal.jsonl`") == 3

@@ -217,7 +217,7 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked
         click.echo(json.dumps({"run": run.id, "failures": rows}, indent=1))
         return 0
     if not explained:
-        click.echo(f"{run.id}: nothing wrong was found: no unit of it failed")
+        click.echo(f"{run.path.name}: nothing wrong was found: no unit of it failed")
     for number, one in enumerate(explained):
         _say_unit(one, only_filter)
         if number < _MOST_OPINIONS:

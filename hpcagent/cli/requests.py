@@ -23,18 +23,20 @@ def cancel(run: str) -> int:
     found = find_run(run)
     state = read_state(found)
     if state.closed is not None:
-        click.echo(f"{found.id} is closed already: nothing to cancel")
+        click.echo(f"{found.path.name} is closed already: nothing to cancel")
         return 0
     inbox.post(found.path, {"type": "cancel"})
     try:
         with opened(found, publish) as agent:
             turn = agent.turn()
     except RunInUse:
-        click.echo(f"{found.id}: its agent has been asked to cancel")
+        click.echo(f"{found.path.name}: its agent has been asked to cancel")
         return 0
     if not turn.closed:
-        raise SchedulerUnreachable(f"{found.id} is not cancelled yet: {turn.words}; try again")
-    click.echo(f"{found.id}: cancelled")
+        raise SchedulerUnreachable(
+            f"{found.path.name} is not cancelled yet: {turn.words}; try again"
+        )
+    click.echo(f"{found.path.name}: cancelled")
     drop(make_scheduler(state.settings.scheduler), chain_folder(found.path))
     return 0
 
@@ -45,14 +47,14 @@ def stop(run: str) -> int:
     """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
     found = find_run(run)
     if read_state(found).closed is not None:
-        click.echo(f"{found.id} is closed already: nothing to stop")
+        click.echo(f"{found.path.name} is closed already: nothing to stop")
         return 0
     try:
         with Lease.acquire(found.path):
-            click.echo(f"{found.id}: no agent works on it; continue with: {again(found)}")
+            click.echo(f"{found.path.name}: no agent works on it; continue with: {again(found)}")
     except RunInUse:
         inbox.post(found.path, {"type": "stop"})
-        click.echo(f"{found.id}: asked to stop; continue with: {again(found)}")
+        click.echo(f"{found.path.name}: asked to stop; continue with: {again(found)}")
     return 0
 
 
@@ -62,9 +64,9 @@ def approve(run: str) -> int:
     """Let RUN reserve more core-hours than `approve_core_hours` of the configuration."""
     found = find_run(run)
     if read_state(found).closed is not None:
-        raise UsageError(f"{found.id} is closed: nothing to approve")
+        raise UsageError(f"{found.path.name} is closed: nothing to approve")
     inbox.post(found.path, {"type": "approve"})
-    click.echo(f"{found.id}: approved; its agent goes on, or continue with: {again(found)}")
+    click.echo(f"{found.path.name}: approved; its agent goes on, or continue with: {again(found)}")
     return 0
 
 
@@ -84,16 +86,16 @@ def advise(run: str, text: str, config: str | None) -> int:
     found = find_run(run)
     state = read_state(found)
     if found.kind == "compare":
-        raise UsageError(f"{found.id} is a comparison: it measures what its RUNs found")
+        raise UsageError(f"{found.path.name} is a comparison: it measures what its RUNs found")
     if state.closed is not None:
-        raise UsageError(f"{found.id} is closed: advice comes too late")
+        raise UsageError(f"{found.path.name} is closed: advice comes too late")
     if not text and config is None:
         raise UsageError("advise: give TEXT or --config NAME=VALUE")
     request: dict[str, object] = {"type": "advise", "text": text}
     if config is not None:
         request["config"] = _configuration(Knowledge(state), config)
     inbox.post(found.path, request)
-    click.echo(f"{found.id}: noted for the next round")
+    click.echo(f"{found.path.name}: noted for the next round")
     return 0
 
 

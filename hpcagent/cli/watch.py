@@ -42,7 +42,7 @@ def watch(run: str, every: float) -> int:
             time.sleep(every)
             known = _later(found, known)
     except KeyboardInterrupt:
-        click.echo(f"hpcagent: the watch ends, run {found.id} goes on", err=True)
+        click.echo(f"hpcagent: the watch ends, run {found.path.name} goes on", err=True)
         return INTERRUPTED
     show(found, summary_of(found, known), as_json=False, width=None)
     return exit_code(known.state)

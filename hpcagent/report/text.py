@@ -84,16 +84,19 @@ def _proven(summary: RunSummary, claim: ClaimSummary) -> str:
 
 def _best_candidate(summary: RunSummary) -> str:
     claim, goals = summary.claim, summary.goals
-    if claim is not None and goals is not None and not goals.kept:
-        reached = goal_words.better(summary, claim.speedup)
-        return (
-            f"the candidate is {reached} ({_certainty(claim)}), but {goal_words.not_kept(goals)}."
-        )
     if claim is not None:
-        return (
-            f"the best candidate reached {wording.ratio(claim.speedup)} ({_certainty(claim)}), "
-            f"which does not prove an improvement of {wording.stated(claim.minimum_effect)}."
+        kept = goals is None or goals.kept
+        if claim.improved and goals is not None and not kept:
+            gain = goal_words.better(summary, claim.speedup)
+            return (
+                f"the candidate is {gain} ({_certainty(claim)}), but {goal_words.not_kept(goals)}."
+            )
+        words = (
+            f"the best candidate reached {goal_words.reached(summary, claim.speedup)} "
+            f"({_certainty(claim)}), which does not prove an improvement of "
+            f"{wording.stated(claim.minimum_effect)}"
         )
+        return words + ("." if kept or goals is None else f", and {goal_words.not_kept(goals)}.")
     best = wording.best_trial(summary)
     if best is None and summary.goals is not None and any(t.broken for t in summary.trials):
         return f"{wording.visible(summary.outcome_text)}."
