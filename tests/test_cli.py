@@ -402,7 +402,11 @@ def test_the_command_that_asks_for_the_same_is_understood(bench: Bench) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interruption_that_python_drops_is_not_lost() -> None:
+def test_an_interruption_that_python_drops_is_not_lost(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # as outside of pytest
+
     class Dropping:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
@@ -410,7 +414,9 @@ def test_an_interruption_that_python_drops_is_not_lost() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with interruptible() as check:
         check()
-        Dropping()  # its exception is printed and dropped
+        Dropping()  # its exception is dropped
         with pytest.raises(KeyboardInterrupt):
             check()
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+    assert "Exception ignored" not in capfd.readouterr().err
+    assert sys.unraisablehook is sys.__unraisablehook__

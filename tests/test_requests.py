@@ -86,8 +86,11 @@ def test_a_watch_follows_a_run_and_takes_no_part(bench: Bench) -> None:
         bench.argv("watch", str(bench.run), "--every", "0.1"), cwd=bench.folder, env=bench.env,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert watching.stderr is not None
+    followed = watching.stderr.readline()  # it has started
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
-    shown, followed = watching.communicate(timeout=240)
+    shown, rest = watching.communicate(timeout=240)
+    followed += rest
     assert watching.returncode == 0, followed
     assert "round-1: running" in followed  # the probe may be over before the watch has started
     assert str(bench.run) in "".join(shown.split()), "long paths go on below"
