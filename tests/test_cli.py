@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, Inside, make_bench
+from mainjob import WITH_DEFAULT_MODEL, Bench, Inside, make_bench
+from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.interrupt import interruptible
+from hpcagent.search.function_file import EXAMPLE
 from hpcagent.study.chain import chain_folder
 from hpcagent.study.lease import Lease
 from hpcagent.study.rundir import create_run
@@ -193,6 +195,46 @@ def test_dry_run_shows_everything_and_does_nothing(bench: Bench) -> None:
     assert purposes == ["probe", "build", "feasibility", "round-1", "confirm"]
     assert "int main" in data["units"][1]["files"]["driver.c"]
     assert sorted(bench.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("configured", "words", "strategy", "model"),
+    [
+        ('model = "tiny.gguf"', ["--strategy", "random"], "random", ""),
+        ('model = "tiny.gguf"', ["--strategy", "embedded"], "embedded", "embedded"),
+        ('model = "tiny.gguf"', [], "model", "tiny.gguf"),
+        ('model = "embedded"', ["--strategy", "surrogate"], "surrogate", ""),
+        ('model = "embedded"', ["--function", "mine.py"], "user-function", ""),
+        ('model = ""', ["--strategy", "embedded"], "embedded", "embedded"),
+        ('function = "mine.py"', ["--strategy", "hillclimb"], "hillclimb", ""),
+        ('function = "mine.py"', ["--model", "embedded"], "embedded", "embedded"),
+        ('function = "mine.py"', ["--model", "tiny.gguf"], "guided", "tiny.gguf"),
+        ('strategy = "random"', ["--model", "tiny.gguf"], "model", "tiny.gguf"),
+    ],
+)
+def test_an_option_goes_before_what_is_configured_for_another(
+    inside: Inside, configured: str, words: list[str], strategy: str, model: str
+) -> None:
+    make_tiny_gguf(inside.folder / "tiny.gguf")
+    (inside.folder / "mine.py").write_text(EXAMPLE.read_text())
+    (inside.folder / "hpcagent.toml").write_text(f"{WITH_DEFAULT_MODEL}{configured}\n")
+    done = inside.tune("--dry-run", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout)["settings"]
+    assert (settings["strategy"], Path(settings["model"]).name) == (strategy, model)
+    assert bool(settings["function"]) == (strategy in ("user-function", "guided"))
+
+
+def test_options_that_exclude_each_other_are_both_named(inside: Inside) -> None:
+    make_tiny_gguf(inside.folder / "tiny.gguf")
+    (inside.folder / "mine.py").write_text(EXAMPLE.read_text())
+    for words in (
+        ("--strategy random", "--model tiny.gguf", "language model"),
+        ("--model embedded", "--function mine.py", "user-function"),
+        ("--strategy surrogate", "--function mine.py", "--function"),
+    ):
+        done = inside.tune("--dry-run", *words[0].split(), *words[1].split())
+        one_line(done, 2, words[0].split()[1], words[2], "leave one of them out")
 
 
 def test_dry_run_also_checks_its_input(inside: Inside) -> None:
