@@ -13,7 +13,10 @@ from hpcagent.study import inbox
 from hpcagent.study.chain import chain_folder, drop
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease
+from hpcagent.study.proposing import WITH_MODEL
+from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import make_scheduler, opened, read_state
+from hpcagent.study.state import TuneState
 
 
 @click.command()
@@ -81,7 +84,7 @@ def advise(run: str, text: str, config: str | None) -> int:
     \b
     Examples:
       hpcagent advise RUN "the nodes have two sockets; try one thread a core"
-      hpcagent advise RUN --config threads=4,OPENBLAS_CORETYPE=Haswell
+      hpcagent advise RUN --config threads=4,core=Haswell
     """
     found = find_run(run)
     state = read_state(found)
@@ -91,12 +94,27 @@ def advise(run: str, text: str, config: str | None) -> int:
         raise UsageError(f"{found.path.name} is closed: advice comes too late")
     if not text and config is None:
         raise UsageError("advise: give TEXT or --config NAME=VALUE")
+    _heeded(found, state, words_alone=config is None)
     request: dict[str, object] = {"type": "advise", "text": text}
     if config is not None:
         request["config"] = _configuration(Knowledge(state), config)
     inbox.post(found.path, request)
     click.echo(f"{found.path.name}: noted for the next round")
     return 0
+
+
+def _heeded(run: RunDir, state: TuneState, words_alone: bool) -> None:
+    """UsageError for advice that nothing would come of."""
+    name, settings = run.path.name, state.settings
+    if run.kind != "tune":
+        raise UsageError(f"{name} is a {run.kind} run: advice is for runs of `hpcagent tune`")
+    if "search_ended" in state.decisions or settings.rounds in state.proposed:
+        raise UsageError(f"{name} has proposed its last round: advice comes too late")
+    if words_alone and settings.strategy not in WITH_MODEL:
+        raise UsageError(
+            f"{name} has no language model that could read words; give settings that are to be "
+            "measured: --config NAME=VALUE"
+        )
 
 
 def _configuration(known: Knowledge, text: str) -> dict[str, str]:
