@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hpcagent.study.explaining import Explained
+    from hpcagent.study.state import TuneState
     from hpcagent.toolchain.diagnosis import Diagnosis, Found
 
 _SAMPLE = 1 << 16
@@ -208,7 +209,8 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked
         run = find_run(what)
     except UsageError as error:
         raise UsageError(f"{what} is no file that can be read, and: {error}") from None
-    explained = explain_run(run, read_state(run), tokens)
+    state = read_state(run)
+    explained = explain_run(run, state, tokens)
     if as_json:
         rows = []
         for number, one in enumerate(explained):
@@ -217,12 +219,25 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked
         click.echo(json.dumps({"run": run.id, "failures": rows}, indent=1))
         return 0
     if not explained:
-        click.echo(f"{run.path.name}: nothing wrong was found: no unit of it failed")
+        click.echo(f"{run.path.name}: {_well(state)}")
     for number, one in enumerate(explained):
         _say_unit(one, only_filter)
         if number < _MOST_OPINIONS:
             say(asked(one.causes, one.filtered), _width())
     return 0
+
+
+def _well(state: TuneState) -> str:
+    """What there is to say of a run whose units all did what they should."""
+    from hpcagent.measure.results import failure_of
+
+    failed = sum(failure_of(one) is not None for unit in state.rounds for one in unit.runs)
+    if failed:
+        return (
+            f"no unit of it failed, but processes that were measured did ({failed}): "
+            "`hpcagent report` names their configurations and says why"
+        )
+    return "nothing wrong was found: no unit of it failed"
 
 
 def _say_unit(one: Explained, only_filter: bool) -> None:
