@@ -23,6 +23,7 @@ from hpcagent.llm.roles import ROLES
 from hpcagent.llm.routing import Route, routes
 from hpcagent.llm.tables import ALL, ModelChoice, from_table, from_text, laid_over
 
+FLAG = "--model"  # the source of what this option says
 SITE_FILE = Path("/etc/hpcagent.toml")
 
 
@@ -203,7 +204,7 @@ def rates(lines: Sequence[str], source: str = "charge_rates") -> dict[str, Rate]
 def model_routes(settings: Settings, flag: str | None = None) -> dict[str, Route]:
     """Which model serves each role; `flag` is what `--model` says for all of them (empty: none)."""
     if flag is not None:
-        settings = _for_all(settings, flag, "--model")
+        settings = _for_all(settings, flag, FLAG)
     sources = {role: settings.sources.get(_source_key(role), "") for role in settings.models}
     return routes(settings.models, sources)
 

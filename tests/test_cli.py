@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,9 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, Inside, make_bench
+from mainjob import WITH_DEFAULT_MODEL, Bench, Inside, make_bench
+from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.interrupt import interruptible
+from hpcagent.search.function_file import EXAMPLE
 from hpcagent.study.chain import chain_folder
 from hpcagent.study.lease import Lease
 from hpcagent.study.rundir import create_run
@@ -193,6 +197,46 @@ def test_dry_run_shows_everything_and_does_nothing(bench: Bench) -> None:
     assert sorted(bench.folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("configured", "words", "strategy", "model"),
+    [
+        ('model = "tiny.gguf"', ["--strategy", "random"], "random", ""),
+        ('model = "tiny.gguf"', ["--strategy", "embedded"], "embedded", "embedded"),
+        ('model = "tiny.gguf"', [], "model", "tiny.gguf"),
+        ('model = "embedded"', ["--strategy", "surrogate"], "surrogate", ""),
+        ('model = "embedded"', ["--function", "mine.py"], "user-function", ""),
+        ('model = ""', ["--strategy", "embedded"], "embedded", "embedded"),
+        ('function = "mine.py"', ["--strategy", "hillclimb"], "hillclimb", ""),
+        ('function = "mine.py"', ["--model", "embedded"], "embedded", "embedded"),
+        ('function = "mine.py"', ["--model", "tiny.gguf"], "guided", "tiny.gguf"),
+        ('strategy = "random"', ["--model", "tiny.gguf"], "model", "tiny.gguf"),
+    ],
+)
+def test_an_option_goes_before_what_is_configured_for_another(
+    inside: Inside, configured: str, words: list[str], strategy: str, model: str
+) -> None:
+    make_tiny_gguf(inside.folder / "tiny.gguf")
+    (inside.folder / "mine.py").write_text(EXAMPLE.read_text())
+    (inside.folder / "hpcagent.toml").write_text(f"{WITH_DEFAULT_MODEL}{configured}\n")
+    done = inside.tune("--dry-run", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout)["settings"]
+    assert (settings["strategy"], Path(settings["model"]).name) == (strategy, model)
+    assert bool(settings["function"]) == (strategy in ("user-function", "guided"))
+
+
+def test_options_that_exclude_each_other_are_both_named(inside: Inside) -> None:
+    make_tiny_gguf(inside.folder / "tiny.gguf")
+    (inside.folder / "mine.py").write_text(EXAMPLE.read_text())
+    for words in (
+        ("--strategy random", "--model tiny.gguf", "language model"),
+        ("--model embedded", "--function mine.py", "user-function"),
+        ("--strategy surrogate", "--function mine.py", "--function"),
+    ):
+        done = inside.tune("--dry-run", *words[0].split(), *words[1].split())
+        one_line(done, 2, words[0].split()[1], words[2], "leave one of them out")
+
+
 def test_dry_run_also_checks_its_input(inside: Inside) -> None:
     (inside.folder / "mix.yaml").write_text("cases: 3\n")
     one_line(inside.tune("--dry-run"), 2, "mix.yaml:1")
@@ -205,6 +249,90 @@ def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_is_gone_is_no_failure(bench: Bench) -> None:
+    """Whatever the size of the output, and whether or not it fits into the pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            bench.argv("config", "show"), cwd=bench.folder, env=bench.env,
+            stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.openblas
+def test_a_run_whose_progress_nobody_reads_any_more_is_interrupted(bench: Bench) -> None:
+    """And not done: a script that goes on after it would take the result for there."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            bench.argv(*bench.tune_words("--budget", "rounds=1", "--no-wait", "--json")),
+            cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        resumed = subprocess.run(
+            bench.argv("resume", str(bench.run)), cwd=bench.folder, env=bench.env,
+            stdout=subprocess.PIPE, stderr=write, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (resumed.returncode, resumed.stdout) == (130, "")
+    assert bench.outcome() == ""
+    assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("explain", "-"), ("history", "import", "-")])
+def test_a_closed_standard_input_is_one_line(bench: Bench, words: tuple[str, ...]) -> None:
+    command = " ".join(map(shlex.quote, bench.argv(*words)))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} <&-"], cwd=bench.folder, env=bench.env,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    one_line(done, 2, "standard input is closed")
+
+
+def test_a_full_disk_under_the_errors_leaves_the_exit_code(bench: Bench) -> None:
+    with Path("/dev/full").open("w") as full:
+        codes = [
+            subprocess.run(
+                bench.argv(*words), cwd=bench.folder, env=bench.env,
+                stdout=full, stderr=full, check=False,
+            ).returncode
+            for words in (("status", "nosuch"), ("status", "--nosuch"), ("config", "show"))
+        ]  # fmt: skip
+    assert codes == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "{private}/make.log"),
+        ("tune", "--lib", "openblas", "--replay", "{private}"),
+        ("tune", "--lib", "openblas", "--openblas-prefix", "{private}/lib"),
+        ("codegen", "{private}/task"),
+        ("explain", "x" * 300),
+    ],
+)
+def test_what_may_not_be_looked_at_is_one_line(bench: Bench, words: tuple[str, ...]) -> None:
+    """Also where a folder on the way may not be searched."""
+    as_user = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may look at everything, and setpriv is not here to take that away")
+    private = bench.folder / "private"
+    private.mkdir(mode=0)
+    said = [word.format(private=private) for word in words]
+    done = subprocess.run(
+        [*(as_user if os.geteuid() == 0 else ()), *bench.argv(*said)],
+        cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (2, 3), done.stderr
+    one_line(done, done.returncode, said[-1])
 
 
 def test_output_onto_a_full_disk_is_one_line(bench: Bench) -> None:
@@ -316,7 +444,11 @@ def test_the_command_that_asks_for_the_same_is_understood(bench: Bench) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interruption_that_python_drops_is_not_lost() -> None:
+def test_an_interruption_that_python_drops_is_not_lost(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # as outside of pytest
+
     class Dropping:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
@@ -324,7 +456,9 @@ def test_an_interruption_that_python_drops_is_not_lost() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with interruptible() as check:
         check()
-        Dropping()  # its exception is printed and dropped
+        Dropping()  # its exception is dropped
         with pytest.raises(KeyboardInterrupt):
             check()
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+    assert "Exception ignored" not in capfd.readouterr().err
+    assert sys.unraisablehook is sys.__unraisablehook__

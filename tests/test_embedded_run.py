@@ -34,4 +34,4 @@ def test_the_small_model_takes_part_and_the_result_says_what_it_did(
     assert summary["picks_measured"] <= len(picks)
     words = " ".join(bench.hpcagent("report", str(bench.run)).stdout.split())
     assert f"embedded (default): asked {len(calls)} times" in words
-    assert f"it changed {summary['picks_measured']} choice" in words
+    assert f"it changed {summary['picks_measured'] or 'no'} choice" in words

@@ -252,7 +252,7 @@ def test_a_gain_in_the_second_objective_is_announced_where_the_first_is_no_worse
     same = noisy({0: (1.0, 0.01, 1e8), 1: (1.0, 0.01, 5e7)}, PAIRS)
     end = confirmed(same, **goals)
     assert end.outcome == "improved"
-    assert "memory: 2.0000 times better" in end.text
+    assert "memory: 2.0000 times as good" in end.text
     slower = noisy({0: (1.0, 0.01, 1e8), 1: (1.2, 0.01, 5e7)}, PAIRS)
     assert confirmed(slower, **goals).outcome == "nothing better"
 
@@ -498,7 +498,8 @@ def test_a_trade_off_is_shown_in_every_form(tmp_path: Path) -> None:
     found = summary(tmp_path, noisy(TRADE_OFF, 8), noisy(TRADE_OFF, PAIRS), **goals)
     assert found.outcome == "improved"
     page = text.terminal(found, 80)
-    assert max(map(len, page.splitlines())) <= 80
+    for columns in (40, 80):
+        assert max(map(len, text.terminal(found, columns).splitlines())) <= columns
     said = " ".join(page.split())
     for words in (
         "Goal time (less is better), then memory (less is better), within cv<2%",
@@ -527,6 +528,10 @@ def test_what_breaks_a_constraint_is_named_so(tmp_path: Path) -> None:
     said = text.headline(found)
     assert said.startswith("It keeps to cv<2%, which the default does not, at 0.8")
     assert "faster" not in said
+    goals = {"objectives": ("memory",), "within": ("cv<2%",)}
+    memory = {0: (1.0, 0.1, 1e8), 1: (1.0, 0.004, 1.1e8)}
+    other = summary(tmp_path / "other", noisy(memory, 8), noisy(memory, PAIRS), **goals)
+    assert "with a gain in memory of 0.909x (below one is worse)" in text.headline(other)
     told = markdown.markdown(found, {})
     assert "ok, breaks cv&lt;2%" in told
     assert "pareto" not in figures.figures(found)
@@ -543,6 +548,21 @@ def test_a_constraint_that_is_not_shown_is_told_with_its_cure(tmp_path: Path) ->
     assert found.best == points()[0]
     assert "not announced, for a constraint is not shown" in html.page(found, {})
     assert "improved; a constraint is not shown to be met" in markdown.markdown(found, {})
+
+
+def test_a_candidate_that_fails_both_ways_is_not_told_as_a_gain(tmp_path: Path) -> None:
+    """Its interval proves nothing, and it breaks the constraint: both are told."""
+    seen = noisy({0: (1.0, 0.004, 1e8), 1: (1.0, 0.004, 5e7)}, 8)
+    fresh = noisy({0: (1.0, 0.004, 1e8), 1: (1.0, 0.2, 1e8)}, PAIRS)
+    found = summary(tmp_path, seen, fresh, objectives=("memory",), within=("cv<2%",))
+    said = text.headline(found)
+    assert "the best candidate reached 1.000x in memory (" in said
+    assert "which does not prove an improvement of 1 %, and cv<2% is broken" in said
+    assert "better than the default in" not in said
+    page = text.terminal(found, 80)
+    assert "candidate" in next(row for row in page.splitlines() if row.startswith("objective"))
+    unproven = confirmed([*fresh], objectives=("memory",), within=("cv<2%",)).text
+    assert "memory: 1.0000 times as good as the default" in unproven
 
 
 def test_another_objective_is_not_called_speed(tmp_path: Path) -> None:

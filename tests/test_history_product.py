@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from mainjob import Bench, Inside, make_bench
+from test_history import record
 
 from hpcagent.records import Event
 from hpcagent.study import history
@@ -142,3 +143,15 @@ def test_a_run_can_be_left_out_and_added_later(bench: Bench, tmp_path: Path) -> 
     refused = off.hpcagent("history", "add", str(bench.folder / "first"))
     assert (refused.returncode, "switched off" in refused.stderr) == (3, True)
     assert off.hpcagent("history", "path").stdout == "off\n"
+    listed = off.hpcagent("history", "list").stdout
+    assert "switched off" in listed and "keeps what it finds" not in listed
+
+
+def test_what_a_ratio_is_of_is_told(bench: Bench, tmp_path: Path) -> None:
+    history.add(tmp_path / "new", record("memory", objective="memory"))
+    inside = Inside(bench.folder, {**bench.env, "HPCAGENT_HISTORY": str(tmp_path / "new")})
+    assert "best seen 1.284x in memory" in inside.hpcagent("history", "list").stdout
+    page = inside.hpcagent("history", "show", "memory").stdout
+    assert "gain      in memory, over the default's" in page
+    assert "speed-up" not in page
+    assert "1 socket\n" in page

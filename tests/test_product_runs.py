@@ -311,6 +311,16 @@ def test_a_candidate_that_fails_in_its_confirmation_is_told(bench: Bench) -> Non
     assert [failure.id for _, failure in summary.failures] == ["run.timeout"]
 
 
+def test_the_report_that_a_run_leaves_tells_the_figures_of_its_journal(unclosed: Bench) -> None:
+    """As it was written when the run was closed: its own writing takes time, too."""
+    assert unclosed.hpcagent("resume", str(unclosed.run)).returncode == 0
+    page = (unclosed.run / "result" / "report.md").read_text()
+    shown = _strict(unclosed.hpcagent("status", str(unclosed.run), "--json").stdout)
+    assert f"| Closed | {shown['closed_utc']} |" in page
+    assert unclosed.hpcagent("report", str(unclosed.run)).returncode == 0
+    assert (unclosed.run / "result" / "report.md").read_text() == page
+
+
 def test_a_failed_challenger_is_told_once(unclosed: Bench) -> None:
     events = unclosed.events()
     victim = Config.of(
@@ -330,6 +340,9 @@ def test_a_failed_challenger_is_told_once(unclosed: Bench) -> None:
     assert unclosed.hpcagent("report", str(unclosed.run)).returncode == 0
     text = (unclosed.run / "result" / "report.md").read_text()
     assert text.count("run.killed: failed") == 1
+    said = " ".join(unclosed.hpcagent("explain", str(unclosed.run)).stdout.split())
+    assert "no unit of it failed, but processes that were measured did" in said
+    assert "nothing wrong" not in said
     assert "Other failures" not in text
 
 

@@ -520,6 +520,18 @@ def test_what_a_model_cost_is_told(waited_s: float, words: str) -> None:
     assert "2 times a prompt was too long for it and was shortened" in shown
 
 
+def test_a_small_model_that_changed_nothing_is_said_to_have_changed_nothing() -> None:
+    asked = replace(improved().model, name="embedded", small=True, calls=4, invalid=0, note="")
+    said = {
+        count: text.model_words(replace(improved(), model=replace(asked, picks_measured=count)))
+        for count in (0, 1, 2)
+    }
+    assert said[0].endswith("it changed no choice")
+    assert "it changed 1 choice, and the best configuration is" in said[1]
+    assert said[1].endswith(" that")
+    assert said[2].endswith(" one of them")
+
+
 def test_it_says_what_the_model_earned() -> None:
     earned = "its picks paid in 1 and lagged in 2 rounds, which leaves it 10 % of the evaluations"
     summary = replace(improved(), model=replace(improved().model, earned=earned))
@@ -566,6 +578,14 @@ def test_markdown_has_every_section_and_whole_tables(name: str) -> None:
     ]
     assert_tables_whole(made)
     assert_harmless(made)
+
+
+def test_the_report_names_the_run_as_commands_find_it() -> None:
+    run = improved()
+    assert f"hpcagent report {run.run_id}" in markdown.markdown(run, {})
+    told = markdown.markdown(replace(run, found_as="/scratch/my run"), {})
+    assert "hpcagent report '/scratch/my run'" in told
+    assert f"report {run.run_id}" not in told
 
 
 def test_numbers_name_the_unit_and_the_journal_they_come_from() -> None:

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from mainjob import Bench, Inside, make_bench, until
 
-from hpcagent.study.journal import read_journal
+from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.lease import Lease
+from hpcagent.study.rundir import create_run
+from hpcagent.study.session import open_tune
+from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import fold
 
 pytestmark = pytest.mark.openblas
@@ -30,6 +34,30 @@ def step_until(bench: Bench, kind: str, purpose: str) -> None:
         return any(e["data"]["unit"] in units for e in bench.events(kind))
 
     until(there, lambda: [e["type"] for e in bench.events()])
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "rounds", "words"),
+    [
+        ("probe", "surrogate", 2, "is a probe run"),
+        ("tune", "surrogate", 2, "no language model that could read words"),
+        ("tune", "embedded", 2, "no language model that could read words"),
+        ("tune", "model", 1, "has proposed its last round"),
+        ("tune", "model", 2, ""),
+    ],
+)
+def test_advice_that_nothing_would_come_of_is_refused(
+    tmp_path: Path, kind: str, strategy: str, rounds: int, words: str
+) -> None:
+    bench = Inside(tmp_path, make_bench(tmp_path).env)
+    run = create_run(kind, "1", tmp_path, bench.run)
+    settings = TuneSettings("openblas", 1, "local", strategy, rounds, 4)
+    open_tune(run, settings, "1")
+    with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
+        journal.append("proposed", {"round": 1, "proposals": []})
+    done = bench.hpcagent("advise", str(run.path), "use one thread")
+    assert (done.returncode, words in done.stderr) == (2 if words else 0, True)
+    assert len(list((run.path / "inbox").iterdir())) == (0 if words else 1)
 
 
 def test_an_advised_configuration_is_measured_in_the_next_round(bench: Bench) -> None:
@@ -86,8 +114,11 @@ def test_a_watch_follows_a_run_and_takes_no_part(bench: Bench) -> None:
         bench.argv("watch", str(bench.run), "--every", "0.1"), cwd=bench.folder, env=bench.env,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert watching.stderr is not None
+    followed = watching.stderr.readline()  # it has started
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
-    shown, followed = watching.communicate(timeout=240)
+    shown, rest = watching.communicate(timeout=240)
+    followed += rest
     assert watching.returncode == 0, followed
     assert "round-1: running" in followed  # the probe may be over before the watch has started
     assert str(bench.run) in "".join(shown.split()), "long paths go on below"

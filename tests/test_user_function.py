@@ -291,9 +291,9 @@ def test_the_example_is_a_whole_search(tmp_path: Path) -> None:
     [
         (("--function", "gone.py"), "gone.py: cannot be read: No such file"),
         (("--function", "bad.py"), "bad.py:1: propose must take (space, history)"),
-        (("--function", "good.py", "--strategy", "random"), "--function needs one of these"),
-        (("--strategy", "user-function"), "need --function FILE.py"),
-        (("--strategy", "guided", "--function", "good.py"), "need --model FILE"),
+        (("--function", "good.py", "--strategy", "random"), "calls no --function"),
+        (("--strategy", "user-function"), "needs --function FILE.py"),
+        (("--strategy", "guided", "--function", "good.py"), "needs --model FILE"),
         (("--target", "0.9"), "--target '0.9'"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -15,12 +14,14 @@ import click
 
 from hpcagent.cli.explainmodel import Asked, asking, say
 from hpcagent.cli.modelroutes import model_option
+from hpcagent.cli.place import find_run, standard_input
 from hpcagent.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hpcagent.study.explaining import Explained
+    from hpcagent.study.state import TuneState
     from hpcagent.toolchain.diagnosis import Diagnosis, Found
 
 _SAMPLE = 1 << 16
@@ -72,14 +73,16 @@ def explain(
 def _is_run(what: str) -> bool:
     if what == "-":
         return False
-    path = Path(what)
-    return path.is_dir() or not path.exists()
+    try:
+        return Path(what).is_dir() or not Path(what).exists()
+    except PermissionError:  # whatever it is, opening it tells why it cannot be read
+        return False
 
 
 @contextmanager
 def _opened(what: str) -> Iterator[BinaryIO]:
     if what == "-":
-        yield sys.stdin.buffer
+        yield standard_input()
         return
     try:
         with Path(what).open("rb") as stream:
@@ -196,7 +199,6 @@ def _bold(text: str) -> str:
 
 
 def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked: Asked) -> int:
-    from hpcagent.cli.place import find_run
     from hpcagent.study.explaining import explain_run
     from hpcagent.study.session import read_state
 
@@ -207,7 +209,8 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked
         run = find_run(what)
     except UsageError as error:
         raise UsageError(f"{what} is no file that can be read, and: {error}") from None
-    explained = explain_run(run, read_state(run), tokens)
+    state = read_state(run)
+    explained = explain_run(run, state, tokens)
     if as_json:
         rows = []
         for number, one in enumerate(explained):
@@ -216,12 +219,25 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked
         click.echo(json.dumps({"run": run.id, "failures": rows}, indent=1))
         return 0
     if not explained:
-        click.echo(f"{run.id}: nothing wrong was found: no unit of it failed")
+        click.echo(f"{run.path.name}: {_well(state)}")
     for number, one in enumerate(explained):
         _say_unit(one, only_filter)
         if number < _MOST_OPINIONS:
             say(asked(one.causes, one.filtered), _width())
     return 0
+
+
+def _well(state: TuneState) -> str:
+    """What there is to say of a run whose units all did what they should."""
+    from hpcagent.measure.results import failure_of
+
+    failed = sum(failure_of(one) is not None for unit in state.rounds for one in unit.runs)
+    if failed:
+        return (
+            f"no unit of it failed, but processes that were measured did ({failed}): "
+            "`hpcagent report` names their configurations and says why"
+        )
+    return "nothing wrong was found: no unit of it failed"
 
 
 def _say_unit(one: Explained, only_filter: bool) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hpcagent.cli.place import find_run
+from hpcagent.cli.place import find_run, standard_input
 from hpcagent.cli.runs import json_option
 from hpcagent.config import load_settings
 from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.measure.objectives import TIME
+from hpcagent.report.wording import plural
 from hpcagent.study import history as store
 from hpcagent.study.durable import problem, write_atomic
 from hpcagent.study.history_record import Record, record_of
@@ -48,11 +49,18 @@ def list_runs(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps([_row(record) for record in found.records], indent=1))
     elif not found.records:
-        click.echo("no earlier runs; `hpcagent tune` keeps what it finds")
+        click.echo(_nothing())
     else:
         for record in found.records:
             click.echo(_line(record))
     return 0
+
+
+def _nothing() -> str:
+    """Why the history is empty, and what will fill it."""
+    if not _folders():
+        return "the history is switched off (history = off): no run is kept"
+    return "no earlier runs; `hpcagent tune` keeps what it finds"
 
 
 @history.command()
@@ -96,7 +104,7 @@ def import_runs(file: Path) -> int:
     """Take in the runs of FILE (-: standard input); one that is there already is replaced."""
     try:
         if str(file) == "-":
-            raw = sys.stdin.buffer.read(MOST_IMPORTED + 1)
+            raw = standard_input().read(MOST_IMPORTED + 1)
         else:
             with file.open("rb") as stream:
                 raw = stream.read(MOST_IMPORTED + 1)
@@ -192,7 +200,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _line(record: Record) -> str:
-    best = "" if record.best is None else f", best seen {record.best:.3f}x"
+    best = "" if record.best is None else f", best seen {record.best:.3f}x{_in(record)}"
     shapes = [row.case.key for row in record.workload]
     more = f" and {len(shapes) - 2} more" if len(shapes) > 2 else ""
     return (
@@ -202,18 +210,25 @@ def _line(record: Record) -> str:
     )
 
 
+def _in(record: Record) -> str:
+    """What a ratio is of, where that is not time."""
+    return "" if record.objective == TIME else f" in {record.objective}"
+
+
 def _page(record: Record) -> list[str]:
     machine, library = record.machine, record.library
     shapes = [row.case.key for row in record.workload]
     lines = [
         f"run       {record.run} ({record.outcome or 'not finished'}, hpcagent {record.hpcagent})",
         f"machine   {machine.architecture} {machine.microarchitecture}, {machine.cores} cores, "
-        f"{machine.sockets} sockets",
+        f"{plural(machine.sockets, 'socket')}",
         f"library   {library.name} {library.version} {library.threading}, core {library.core}",
         f"workload  {', '.join(shapes[:4])}" + (" ..." if len(shapes) > 4 else ""),
         "",
-        "speed-up  settings that are not at their default",
+        f"{'gain' if _in(record) else 'speed-up':<9} settings that are not at their default",
     ]
+    if _in(record):
+        lines.insert(4, f"gain      {_in(record).strip()}, over the default's")
     defaults = {row.name: row.default for row in record.space}
     for trial in record.trials:
         odd = [f"{n}={v}" for n, v in trial.values.items() if v != defaults[n]]

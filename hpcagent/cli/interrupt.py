@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
     A signal that is ignored, as a shell sees to for what it starts in the background, stays so.
     """
     seen: list[int] = []
+    told = sys.unraisablehook
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
@@ -29,10 +31,16 @@ def interruptible() -> Iterator[Callable[[], None]]:
         if seen:
             raise KeyboardInterrupt
 
+    def drop(problem: sys.UnraisableHookArgs) -> None:
+        if problem.exc_type is not KeyboardInterrupt:  # that one is not lost: `check` tells it
+            told(problem)
+
     ours = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in ours}
+    sys.unraisablehook = drop
     try:
         yield check
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "hpcagent"
         words = " ".join(error.format_message().split())
-        click.echo(f"hpcagent: error: {words} (see: {where} --help)", err=True)
+        _complain(f"{words} (see: {where} --help)")
         code = error.exit_code
     except click.ClickException as error:
         error.show()
@@ -90,22 +91,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.echo("hpcagent: interrupted", err=True)
         code = INTERRUPTED
     except HpcagentError as error:
-        click.echo(f"hpcagent: error: {error}", err=True)
+        _complain(str(error))
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`).
-        _silence()
+    except SystemExit:
+        # How click ends where the reader of our output went away (`| head`).
         code = 0
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _FULL and error.filename is None:
             raise
         _silence()
-        words = f"cannot write {error.filename or 'the output'}: {error.strerror}"
-        click.echo(f"hpcagent: error: {words}", err=True)
+        doing = "write" if error.errno in _FULL else "use"
+        _complain(f"cannot {doing} {error.filename or 'the output'}: {error.strerror}")
         code = EnvironmentProblem.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _complain(words: str) -> None:
+    """Say what was wrong; where not even that can be written, the exit code says it alone."""
+    with suppress(OSError):
+        click.echo(f"hpcagent: error: {words}", err=True)
+
+
 def _silence() -> None:
     """Keep the interpreter from complaining of what of the output is still to be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,6 +16,7 @@ from hpcagent.llm.roles import OPTIMISE, RESULT
 from hpcagent.llm.routing import DEFAULT, Models, Route, check
 from hpcagent.llm.tables import ALL, SHIPPED, ModelChoice
 from hpcagent.study.admission import admit
+from hpcagent.study.proposing import WITH_MODEL
 
 model_option = click.option(
     "--model",
@@ -62,12 +63,28 @@ def wanted_to_tune(
     configured: Settings, model: str | None, strategy: str | None, function: str | None
 ) -> dict[str, Route]:
     """`wanted` of a tune run: the small model that ships makes proposals where no model, strategy
-    or function is named."""
+    or function is named.
+
+    An option goes before what the configuration says of another key: a configured model makes no
+    proposals for a `--strategy` that asks none.
+    """
     found = wanted(configured, model, (OPTIMISE, RESULT))
+    if model is None and OPTIMISE in found and not _asks(found[OPTIMISE], strategy, function):
+        del found[OPTIMISE]
+    if model is None and strategy == SHIPPED and OPTIMISE not in found:
+        return {**found, OPTIMISE: Route(OPTIMISE, ModelChoice(file=SHIPPED), DEFAULT)}
     route = tuning_route(configured, model)
     if route.source != DEFAULT or function or strategy not in (None, SHIPPED):
         return found
     return {**found, OPTIMISE: route}
+
+
+def _asks(route: Route, strategy: str | None, function: str | None) -> bool:
+    """Whether the search that the options name asks this model."""
+    small = is_small(route.choice.file)
+    if strategy:
+        return strategy == SHIPPED if small else strategy in WITH_MODEL
+    return not (small and function)
 
 
 def ask_servers(routes: dict[str, Route], hosts: tuple[str, ...]) -> None:

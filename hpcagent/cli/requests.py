@@ -13,7 +13,10 @@ from hpcagent.study import inbox
 from hpcagent.study.chain import chain_folder, drop
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease
+from hpcagent.study.proposing import WITH_MODEL
+from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import make_scheduler, opened, read_state
+from hpcagent.study.state import TuneState
 
 
 @click.command()
@@ -23,18 +26,20 @@ def cancel(run: str) -> int:
     found = find_run(run)
     state = read_state(found)
     if state.closed is not None:
-        click.echo(f"{found.id} is closed already: nothing to cancel")
+        click.echo(f"{found.path.name} is closed already: nothing to cancel")
         return 0
     inbox.post(found.path, {"type": "cancel"})
     try:
         with opened(found, publish) as agent:
             turn = agent.turn()
     except RunInUse:
-        click.echo(f"{found.id}: its agent has been asked to cancel")
+        click.echo(f"{found.path.name}: its agent has been asked to cancel")
         return 0
     if not turn.closed:
-        raise SchedulerUnreachable(f"{found.id} is not cancelled yet: {turn.words}; try again")
-    click.echo(f"{found.id}: cancelled")
+        raise SchedulerUnreachable(
+            f"{found.path.name} is not cancelled yet: {turn.words}; try again"
+        )
+    click.echo(f"{found.path.name}: cancelled")
     drop(make_scheduler(state.settings.scheduler), chain_folder(found.path))
     return 0
 
@@ -45,14 +50,14 @@ def stop(run: str) -> int:
     """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
     found = find_run(run)
     if read_state(found).closed is not None:
-        click.echo(f"{found.id} is closed already: nothing to stop")
+        click.echo(f"{found.path.name} is closed already: nothing to stop")
         return 0
     try:
         with Lease.acquire(found.path):
-            click.echo(f"{found.id}: no agent works on it; continue with: {again(found)}")
+            click.echo(f"{found.path.name}: no agent works on it; continue with: {again(found)}")
     except RunInUse:
         inbox.post(found.path, {"type": "stop"})
-        click.echo(f"{found.id}: asked to stop; continue with: {again(found)}")
+        click.echo(f"{found.path.name}: asked to stop; continue with: {again(found)}")
     return 0
 
 
@@ -62,9 +67,9 @@ def approve(run: str) -> int:
     """Let RUN reserve more core-hours than `approve_core_hours` of the configuration."""
     found = find_run(run)
     if read_state(found).closed is not None:
-        raise UsageError(f"{found.id} is closed: nothing to approve")
+        raise UsageError(f"{found.path.name} is closed: nothing to approve")
     inbox.post(found.path, {"type": "approve"})
-    click.echo(f"{found.id}: approved; its agent goes on, or continue with: {again(found)}")
+    click.echo(f"{found.path.name}: approved; its agent goes on, or continue with: {again(found)}")
     return 0
 
 
@@ -79,22 +84,37 @@ def advise(run: str, text: str, config: str | None) -> int:
     \b
     Examples:
       hpcagent advise RUN "the nodes have two sockets; try one thread a core"
-      hpcagent advise RUN --config threads=4,OPENBLAS_CORETYPE=Haswell
+      hpcagent advise RUN --config threads=4,core=Haswell
     """
     found = find_run(run)
     state = read_state(found)
     if found.kind == "compare":
-        raise UsageError(f"{found.id} is a comparison: it measures what its RUNs found")
+        raise UsageError(f"{found.path.name} is a comparison: it measures what its RUNs found")
     if state.closed is not None:
-        raise UsageError(f"{found.id} is closed: advice comes too late")
+        raise UsageError(f"{found.path.name} is closed: advice comes too late")
     if not text and config is None:
         raise UsageError("advise: give TEXT or --config NAME=VALUE")
+    _heeded(found, state, words_alone=config is None)
     request: dict[str, object] = {"type": "advise", "text": text}
     if config is not None:
         request["config"] = _configuration(Knowledge(state), config)
     inbox.post(found.path, request)
-    click.echo(f"{found.id}: noted for the next round")
+    click.echo(f"{found.path.name}: noted for the next round")
     return 0
+
+
+def _heeded(run: RunDir, state: TuneState, words_alone: bool) -> None:
+    """UsageError for advice that nothing would come of."""
+    name, settings = run.path.name, state.settings
+    if run.kind != "tune":
+        raise UsageError(f"{name} is a {run.kind} run: advice is for runs of `hpcagent tune`")
+    if "search_ended" in state.decisions or settings.rounds in state.proposed:
+        raise UsageError(f"{name} has proposed its last round: advice comes too late")
+    if words_alone and settings.strategy not in WITH_MODEL:
+        raise UsageError(
+            f"{name} has no language model that could read words; give settings that are to be "
+            "measured: --config NAME=VALUE"
+        )
 
 
 def _configuration(known: Knowledge, text: str) -> dict[str, str]:

@@ -130,6 +130,8 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
             err=True,
         )
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the progress is gone, and so it is told to nobody
+        return INTERRUPTED
     if state.closed is None:
         if as_json:
             click.echo(as_json_text(summary_of(run, Knowledge(state))))

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent import plugins
-from hpcagent.config import Settings
+from hpcagent.config import FLAG, Settings
 from hpcagent.embedded.opening import is_small
 from hpcagent.errors import UsageError
 from hpcagent.llm import replay as transcripts
 from hpcagent.llm.roles import OPTIMISE
+from hpcagent.llm.tables import SHIPPED
 from hpcagent.search.function_file import ENTRIES, read_function
 from hpcagent.search.stopping import read_target
+from hpcagent.study.proposing import WITH_MODEL
 from hpcagent.study.settings import TuneSettings
 from hpcagent.templates import clean
 
@@ -22,9 +24,13 @@ def searching(
     target: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The strategy and what belongs to it: a model, a function, a target."""
-    function = configured.function if function is None else function
+    route = settings.routes.get(OPTIMISE, {})
+    small = is_small(route.get("choice", {}).get("file", ""))
+    if function is None:
+        # An option goes before what the configuration says of another key.
+        without = strategy not in (None, *ENTRIES) or (small and route["source"] == FLAG)
+        function = "" if without else configured.function
     target = configured.target if target is None else target
-    small = is_small(settings.routes.get(OPTIMISE, {}).get("choice", {}).get("file", ""))
     language = bool(settings.model or settings.replay) and not small
     name = _strategy(strategy or "", configured.strategy, small, language, bool(function))
     found: dict[str, Any] = {"strategy": name, "target": read_target(target) if target else 0.0}
@@ -43,20 +49,19 @@ def _strategy(asked: str, configured: str, small: bool, language: bool, function
     choices = plugins.names("hpcagent.search", "create")
     if name not in choices:
         raise UsageError(f"--strategy: {name!r} is unknown: choose one of {', '.join(choices)}")
-    if (name in ("model", "guided")) != language:
-        raise UsageError(
-            "--strategy model and guided need --model FILE or URL (or --replay LOG), and a model"
-            " of the role optimise needs one of these"
-        )
-    if (name == "embedded") != small:
-        raise UsageError(
-            "--strategy embedded needs --model embedded (or a file of that kind), which needs it"
-        )
-    if (name in ENTRIES) != function:
-        raise UsageError(
-            "--strategy user-function and guided need --function FILE.py,"
-            " and --function needs one of these"
-        )
+    odd = "leave one of them out"
+    if language and name not in WITH_MODEL:
+        raise UsageError(f"--strategy {name} asks no language model, and one is named: {odd}")
+    if name in WITH_MODEL and not language:
+        raise UsageError(f"--strategy {name} needs --model FILE or URL (or --replay LOG)")
+    if small and name != SHIPPED:
+        raise UsageError(f"--model {SHIPPED} is for --strategy {SHIPPED}, not for {name}: {odd}")
+    if name == SHIPPED and not small:
+        raise UsageError(f"--strategy {name} needs --model {SHIPPED}, or a file of that kind")
+    if function and name not in ENTRIES:
+        raise UsageError(f"--strategy {name} calls no --function, and one is named: {odd}")
+    if name in ENTRIES and not function:
+        raise UsageError(f"--strategy {name} needs --function FILE.py")
     return name
 
 

@@ -6,6 +6,7 @@ import time
 
 import click
 
+from hpcagent.cli.interrupt import interruptible
 from hpcagent.cli.live import processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run
@@ -34,15 +35,17 @@ def watch(run: str, every: float) -> int:
     known = Knowledge(read_state(found))
     last, shown = "", 0.0
     try:
-        while known.state.closed is None:
-            words = waiting_for(known.state) or "between two jobs"
-            if words != last or time.monotonic() - shown > REPEAT_S:
-                click.echo(f"{_clock()} {_line(found, known)}\n         {words}", err=True)
-                last, shown = words, time.monotonic()
-            time.sleep(every)
-            known = _later(found, known)
+        with interruptible() as check:
+            while known.state.closed is None:
+                check()
+                words = waiting_for(known.state) or "between two jobs"
+                if words != last or time.monotonic() - shown > REPEAT_S:
+                    click.echo(f"{_clock()} {_line(found, known)}\n         {words}", err=True)
+                    last, shown = words, time.monotonic()
+                time.sleep(every)
+                known = _later(found, known)
     except KeyboardInterrupt:
-        click.echo(f"hpcagent: the watch ends, run {found.id} goes on", err=True)
+        click.echo(f"hpcagent: the watch ends, run {found.path.name} goes on", err=True)
         return INTERRUPTED
     show(found, summary_of(found, known), as_json=False, width=None)
     return exit_code(known.state)

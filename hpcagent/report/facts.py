@@ -64,7 +64,7 @@ def budget(summary: RunSummary) -> Section:
 
 
 def reproduce(summary: RunSummary) -> Section:
-    run = _word(summary.run_id)
+    run = _word(summary.found_as or summary.run_id)
     return Section(
         "How to reproduce",
         (
@@ -86,7 +86,7 @@ def reproduce(summary: RunSummary) -> Section:
 
 
 def files(summary: RunSummary) -> Section:
-    run = wording.visible(summary.run_id)
+    run = wording.visible(summary.found_as or summary.run_id)
     rows: list[Line] = [
         (Code("journal.jsonl"), "every decision, submission and result, in order"),
         (Code("work/<unit>/"), "what a job was given (spec.json, job.sh) and gave (result.jsonl)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcagent.report import goal_words, wording
-from hpcagent.report.columns import Column, fit, labelled, laid_out
+from hpcagent.report.columns import Column, fit, labelled, laid_out, wrapped
 from hpcagent.study.summary import GoalsSummary, PointSummary, RunSummary
 
 _MOST_POINTS = 12
@@ -22,13 +22,14 @@ def goals(summary: RunSummary, columns: int) -> list[str]:
     for each in found.bounds:
         lines += labelled(wording.middle(each.text, 12), goal_words.bound(each), columns)
     if found.claims and (len(found.objectives) > 1 or found.objectives[0][0] != goal_words.TIME):
-        lines += ["", *_claims(found, columns)]
+        lines += ["", *_claims(summary, found, columns)]
     return lines
 
 
-def _claims(found: GoalsSummary, columns: int) -> list[str]:
+def _claims(summary: RunSummary, found: GoalsSummary, columns: int) -> list[str]:
     rows = [goal_words.claim_cells(each) for each in found.claims]
-    heads = ("objective", "default", "best", "gain", "interval", "")
+    other = "best" if wording.proven(summary) else "candidate"
+    heads = ("objective", "default", other, "gain", "interval", "")
     cells = zip(*rows, strict=True)
     ranks = (0, 3, 2, 1, 4, 5)
     shown = [
@@ -52,7 +53,8 @@ def trade_off(summary: RunSummary, columns: int) -> list[str]:
     lines = [_beside(line, text, columns) for line, text in
              zip(lines, ["settings", *_settings(summary, front)], strict=True)]  # fmt: skip
     left = len(found.points) - len(front)
-    lines.append(f"(gains over the default, as the search saw them; {left} more in the report)")
+    more = f"; {left} more in the report" if left else ""
+    lines += wrapped(f"(gains over the default, as the search saw them{more})", columns)
     if found.reason:
         lines += labelled("* is", found.reason, columns)
     return lines

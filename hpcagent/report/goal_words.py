@@ -43,6 +43,12 @@ def better(summary: RunSummary, gain: float) -> str:
     return f"{wording.ratio(gain)} better than the default in {wording.visible(name)}"
 
 
+def reached(summary: RunSummary, gain: float) -> str:
+    """ "1.17x", "1.17x in memory": a gain that nothing is claimed of."""
+    name = first_objective(summary)
+    return wording.ratio(gain) + ("" if name == TIME else f" in {wording.visible(name)}")
+
+
 def amount(name: str, unit: str, value: float) -> str:
     """A figure with its unit, in the form that its objective is usually read in."""
     if not math.isfinite(value):
@@ -130,12 +136,12 @@ def rescued(summary: RunSummary, goals: GoalsSummary) -> str:
     broken = [each.text for each in goals.bounds if each.default_state == "broken"]
     which = "" if len(broken) == len(goals.bounds) else f" ({', '.join(broken)})"
     gain = wording.ratio(claim.speedup) if claim is not None else wording.NONE
-    noun = (
-        "the default's speed"
+    price = (
+        f"at {gain} the default's speed"
         if first_objective(summary) == TIME
-        else (f"the default's {wording.visible(first_objective(summary))} (above one is better)")
+        else f"with a {gain_noun(summary)} of {gain} (below one is worse)"
     )
-    return f"It keeps to {_listed(goals)}, which the default does not{which}, at {gain} {noun}"
+    return f"It keeps to {_listed(goals)}, which the default does not{which}, {price}"
 
 
 def not_kept(goals: GoalsSummary) -> str:

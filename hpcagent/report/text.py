@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hpcagent.records import Failure
 from hpcagent.report import goal_text, goal_words, wording
 from hpcagent.report.columns import Column, fit, labelled, laid_out, wrapped
-from hpcagent.study.summary import CaseSummary, ClaimSummary, RunSummary
+from hpcagent.study.summary import CaseSummary, ClaimSummary, ModelSummary, RunSummary
 
 _WIDEST = 80
 _NARROWEST = 40
@@ -84,16 +84,19 @@ def _proven(summary: RunSummary, claim: ClaimSummary) -> str:
 
 def _best_candidate(summary: RunSummary) -> str:
     claim, goals = summary.claim, summary.goals
-    if claim is not None and goals is not None and not goals.kept:
-        reached = goal_words.better(summary, claim.speedup)
-        return (
-            f"the candidate is {reached} ({_certainty(claim)}), but {goal_words.not_kept(goals)}."
-        )
     if claim is not None:
-        return (
-            f"the best candidate reached {wording.ratio(claim.speedup)} ({_certainty(claim)}), "
-            f"which does not prove an improvement of {wording.stated(claim.minimum_effect)}."
+        kept = goals is None or goals.kept
+        if claim.improved and goals is not None and not kept:
+            gain = goal_words.better(summary, claim.speedup)
+            return (
+                f"the candidate is {gain} ({_certainty(claim)}), but {goal_words.not_kept(goals)}."
+            )
+        words = (
+            f"the best candidate reached {goal_words.reached(summary, claim.speedup)} "
+            f"({_certainty(claim)}), which does not prove an improvement of "
+            f"{wording.stated(claim.minimum_effect)}"
         )
+        return words + ("." if kept or goals is None else f", and {goal_words.not_kept(goals)}.")
     best = wording.best_trial(summary)
     if best is None and summary.goals is not None and any(t.broken for t in summary.trials):
         return f"{wording.visible(summary.outcome_text)}."
@@ -271,14 +274,21 @@ def _small_words(summary: RunSummary) -> str:
     words = f"{model.name} ({model.chosen_by})" if model.chosen_by == "default" else model.name
     if not model.calls:
         return f"{words}: took no part: {model.note or 'there was nothing to ask it'}"
-    owner = "is" if model.best_is_models else "is not"
     failed = f" ({wording.plural(model.invalid, 'failure')})" if model.invalid else ""
     return (
         f"{words}: asked {wording.plural(model.calls, 'time')}{failed}, {_model_time(summary)}; it "
-        f"changed {wording.plural(model.picks_measured, 'choice')}, and the best configuration "
-        f"{owner} {'that' if model.picks_measured == 1 else 'one of them'}"
-        + (f" ({model.note})" if model.note else "")
+        f"changed {_choices(model)}" + (f" ({model.note})" if model.note else "")
     )
+
+
+def _choices(model: ModelSummary) -> str:
+    """How many proposals became others by the small model's word, and whether the best is one."""
+    if not model.picks_measured:
+        return "no choice"
+    owner = "is" if model.best_is_models else "is not"
+    which = "that" if model.picks_measured == 1 else "one of them"
+    choices = wording.plural(model.picks_measured, "choice")
+    return f"{choices}, and the best configuration {owner} {which}"
 
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:

@@ -257,7 +257,9 @@ class LocalScheduler:
         if found and found.get("boot_id") == files.boot_id() and files.is_alive(found):
             return ""
         ran = shell.run([sys.executable, "-I", str(_EXECUTOR), str(self._queue)], timeout_s=60)
-        return "" if ran.ok else ran.quoted() or f"its executor ended with {ran.exit_code}"
+        if ran.ok:
+            return ""
+        return f"{sys.executable}: {ran.quoted() or f'its executor ended with {ran.exit_code}'}"
 
     def _status(self, job_id: str) -> JobStatus | None:
         status = self._state(job_id) if _JOB_ID.fullmatch(job_id) else None

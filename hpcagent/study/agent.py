@@ -326,10 +326,14 @@ class RunAgent(ABC):
         return Turn(waiting_for(self._state), waiting=True)
 
     def _close(self, close: tune.Close) -> None:
-        """Write the result files first: a run that says it is closed has its results."""
+        """Write the result files first: a run that says it is closed has its results.
+
+        Writing them takes seconds; the moment that they tell is that of the journal, too.
+        """
+        now = utc_text(self._clock.now())
         data = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
-        data |= self._noted(close)
-        ended = replace(self._state, closed=data, closed_utc=utc_text(self._clock.now()))
+        data |= {"closed_utc": now, **self._noted(close)}
+        ended = replace(self._state, closed=data, closed_utc=now)
         self._publish(self._run, self.known.after(ended))
         self._write("run_closed", data)
 

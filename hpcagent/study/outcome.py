@@ -35,6 +35,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
     closed = state.closed or {}
     summary = RunSummary(
         run_id=run.id,
+        found_as="" if run.path.name == run.id else str(run.path),
         kind=run.kind,
         app=state.settings.app,
         version=state.version,

@@ -168,7 +168,7 @@ class Folding:
         """Raises RunFailed for an event that cannot be used."""
         try:
             rest = _opened(event) if self._rest is None else self._after(self._rest, event)
-            self._passed_s += seconds_between(self._last_utc or event.t_utc, event.t_utc)
+            self._passed_s += seconds_between(self._last_utc or event.t_utc, _when(event))
         except RunFailed as error:
             raise RunFailed(f"{self._where}{error}") from None
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -177,7 +177,7 @@ class Folding:
                 f"be used: {error!r}; restore journal.jsonl from a backup, or keep the events "
                 "before it only"
             ) from None
-        self._rest, self._last_utc, self._state = rest, event.t_utc, None
+        self._rest, self._last_utc, self._state = rest, _when(event), None
 
     def _after(self, rest: TuneState, event: Event) -> TuneState:
         """Take in one more event; types that do not concern the state change nothing."""
@@ -201,12 +201,18 @@ class Folding:
             case "llm_call":
                 return replace(rest, calls=(*rest.calls, data))
             case "run_closed":
-                return replace(rest, closed=data, closed_utc=event.t_utc)
+                return replace(rest, closed=data, closed_utc=_when(event))
         return rest
 
     def _update(self, name: str, event: Event) -> None:
         if name in self._units:
             self._units[name] = _updated(self._units[name], event)
+
+
+def _when(event: Event) -> str:
+    """When it happened: a run ends before its result files are written, and is journaled after."""
+    ended = event.data.get("closed_utc") if event.type == "run_closed" else None
+    return str(ended or event.t_utc)
 
 
 def _opened(event: Event) -> TuneState:

@@ -258,7 +258,7 @@ class RunSummary:
     `history` tells which earlier runs the search began with, and whether this one was kept.
     `words` is a paragraph by the model `words_by`, its figures the run's own.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
-    then `library`.
+    then `library`. `found_as` is the path of a run that its id does not lead to.
     """
 
     run_id: str
@@ -296,3 +296,4 @@ class RunSummary:
     variation: tuple[Variation, ...] = ()
     words: str = ""
     words_by: str = ""
+    found_as: str = ""

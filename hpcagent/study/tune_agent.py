@@ -168,7 +168,8 @@ class Agent(RunAgent):
         told += f"; {vain}" if vain else ""
         rows = [proposal_to(proposal) for proposal in proposals]
         self._write("proposed", {"round": index, "proposals": rows})
-        return Turn(f"round {index}: {len(rows)} configurations proposed{told}")
+        noun = "configuration" if len(rows) == 1 else "configurations"
+        return Turn(f"round {index}: {len(rows)} {noun} proposed{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
         overlaps = any(unit.job_id for unit in self._state.open_units)

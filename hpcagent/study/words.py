@@ -37,10 +37,10 @@ def chosen(known: Knowledge) -> str:
         reason = f"{gain:.4g} times the default's speed in the search"
     else:
         reason = (
-            f"{gain:.4g} times better than the default in {settings.objectives[0]} in the search"
+            f"{gain:.4g} times as good as the default in {settings.objectives[0]} in the search"
         )
     for name, loss in zip(settings.objectives[1:], standing.losses[1:], strict=True):
-        reason += f", {math.exp(-loss):.4g} times better in {name}"
+        reason += f", {math.exp(-loss):.4g} times as good in {name}"
     if standing.unsure:
         reason += f"; whether it keeps to {', '.join(standing.unsure)} is not sure yet"
     return reason
@@ -69,7 +69,7 @@ def _first(figures: Figures, gained: bool) -> str:
 
 def _gain(claim: Claim) -> str:
     proven = "" if claim.improved else " (no improvement is proven)"
-    return f"{claim.speedup:.4f} times better than the default, {_interval(claim)}{proven}"
+    return f"{claim.speedup:.4f} times as good as the default, {_interval(claim)}{proven}"
 
 
 def _interval(claim: Claim) -> str:
