@@ -147,8 +147,15 @@ def test_a_bad_workload_names_file_line_and_field(inside: Inside) -> None:
 def test_bad_values(inside: Inside) -> None:
     one_line(inside.tune("--openblas-prefix", "/no/such\nplace"), 2, "control characters")
     one_line(inside.tune("--openblas-prefix", "/no/such"), 3, "/no/such")
-    (inside.folder / "hpcagent.toml").write_text("confirm_pairs = 5\n")
-    one_line(inside.tune(), 2, "confirm_pairs", "at least 9")
+    for key, value, words in (
+        ("confirm_pairs", 5, "at least 9"),
+        ("challengers", 0, "at least 1"),
+        ("challengers", 99, "at most 16"),
+        ("ahead", 100, "at most 8"),
+        ("pack", 17, "at most 16"),
+    ):
+        (inside.folder / "hpcagent.toml").write_text(f"{key} = {value}\n")
+        one_line(inside.tune(), 2, key, words)
 
 
 def test_an_unusable_run_directory(inside: Inside) -> None:

@@ -66,10 +66,11 @@ _REQUEST = (
     _option("--max-wait", metavar="TIME",
             help="Take back a job that has not started after TIME, for instance 12h."),
 )  # fmt: skip
+MOST_AHEAD, MOST_PACK = 8, 16
 _ROUNDS = (
-    _option("--ahead", type=click.IntRange(1, 8), metavar="N",
+    _option("--ahead", type=click.IntRange(1, MOST_AHEAD), metavar="N",
             help="Jobs with rounds that may be queued at once. [default: 1]"),
-    _option("--pack", type=click.IntRange(1, 16), metavar="N",
+    _option("--pack", type=click.IntRange(1, MOST_PACK), metavar="N",
             help="Rounds measured one after the other in one job. [default: 1]"),
 )  # fmt: skip
 

@@ -13,6 +13,8 @@ import click
 from hpcagent.apps.card import is_file, load_card, own_card
 from hpcagent.apps.workload import load_workload
 from hpcagent.cli.asks import (
+    MOST_AHEAD,
+    MOST_PACK,
     asked,
     choose_scheduler,
     job_options,
@@ -42,6 +44,7 @@ from hpcagent.templates import clean
 MIN_PAIRS = 3
 # The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
 MIN_CONFIRM_PAIRS = 9
+MOST_CHALLENGERS = 16
 
 
 def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -87,8 +90,9 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "a job is submitted. [default: rounds=6]",
 )  # fmt: skip
 @click.option(
-    "--challengers", type=click.IntRange(1, 16), help="Candidates per round. [default: 4]"
-)
+    "--challengers", type=click.IntRange(1, MOST_CHALLENGERS),
+    help="Candidates per round. [default: 4]",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="The same seed and measurements give the same proposals.")  # fmt: skip
 @click.option(
@@ -237,7 +241,8 @@ def _settings(
         scheduler=scheduler,
         strategy=strategy or configured.strategy,
         rounds=rounds,
-        challengers=challengers or configured.challengers,
+        challengers=challengers
+        or _counted("challengers", configured.challengers, 1, MOST_CHALLENGERS),
         core_hours=core_hours,
         wall_s=wall_s,
         model=routes[OPTIMISE].choice.label if OPTIMISE in routes else "",
@@ -249,13 +254,13 @@ def _settings(
         workload_source=str(workload) if workload else "default",
         prologue=configured.prologue,
         repeat_s=_at_least("process_seconds", configured.process_seconds, 0.001),
-        max_pairs=int(_at_least("max_pairs", configured.max_pairs, MIN_PAIRS)),
-        confirm_pairs=int(_at_least("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS)),
+        max_pairs=_counted("max_pairs", configured.max_pairs, MIN_PAIRS),
+        confirm_pairs=_counted("confirm_pairs", configured.confirm_pairs, MIN_CONFIRM_PAIRS),
         minimum_effect=configured.minimum_effect,
         cores=cores,
         asks=asks,
-        ahead=int(words.get("ahead") or _at_least("ahead", configured.ahead, 1)),
-        pack=int(words.get("pack") or _at_least("pack", configured.pack, 1)),
+        ahead=int(words.get("ahead") or _counted("ahead", configured.ahead, 1, MOST_AHEAD)),
+        pack=int(words.get("pack") or _counted("pack", configured.pack, 1, MOST_PACK)),
         poll_s=configured.poll_seconds or None,
         settle_s=configured.settle_seconds or None,
         grace_s=configured.grace_seconds,
@@ -285,6 +290,12 @@ def _site_history(configured: Settings, switched_off: bool) -> str:
     if switched_off or not configured.site_history:
         return ""
     return clean(Path(configured.site_history).absolute(), "site_history")
+
+
+def _counted(key: str, value: int, least: int, most: int | None = None) -> int:
+    if most is not None and value > most:
+        raise UsageError(f"configuration: {key} is {value}, it must be at most {most}")
+    return int(_at_least(key, value, least))
 
 
 def _at_least(key: str, value: float, least: float) -> float:
