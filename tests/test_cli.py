@@ -155,7 +155,7 @@ def test_bad_values(inside: Inside) -> None:
         ("pack", 17, "at most 16"),
     ):
         (inside.folder / "hpcagent.toml").write_text(f"{key} = {value}\n")
-        one_line(inside.tune(), 2, key, words)
+        one_line(inside.hpcagent("tune", "--lib", "openblas", "--dry-run"), 2, key, words)
 
 
 def test_an_unusable_run_directory(inside: Inside) -> None:
