@@ -92,6 +92,18 @@ def test_links_that_do_nothing_end_the_chain(tmp_path: Path) -> None:
     link(scheduler, folder, job).begin(events=5)  # somebody has moved the run meanwhile
 
 
+def test_a_run_that_is_gone_begins_a_chain_anew(tmp_path: Path) -> None:
+    """Its first job was refused, which somebody may mend as often as it takes."""
+    scheduler, folder = Notes(), tmp_path / "run.agent"
+    for number in range(5):
+        tried = link(scheduler, folder, f"{7 + number}")
+        tried.begin(events=0)
+        tried.end()
+        tried.begin_anew()
+    assert not scheduler.scripts, "each successor was taken back"
+    assert len(scheduler.cancelled) == 5
+
+
 def test_a_refusal_names_what_to_do(tmp_path: Path) -> None:
     scheduler = Notes(refusal="Access/permission denied")
     with pytest.raises(SchedulerRefused, match=r"Access/permission denied.*--in-allocation"):

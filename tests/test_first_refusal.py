@@ -13,6 +13,8 @@ from lab.pbs_lab import PbsLab
 from lab.slurm_lab import Cluster
 from mainjob import Bench, Inside, make_bench
 
+from hpcagent.study.rundir import create_run, open_run, remove_run
+
 NOTHING = "; nothing was submitted, and nothing is left of the run"
 
 
@@ -72,6 +74,18 @@ def test_a_folder_that_was_there_stays_there_and_empty(bench: Bench) -> None:
     done = bench.tune("--cores", "4096")
     assert done.stderr.splitlines()[-1].endswith(NOTHING)
     assert bench.run.stat().st_ino == same and not list(bench.run.iterdir())
+
+
+def test_what_others_put_into_a_run_is_kept(tmp_path: Path) -> None:
+    run = create_run("tune", "1", tmp_path)
+    notes = run.path / "notes.txt"
+    notes.write_text("mine")
+    assert not remove_run(run, but_the_folder=False)
+    assert notes.read_text() == "mine" and open_run(run.path).id == run.id
+    notes.unlink()
+    (run.path / "inbox" / "link").symlink_to(tmp_path)
+    assert remove_run(run, but_the_folder=False)
+    assert not run.path.exists() and tmp_path.is_dir()
 
 
 def test_a_probe_leaves_nothing_either(bench: Bench) -> None:

@@ -276,11 +276,12 @@ def marked(card: Card) -> dict[str, Any]:
     """What a record of a run with this card has beside `row`."""
     sets = history_card.sets(card)
     space = [{**each, "sets": sets[each["name"]]} for each in row()["space"]]
-    return {"measures": history_card.measures(card), "space": space}
+    return {"measures": history_card.measures(card, "time"), "space": space}
 
 
 def with_card(card: Card) -> Present:
-    return replace(present(), measures=history_card.measures(card), sets=history_card.sets(card))
+    mark = history_card.measures(card, "time")
+    return replace(present(), measures=mark, sets=history_card.sets(card))
 
 
 @pytest.mark.parametrize(
@@ -300,6 +301,31 @@ def test_a_card_of_the_same_name_is_trusted_for_what_it_still_measures(
     before = record(**marked(load_card("openblas")))
     assert trust(with_card(edited(change)), before) == pytest.approx(trusted)
     assert trust(with_card(edited(change)), record()) == 1.0, "older records have no marks"
+
+
+def test_the_figure_that_was_searched_for_is_what_counts_of_an_edited_card() -> None:
+    def two(card: dict[str, Any]) -> None:
+        card["figures_of_merit"].append({**card["figures_of_merit"][0], "name": "flops"})
+
+    def other(card: dict[str, Any]) -> None:
+        two(card)
+        card["figures_of_merit"][1]["regex"] = "(?P<key>x)(?P<value>y)"
+
+    before, after = edited(two), edited(other)
+    assert history_card.measures(before, "time") == history_card.measures(after, "time")
+    assert history_card.measures(before, "flops") != history_card.measures(after, "flops")
+
+
+def test_a_mark_outlives_versions_that_know_more_of_cards() -> None:
+    """What is at its default does not count, so that a field that is new changes no mark."""
+
+    class Command(type(load_card("openblas").command)):  # type: ignore[misc]
+        new: str = "as ever"
+
+    card = load_card("openblas")
+    told = card.command.model_dump(by_alias=True)
+    later = card.model_copy(update={"command": Command.model_validate(told)})
+    assert history_card.measures(card, "time") == history_card.measures(later, "time")
 
 
 def test_a_parameter_that_sets_something_else_now_is_another_one() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hpcagent.llm.gguf import ModelFile, Shape, Weights
 from hpcagent.llm.memory import (
     CPU_BATCH,
+    CPU_BLOCK,
     GIB,
     Device,
     Room,
@@ -45,6 +46,13 @@ def test_the_need_of_a_well_known_model() -> None:
     assert found.cache == 1 << 30
     assert 0.9 < found.compute * 512 / CPU_BATCH / (560 << 20) < 1.3
     assert str(found).startswith("5.9 GiB (weights 4.6, cache 1.0, compute 0.1, process")
+
+
+def test_what_reads_in_blocks_needs_no_room_for_more() -> None:
+    for more in ({"experts": 8}, {"state_bytes": 1}):
+        other = replace(EIGHT_B, shape=replace(SHAPE, **more))  # type: ignore[arg-type]
+        ratio = need(EIGHT_B, 8192).compute / need(other, 8192).compute
+        assert ratio == pytest.approx(CPU_BATCH / CPU_BLOCK, rel=0.01)
 
 
 def test_layers_with_a_window_may_have_shorter_keys() -> None:

@@ -72,6 +72,8 @@ def chain(words: tuple[str, ...], in_allocation: bool) -> int:
     except HpcagentError:  # a successor would meet the same
         with suppress(SchedulerUnreachable):
             link.end()
+            if _run(path) is None:
+                link.begin_anew()
         raise
     _ignore_warnings()
     return _hand_over(link, path, code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.errors import SchedulerRefused
 from hpcagent.study.agent import never_submitted
-from hpcagent.study.rundir import RunDir, create_run
+from hpcagent.study.rundir import create_run, remove_run
 from hpcagent.study.session import open_tune, read_state
 from hpcagent.study.settings import TuneSettings
 from hpcagent.templates import clean
@@ -47,23 +46,10 @@ def begin_run(
     try:
         return drive(run, until_waiting=no_wait, as_json=as_json)
     except SchedulerRefused as refused:
-        if never_submitted(read_state(run)) and _removed(run, but_the_folder=theirs):
+        if never_submitted(read_state(run)) and remove_run(run, but_the_folder=theirs):
             words = "nothing was submitted, and nothing is left of the run"
+        elif str(run.path) in str(refused):  # it says how to go on
+            raise
         else:
             words = f"the run is kept in {run.path}"
         raise SchedulerRefused(f"{refused}; {words}") from None
-
-
-def _removed(run: RunDir, but_the_folder: bool) -> bool:
-    """False where something of it could not be removed."""
-    try:
-        for entry in run.path.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        if not but_the_folder:
-            run.path.rmdir()
-    except OSError:
-        return False
-    return True

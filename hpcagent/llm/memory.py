@@ -104,7 +104,7 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
     """Of a model with one sequence of `context` tokens; `gpu`: as it is computed there."""
     shape = file.shape
     tokens = -(-context // _STEP) * _STEP
-    batch = min(GPU_BLOCK if gpu else CPU_BATCH, tokens)
+    batch = min(batch_of(file, gpu), tokens)
     heads = 0 if gpu else shape.heads
     wide = 2 * shape.feed_forward * max(1, shape.experts_used) + 6 * shape.embedding
     return Need(
@@ -113,6 +113,17 @@ def need(file: ModelFile, context: int, gpu: bool = False) -> Need:
         compute=4 * batch * (tokens * (heads + 1) + wide) + _STATES_BESIDE * shape.state_bytes,
         process=_PROCESS + shape.vocabulary * _A_TOKEN_OF_THE_VOCABULARY,
     )
+
+
+def batch_of(file: ModelFile, gpu: bool) -> int:
+    """Tokens that are computed at once at most.
+
+    What a token of a mixture of experts or a recurrent layer gives rests on its batch, so that
+    these keep to blocks (child/grain.py).
+    """
+    if gpu:
+        return GPU_BLOCK
+    return CPU_BLOCK if file.shape.experts or file.shape.state_bytes else CPU_BATCH
 
 
 def cache_bytes_a_token(file: ModelFile) -> int:

@@ -63,7 +63,7 @@ class Original:
         It is read in full where it looks changed, once; the same content is taken.
         """
         now = self._now()
-        if now == self._known:
+        if now == self._known or (not self._digest and self.is_here):
             return ""
         if now != self._judged:
             self._judged, self._words = now, self._compared(now)

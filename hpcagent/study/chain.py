@@ -99,6 +99,10 @@ class Chain:
         """The run is over: no successor."""
         drop(self._scheduler, self._folder)
 
+    def begin_anew(self) -> None:
+        """Nothing is left of a run whose first job was refused: the next try is a chain's first."""
+        self._keep(ChainState(link=self._state.link))
+
     def _follow(self, after: Sequence[str]) -> None:
         link = self._state.link + 1
         name = unit_name(str(self._folder), link)

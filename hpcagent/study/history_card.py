@@ -15,20 +15,24 @@ if TYPE_CHECKING:
     from hpcagent.apps.card import Card
 
 
-def measures(card: Card) -> str:
-    """Of what is built, run and read: with any of these another, other times are measured.
+def measures(card: Card, objective: str) -> str:
+    """Of what is built, run and read: with any of these another, other figures are measured.
 
-    Titles, meanings, hints, lists of values, checks and what a job asks for are none of it.
+    Titles, meanings, hints, lists of values, checks and what a job asks for are none of it, nor are
+    other figures than the objective's; what is at its default is as if it were not there.
     """
-    told = card.model_dump(include={"sources", "build", "command", "inputs"})
-    return _mark({**told, "figure": card.figures_of_merit[0].model_dump()})
+    parts = {"sources", "build", "command", "inputs", "unset"}
+    told = card.model_dump(include=parts, exclude_defaults=True)
+    own = [each for each in card.figures_of_merit if each.name == objective]
+    figure = (own or card.figures_of_merit)[0]
+    return _mark({**told, "figure": figure.model_dump(exclude_defaults=True)})
 
 
 def sets(card: Card) -> dict[str, str]:
     """Of what a value of each parameter does, in all the cases that the card has for its name."""
     found: dict[str, list[dict[str, Any]]] = {}
     for dimension in card.space:
-        does = dimension.model_dump(include={"env", "argv", "binding"})
+        does = dimension.model_dump(include={"env", "argv", "binding"}, exclude_defaults=True)
         found.setdefault(dimension.name, []).append(does)
     return {name: _mark({"does": does}) for name, does in found.items()}
 

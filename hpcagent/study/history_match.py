@@ -1,9 +1,8 @@
 """How far an earlier run can speak for the present one: between 0 (not at all) and 1.
 
 The product of four likenesses: of the machine, the library, the workload and what is run to measure
-it. They are rough on
-purpose: the search estimates from its own measurements how much of an earlier run holds
-(search/prior.py), and needs only a first guess.
+it. They are rough on purpose: the search estimates from its own measurements how much of an earlier
+run holds (search/prior.py), and needs only a first guess.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
         machine=place_of(known.machine),
         library=tuned_of(state.settings.app, known.library),
         workload=[Work(**vars(case)) for case in known.workload.cases],
-        measures=history_card.measures(known.card),
+        measures=history_card.measures(known.card, state.settings.objectives[0]),
         space=_space(known),
         trials=_tried(known)[:MOST_TRIALS],
     )

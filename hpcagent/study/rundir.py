@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,11 @@ from hpcagent.study.durable import (
 )
 
 SCHEMA = 1
+_RECORD = "run.json"
+_PARTS = (
+    "journal.jsonl", "lease.json", "lease.lock", "asked.json", "llm.jsonl",
+    "inbox", "work", "result",
+)  # fmt: skip
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _UNIT = re.compile(r"ha[a-z2-7]{12}")
 _ATTEMPTS = 100
@@ -125,15 +131,40 @@ def create_run(
         "version": run.version,
     }
     try:
-        write_atomic(path / "run.json", json_bytes(record), exclusive=True)
+        write_atomic(path / _RECORD, json_bytes(record), exclusive=True)
         sync_directory(path.parent)
     except FileExistsError:
         raise _occupied(path) from None
     except OSError as error:
-        raise problem("write", path / "run.json", error) from None
+        raise problem("write", path / _RECORD, error) from None
     _folder(path / "inbox")
     _folder(path / "work")
     return run
+
+
+def remove_run(run: RunDir, but_the_folder: bool) -> bool:
+    """Remove what a run has made; False where it is kept.
+
+    It is kept where others have put something there, and remains a run where something cannot be
+    removed.
+    """
+    try:
+        entries = {entry.name: entry for entry in run.path.iterdir()}
+        record = entries.pop(_RECORD, None)
+        if any(n not in _PARTS and not n.startswith(TEMPORARY) for n in entries):
+            return False
+        for entry in entries.values():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        if record is not None:
+            record.unlink()
+        if not but_the_folder:
+            run.path.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _fresh(
@@ -169,7 +200,7 @@ def _claim(path: Path) -> None:
 
 
 def _occupied(path: Path) -> EnvironmentProblem:
-    if (path / "run.json").exists():
+    if (path / _RECORD).exists():
         return EnvironmentProblem(
             f"{path} holds a run already: go on with `hpcagent resume {path}`, "
             "or choose another directory"
@@ -198,7 +229,7 @@ def open_run(path: Path) -> RunDir:
     cannot be read or is of a newer version.
     """
     path = path.absolute()
-    record_path = path / "run.json"
+    record_path = path / _RECORD
     try:
         raw = record_path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

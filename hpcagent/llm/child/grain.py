@@ -6,11 +6,11 @@ build (BLAS takes large batches only), the model's types and the processor, and 
 it is tried, once in a process, on the first long prompt: some of its tokens are read again in other
 batches, and what these leave is compared, all keys and values and the logits of the last token.
 
-Two things are tried. Whether the smallest batch, a block, one of an odd size and one that is larger
-than a block agree: then batches may be of any size from the smallest on, from any multiple of it.
-Where that is not so (kernels for even numbers of tokens, as on ARM), whether all smaller sizes of a
-block agree: then parts of blocks are reused, and blocks stay as they are. Where a bit differs there
-as well, only whole blocks are ever reused.
+Two things are tried. Whether the smallest batch, a block, one of an odd size and two that are
+larger than a block agree: then batches may be of any size from the smallest on, from any multiple
+of it. Where that is not so (kernels for even numbers of tokens, as on ARM), whether all smaller
+sizes of a block agree: then parts of blocks are reused, and blocks stay as they are. Where a bit
+differs there as well, only whole blocks are ever reused.
 
 Not tried where what a token gives rests on the others of its batch: mixtures of experts gather the
 tokens of each expert, recurrent layers pass through them in chunks. Nor on GPUs, whose blocks have
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from hpcagent.llm.child.decode import LEAST, Clock, Decoder
 
-# Blocks of a prompt for which a trial pays: it reads 110 tokens more where all agree, 270 at most.
+# Blocks of a prompt for which a trial pays: it reads 174 tokens more where all agree, 334 at most.
 LONG = 16
 
 
@@ -39,14 +39,15 @@ class Trial:
     def due(self, kept: int, end: int, count: int) -> bool:
         """Whether to try now that a prompt of `count` tokens was read from `kept` to `end`."""
         block = self._decoder.block
-        return self._open and kept <= block and end == 2 * block and count > LONG * block
+        there = end >= 2 * block and end - kept >= block and count - end >= 2 * block
+        return self._open and there and end % block == 0 and count > LONG * block
 
     def run(self, sequence: int, held: list[int], tokens: Sequence[int], clock: Clock) -> None:
-        """Try with the first two blocks of a prompt `tokens` and what comes after these.
+        """Try with the last two blocks that were read of a prompt, `tokens`, and what comes next.
 
-        They have just been read, with the logits of the last token. `held` is what the sequence
-        holds, and is kept true; it may be more afterwards. OutOfTime before the end leaves the
-        trial open.
+        The last one has just been read, with the logits of its last token. `held` is what the
+        sequence holds, and is kept true; it may be more afterwards. OutOfTime before the end leaves
+        the trial open.
         """
         block, room = self._decoder.block, self._decoder.room
         attempt = _Attempt(self._decoder, sequence, held, tokens, clock)
@@ -78,11 +79,16 @@ class _Attempt:
         return self._same(len(self.held), sizes)
 
     def more_alike(self, block: int, room: int) -> bool:
-        """Whether an odd number of tokens, more than a block, is as a block and an odd rest."""
-        odd = len(self.held) + block - 1
-        self._read(len(self.held), odd)
+        """Whether an odd batch and an even one, of more than a block, are as blocks and a rest."""
+        whole = len(self.held)
+        odd, kept = whole + block - 1, (whole + block - 1) // LEAST * LEAST
+        self._read(whole, odd)
         alike = self._same(odd, [room - 1])
-        self._cut(odd // LEAST * LEAST if alike else odd - block + 1)
+        if alike:
+            self._cut(kept)
+            alike = self._same(kept, [2 * block], logits=False)
+        if not alike:
+            self._cut(whole)
         return alike
 
     def read_again(self, block: int, tokens: int = 0) -> None:
@@ -91,16 +97,23 @@ class _Attempt:
         for start in range(end - max(block, tokens // block * block), end, block):
             self._read(start, start + block)
 
-    def _same(self, end: int, sizes: Iterable[int]) -> bool:
-        """Whether the last tokens before `end`, read in these sizes, leave what is there now."""
-        before = self.decoder.digests(self.sequence)
-        if before is None:
+    def _same(self, end: int, sizes: Iterable[int], logits: bool = True) -> bool:
+        """Whether the last tokens before `end`, read in these sizes, leave what is there now.
+
+        `logits`: those of the last token count, too, which must be the latest that was read.
+        """
+        before = self._left(logits)
+        if not before:
             return False
         for size in sizes:
             self._read(end - size, end)
-            if self.decoder.digests(self.sequence) != before:
+            if self._left(logits) != before:
                 return False
         return True
+
+    def _left(self, logits: bool) -> tuple[str, ...]:
+        found = self.decoder.digests(self.sequence) or ()
+        return found if logits else found[:1]
 
     def _read(self, start: int, end: int) -> None:
         """The prompt's tokens from `start` to `end` anew, in one batch; what came after is gone."""

@@ -18,7 +18,7 @@ from hpcagent.llm.child.pace import Pace
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.telling import Telling, TellingDecoder
 from hpcagent.llm.child.vocabulary import Vocabulary
-from hpcagent.llm.memory import CPU_BATCH, CPU_BLOCK, GPU_BLOCK, Plan, plan, rearranged_bytes
+from hpcagent.llm.memory import CPU_BLOCK, Plan, batch_of, plan, rearranged_bytes
 from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
@@ -76,13 +76,13 @@ def load(
     kept = request.get("sequences")
     chosen = plan(file, request["context"], room, devices, kept)
     telling = Telling(tell)
-    opened = _opened(request, chosen, telling)
+    opened = _opened(request, file, chosen, telling)
     if isinstance(opened, str) and devices:
         # What drivers and other processes take of a GPU is not known beforehand.
         alone = plan(file, request["context"], room, sequences=kept)
         note = f"without the GPU: {' '.join(opened.split())[:200]}"
         chosen = replace(alone, gpu_layers=0, notes=(*alone.notes, note))
-        opened = _opened(request, chosen, telling)
+        opened = _opened(request, file, chosen, telling)
     if isinstance(opened, str):
         return failed("memory" if chosen.refusal else "load", opened)
     llama, cache = opened
@@ -97,7 +97,9 @@ def load(
     return Engine(llama, chosen.context, device, cache, vocabulary, marks, needs, telling, notes)
 
 
-def _opened(request: _Json, chosen: Plan, telling: Telling) -> tuple[Any, Cache] | str:
+def _opened(
+    request: _Json, file: gguf.ModelFile, chosen: Plan, telling: Telling
+) -> tuple[Any, Cache] | str:
     """llama_cpp.Llama and what it reads with, or why there is none."""
     import llama_cpp
 
@@ -115,8 +117,8 @@ def _opened(request: _Json, chosen: Plan, telling: Telling) -> tuple[Any, Cache]
                 seed=request["seed"],
                 verbose=True,
             )
-        block = GPU_BLOCK if chosen.gpu_layers else CPU_BLOCK
-        room = GPU_BLOCK if chosen.gpu_layers else CPU_BATCH
+        room = batch_of(file, chosen.gpu_layers > 0)
+        block = room if chosen.gpu_layers else CPU_BLOCK
         # A GPU is mostly waited for; the sums of a BLAS may depend on the number of its threads.
         alone = not others(Path(llama_cpp.__file__).parent / "lib")
         pace = Pace(llama.n_threads) if alone else None

@@ -55,6 +55,8 @@ def _said(llama: Any, messages: Sequence[_Json]) -> tuple[str, bool]:
                 text = _templated(llama, template, attempt)
             except Unusable as error:
                 print(f"chat template: {error}", file=sys.stderr)
+                if error.costly:
+                    break
                 continue
             bos = _special(llama, llama.token_bos())
             return text, not (bos and text.startswith(bos))
