@@ -97,7 +97,7 @@ class Cache:
         run.feed(tokens[read:])
         if self._alike:
             # What the run evaluates of them can be reused as well; `_held_of` sees how far it came.
-            held.tokens = list(tokens[: len(tokens) // LEAST * LEAST])
+            held.tokens = list(tokens[: len(tokens) // self._trial.grain * self._trial.grain])
         return run, kept
 
     @property
