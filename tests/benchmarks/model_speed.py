@@ -19,6 +19,7 @@ from typing import Any
 from harness import Options, finish, options, scratch, table, tell
 from llama_cpp import Llama
 
+from hpcagent.llm.child.prompt import prompt
 from hpcagent.llm.grammar import longest, violation
 from hpcagent.llm.llamacpp import LlamaCpp
 from hpcagent.records import Failure, Limits, Message, Reply
@@ -42,6 +43,7 @@ SCHEMA = {
     },
 }
 LIMIT_S = 600.0
+_PLACE = "\ufdd0"  # of a text in a chat template; no character
 _Ratios = dict[str, list[float]]
 
 
@@ -99,17 +101,14 @@ def _loops(lines: Sequence[Mapping[str, float]]) -> _Ratios:
 
 
 class Prompts:
-    """Prompts of about as many tokens, of which it is known how many are new.
-
-    A chat template puts tokens before and after a text: of those the half is taken to come after.
-    """
+    """Prompts of about as many tokens, of which it is known how many are new."""
 
     def __init__(self, model: LlamaCpp, tokens: int) -> None:
         self._model = model
         self._vocabulary = Llama(str(model.file.path), vocab_only=True, verbose=False)
-        text = self._text(99, 10, 10)
-        self._frame = self.first(text).tokens_in - len(self._tokens(text))
-        self._words = round(10 * (tokens - self._frame) / len(self._tokens(text)))
+        framed, _ = prompt(self._vocabulary, [{"role": "user", "content": _PLACE}])
+        self._after = len(self._tokens(framed.partition(_PLACE)[2]))
+        self._words = round(10 * tokens / len(self._tokens(self._text(99, 10, 10))))
 
     def cold(self, index: int) -> Reply:
         return self.first(self._text(index, self._words, self._words))
@@ -121,13 +120,13 @@ class Prompts:
         pairs = zip(self._tokens(text), self._tokens(cold), strict=False)
         common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         reply = self.first(text)
-        return reply, 1 - (self._frame / 2 + common) / reply.tokens_in
+        return reply, (len(self._tokens(text)) - common + self._after) / reply.tokens_in
 
     def first(self, text: str) -> Reply:
         return self._model.complete((Message("user", text),), None, Limits(1, LIMIT_S), 1)
 
     def _tokens(self, text: str) -> list[int]:
-        return self._vocabulary.tokenize(text.encode(), add_bos=False)
+        return self._vocabulary.tokenize(text.encode(), add_bos=False, special=True)
 
     @staticmethod
     def _text(index: int, kept: int, words: int) -> str:
