@@ -127,8 +127,11 @@ def test_every_prefix_of_the_journal_leads_to_the_next_event(bench: Bench) -> No
             assert event.data["proposals"] == [proposal_to(p) for p in proposals]
         else:
             assert isinstance(step, tune.Close)
+            ended_utc = event.data["closed_utc"]
+            assert events[end - 1].t_utc <= ended_utc <= event.t_utc
             assert event.data == {
                 "outcome": step.outcome, "text": step.text, "exit_code": step.exit_code,
+                "closed_utc": ended_utc,
             }  # fmt: skip
     assert {"Submit", "Decide", "Propose", "Close"} <= checked
 

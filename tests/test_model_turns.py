@@ -135,7 +135,7 @@ def test_a_model_waits_while_its_own_node_measures(
     assert not study.state().proposed
     assert "the model waits" in next(turns)
     lock.let_go()
-    assert "configurations proposed" in next(turns)
+    assert next(turns).startswith("round 1: 1 configuration proposed")
     assert lock.at_once(), "the node is given back"
     lock.let_go()
     turns.close()
