@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,33 @@ def test_wrong_requests_are_refused(slurm: Cluster, options: tuple[str, ...], wo
     done = slurm.run("sbatch", *options, "--wrap", "true")
     assert done.returncode and words in done.stderr
     assert slurm.jobs() == before
+
+
+@pytest.mark.parametrize("daemon", [0, 2])  # slurmctld and the first slurmd
+def test_a_port_that_another_takes_first_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, daemon: int
+) -> None:
+    required(accounting=False)
+    chosen = slurm_lab.free_ports
+    rounds = []
+    with socket.create_server(("", 0)) as other:
+
+        def late(count: int) -> list[int]:
+            ports = chosen(count)
+            if not rounds:
+                ports[daemon] = other.getsockname()[1]
+            rounds.append(ports)
+            return ports
+
+        monkeypatch.setattr(slurm_lab, "free_ports", late)
+        with slurm_lab.cluster(accounting=False) as made:
+            assert made.ask("srun", "-p", "both", "-N2", "printenv", "SLURMD_NODENAME")
+    assert len(rounds) == 2
+
+
+def test_a_port_in_use_is_not_free() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        assert not slurm_lab.bindable(other.getsockname()[1])
 
 
 def test_ranks_on_both_nodes_exchange_messages(slurm: Cluster, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ hidden from a node.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pwd
 import random
@@ -22,7 +24,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from lab import slurm_conf
 from lab.slurm_keeper import Keeper
 
 DEADLINE_S = 300.0
+ATTEMPTS = 3
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 NEEDED_FOR_ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacctmgr", "sacct")
@@ -45,6 +47,10 @@ exec slurmd -D -N "$2"
 
 class Trouble(Exception):
     """The lab itself did not work."""
+
+
+class PortTaken(Trouble):
+    """Another process took a daemon's port between its choice and the daemon's start."""
 
 
 @dataclass(frozen=True)
@@ -252,13 +258,15 @@ def ready(cluster: Cluster, daemon: str) -> None:
     }
     for node, port in zip(slurm_conf.NODES, cluster.ports.nodes, strict=True):
         checks[node] = partial(answers, socket.AF_INET, ("127.0.0.1", port))
-    until(lambda: checks[daemon]() or gone(cluster, daemon), f"{daemon} answers")
+    # Alive first: what answers at the port of a daemon that has ended is somebody else.
+    until(lambda: not gone(cluster, daemon) and checks[daemon](), f"{daemon} answers")
 
 
 def gone(cluster: Cluster, daemon: str) -> bool:
     if not cluster.keeper.alive(daemon):
         log = (cluster.folder / f"{daemon}.out").read_text(errors="replace")
-        raise Trouble(f"{daemon} ended at once: {log[-2000:]}")
+        kind = PortTaken if os.strerror(errno.EADDRINUSE) in log else Trouble
+        raise kind(f"{daemon} ended at once: {log[-2000:]}")
     return False
 
 
@@ -273,10 +281,20 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         port = random.SystemRandom().randrange(20000, 32000)
-        with socket.socket() as tried:
-            if port not in found and tried.connect_ex(("127.0.0.1", port)):
-                found.append(port)
+        if port not in found and bindable(port):
+            found.append(port)
     return found
+
+
+def bindable(port: int) -> bool:
+    """On every address, as the daemons bind it."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def unshared() -> list[str]:
@@ -295,7 +313,7 @@ def mounts_possible() -> bool:
 # --- the whole -----------------------------------------------------------------------------------
 
 
-@contextmanager
+@contextlib.contextmanager
 def cluster(
     accounting: bool = True,
     users: tuple[str, ...] = (),
@@ -304,18 +322,38 @@ def cluster(
 ) -> Iterator[Cluster]:
     """A cluster of one's own. `users` may use it besides the one who runs it; `settings` are lines
     of slurm.conf that replace the lab's, `more` stand below them."""
+    made = begun(accounting, users, dict(settings or {}), more)
+    try:
+        yield made
+    finally:
+        made.keeper.close()
+
+
+def begun(
+    accounting: bool, users: tuple[str, ...], settings: dict[str, str], more: tuple[str, ...]
+) -> Cluster:
+    """With other ports where one was taken meanwhile."""
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(PortTaken):
+            return attempt(accounting, users, settings, more)
+    return attempt(accounting, users, settings, more)
+
+
+def attempt(
+    accounting: bool, users: tuple[str, ...], settings: dict[str, str], more: tuple[str, ...]
+) -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="hl", dir="/tmp"))  # a socket's path has 107 bytes
     try:
         keeper = Keeper(folder)
     except OSError:
         folder.rmdir()
         raise
-    try:
-        made = prepare(folder, keeper, accounting, dict(settings or {}), more)
+    with contextlib.ExitStack() as undo:
+        undo.callback(keeper.close)
+        made = prepare(folder, keeper, accounting, settings, more)
         begin(made, users)
-        yield made
-    finally:
-        keeper.close()
+        undo.pop_all()
+    return made
 
 
 def prepare(
@@ -378,7 +416,9 @@ def begin(made: Cluster, users: tuple[str, ...]) -> None:
         launch(made, daemon)
     for daemon in (*slurm_conf.NODES, "slurmctld"):
         ready(made, daemon)
-    until(lambda: idle(made), "both nodes are idle")
+    # A slurmd may have seemed to answer while somebody else listened at its port.
+    running = made.daemons()
+    until(lambda: not any(gone(made, d) for d in running) and idle(made), "both nodes are idle")
 
 
 def install_database(made: Cluster) -> None:
