@@ -88,7 +88,7 @@ class Settings:
     process_seconds: Annotated[float, "what one timed process should take"] = 1.5
     max_pairs: Annotated[int, "pairs of a candidate with the best so far, in one round"] = 8
     confirm_pairs: Annotated[int, "fresh pairs behind a claim (at least 9)"] = 20
-    confirm_jobs: Annotated[int, "jobs that must each confirm a claim by themselves"] = 1
+    confirm_jobs: Annotated[int, "jobs that must confirm a claim, together and each alone"] = 2
     minimum_effect: Annotated[float, "smaller improvements are not claimed"] = 0.01
     core_hours: Annotated[float, "core-hours that a run may reserve; 0: no limit of its own"] = 0.0
     wall_minutes: Annotated[float, "time that a run may take; 0: no limit of its own"] = 0.0

@@ -161,7 +161,7 @@ def test_case_speedups_have_an_interval_for_each_key() -> None:
         for pair in range(1, 12)
         for name, value in (("base", 0.0), ("win", -0.2 - 0.002 * pair))
     ]
-    speedups = statistics.case_speedups(runs, "win", "base", 0.95)
+    speedups = statistics.case_speedups([runs], "win", "base", 0.95)
     assert speedups["k"].speedup == pytest.approx(math.exp(0.212))
     assert speedups["l"].speedup == pytest.approx(math.exp(0.424))
     assert speedups["k"].low < speedups["k"].speedup < speedups["k"].high

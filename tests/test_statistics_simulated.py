@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hpcagent.measure import statistics, worker
 from hpcagent.measure.results import Run
 from hpcagent.measure.statistics.dependence import LEVEL, mean_quantile
+from hpcagent.study.confirmations import ALONE
 
 PAIRS = 20
 REPLICATES = 1000
@@ -63,6 +64,23 @@ def test_noise_that_stays_with_a_side_is_seen_and_makes_fewer_false_claims(name:
     assert len(widened) >= fewest(REPLICATES, 0.2)
     assert all("alike" in one.note for one in widened)
     assert missed(found) < 0.85 * sum(not one.low <= 0.0 <= one.high for one in blind)
+
+
+@pytest.mark.parametrize("name", shapes.PERSISTENT)
+def test_two_jobs_keep_what_is_promised_where_one_does_not(name: str) -> None:
+    """As shipped, and the noise of one job is independent of that of the other."""
+    alpha = 0.005
+    rows = shapes.log_ratios(name, np.random.default_rng(3), order(False)).tolist()
+    jobs = list(zip(rows[0::2], rows[1::2], strict=True))
+    found = []
+    for pair in jobs:
+        alone = [statistics.claim(row, ALONE, 0.01) for row in pair]
+        found.append(statistics.together(statistics.claim(pair[0] + pair[1], alpha, 0.01), alone))
+    assert min(one.coverage for one in found) >= 1.0 - alpha
+    assert missed(found) <= most(len(jobs), alpha)
+    assert sum(one.improved for one in found) <= most(len(jobs), alpha / 2)
+    single = [statistics.claim(row, alpha, 0.01) for row in rows]
+    assert missed(single) > 2 * missed(found)
 
 
 def test_a_clear_gain_is_claimed_in_spite_of_neighbours_that_look_alike() -> None:

@@ -34,8 +34,8 @@ def goal_options(command: Command) -> Command:
     said."""
     command = click.option(
         "--confirm-jobs", type=click.IntRange(1, MOST_JOBS), metavar="N", callback=_keep,
-        expose_value=False, help="Jobs that must each confirm the winner by themselves, on other "
-        "nodes where there are some. [default: 1]",
+        expose_value=False, help="Jobs that must confirm the winner, together and each by itself, "
+        "on other nodes where there are some. [default: 2]",
     )(command)  # fmt: skip
     command = click.option(
         "--within", multiple=True, metavar="METRIC<BOUND", callback=_keep, expose_value=False,

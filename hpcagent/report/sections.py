@@ -72,8 +72,8 @@ def certainty(summary: RunSummary) -> Section:
     if len(claim.jobs) > 1:
         rows[-1:] = [_job(number, job) for number, job in enumerate(claim.jobs, start=1)]
         rule += (
-            " Each job has to show it by itself, so that what disturbed one of them is not taken "
-            "for a gain; the interval holds the intervals of all."
+            " All pairs together have to show it, and each job by itself with 95 %, so that what "
+            "disturbed one of them is not taken for a gain; the interval holds all of these."
         )
     limits = (
         "The default and the candidate ran in turns, each time in a fresh process, in an "

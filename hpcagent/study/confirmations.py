@@ -1,22 +1,28 @@
-"""The confirmations of a run: one job, or several of which each must show the same by itself.
+"""The confirmations of a run: one job, or several that must show the same together and alone.
 
 Noise that stays with one side for as long as a job lasts is a difference within that job; only
-other allocations tell. With several, an improvement is announced where each of them shows it at
-alpha (an intersection-union test: R. L. Berger, Technometrics 24 (1982) 295-300). A false claim is
-then no more likely than with one alone, and where what disturbs them differs, about its square.
+other allocations tell. With several jobs an improvement is announced where all their pairs together
+show it at the run's alpha, and each job's pairs by themselves at ALONE (an intersection-union test:
+R. L. Berger, Technometrics 24 (1982) 295-300), so a false claim is no more likely than with one.
+That each shows it at alpha would cost a tenth to half of the power and saves few false claims
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpcagent.measure.statistics import Claim
-from hpcagent.measure.worker import median
+from hpcagent.measure.statistics import together
 from hpcagent.records import Config
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.verdict import BROKEN, MET, NOT_SHOWN, Bound, Figures, Verdict, judged
+
+# The alpha of one of several jobs by itself. 0.05 keeps the power of a single job for small gains
+# under independent noise, and more under heavy tails (docs/benchmarks.md).
+ALONE = 0.05
 
 
 def purpose(index: int) -> str:
@@ -36,63 +42,51 @@ def confirmed_on(state: TuneState) -> tuple[str, ...]:
 
 
 def shown_by(known: Knowledge, units: Sequence[Unit], winner: Config) -> Verdict | None:
-    """What all these show together; None where there is none, or one has too few valid pairs."""
-    verdicts = [judged(known, unit, winner) for unit in units]
-    whole = [verdict for verdict in verdicts if verdict is not None]
-    if not whole or len(whole) < len(verdicts):
-        return None
-    return whole[0] if len(whole) == 1 else _together(whole)
+    """What all these show together, and each alone; None where one has too few valid pairs."""
+    whole = judged(known, units, winner) if units else None
+    if whole is None or len(units) == 1:
+        return whole
+    alone = [judged(known, [unit], winner, ALONE) for unit in units]
+    return _together(whole, [verdict for verdict in alone if verdict is not None])
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    figures = zip(*(verdict.figures for verdict in verdicts), strict=True)
-    bounds = zip(*(verdict.bounds for verdict in verdicts), strict=True)
+def shown_alone(known: Knowledge, unit: Unit, winner: Config) -> Verdict | None:
+    """What one of the run's confirmations shows by itself, at what is asked of one."""
+    alone = None if known.state.settings.confirm_jobs == 1 else ALONE
+    return judged(known, [unit], winner, alone)
+
+
+def _together(whole: Verdict, alone: Sequence[Verdict]) -> Verdict:
+    figures = zip(whole.figures, *(verdict.figures for verdict in alone), strict=True)
+    bounds = zip(whole.bounds, *(verdict.bounds for verdict in alone), strict=True)
     return Verdict(
-        tuple(_figures(rows) for rows in figures),
-        tuple(_bound(rows) for rows in bounds),
-        jobs=len(verdicts),
+        tuple(_figures(first, rest) for first, *rest in figures),
+        tuple(_bound(first, rest) for first, *rest in bounds),
+        jobs=len(alone),
     )
 
 
-def _figures(rows: Sequence[Figures]) -> Figures:
+def _figures(whole: Figures, alone: Sequence[Figures]) -> Figures:
+    return replace(whole, claim=together(whole.claim, [each.claim for each in alone]))
+
+
+def _bound(whole: Bound, alone: Sequence[Bound]) -> Bound:
+    state = _met([row.state for row in alone], whole.state)
+    needed = math.ceil(whole.needed / len(alone)) if whole.needed else None
     return replace(
-        rows[0],
-        default=median([row.default for row in rows]),
-        winner=median([row.winner for row in rows]),
-        claim=_claim([row.claim for row in rows]),
-    )
-
-
-def _claim(claims: Sequence[Claim]) -> Claim:
-    """The hull of the intervals, which holds the truth wherever one of them does."""
-    return Claim(
-        speedup=median([claim.speedup for claim in claims]),
-        low=min(claim.low for claim in claims),
-        high=max(claim.high for claim in claims),
-        coverage=min(claim.coverage for claim in claims),
-        improved=all(claim.improved for claim in claims),
-        pairs=min(claim.pairs for claim in claims),
-        note="; ".join(dict.fromkeys(claim.note for claim in claims if claim.note)),
-    )
-
-
-def _bound(rows: Sequence[Bound]) -> Bound:
-    worst = max(rows, key=lambda row: row.high)
-    needed = [row.needed for row in rows if row.needed is not None]
-    state = _state([row.state for row in rows], any_breaks=True)
-    return replace(
-        worst,
-        default=median([row.default for row in rows]),
-        value=max(row.value for row in rows),
+        whole,
+        high=max(row.high for row in (whole, *alone)),
         state=state,
-        default_state=_state([row.default_state for row in rows], any_breaks=False),
-        needed=max(needed) if needed and state == NOT_SHOWN else None,
+        default_state=_broken([row.default_state for row in alone], whole.default_state),
+        needed=needed if state == NOT_SHOWN else None,
     )
 
 
-def _state(states: Sequence[str], any_breaks: bool) -> str:
-    """Met where all show it; broken where one does, or (of the default) where all do."""
-    if all(state == MET for state in states):
-        return MET
-    broken = [state == BROKEN for state in states]
-    return BROKEN if (any(broken) if any_breaks else all(broken)) else NOT_SHOWN
+def _met(alone: Sequence[str], whole: str) -> str:
+    """Met only where each job shows it as well."""
+    return NOT_SHOWN if whole == MET and set(alone) != {MET} else whole
+
+
+def _broken(alone: Sequence[str], whole: str) -> str:
+    """Broken only where each job shows it as well: a winner may be announced for it."""
+    return NOT_SHOWN if whole == BROKEN and set(alone) != {BROKEN} else whole

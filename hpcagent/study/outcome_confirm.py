@@ -15,11 +15,10 @@ from hpcagent.measure.statistics import (
     pairs_needed,
 )
 from hpcagent.records import Config
-from hpcagent.study.confirmations import confirmations, shown_by
+from hpcagent.study.confirmations import ALONE, confirmations, shown_alone, shown_by
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.summary import CaseSummary, ClaimSummary, JobClaim
-from hpcagent.study.verdict import judged
 
 
 def winner_of(state: TuneState) -> Config | None:
@@ -52,7 +51,7 @@ def claim_of(known: Knowledge) -> ClaimSummary | None:
 
 def _jobs(known: Knowledge, done: Sequence[Unit], winner: Config) -> tuple[JobClaim, ...]:
     """Each confirmation by itself."""
-    each = ((unit, judged(known, unit, winner)) for unit in done)
+    each = ((unit, shown_alone(known, unit, winner)) for unit in done)
     return tuple(
         JobClaim(unit.name, unit.node, v.claim.speedup, v.claim.low, v.claim.high, v.improved)
         for unit, v in each
@@ -77,18 +76,19 @@ def _good(runs: Sequence[Run], config: Config) -> list[Run]:
 def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
     """Per case, from the confirmation; before there is one, nothing is claimed by case.
 
-    Of several jobs the hull of their intervals, as of the claim.
+    Of several jobs the hull of the intervals of all and of each, as of the claim.
     """
     done, winner = confirmations(known.state), winner_of(known.state)
     if not done or winner is None:
         return ()
-    default = known.unpruned.default
+    ids = (winner.id, known.unpruned.default.id)
     coverage = 1.0 - known.state.settings.alpha
-    least = min(len(paired_log_ratios(unit.runs, winner.id, default.id)) for unit in done)
-    if least < pairs_needed(coverage):
+    if min(len(paired_log_ratios(unit.runs, *ids)) for unit in done) < pairs_needed(coverage):
         return ()
-    speedups = [case_speedups(unit.runs, winner.id, default.id, coverage) for unit in done]
-    ratios = [paired_log_ratios_by_key(unit.runs, winner.id, default.id) for unit in done]
+    speedups = [case_speedups([unit.runs for unit in done], *ids, coverage)]
+    if len(done) > 1:
+        speedups += [case_speedups([unit.runs], *ids, 1.0 - ALONE) for unit in done]
+    ratios = [paired_log_ratios_by_key(unit.runs, *ids) for unit in done]
     return tuple(
         _case(
             known, done, winner, case.key, [row[case.key] for row in speedups],
@@ -113,8 +113,8 @@ def _case(
         weight=case.weight,
         default_s=_middle(before),
         best_s=best_s,
-        coverage=min(one.coverage for one in speedups),
-        speedup=_middle([one.speedup for one in speedups]),
+        coverage=speedups[0].coverage,
+        speedup=speedups[0].speedup,
         low=min(one.low for one in speedups),
         high=max(one.high for one in speedups),
         default_cv=coefficient_of_variation(before),

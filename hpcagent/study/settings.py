@@ -13,6 +13,8 @@ from hpcagent.records import Resources
 
 # Strategies that are the default, or follow from --model and --function.
 _IMPLIED = ("surrogate", "model", "guided", "user-function", "embedded")
+# As many as the configuration has without a word of the user; runs of earlier versions had one.
+USUAL_CONFIRM_JOBS = 2
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,13 @@ class TuneSettings:
             "--replay": self.replay,
             "--function": self.function,
             "--target": f"{self.target:g}x" if self.target else "",
-            "--confirm-jobs": str(self.confirm_jobs) if self.confirm_jobs > 1 else "",
         }
         words += [word for name, value in named.items() if value for word in (name, value)]
         if self.strategy == "surrogate" and not self.replay:
             words += ["--model", ""]  # else the small model would take part
         words += self._goal_words() + self._build_words()
+        if self.confirm_jobs != USUAL_CONFIRM_JOBS:
+            words += ["--confirm-jobs", str(self.confirm_jobs)]
         words += [] if self.history else ["--no-history"]
         return ("hpcagent", *words, *self._job_words())
 

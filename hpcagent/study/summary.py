@@ -34,7 +34,8 @@ class CaseSummary:
 
 @dataclass(frozen=True)
 class JobClaim:
-    """What one of the jobs of a confirmation shows by itself, and the node that it ran on."""
+    """What one of the jobs of a confirmation shows by itself (where there are several, in an
+    interval that covers with 95 %), and the node that it ran on."""
 
     unit: str
     node: str
@@ -47,7 +48,8 @@ class JobClaim:
 @dataclass(frozen=True)
 class ClaimSummary:
     """The confirmation: `pairs` fresh pairs in an allocation of its own; with several `jobs` so
-    many in each, and the interval is the hull of theirs.
+    many in each, and the interval is the hull of that of all pairs, which covers with `coverage`,
+    and of theirs.
 
     `speedup` with `low`..`high` is the weighted geometric mean over the workload; the interval
     covers with probability `coverage`. `improved` holds only when `low` exceeds

@@ -13,7 +13,7 @@ from hpcagent.measure.objectives import ENERGY
 from hpcagent.records import Config
 from hpcagent.study import budget, units, words
 from hpcagent.study.attempts import given_up, mended
-from hpcagent.study.confirmations import confirmations, shown_by
+from hpcagent.study.confirmations import confirmations, shown_alone, shown_by
 from hpcagent.study.feasibility import memory_problem
 from hpcagent.study.goals import metrics
 from hpcagent.study.history_recall import DECISION
@@ -288,10 +288,17 @@ def _claim_step(known: Knowledge, folder: str) -> Step:
         return Close("nothing better", str(state.decisions["winner"]["reason"]), 0)
     winner = Config.of(values)
     done = confirmations(state)
-    end = _outcome(known, done, winner) if done else None
-    if end is None or (end.outcome == "improved" and len(done) < state.settings.confirm_jobs):
+    if len(done) < state.settings.confirm_jobs and all(_passed(known, u, winner) for u in done):
         return attempt(state, units.confirmation_plan(known, winner, folder, len(done) + 1))
-    return end
+    return _outcome(known, done, winner)
+
+
+def _passed(known: Knowledge, unit: Unit, winner: Config) -> bool:
+    """Whether a further confirmation can show what this one leaves open."""
+    if failure_in(unit.runs, winner.id) is not None:
+        return False
+    alone = shown_alone(known, unit, winner)
+    return alone is not None and alone.improved
 
 
 def _choose_winner(known: Knowledge) -> Decide:
@@ -302,7 +309,7 @@ def _choose_winner(known: Knowledge) -> Decide:
 
 
 def _outcome(known: Knowledge, done: Sequence[Unit], winner: Config) -> Close:
-    """What these confirmations show; where one shows no improvement, further ones cannot."""
+    """What these confirmations show. Fewer than were asked for announce nothing."""
     for unit in done:
         failure = failure_in(unit.runs, winner.id)
         if failure is not None:
@@ -311,4 +318,5 @@ def _outcome(known: Knowledge, done: Sequence[Unit], winner: Config) -> Close:
     result = shown_by(known, done, winner)
     if result is None:
         return Close("failed", f"the confirmation has too few valid pairs [{done[-1].name}]", 7)
-    return Close("improved" if result.improved else "nothing better", words.shown(result), 0)
+    improved = result.improved and len(done) == known.state.settings.confirm_jobs
+    return Close("improved" if improved else "nothing better", words.shown(result), 0)

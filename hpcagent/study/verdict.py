@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from statistics import NormalDist, stdev
 
 from hpcagent.measure.objectives import CV, MEMORY, Constraint, Objective, losses, valued
-from hpcagent.measure.results import Run
 from hpcagent.measure.scatter import log_ratio_interval, runs_needed
 from hpcagent.measure.statistics import (
     Claim,
@@ -25,7 +24,7 @@ from hpcagent.measure.statistics import (
 )
 from hpcagent.measure.worker import median
 from hpcagent.records import Config
-from hpcagent.study.goals import Goals, scatter_of
+from hpcagent.study.goals import Goals, Rounds, scatter_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import Unit
 
@@ -71,7 +70,7 @@ class Bound:
 class Verdict:
     """All of the confirmation. `improved`: the winner may be announced; `rescued`: not because it
     is better, but because it keeps to what the default breaks. `jobs`: so many confirmations show
-    it, each by itself (confirmations.py)."""
+    it together, and each by itself (confirmations.py)."""
 
     figures: tuple[Figures, ...]
     bounds: tuple[Bound, ...]
@@ -100,74 +99,85 @@ class Verdict:
         return self.kept and (self.gained or self.rescued)
 
 
-def judged(known: Knowledge, unit: Unit, winner: Config) -> Verdict | None:
-    """What the confirmation shows; None where too few pairs are valid for one."""
+def judged(
+    known: Knowledge, units: Sequence[Unit], winner: Config, alpha: float | None = None
+) -> Verdict | None:
+    """What these confirmations show, all their pairs together; None where one has too few.
+
+    `alpha` instead of that of the run's settings.
+    """
     goals, settings = known.goals, known.state.settings
-    pairs = int(unit.spec["stop_rule"]["pairs"])
     default = known.unpruned.default
-    alpha = settings.alpha / len(goals.objectives)
-    runs = tuple(unit.runs)
+    alpha = settings.alpha if alpha is None else alpha
+    jobs = tuple(tuple(unit.runs) for unit in units)
+    pairs = [int(unit.spec["stop_rule"]["pairs"]) for unit in units]
     found = []
     for objective in goals.objectives:
-        figures = _figures(goals, objective, runs, (default.id, winner.id), pairs)
+        figures = _figures(goals, objective, jobs, (default.id, winner.id), pairs)
         if figures is None:
             return None
         ours, theirs, ratios = figures
+        shared = alpha / len(goals.objectives)
         if objective.name == CV:
-            made = _claim_of_cv(runs, winner.id, default.id, alpha, settings.minimum_effect)
+            made = _claim_of_cv(jobs, winner.id, default.id, shared, settings.minimum_effect)
         else:
-            made = claim(ratios, alpha, settings.minimum_effect)
+            made = claim(ratios, shared, settings.minimum_effect)
         if made is None:
             return None
         found.append(Figures(objective, theirs, ours, made))
-    bounds = (
-        _bound(each, goals, runs, winner.id, default.id, settings.alpha)
-        for each in goals.constraints
-    )
+    bounds = (_bound(each, goals, jobs, winner.id, default.id, alpha) for each in goals.constraints)
     return Verdict(tuple(found), tuple(bounds))
 
 
 def _figures(
-    goals: Goals, objective: Objective, runs: Sequence[Run], ids: tuple[str, str], pairs: int
+    goals: Goals, objective: Objective, jobs: Rounds, ids: tuple[str, str], pairs: Sequence[int]
 ) -> tuple[float, float, tuple[float, ...]] | None:
-    """The winner's figure, the default's, and the log ratios of their losses."""
+    """The winner's figure, the default's, and the log ratios of their losses, job after job."""
     default, winner = ids
     if objective.name == CV:
-        mine, others = scatter_of([runs], winner), scatter_of([runs], default)
-        if mine is None or others is None or min(mine.degrees, others.degrees) + 1 < pairs:
-            return None
-        return mine.cv, others.cv, ()
-    ratios = paired_log_ratios(valued(objective.name, runs, goals.scales), winner, default)
-    if len(ratios) < pairs:
+        for runs, least in zip(jobs, pairs, strict=True):
+            sides = [scatter_of([runs], name) for name in ids]
+            if any(side is None or side.degrees + 1 < least for side in sides):
+                return None
+        mine, others = scatter_of(jobs, winner), scatter_of(jobs, default)
+        return None if mine is None or others is None else (mine.cv, others.cv, ())
+    each = [
+        paired_log_ratios(valued(objective.name, runs, goals.scales), winner, default)
+        for runs in jobs
+    ]
+    if any(len(ratios) < least for ratios, least in zip(each, pairs, strict=True)):
         return None
     ours, theirs = (
-        objective.figure(median(losses(objective.name, runs, name, goals.scales)))
+        objective.figure(median(_losses(objective.name, jobs, name, goals)))
         for name in (winner, default)
     )
-    return ours, theirs, ratios
+    return ours, theirs, tuple(ratio for ratios in each for ratio in ratios)
+
+
+def _losses(metric: str, jobs: Rounds, config: str, goals: Goals) -> list[float]:
+    return [value for runs in jobs for value in losses(metric, runs, config, goals.scales)]
 
 
 def _claim_of_cv(
-    runs: Sequence[Run], winner: str, default: str, alpha: float, minimum_effect: float
+    jobs: Rounds, winner: str, default: str, alpha: float, minimum_effect: float
 ) -> Claim | None:
-    mine, others = scatter_of([runs], winner), scatter_of([runs], default)
+    mine, others = scatter_of(jobs, winner), scatter_of(jobs, default)
     if mine is None or others is None or min(mine.cv, others.cv) == 0.0:
         return None
     low, high = log_ratio_interval(mine, others, 1.0 - alpha)
     gain, worst, best = others.cv / mine.cv, math.exp(-high), math.exp(-low)
     improved = worst > 1.0 + minimum_effect
-    return Claim(gain, worst, best, 1.0 - alpha, improved, mine.degrees + 1)
+    return Claim(gain, worst, best, 1.0 - alpha, improved, mine.degrees + len(jobs))
 
 
 # --- constraints ----------------------------------------------------------------------------------
 
 
 def _bound(
-    constraint: Constraint, goals: Goals, runs: Sequence[Run], winner: str, default: str,
-    alpha: float,
-) -> Bound:  # fmt: skip
-    low, value, high, needed = _lies(constraint, goals, runs, winner, alpha)
-    default_low, default_value, default_high, _ = _lies(constraint, goals, runs, default, alpha)
+    constraint: Constraint, goals: Goals, jobs: Rounds, winner: str, default: str, alpha: float
+) -> Bound:
+    low, value, high, needed = _lies(constraint, goals, jobs, winner, alpha)
+    default_low, default_value, default_high, _ = _lies(constraint, goals, jobs, default, alpha)
     limit = constraint.bound
     return Bound(
         constraint,
@@ -187,16 +197,16 @@ def _state(low: float, high: float, limit: float) -> str:
 
 
 def _lies(
-    constraint: Constraint, goals: Goals, runs: Sequence[Run], config: str, alpha: float
+    constraint: Constraint, goals: Goals, jobs: Rounds, config: str, alpha: float
 ) -> tuple[float, float, float, int | None]:
     """(low, figure, high, pairs that would show it): each bound holds with 1 - alpha."""
     if constraint.metric == CV:
-        seen = scatter_of([runs], config)
+        seen = scatter_of(jobs, config)
         if seen is None:
             return 0.0, math.nan, math.inf, None
         needed = runs_needed(seen, constraint.bound, 1.0 - alpha)
         return seen.below(1.0 - alpha), seen.cv, seen.above(1.0 - alpha), needed
-    values = losses(constraint.metric, runs, config, goals.scales)
+    values = _losses(constraint.metric, jobs, config, goals)
     if not values:
         return 0.0, math.nan, math.inf, None
     if constraint.metric == MEMORY:

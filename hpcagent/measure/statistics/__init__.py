@@ -4,7 +4,7 @@ All functions are pure and deterministic. Log ratios are ln(time / time of the r
 negative is faster; a speed-up is exp(-log ratio).
 """
 
-from hpcagent.measure.statistics.claims import Claim, Speedup, case_speedups, claim
+from hpcagent.measure.statistics.claims import Claim, Speedup, case_speedups, claim, together
 from hpcagent.measure.statistics.dependence import Dependence, dependence
 from hpcagent.measure.statistics.drift import Shift, Trend, kendall, level_shift, trend
 from hpcagent.measure.statistics.effects import (
@@ -62,6 +62,7 @@ __all__ = [
     "pairs_needed",
     "quantile_interval",
     "t_interval",
+    "together",
     "trend",
     "variability",
     "verdicts",

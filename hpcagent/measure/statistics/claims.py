@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcagent.measure import worker
 from hpcagent.measure.results import Run
@@ -43,13 +43,14 @@ class Speedup:
 def claim(log_ratios: Sequence[float], alpha: float, minimum_effect: float) -> Claim:
     """What may be said of fresh pairs, fixed in number: ln(time winner / time default) each.
 
-    They are in the order in which they were measured, each in an order drawn for it alone (see
-    worker.cycle_order). The interval has coverage 1 - alpha on two sides, so a configuration that
-    is no better is claimed with a probability of alpha / 2 at most, for noise of any shape that
-    meets both sides alike. Noise that stays with one side over several pairs is looked for, and
-    widens the interval (`note`); what is not seen of it (docs/benchmarks.md has figures) is beyond
-    one allocation. `improved` only where the whole interval of the speed-up lies above
-    1 + `minimum_effect`. Raises UsageError for too few pairs.
+    They are in the order in which they were measured, job after job where there are several, each
+    in an order drawn for it alone (see worker.cycle_order). The interval has coverage 1 - alpha on
+    two sides, so a configuration that is no better is claimed with a probability of alpha / 2 at
+    most, for noise of any shape that meets both sides alike. Noise that stays with one side over
+    several pairs is looked for, and widens the interval (`note`); what is not seen of it
+    (docs/benchmarks.md has figures) is beyond one allocation: see `together`. `improved` only where
+    the whole interval of the speed-up lies above 1 + `minimum_effect`. Raises UsageError for too
+    few pairs.
     """
     low, middle, high, coverage = _speedup(log_ratios, 1.0 - alpha)
     seen = dependence(log_ratios)
@@ -58,17 +59,37 @@ def claim(log_ratios: Sequence[float], alpha: float, minimum_effect: float) -> C
     return Claim(middle, low, high, coverage, improved, len(log_ratios), note)
 
 
+def together(whole: Claim, alone: Sequence[Claim]) -> Claim:
+    """The claim of several jobs: of all their pairs (`whole`), where each job shows it as well.
+
+    The interval is the hull of all, which holds the truth wherever that of all pairs does; `pairs`
+    are those of a job. What one job has to show by itself may be less sure than the whole.
+    """
+    claims = (whole, *alone)
+    return replace(
+        whole,
+        low=min(claim.low for claim in claims),
+        high=max(claim.high for claim in claims),
+        improved=all(claim.improved for claim in claims),
+        pairs=min(claim.pairs for claim in alone),
+        note="; ".join(dict.fromkeys(claim.note for claim in claims if claim.note)),
+    )
+
+
 def case_speedups(
-    runs: Sequence[Run], winner: str, reference: str, coverage: float
+    jobs: Sequence[Sequence[Run]], winner: str, reference: str, coverage: float
 ) -> dict[str, Speedup]:
-    """The speed-up of every key, each with an interval of its own coverage.
+    """The speed-up of every key that all jobs have, each with an interval of its own coverage.
 
     Raises UsageError where a key has too few pairs.
     """
+    each = [paired_log_ratios_by_key(runs, winner, reference) for runs in jobs]
     found = {}
-    for key, ratios in paired_log_ratios_by_key(runs, winner, reference).items():
-        low, middle, high, achieved = _speedup(ratios, coverage)
-        found[key] = Speedup(middle, low, high, achieved, len(ratios))
+    for key in each[0]:
+        if all(key in ratios for ratios in each):
+            pairs = [ratio for ratios in each for ratio in ratios[key]]
+            low, middle, high, achieved = _speedup(pairs, coverage)
+            found[key] = Speedup(middle, low, high, achieved, len(pairs))
     return found
 
 
