@@ -442,8 +442,10 @@ def test_the_configured_runs_folder_holds_for_every_command(bench: Bench) -> Non
 def test_the_command_that_asks_for_the_same_is_understood(bench: Bench) -> None:
     """What the report gives to reproduce a run leads to the same settings."""
     words = ["--budget", "rounds=3", "--budget", "wall=90m", "--budget", "core-hours=2.5",
-             "--seed", "9", "--strategy", "random", "--dry-run", "--json"]  # fmt: skip
+             "--seed", "9", "--strategy", "random", "--confirm-jobs", "1",
+             "--dry-run", "--json"]  # fmt: skip
     settings = json.loads(bench.tune(*words).stdout)["settings"]
+    assert settings["confirm_jobs"] == 1
     again = TuneSettings.from_json(settings).command()
     told = json.loads(bench.hpcagent(*again[1:], "--dry-run", "--json").stdout)["settings"]
     assert told == settings

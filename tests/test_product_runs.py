@@ -220,23 +220,26 @@ def test_numbers_that_json_lacks_become_null(bench: Bench) -> None:
 # --- what is said of a result ---------------------------------------------------------------------
 
 
-def _confirmed(events: list[dict[str, Any]], runs: Callable[[str, str, int], list[Run]]) -> Any:
-    """The run with a confirmation whose processes are made up: the state just before its end."""
+def _confirmed(
+    events: list[dict[str, Any]], runs: Callable[[str, str, int], list[Run]], jobs: int = 2
+) -> Any:
+    """The run with confirmations whose processes are made up: the state just before its end."""
     kept = [e for e in events if e["data"].get("what") not in ("search_ended", "winner")]
-    kept = [e for e in kept if e["data"].get("purpose") != "confirm"]
+    kept = [e for e in kept if not str(e["data"].get("purpose")).startswith("confirm")]
     state = fold(read_journal_events(kept))
     known = Knowledge(state)
     winner = state.proposed[1][0].config
-    plan = units.confirmation_plan(known, winner, "/work/build")
-    name = unit_name("made up", 99)
-    intent = {"unit": name, "kind": plan.kind, "purpose": plan.purpose, "attempt": 1,
-              "resources": asdict(plan.resources), "spec": plan.spec}  # fmt: skip
     made = runs(known.unpruned.default.id, winner.id, 9)
-    result = {"unit": name, "state": "COMPLETED", "failure": None, "job_seconds": 1.0,
-              "runs": [asdict(run) for run in made]}  # fmt: skip
     more = [("decision", {"what": "search_ended", "reason": "enough"}),
-            ("decision", {"what": "winner", "config": winner.values, "reason": "fast"}),
-            ("unit_intent", intent), ("unit_result", result)]  # fmt: skip
+            ("decision", {"what": "winner", "config": winner.values, "reason": "it"})]  # fmt: skip
+    for index in range(1, jobs + 1):
+        plan = units.confirmation_plan(known, winner, "/work/build", index)
+        name = unit_name("made up", 98 + index)
+        intent = {"unit": name, "kind": plan.kind, "purpose": plan.purpose, "attempt": 1,
+                  "resources": asdict(plan.resources), "spec": plan.spec}  # fmt: skip
+        result = {"unit": name, "state": "COMPLETED", "failure": None, "job_seconds": 1.0,
+                  "runs": [asdict(run) for run in made]}  # fmt: skip
+        more += [("unit_intent", intent), ("unit_result", result)]
     added = [{"v": 1, "t_utc": kept[-1]["t_utc"], "type": t, "data": d} for t, d in more]
     return fold(read_journal_events([*kept, *json.loads(json.dumps(added))])), winner
 
@@ -276,9 +279,10 @@ def test_the_claim_is_what_one_computes_by_hand(bench: Bench) -> None:
     claim = summary.claim
     assert claim is not None
     assert math.isclose(claim.speedup, statistics.median(gains))
-    assert math.isclose(claim.low, min(gains))
-    assert math.isclose(claim.high, max(gains))
-    assert math.isclose(claim.coverage, 1 - 2 * 0.5**9)
+    # Of 18 pairs at 99.5 % the third from either end, of 9 at 95 % the second: the same here.
+    assert math.isclose(claim.low, sorted(gains)[1])
+    assert math.isclose(claim.high, sorted(gains)[-2])
+    assert math.isclose(claim.coverage, 1 - 2 * (1 + 18 + 153) / 2**18)
     cases = {case.key: case for case in summary.cases}
     gemm = cases["dgemm_48x48x48"]
     assert math.isclose(gemm.speedup, 1.9)
@@ -303,7 +307,7 @@ def test_a_candidate_that_fails_in_its_confirmation_is_told(bench: Bench) -> Non
         runs = [run for run in _times(default, winner, pairs) if run.config == default]
         return [*runs, Run(winner, 1, 1, "timeout", message="timeout after 60 s")]
 
-    ended, step = _closed(*_confirmed(bench.events(), failing))
+    ended, step = _closed(*_confirmed(bench.events(), failing, jobs=1))
     assert (step.outcome, step.exit_code) == ("nothing better", 0)
     summary = summarise(open_run(bench.run), Knowledge(ended))
     assert summary.claim is None
@@ -358,7 +362,7 @@ def test_each_job_of_a_confirmation_is_a_step_of_its_own(tmp_path: Path) -> None
     made = make_bench(tmp_path)
     handicap_the_default(made)
     bench = Inside(tmp_path, made.env)
-    words = ("--budget", "rounds=1", "--confirm-jobs", "2")
+    words = ("--budget", "rounds=1")
     plan = bench.tune(*words, "--dry-run")
     assert "9 pairs in each of 2 jobs to confirm the winner" in plan.stdout
     assert bench.tune(*words, "--no-wait").returncode == 0
@@ -371,9 +375,9 @@ def test_each_job_of_a_confirmation_is_a_step_of_its_own(tmp_path: Path) -> None
     shown = _strict(bench.hpcagent("status", str(bench.run), "--json").stdout)
     claim = (shown.get("result") or shown)["claim"]
     assert [job["improved"] for job in claim["jobs"]] == [True, True]
-    assert claim["low"] == min(job["low"] for job in claim["jobs"])
+    assert claim["low"] <= min(job["low"] for job in claim["jobs"])
     page = (bench.run / "result" / "report.md").read_text()
     assert "in each of 2 jobs" in page
     assert all(job["unit"] in page for job in claim["jobs"])
     repeated = next(line for line in page.splitlines() if "hpcagent tune" in line)
-    assert "--confirm-jobs 2" in repeated
+    assert "--confirm-jobs" not in repeated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hpcagent.measure.results import Run
 from hpcagent.measure.statistics import (
@@ -60,12 +60,16 @@ def _jobs(known: Knowledge, done: Sequence[Unit], winner: Config) -> tuple[JobCl
 
 
 def _process_cv(done: Sequence[Unit], config: Config) -> float:
-    """Coefficient of variation of exp(objective), the weighted geometric mean time, within a job;
-    of several jobs their mean."""
-    found = []
-    for unit in done:
-        times = [math.exp(r.objective) for r in _good(unit.runs, config) if r.objective is not None]
-        found.append(coefficient_of_variation(times) if len(times) > 1 else 0.0)
+    """Coefficient of variation of exp(objective), the weighted geometric mean time."""
+    return _cv_within(
+        [math.exp(r.objective) for r in _good(unit.runs, config) if r.objective is not None]
+        for unit in done
+    )
+
+
+def _cv_within(jobs: Iterable[Sequence[float]]) -> float:
+    """Within a job, of several jobs their mean: how fast a node is does not count."""
+    found = [coefficient_of_variation(times) if len(times) > 1 else 0.0 for times in jobs]
     return sum(found) / len(found)
 
 
@@ -105,20 +109,22 @@ def _case(
 ) -> CaseSummary:  # fmt: skip
     case = next(c for c in known.workload.cases if c.key == key)
     default = known.unpruned.default
-    before = [run.medians[key] for unit in done for run in _good(unit.runs, default)]
-    after = [run.medians[key] for unit in done for run in _good(unit.runs, winner)]
-    best_s = _middle(after)
+    before, after = (
+        [[run.medians[key] for run in _good(unit.runs, config)] for unit in done]
+        for config in (default, winner)
+    )
+    best_s = _middle([seconds for job in after for seconds in job])
     return CaseSummary(
         key=key,
         weight=case.weight,
-        default_s=_middle(before),
+        default_s=_middle([seconds for job in before for seconds in job]),
         best_s=best_s,
         coverage=speedups[0].coverage,
         speedup=speedups[0].speedup,
         low=min(one.low for one in speedups),
         high=max(one.high for one in speedups),
-        default_cv=coefficient_of_variation(before),
-        best_cv=coefficient_of_variation(after),
+        default_cv=_cv_within(before),
+        best_cv=_cv_within(after),
         ratios=tuple(math.exp(-value) for value in log_ratios),
         gflops=case.flops / best_s / 1e9,
     )
