@@ -298,6 +298,9 @@ def test_the_confirmation_is_as_long_as_the_constraint_needs() -> None:
     pairs = units.confirm_pairs(found, points()[1])
     assert PAIRS < pairs <= 3 * PAIRS
     assert units.confirm_pairs(known([unit("round-1", noisy(times, 8))]), points()[1]) == PAIRS
+    two = replace(found.state.settings, confirm_jobs=2)
+    shared = replace(found, state=replace(found.state, settings=two))
+    assert units.confirm_pairs(shared, points()[1]) == max(PAIRS, -(-pairs // 2))
 
 
 # --- what the search is told ----------------------------------------------------------------------

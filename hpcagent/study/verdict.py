@@ -31,6 +31,9 @@ from hpcagent.study.state import Unit
 MET, BROKEN, NOT_SHOWN = "met", "broken", "not shown"
 # The confirmation may be made this many times longer for a constraint that needs it.
 MOST_STRETCHED = 3
+# Of the runs that one job would need so many parts are enough in each of several: all together
+# count at alpha, and each by itself needs about 0.4 of them to show the bound with 95 %.
+_PARTS = 2
 # Standard deviations of a sample's median over that of its mean, for normal values.
 _MEDIAN_ERROR = math.sqrt(math.pi / 2.0)
 
@@ -246,5 +249,6 @@ def confirm_pairs(known: Knowledge, winner: Config) -> int:
         seen = scatter_of(rounds, winner.id) if constraint.metric == CV else None
         if seen is not None:
             needed = runs_needed(seen, constraint.bound, 1.0 - settings.alpha)
-            wanted = max(wanted, min(needed or 0, MOST_STRETCHED * settings.confirm_pairs))
+            each = math.ceil((needed or 0) / min(settings.confirm_jobs, _PARTS))
+            wanted = max(wanted, min(each, MOST_STRETCHED * settings.confirm_pairs))
     return wanted
