@@ -6,6 +6,7 @@ import math
 import os
 import re
 import resource
+import sys
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -844,6 +845,14 @@ def test_any_run_can_be_told_as_text(run: RunSummary, width: int) -> None:
     page = Page(html.page(run, {}))
     assert not page.open
     assert "script" not in page.tags
+
+
+def test_a_trial_beyond_every_axis_is_drawn() -> None:
+    run = only_trials()
+    first, *rest = run.trials
+    for speedup in (1e9, 1.7e308, sys.float_info.max):
+        far = replace(run, trials=(replace(first, speedup=speedup, spread=0.3), *rest))
+        ElementTree.fromstring(figures.figures(far)["convergence"])
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=SLOW)

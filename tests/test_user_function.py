@@ -315,7 +315,7 @@ def test_the_command_repeats_itself_and_prints_an_example(tmp_path: Path) -> Non
     assert hpcagent(tmp_path, *words).returncode == 0
     settings = TuneSettings(
         "openblas", 1, "local", "user-function", 3, 4, function="/x/mine.py", target=1.25,
-        history="/x/history",
+        history="/x/history", confirm_jobs=2,
     )  # fmt: skip
     again = settings.command()
     assert "--strategy" not in again

@@ -15,6 +15,7 @@ _ROW_IN = 0.21
 _MOST_ROWS = 60
 _MOST_VALUES = 12
 _KEY_LENGTH = 26
+_LARGEST = 1e9  # ratio
 
 
 def figures(summary: RunSummary) -> dict[str, str]:
@@ -75,7 +76,7 @@ def _convergence(summary: RunSummary) -> Any:
 def _points(axes: Any, trials: Sequence[TrialSummary], name: str, marker: str, colour: str) -> None:
     if not trials:
         return
-    speedups = [t.speedup or 0.0 for t in trials]
+    speedups = [_height(t) for t in trials]
     low, high = zip(*[_bar(t) for t in trials], strict=True)
     axes.errorbar(
         [t.evaluation for t in trials],
@@ -89,9 +90,14 @@ def _points(axes: Any, trials: Sequence[TrialSummary], name: str, marker: str, c
     )
 
 
+def _height(trial: TrialSummary) -> float:
+    """No axis reaches the largest numbers, and nobody reads them from one."""
+    return min(trial.speedup or 0.0, _LARGEST)
+
+
 def _bar(trial: TrialSummary) -> tuple[float, float]:
     """Two standard errors of the logarithm, below and above, as lengths on the ratio."""
-    spread, speedup = trial.spread, trial.speedup or 0.0
+    spread, speedup = trial.spread, _height(trial)
     if spread is None or not math.isfinite(spread):
         return 0.0, 0.0
     # A bar that spans more than two octaves says "not known" as well as a longer one would.
@@ -102,7 +108,7 @@ def _bar(trial: TrialSummary) -> tuple[float, float]:
 def _best_so_far(axes: Any, good: Sequence[TrialSummary], last: int) -> None:
     steps: list[tuple[int, float]] = []
     for trial in [t for t in good if not t.broken] or good[:1]:
-        best = max([trial.speedup or 0.0, *(height for _, height in steps[-1:])])
+        best = max([_height(trial), *(height for _, height in steps[-1:])])
         steps.append((trial.evaluation, best))
     if steps:
         steps.append((max(last, steps[-1][0]), steps[-1][1]))
@@ -161,7 +167,7 @@ def _effect(summary: RunSummary, name: str, values: Sequence[str], default: str)
     for trial in summary.trials:
         value = trial.config.values.get(name)
         if wording.measured(trial) and value in by_value:
-            by_value[value].append(trial.speedup or 0.0)
+            by_value[value].append(_height(trial))
     seen = {value: points for value, points in by_value.items() if points}
     if len(seen) < 2:
         return []
@@ -303,4 +309,4 @@ def _left_out(count: int) -> str:
 
 def _finite(values: Sequence[float], least: float = 0.0) -> tuple[float, ...]:
     """The values that can be drawn: finite, above `least`, below what an axis can hold."""
-    return tuple(value for value in values if math.isfinite(value) and least < value < 1e9)
+    return tuple(value for value in values if math.isfinite(value) and least < value < _LARGEST)
