@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainjob import WITH_DEFAULT_MODEL, Bench, Inside, make_bench
+from mainjob import ROOT, WITH_DEFAULT_MODEL, Bench, Inside, make_bench
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.interrupt import interruptible
@@ -24,6 +24,8 @@ from hpcagent.study.rundir import create_run
 from hpcagent.study.session import open_tune
 from hpcagent.study.settings import TuneSettings
 
+GIVEN = ROOT / "hpcagent" / "codegen" / "tasks" / "triad-c" / "candidates"
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -33,6 +35,17 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def inside(bench: Bench) -> Inside:
     return Inside(bench.folder, bench.env)
+
+
+def as_user(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command with the rights of an ordinary user, whoever tests."""
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may look at everything, and setpriv is not here to take that away")
+    less = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    return subprocess.run(
+        [*(less if os.geteuid() == 0 else ()), *bench.argv(*words)],
+        cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -249,6 +262,67 @@ def test_dry_run_also_checks_its_input(inside: Inside) -> None:
     one_line(inside.tune("--dry-run"), 2, "mix.yaml:1")
 
 
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("file", "is not a directory"),
+        ("file/a/b", "Not a directory"),
+        ("away/a", "is not a directory"),
+        ("full", "not empty"),
+        ("compared", "holds a run already"),
+        ("x" * 300, "too long"),
+        ("a" + "/b" * 3000, "too long"),
+        ("private/a/b", "Permission denied"),
+        ("readonly/a", "Permission denied"),
+        ("looped/a", "symbolic links"),
+    ],
+)
+def test_a_dry_run_refuses_a_place_as_the_run_would(inside: Inside, where: str, words: str) -> None:
+    """With the same line and code; and it leaves everything as it was, as the run does, too."""
+    folder = inside.folder
+    (folder / "file").write_text("x")
+    (folder / "away").symlink_to(folder / "gone")
+    (folder / "looped").symlink_to("looped")
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.tex").touch()
+    for name, mode in (("private", 0), ("readonly", 0o555)):
+        (folder / name).mkdir(mode=mode)
+    create_run("compare", "1", folder, folder / "compared")
+    before = sorted(folder.rglob("*"))
+    command = ("tune", "--lib", "openblas", "--run-dir", str(folder / where))
+    rights = "Permission" in words
+    real, dry = (
+        as_user(inside, *command, *more) if rights else inside.hpcagent(*command, *more)
+        for more in ((), ("--dry-run",))
+    )  # fmt: skip
+    one_line(dry, 3, words)
+    assert (dry.stderr, dry.stdout) == (real.stderr, real.stdout)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_every_dry_run_looks_at_its_place(inside: Inside) -> None:
+    (inside.folder / "file").write_text("x")
+    where = ("--run-dir", str(inside.folder / "file"), "--dry-run")
+    for words in (
+        ("probe",),
+        ("doctor",),
+        ("codegen", "triad-c", "--candidates", str(GIVEN)),
+        ("codegen", "triad-c", "--candidates", str(GIVEN), "--json"),
+    ):
+        one_line(inside.hpcagent(*words, *where), 3, "file is not a directory")
+    configured = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "file"})
+    one_line(configured.hpcagent("probe", "--dry-run"), 3, "file is not a directory")
+
+
+def test_a_dry_run_names_the_place_that_the_run_would_have(inside: Inside) -> None:
+    data = json.loads(inside.tune("--dry-run", "--json").stdout)
+    assert {Path(unit["folder"]).parent for unit in data["units"]} == {inside.run / "work"}
+    assert f"== result: {inside.run}/result/" in inside.tune("--dry-run").stdout
+    elsewhere = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "elsewhere"})
+    told = elsewhere.hpcagent("probe", "--dry-run").stdout
+    assert f"{inside.folder}/elsewhere/probe-DATE-TIME-ID/work/" in told
+
+
 def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:
     command = " ".join(map(repr, bench.argv(*bench.tune_words("--dry-run"))))
     done = subprocess.run(
@@ -328,16 +402,10 @@ def test_a_full_disk_under_the_errors_leaves_the_exit_code(bench: Bench) -> None
 )
 def test_what_may_not_be_looked_at_is_one_line(bench: Bench, words: tuple[str, ...]) -> None:
     """Also where a folder on the way may not be searched."""
-    as_user = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("root may look at everything, and setpriv is not here to take that away")
     private = bench.folder / "private"
     private.mkdir(mode=0)
     said = [word.format(private=private) for word in words]
-    done = subprocess.run(
-        [*(as_user if os.geteuid() == 0 else ()), *bench.argv(*said)],
-        cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = as_user(bench, *said)
     assert done.returncode in (2, 3), done.stderr
     one_line(done, done.returncode, said[-1])
 

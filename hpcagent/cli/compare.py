@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hpcagent import __version__
-from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.place import find_run
 from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, load_settings
@@ -68,7 +68,7 @@ def compare(
     settings = _settings(settings_of(found[0], seed), configured)
     _require_budget(wanted, configured)
     if dry_run:
-        _show_plan(wanted, settings, as_json)
+        _show_plan(wanted, settings, foreseen("compare", run_dir), as_json)
         return 0
     return begin_run(
         "compare", settings, run_dir, no_wait=no_wait, as_json=as_json, compare=wanted.to_json()
@@ -97,7 +97,7 @@ def _require_budget(wanted: Comparison, configured: Settings) -> None:
         )
 
 
-def _show_plan(wanted: Comparison, settings: TuneSettings, as_json: bool) -> None:
+def _show_plan(wanted: Comparison, settings: TuneSettings, place: Path, as_json: bool) -> None:
     """Every unit of the comparison, with nothing run and nothing written."""
     state = TuneState(settings, utc_text(utc_now()), __version__, compare=wanted.to_json())
     scheduler = make_scheduler(settings.scheduler)
@@ -105,7 +105,7 @@ def _show_plan(wanted: Comparison, settings: TuneSettings, as_json: bool) -> Non
     for number, (block, index) in enumerate(wanted.order(settings.seed), start=1):
         plan, side = block_plan(wanted, state, block, index), wanted.sides[index]
         name = unit_name(_RUN_ID, number)
-        folder = Path.cwd() / "runs" / _RUN_ID / "work" / name
+        folder = place / "work" / name
         script = units.script(
             units.program(plan.purpose, plan.spec),
             plan.resources,

@@ -27,7 +27,7 @@ from hpcagent.cli.dryrun import fact_names, show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
-from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
@@ -211,7 +211,8 @@ def tune(
     elif source or sha256 or given or families or modules or store:
         raise UsageError("--source, --set and the like need --build")
     if dry_run:
-        (show_build_plan if building else show_plan)(settings, as_json)
+        show = show_build_plan if building else show_plan
+        show(settings, foreseen("tune", run_dir), as_json)
         return 0
     ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":
