@@ -114,8 +114,8 @@ def test_unknown_things_are_named(inside: Inside) -> None:
 @pytest.mark.parametrize(
     ("budget", "code", "words"),
     [
-        ("rounds=0", 5, "at least one round"),
-        ("wall=0", 5, "nothing can be done"),
+        ("rounds=0", 5, "at least one round is needed (--budget rounds=1)"),
+        ("wall=0", 5, "nothing can be done with that: leave it out"),
         ("rounds=2.5", 2, "whole number"),
         ("rounds=-1", 2, "not a number"),
         ("rounds=99999", 2, "up to 1000"),
@@ -427,6 +427,11 @@ def test_a_budget_too_small_for_one_round(bench: Bench) -> None:
     assert done.returncode == 5, done.stdout + done.stderr
     assert "too small for one round" in done.stdout
     assert not [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "round-1"]
+    shutil.rmtree(bench.run)
+    told = " ".join(done.stdout.split())
+    advised = told.partition("would have done: try --budget ")[2].split()[0]
+    assert bench.tune("--budget", advised, "--budget", "rounds=1").returncode == 0
+    assert [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "round-1"]
 
 
 @pytest.mark.openblas

@@ -66,7 +66,7 @@ def compare(
     wanted = comparison(found, blocks, pairs)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(settings_of(found[0], seed), configured)
-    _require_budget(wanted, configured)
+    _require_budget(wanted, comparison(found, MIN_BLOCKS, MIN_PAIRS), configured)
     if dry_run:
         _show_plan(wanted, settings, foreseen("compare", run_dir), as_json)
         return 0
@@ -88,13 +88,20 @@ def _settings(settings: TuneSettings, configured: Settings) -> TuneSettings:
     )
 
 
-def _require_budget(wanted: Comparison, configured: Settings) -> None:
+def _require_budget(wanted: Comparison, smallest: Comparison, configured: Settings) -> None:
     limit = configured.max_core_hours
-    if limit and wanted.core_hours > limit:
-        raise BudgetError(
-            f"compare: the blocks reserve {wanted.core_hours:.3g} core-hours, the site allows "
-            f"{limit:.3g}: take fewer --blocks or --pairs"
+    if not limit or wanted.core_hours <= limit:
+        return
+    words = f"--blocks {smallest.blocks} --pairs {smallest.pairs}, {smallest.core_hours:.3g}"
+    raise BudgetError(
+        f"compare: {wanted.blocks} blocks of {len(wanted.sides)} jobs reserve "
+        f"{wanted.core_hours:.3g} core-hours, the site allows {limit:.3g}: "
+        + (
+            f"take fewer --blocks or --pairs (the least is {words})"
+            if smallest.core_hours <= limit
+            else f"also the least is more ({words}): let the site raise max_core_hours"
         )
+    )
 
 
 def _show_plan(wanted: Comparison, settings: TuneSettings, place: Path, as_json: bool) -> None:
