@@ -148,6 +148,12 @@ def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert f"hpcagent resume {bench.run}" in errors
+    told = errors.partition("hpcagent: interrupted; ")[2].partition(". Continue with:")[0]
+    open_units = {e["data"]["unit"]: e["data"]["job_id"] for e in bench.events("unit_submitted")}
+    for ended in bench.events("unit_result"):
+        open_units.pop(ended["data"]["unit"], None)
+    assert ("no job of it is out" in told) == (not open_units)
+    assert all(f"job {job_id} (" in told for job_id in open_units.values())
     assert "Traceback" not in errors
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
     assert_whole(bench)

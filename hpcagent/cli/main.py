@@ -35,7 +35,7 @@ _COMMANDS: Table = {
     "advise": ("hpcagent.cli.requests", "Give the agent of a run a hint."),
     "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),
     "cancel": ("hpcagent.cli.requests", "Cancel a run and its jobs."),
-    "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop; its jobs go on."),
+    "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop, not its jobs."),
     "models": ("hpcagent.cli.models", "Tell which language models there are and what they do."),
     "history": ("hpcagent.cli.history", "Show and carry what earlier runs left for later ones."),
     "config": ("hpcagent.cli.siteconfig", "Write, show and test the configuration."),
