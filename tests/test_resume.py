@@ -51,6 +51,7 @@ def assert_whole(bench: Bench) -> None:
     result = bench.run / "result"
     assert (result / "report.html").stat().st_size > 1000
     assert not list(result.rglob(".*"))
+    assert not list(bench.run.rglob(".tmp-*")), "what a kill left unfinished"
 
 
 @pytest.mark.strace

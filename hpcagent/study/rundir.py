@@ -133,9 +133,11 @@ def create_run(
     try:
         write_atomic(path / RECORD, json_bytes(record), exclusive=True)
         sync_directory(path.parent)
-    except FileExistsError:
-        raise occupied(path) from None
     except OSError as error:
+        # Another that is quicker may have cleared up, too, what was to become ours.
+        late = isinstance(error, FileExistsError | FileNotFoundError)
+        if late and (path / RECORD).exists():
+            raise occupied(path) from None
         raise problem("write", path / RECORD, error) from None
     _folder(path / "inbox")
     _folder(path / "work")
