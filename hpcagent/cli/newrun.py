@@ -13,11 +13,11 @@ from hpcagent import __version__
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.errors import SchedulerRefused
-from hpcagent.study.agent import never_submitted
 from hpcagent.study.rundir import create_run, remove_run
 from hpcagent.study.runplace import foresee
 from hpcagent.study.session import open_tune, read_state
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.submission import never_submitted
 from hpcagent.templates import clean
 
 

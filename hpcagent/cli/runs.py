@@ -24,7 +24,7 @@ from hpcagent.report import compare as comparison
 from hpcagent.report import task_text
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
-from hpcagent.study.agent import Turn, exit_code
+from hpcagent.study.agent import exit_code
 from hpcagent.study.chain import chain_folder, read_chain
 from hpcagent.study.compare_result import CompareSummary, summarise_comparison
 from hpcagent.study.durable import utc_now, utc_text
@@ -40,6 +40,7 @@ from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
 from hpcagent.study.task_plan import KINDS
 from hpcagent.study.task_summary import TaskSummary, summarise_task
+from hpcagent.study.turn import Turn
 
 Summary = RunSummary | CompareSummary | TaskSummary
 _IN_A_JOB = ("SLURM_JOB_ID", "PBS_JOBID")
