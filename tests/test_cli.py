@@ -410,6 +410,41 @@ def test_what_may_not_be_looked_at_is_one_line(bench: Bench, words: tuple[str, .
     one_line(done, done.returncode, said[-1])
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("explain", ""), 2, "the name is empty"),
+        (("tune", "--lib", "openblas", "--run-dir", ""), 2, "'--run-dir': it is empty"),
+        (("tune", "--lib", "openblas", "--workload", ""), 2, "'--workload': it is empty"),
+        (("build", "--lib", "openblas", "--app", "x.yaml"), 2, "exclude each other"),
+        (("models", "list", "nosuch"), 3, "/nosuch: No such file or directory\n"),
+        (("history", "import", "."), 3, "cannot read .: Is a directory\n"),
+    ],
+)
+def test_a_wrong_name_is_told_as_what_it_is(
+    inside: Inside, words: tuple[str, ...], code: int, told: str
+) -> None:
+    done = inside.hpcagent(*words)
+    one_line(done, code)
+    assert told in done.stderr
+    assert not (inside.folder / "run.json").exists(), "an empty name is not the current folder"
+
+
+def test_a_folder_of_runs_that_is_none_is_told(inside: Inside) -> None:
+    """And not that it holds no runs: there is nothing to begin there."""
+    (inside.folder / "file").touch()
+    wrong = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "file"})
+    for words in (("status",), ("status", "--json"), ("resume", "x")):
+        one_line(wrong.hpcagent(*words), 3, "cannot read", "file: Not a directory")
+
+
+def test_what_may_not_be_read_needs_no_directory_to_write_to(bench: Bench) -> None:
+    run = create_run("tune", "1", bench.folder, bench.run)
+    (run.path / "run.json").chmod(0)
+    done = as_user(bench, "status", str(run.path))
+    one_line(done, 3, "run.json: Permission denied; mend its permissions")
+
+
 def test_output_onto_a_full_disk_is_one_line(bench: Bench) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from hpcagent.cli.asks import asked, request_options
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.modelroutes import ask_servers, wanted
 from hpcagent.cli.newrun import foreseen
 from hpcagent.cli.place import runs_folder
@@ -38,7 +39,7 @@ IN_BATCH = 2  # attempts at once, where nothing is said
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option(
     "--candidates",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Sources of your own: each file, or folder of one, is an attempt.",
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from hpcagent import __version__
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.place import find_run
 from hpcagent.cli.runs import json_option
@@ -36,7 +37,7 @@ _RUN_ID = "compare-DATE-TIME-ID"
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Decides the order of the sides and the inputs.")  # fmt: skip
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+    "--run-dir", type=PATH, metavar="DIR",
     help="The run's own folder, new or empty. [default: runs/compare-DATE-TIME-ID]",
 )  # fmt: skip
 @click.option(

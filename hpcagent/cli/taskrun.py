@@ -12,6 +12,7 @@ import click
 
 from hpcagent import __version__
 from hpcagent.cli.asks import asked
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.targets import Place, job_settings
 from hpcagent.config import Settings
@@ -30,7 +31,7 @@ _OPTIONS = (
     click.option("--scheduler", metavar="NAME",
                  help="Where jobs go: local, slurm or pbs. [default: local; with a job option the "
                  "batch system that is found]"),
-    click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+    click.option("--run-dir", type=PATH, metavar="DIR",
                  help="The run's own folder, new or empty. [default: runs/KIND-DATE-TIME-ID]"),
     click.option("--no-wait", is_flag=True,
                  help="Return when a job must be waited for; go on with `hpcagent step`."),

@@ -29,6 +29,11 @@ _HINTS = {
     errno.ENOTDIR: "a part of this path is a file: choose another one",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+_HINTS_TO_READ = {
+    errno.EACCES: "mend its permissions, or those of the folders above it",
+    errno.EPERM: "mend its permissions, or those of the folders above it",
+    errno.EIO: _HINTS[errno.EIO],
+}
 
 
 def utc_now() -> datetime:
@@ -86,7 +91,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 def problem(doing: str, path: Path, error: OSError) -> EnvironmentProblem:
     """The one line for an operating system error: what could not be done, where, how to mend."""
     said = error.strerror or str(error)
-    hint = _HINTS.get(error.errno or 0, "")
+    hint = (_HINTS_TO_READ if doing == "read" else _HINTS).get(error.errno or 0, "")
     return EnvironmentProblem(f"cannot {doing} {path}: {said}" + (f"; {hint}" if hint else ""))
 
 

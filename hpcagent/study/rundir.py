@@ -252,7 +252,10 @@ def _text(record: Mapping[str, object], name: str) -> str:
 
 
 def list_runs(root: Path) -> tuple[RunDir, ...]:
-    """All runs directly below `root`, oldest first; what cannot be opened as one is left out."""
+    """All runs directly below `root`, oldest first; what cannot be opened as one is left out.
+
+    EnvironmentProblem where `root` is no folder, or cannot be read.
+    """
     runs = []
     for path in _entries(root):
         try:
@@ -265,7 +268,7 @@ def list_runs(root: Path) -> tuple[RunDir, ...]:
 def _entries(root: Path) -> list[Path]:
     try:
         return sorted(root.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise problem("read", root, error) from None
