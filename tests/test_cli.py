@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainjob import ROOT, WITH_DEFAULT_MODEL, Bench, Inside, make_bench
+from mainjob import ROOT, WITH_DEFAULT_MODEL, Bench, Inside, busy_queue, make_bench
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.interrupt import interruptible
@@ -376,6 +376,39 @@ def test_a_closed_standard_input_is_one_line(bench: Bench, words: tuple[str, ...
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     one_line(done, 2, "standard input is closed")
+
+
+def without(streams: str, argv: list[str], bench: Bench) -> int:
+    """How the command ends with these standard streams closed."""
+    shut = " ".join(f"{number}>&-" for number in streams)
+    return subprocess.run(
+        ["bash", "-c", f"exec {' '.join(map(shlex.quote, argv))} {shut}"],
+        cwd=bench.folder, env=bench.env, timeout=300, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ).returncode  # fmt: skip
+
+
+@pytest.mark.openblas
+def test_a_run_needs_no_standard_streams(bench: Bench) -> None:
+    """As some daemons start it: it ended with exit code 1, and nobody was told why."""
+    with busy_queue(bench):
+        assert without("2", bench.argv(*bench.tune_words("--no-wait")), bench) == 0
+        assert without("012", bench.argv("step", str(bench.run)), bench) == 0
+    assert bench.events("unit_submitted")
+    assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(bench: Bench) -> None:
+    """What a library writes to standard error must not go into a journal."""
+    code = (
+        "import os, sys\nfrom hpcagent.cli.streams import hold_standard_streams\n"
+        "hold_standard_streams()\nfile = os.open('file', os.O_CREAT | os.O_WRONLY)\n"
+        "os.write(2, b'a warning')\nprint('words', flush=True)\nsys.stderr.write('more')\n"
+        "sys.exit(0 if file > 2 and all(map(os.get_inheritable, range(3))) else 3)\n"
+    )
+    for streams in ("2", "01", "012"):
+        assert without(streams, [sys.executable, "-c", code], bench) == 0, streams
+        assert (bench.folder / "file").read_text() == ""
 
 
 def test_a_full_disk_under_the_errors_leaves_the_exit_code(bench: Bench) -> None:

@@ -136,5 +136,5 @@ def _show_plan(wanted: Comparison, settings: TuneSettings, place: Path, as_json:
     click.echo(f"== workload.txt, the same for all\n{wanted.workload}")
     click.echo(
         f"{len(rows)} jobs reserve {wanted.core_hours:.3g} core-hours. Beside its job.sh each holds"
-        "\nspec.json, worker.py and workload.txt; with --json every spec.json is shown whole."
+        "\nspec.json, worker.py and workload.txt. With --json every spec.json is shown."
     )

@@ -13,6 +13,7 @@ import click
 
 from hpcagent import __version__
 from hpcagent.cli.lazy import LazyGroup, Table
+from hpcagent.cli.streams import hold_standard_streams
 from hpcagent.errors import EnvironmentProblem, HpcagentError
 
 INTERRUPTED = 130
@@ -70,6 +71,7 @@ def group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a documented code."""
+    hold_standard_streams()
     try:
         code = group.main(
             args=None if argv is None else list(argv), prog_name="hpcagent", standalone_mode=False
