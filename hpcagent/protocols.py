@@ -105,6 +105,10 @@ class Scheduler(Protocol):
         """
         ...
 
+    def question(self, ids: Sequence[str]) -> str:
+        """The command by which a user asks how these jobs stand; empty where there is none."""
+        ...
+
     def cancel(self, ids: Sequence[str]) -> None:
         """Ask for the end of these jobs; those that have ended or are not known are no error."""
         ...

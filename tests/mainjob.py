@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from unittest import mock
 
 from hpcagent.cli.main import main
 from hpcagent.measure.worker import PLACES_VARIABLE
+from hpcagent.records import Resources, Submitted
+from hpcagent.schedulers.local import LocalScheduler
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOAD = """\
@@ -142,6 +144,24 @@ def handicap_the_default(bench: Bench) -> None:
     words = ["-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
     subprocess.run([shutil.which("cc") or "gcc", *words], check=True)
     bench.env["LD_PRELOAD"] = str(library)
+
+
+@contextlib.contextmanager
+def busy_queue(bench: Bench) -> Iterator[None]:
+    """The queue works at another job until the end of the block: no run comes to an end meanwhile,
+    however fast it is and however long what the test starts takes to start."""
+    with mock.patch.dict(os.environ, bench.env, clear=True):
+        queue = LocalScheduler(Path(bench.env["HPCAGENT_QUEUE"]))
+        folder = bench.folder / "other job"
+        folder.mkdir()
+        head = queue.directives(Resources(walltime_s=3600), "haother")
+        (folder / "job.sh").write_text("\n".join(["#!/bin/sh", *head, "sleep 3600", ""]))
+        answer = queue.submit(folder / "job.sh")
+        assert isinstance(answer, Submitted), answer
+        try:
+            yield
+        finally:
+            queue.cancel([answer.job_id])
 
 
 def until(true: Callable[[], bool], told: Callable[[], object], limit_s: float = 300.0) -> None:

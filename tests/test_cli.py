@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainjob import WITH_DEFAULT_MODEL, Bench, Inside, make_bench
+from mainjob import ROOT, WITH_DEFAULT_MODEL, Bench, Inside, busy_queue, make_bench
 from tiny_gguf import make_tiny_gguf
 
 from hpcagent.cli.interrupt import interruptible
@@ -24,6 +24,8 @@ from hpcagent.study.rundir import create_run
 from hpcagent.study.session import open_tune
 from hpcagent.study.settings import TuneSettings
 
+GIVEN = ROOT / "hpcagent" / "codegen" / "tasks" / "triad-c" / "candidates"
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -33,6 +35,17 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def inside(bench: Bench) -> Inside:
     return Inside(bench.folder, bench.env)
+
+
+def as_user(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command with the rights of an ordinary user, whoever tests."""
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may look at everything, and setpriv is not here to take that away")
+    less = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    return subprocess.run(
+        [*(less if os.geteuid() == 0 else ()), *bench.argv(*words)],
+        cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -101,8 +114,8 @@ def test_unknown_things_are_named(inside: Inside) -> None:
 @pytest.mark.parametrize(
     ("budget", "code", "words"),
     [
-        ("rounds=0", 5, "at least one round"),
-        ("wall=0", 5, "nothing can be done"),
+        ("rounds=0", 5, "at least one round is needed (--budget rounds=1)"),
+        ("wall=0", 5, "nothing can be done with that: leave it out"),
         ("rounds=2.5", 2, "whole number"),
         ("rounds=-1", 2, "not a number"),
         ("rounds=99999", 2, "up to 1000"),
@@ -249,6 +262,67 @@ def test_dry_run_also_checks_its_input(inside: Inside) -> None:
     one_line(inside.tune("--dry-run"), 2, "mix.yaml:1")
 
 
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("file", "is not a directory"),
+        ("file/a/b", "Not a directory"),
+        ("away/a", "is not a directory"),
+        ("full", "not empty"),
+        ("compared", "holds a run already"),
+        ("x" * 300, "too long"),
+        ("a" + "/b" * 3000, "too long"),
+        ("private/a/b", "Permission denied"),
+        ("readonly/a", "Permission denied"),
+        ("looped/a", "symbolic links"),
+    ],
+)
+def test_a_dry_run_refuses_a_place_as_the_run_would(inside: Inside, where: str, words: str) -> None:
+    """With the same line and code; and it leaves everything as it was, as the run does, too."""
+    folder = inside.folder
+    (folder / "file").write_text("x")
+    (folder / "away").symlink_to(folder / "gone")
+    (folder / "looped").symlink_to("looped")
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.tex").touch()
+    for name, mode in (("private", 0), ("readonly", 0o555)):
+        (folder / name).mkdir(mode=mode)
+    create_run("compare", "1", folder, folder / "compared")
+    before = sorted(folder.rglob("*"))
+    command = ("tune", "--lib", "openblas", "--run-dir", str(folder / where))
+    rights = "Permission" in words
+    real, dry = (
+        as_user(inside, *command, *more) if rights else inside.hpcagent(*command, *more)
+        for more in ((), ("--dry-run",))
+    )  # fmt: skip
+    one_line(dry, 3, words)
+    assert (dry.stderr, dry.stdout) == (real.stderr, real.stdout)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_every_dry_run_looks_at_its_place(inside: Inside) -> None:
+    (inside.folder / "file").write_text("x")
+    where = ("--run-dir", str(inside.folder / "file"), "--dry-run")
+    for words in (
+        ("probe",),
+        ("doctor",),
+        ("codegen", "triad-c", "--candidates", str(GIVEN)),
+        ("codegen", "triad-c", "--candidates", str(GIVEN), "--json"),
+    ):
+        one_line(inside.hpcagent(*words, *where), 3, "file is not a directory")
+    configured = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "file"})
+    one_line(configured.hpcagent("probe", "--dry-run"), 3, "file is not a directory")
+
+
+def test_a_dry_run_names_the_place_that_the_run_would_have(inside: Inside) -> None:
+    data = json.loads(inside.tune("--dry-run", "--json").stdout)
+    assert {Path(unit["folder"]).parent for unit in data["units"]} == {inside.run / "work"}
+    assert f"== result: {inside.run}/result/" in inside.tune("--dry-run").stdout
+    elsewhere = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "elsewhere"})
+    told = elsewhere.hpcagent("probe", "--dry-run").stdout
+    assert f"{inside.folder}/elsewhere/probe-DATE-TIME-ID/work/" in told
+
+
 def test_output_into_a_closed_pipe_is_no_traceback(bench: Bench) -> None:
     command = " ".join(map(repr, bench.argv(*bench.tune_words("--dry-run"))))
     done = subprocess.run(
@@ -304,6 +378,39 @@ def test_a_closed_standard_input_is_one_line(bench: Bench, words: tuple[str, ...
     one_line(done, 2, "standard input is closed")
 
 
+def without(streams: str, argv: list[str], bench: Bench) -> int:
+    """How the command ends with these standard streams closed."""
+    shut = " ".join(f"{number}>&-" for number in streams)
+    return subprocess.run(
+        ["bash", "-c", f"exec {' '.join(map(shlex.quote, argv))} {shut}"],
+        cwd=bench.folder, env=bench.env, timeout=300, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ).returncode  # fmt: skip
+
+
+@pytest.mark.openblas
+def test_a_run_needs_no_standard_streams(bench: Bench) -> None:
+    """As some daemons start it: it ended with exit code 1, and nobody was told why."""
+    with busy_queue(bench):
+        assert without("2", bench.argv(*bench.tune_words("--no-wait")), bench) == 0
+        assert without("012", bench.argv("step", str(bench.run)), bench) == 0
+    assert bench.events("unit_submitted")
+    assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(bench: Bench) -> None:
+    """What a library writes to standard error must not go into a journal."""
+    code = (
+        "import os, sys\nfrom hpcagent.cli.streams import hold_standard_streams\n"
+        "hold_standard_streams()\nfile = os.open('file', os.O_CREAT | os.O_WRONLY)\n"
+        "os.write(2, b'a warning')\nprint('words', flush=True)\nsys.stderr.write('more')\n"
+        "sys.exit(0 if file > 2 and all(map(os.get_inheritable, range(3))) else 3)\n"
+    )
+    for streams in ("2", "01", "012"):
+        assert without(streams, [sys.executable, "-c", code], bench) == 0, streams
+        assert (bench.folder / "file").read_text() == ""
+
+
 def test_a_full_disk_under_the_errors_leaves_the_exit_code(bench: Bench) -> None:
     with Path("/dev/full").open("w") as full:
         codes = [
@@ -328,18 +435,47 @@ def test_a_full_disk_under_the_errors_leaves_the_exit_code(bench: Bench) -> None
 )
 def test_what_may_not_be_looked_at_is_one_line(bench: Bench, words: tuple[str, ...]) -> None:
     """Also where a folder on the way may not be searched."""
-    as_user = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("root may look at everything, and setpriv is not here to take that away")
     private = bench.folder / "private"
     private.mkdir(mode=0)
     said = [word.format(private=private) for word in words]
-    done = subprocess.run(
-        [*(as_user if os.geteuid() == 0 else ()), *bench.argv(*said)],
-        cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = as_user(bench, *said)
     assert done.returncode in (2, 3), done.stderr
     one_line(done, done.returncode, said[-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("explain", ""), 2, "the name is empty"),
+        (("tune", "--lib", "openblas", "--run-dir", ""), 2, "'--run-dir': it is empty"),
+        (("tune", "--lib", "openblas", "--workload", ""), 2, "'--workload': it is empty"),
+        (("build", "--lib", "openblas", "--app", "x.yaml"), 2, "exclude each other"),
+        (("models", "list", "nosuch"), 3, "/nosuch: No such file or directory\n"),
+        (("history", "import", "."), 3, "cannot read .: Is a directory\n"),
+    ],
+)
+def test_a_wrong_name_is_told_as_what_it_is(
+    inside: Inside, words: tuple[str, ...], code: int, told: str
+) -> None:
+    done = inside.hpcagent(*words)
+    one_line(done, code)
+    assert told in done.stderr
+    assert not (inside.folder / "run.json").exists(), "an empty name is not the current folder"
+
+
+def test_a_folder_of_runs_that_is_none_is_told(inside: Inside) -> None:
+    """And not that it holds no runs: there is nothing to begin there."""
+    (inside.folder / "file").touch()
+    wrong = Inside(inside.folder, {**inside.env, "HPCAGENT_RUNS": "file"})
+    for words in (("status",), ("status", "--json"), ("resume", "x")):
+        one_line(wrong.hpcagent(*words), 3, "cannot read", "file: Not a directory")
+
+
+def test_what_may_not_be_read_needs_no_directory_to_write_to(bench: Bench) -> None:
+    run = create_run("tune", "1", bench.folder, bench.run)
+    (run.path / "run.json").chmod(0)
+    done = as_user(bench, "status", str(run.path))
+    one_line(done, 3, "run.json: Permission denied; mend its permissions")
 
 
 def test_output_onto_a_full_disk_is_one_line(bench: Bench) -> None:
@@ -359,6 +495,11 @@ def test_a_budget_too_small_for_one_round(bench: Bench) -> None:
     assert done.returncode == 5, done.stdout + done.stderr
     assert "too small for one round" in done.stdout
     assert not [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "round-1"]
+    shutil.rmtree(bench.run)
+    told = " ".join(done.stdout.split())
+    advised = told.partition("would have done: try --budget ")[2].split()[0]
+    assert bench.tune("--budget", advised, "--budget", "rounds=1").returncode == 0
+    assert [e for e in bench.events("unit_intent") if e["data"]["purpose"] == "round-1"]
 
 
 @pytest.mark.openblas

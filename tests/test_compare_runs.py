@@ -214,9 +214,16 @@ def test_a_missing_driver_is_told_before_anything_is_submitted(bench: Bench) -> 
 
 
 def test_the_sites_limit_on_core_hours_holds(bench: Bench) -> None:
-    (bench.folder / "site.toml").write_text("max_core_hours = 0.01\n")
+    """And whoever comes up against it is told the least, and whether that would do."""
     limited = Inside(bench.folder, {**bench.env, "HPCAGENT_SITE_CONFIG": "site.toml"})
-    assert "the site allows 0.01" in refuse(limited, 5, "a", "b")
+    (bench.folder / "site.toml").write_text("max_core_hours = 0.01\n")
+    words = refuse(limited, 5, "a", "b")
+    assert "the site allows 0.01: also the least is more (--blocks 3 --pairs 3, " in words
+    least = float(words.rpartition("--pairs 3, ")[2].partition(")")[0])
+    (bench.folder / "site.toml").write_text(f"max_core_hours = {1.1 * least}\n")
+    assert "the least is --blocks 3 --pairs 3, " in refuse(limited, 5, "a", "b", "--blocks", "9")
+    done = limited.hpcagent("compare", "a", "b", "--blocks", "3", "--pairs", "3", "--dry-run")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_comparison_is_no_side(bench: Bench) -> None:

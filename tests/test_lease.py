@@ -223,6 +223,55 @@ def test_a_clock_that_steps_keeps_the_run_of_this_host(tmp_path: Path) -> None:
             lease.check()
 
 
+# --- what a kill in the middle of a write leaves --------------------------------------------------
+
+LEFT = (".tmp-lease.json-0123abcd", ".tmp-asked.json-0123abcd", ".tmp-run.json-ffffffff",
+        ".tmp-clock-00000000")  # fmt: skip
+OTHERS = (".tmp-lease.json", ".tmp-lease.json-0123abcg", ".tmp-notes.txt-0123abcd",
+          "lease.json-0123abcd")  # fmt: skip
+
+
+def leave(run: Path) -> None:
+    for name in (*LEFT, *OTHERS):
+        (run / name).write_text("{")
+
+
+def left(run: Path) -> set[str]:
+    return {path.name for path in run.iterdir()} & {*LEFT, *OTHERS}
+
+
+def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    """And nothing whose name is not ours, nor what has such a name and is no file."""
+    leave(tmp_path)
+    (tmp_path / ".tmp-lease.json-00000001").mkdir()
+    (tmp_path / ".tmp-lease.json-00000002").symlink_to("lease.json")
+    process = contender(tmp_path)
+    try:
+        assert ask(process) == "won 1"
+        assert left(tmp_path) == {*OTHERS}
+        leave(tmp_path)
+        with pytest.raises(RunInUse):
+            Lease.acquire(tmp_path)
+        assert left(tmp_path) == {*LEFT, *OTHERS}, "its holder lives, and may be writing them"
+    finally:
+        process.kill()
+        process.wait()
+    with Lease.acquire(tmp_path):
+        assert left(tmp_path) == {*OTHERS}
+    leave(tmp_path)
+    with Lease.acquire(tmp_path):
+        assert left(tmp_path) == {*OTHERS}
+    assert (tmp_path / ".tmp-lease.json-00000001").is_dir()
+    assert (tmp_path / ".tmp-lease.json-00000002").is_symlink()
+
+
+def test_a_silent_holder_elsewhere_may_still_be_writing(tmp_path: Path) -> None:
+    forge(tmp_path, ELSEWHERE, NOON)
+    leave(tmp_path)
+    with Lease.acquire(tmp_path, clock=at(NOON + timedelta(hours=1))):
+        assert left(tmp_path) == {*LEFT, *OTHERS}
+
+
 def test_a_writer_that_wakes_up_late_is_fenced(tmp_path: Path) -> None:
     late = Lease.acquire(tmp_path, clock=at(NOON), identity=ELSEWHERE, heartbeat_s=30)
     taker = Lease.acquire(tmp_path, clock=at(NOON + timedelta(hours=1)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mainjob import Bench, Inside, handicap_the_default, make_bench, until
+from mainjob import Bench, Inside, busy_queue, handicap_the_default, make_bench, until
 
 from hpcagent.cli.runs import as_json_text
 from hpcagent.measure.results import Run
@@ -130,17 +130,18 @@ def test_cancel_is_not_lost_behind_a_stop(unclosed: Bench) -> None:
 
 def test_stop_ends_the_agent_and_resume_ends_the_run(tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
-    process = subprocess.Popen(
-        bench.argv(*bench.tune_words("--budget", "rounds=1")), cwd=bench.folder, env=bench.env,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 2)
-        assert bench.hpcagent("stop", str(bench.run)).returncode == 0
-        said, _ = process.communicate(timeout=300)
-    finally:
-        process.kill()
-        process.wait()
+    with busy_queue(bench):
+        process = subprocess.Popen(
+            bench.argv(*bench.tune_words("--budget", "rounds=1")), cwd=bench.folder, env=bench.env,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        try:
+            _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 2)
+            assert bench.hpcagent("stop", str(bench.run)).returncode == 0
+            said, _ = process.communicate(timeout=300)
+        finally:
+            process.kill()
+            process.wait()
     assert process.returncode == 0
     assert f"hpcagent resume {bench.run}" in said
     assert not bench.events("run_closed")

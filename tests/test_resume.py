@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, Inside, make_bench
+from mainjob import Bench, Inside, busy_queue, make_bench
 
 from hpcagent.study.journal import read_journal
 from hpcagent.study.state import fold
@@ -51,6 +51,7 @@ def assert_whole(bench: Bench) -> None:
     result = bench.run / "result"
     assert (result / "report.html").stat().st_size > 1000
     assert not list(result.rglob(".*"))
+    assert not list(bench.run.rglob(".tmp-*")), "what a kill left unfinished"
 
 
 @pytest.mark.strace
@@ -148,6 +149,12 @@ def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert f"hpcagent resume {bench.run}" in errors
+    told = errors.partition("hpcagent: interrupted; ")[2].partition(". Continue with:")[0]
+    open_units = {e["data"]["unit"]: e["data"]["job_id"] for e in bench.events("unit_submitted")}
+    for ended in bench.events("unit_result"):
+        open_units.pop(ended["data"]["unit"], None)
+    assert ("no job of it is out" in told) == (not open_units)
+    assert all(f"job {job_id} (" in told for job_id in open_units.values())
     assert "Traceback" not in errors
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
     assert_whole(bench)
@@ -155,22 +162,23 @@ def test_interrupted_by_the_user_and_resumed(tmp_path: Path) -> None:
 
 def test_a_run_in_use_says_by_whom(tmp_path: Path) -> None:
     bench = Inside(tmp_path, make_bench(tmp_path).env)
-    process = subprocess.Popen(
-        bench.argv(*bench.tune_words("--budget", "rounds=3")), cwd=bench.folder, env=bench.env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 2)
-        second = bench.hpcagent("resume", str(bench.run))
-        assert second.returncode == 6
-        assert str(process.pid) in second.stderr
-        assert os.uname().nodename in second.stderr
-        cancelled = bench.hpcagent("cancel", str(bench.run))
-        assert cancelled.returncode == 0, cancelled.stderr
-        assert process.wait(timeout=300) == 0
-    finally:
-        process.kill()
-        process.wait()
+    with busy_queue(bench):
+        process = subprocess.Popen(
+            bench.argv(*bench.tune_words("--budget", "rounds=3")), cwd=bench.folder, env=bench.env,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            _wait_for(lambda: (bench.run / "journal.jsonl").exists() and len(bench.events()) > 2)
+            second = bench.hpcagent("resume", str(bench.run))
+            assert second.returncode == 6
+            assert str(process.pid) in second.stderr
+            assert os.uname().nodename in second.stderr
+            cancelled = bench.hpcagent("cancel", str(bench.run))
+            assert cancelled.returncode == 0, cancelled.stderr
+            assert process.wait(timeout=300) == 0
+        finally:
+            process.kill()
+            process.wait()
     assert bench.events()[-1]["data"]["outcome"] == "cancelled"
     assert not list((bench.run / "inbox").iterdir())
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0

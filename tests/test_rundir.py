@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.errors import EnvironmentProblem, UsageError
-from hpcagent.study import durable
+from hpcagent.study import durable, rundir
 from hpcagent.study.rundir import (
     create_run,
     list_runs,
@@ -103,6 +104,25 @@ def test_an_empty_directory_can_be_named(tmp_path: Path) -> None:
     (place / f"{durable.TEMPORARY}left-by-a-kill").touch()
     assert make(tmp_path, place) == place
     assert place.stat().st_mode & 0o077 == 0
+
+
+def test_of_two_that_make_a_run_in_one_place_the_later_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the quicker one has taken away what the later one was writing."""
+    place = tmp_path / "mine"
+
+    def link(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        make(tmp_path, place)
+        Path(source).unlink()
+        os.link(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(rundir, "require_empty", lambda path: None)
+    with pytest.raises(EnvironmentProblem, match="holds a run already"):
+        make(tmp_path, place, n=1)
+    assert open_run(place).id.endswith("aaaa")
 
 
 def test_a_place_in_use_is_told_and_left_as_it_is(tmp_path: Path) -> None:

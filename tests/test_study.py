@@ -256,6 +256,20 @@ def test_wall_time_counts_from_the_start() -> None:
     assert budget.refused(limited, both, at(-50)) is None, "a clock that stepped back"
 
 
+def test_a_budget_that_would_do_is_told_with_its_parts() -> None:
+    spent = unit("x", resources=Resources(3600), finished=True, job_seconds=360)
+    small = state(core_hours=0.4, wall_s=240.0, units=(spent,))
+    first, confirmation = budget.Need(0.25, 120), budget.Need(0.15, 60)
+    words = budget.enough(small, first, confirmation, at(120))
+    assert words == (
+        "0.5 core-hours (0.1 so far, 0.25 for the round, 0.15 for the confirmation) and "
+        "5 minutes (2 so far, 2 for the round, 1 for the confirmation) would have done: "
+        "try --budget core-hours=0.6 --budget wall=6m"
+    )
+    short = state(core_hours=0.4, wall_s=600.0, units=(spent,))
+    assert "wall=" not in budget.enough(short, first, confirmation, at(120)), "that one is enough"
+
+
 def test_the_progress_line_fits_a_terminal() -> None:
     long = Progress("round-12", 11, 99, 145, "default", 359999.4, 359999.4)
     assert len(long.text()) <= 78, "two columns are the spinner's"

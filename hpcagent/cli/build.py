@@ -16,6 +16,7 @@ import click
 from hpcagent.apps.card import card_names, load_card
 from hpcagent.apps.variants import BuildPlan
 from hpcagent.cli.asks import asked, duration_s, request_options
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.targets import place
 from hpcagent.cli.taskrun import begin, run_options
@@ -41,7 +42,7 @@ from hpcagent.toolchain.steps import MODULE
 )
 @click.option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE|DIR",
     help="The source: an archive (.tar, .tar.gz, .tar.bz2, .tar.xz, .zip) or a folder.",
 )
@@ -81,7 +82,7 @@ from hpcagent.toolchain.steps import MODULE
 )
 @click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
@@ -113,7 +114,9 @@ def build(
       hpcagent build --lib openblas --source DIR --set threading=openmp
       hpcagent build --app solver.yaml --source DIR --mpi openmpi --blas blis
     """
-    if (lib is None) == (app is None):
+    if lib is not None and app is not None:
+        raise UsageError("--lib and --app exclude each other: one is built at a time")
+    if lib is None and app is None:
         raise UsageError("say what to build: --lib openblas, or --app with a card or a file")
     if parameters:
         _list_parameters(load_parameters(lib or ""), as_json)

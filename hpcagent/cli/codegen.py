@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from hpcagent.cli.asks import asked, request_options
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.modelroutes import ask_servers, wanted
+from hpcagent.cli.newrun import foreseen
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.targets import place
@@ -37,7 +39,7 @@ IN_BATCH = 2  # attempts at once, where nothing is said
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option(
     "--candidates",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Sources of your own: each file, or folder of one, is an attempt.",
 )
@@ -109,6 +111,7 @@ def codegen(
     )  # fmt: skip
     made = Task("codegen", there.targets, full.to_json())
     if dry_run and not as_json:
+        foreseen(made.kind, run_dir)
         click.echo(f"{plan_text(full)}\n")
     return begin(
         made, there, configured, run_dir, no_wait=no_wait, dry_run=dry_run, as_json=as_json,

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from hpcagent import __version__
-from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.givenpath import PATH
+from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.place import find_run
 from hpcagent.cli.runs import json_option
 from hpcagent.config import Settings, load_settings
@@ -36,7 +37,7 @@ _RUN_ID = "compare-DATE-TIME-ID"
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Decides the order of the sides and the inputs.")  # fmt: skip
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+    "--run-dir", type=PATH, metavar="DIR",
     help="The run's own folder, new or empty. [default: runs/compare-DATE-TIME-ID]",
 )  # fmt: skip
 @click.option(
@@ -66,9 +67,9 @@ def compare(
     wanted = comparison(found, blocks, pairs)
     configured = load_settings(os.environ, Path.cwd())
     settings = _settings(settings_of(found[0], seed), configured)
-    _require_budget(wanted, configured)
+    _require_budget(wanted, comparison(found, MIN_BLOCKS, MIN_PAIRS), configured)
     if dry_run:
-        _show_plan(wanted, settings, as_json)
+        _show_plan(wanted, settings, foreseen("compare", run_dir), as_json)
         return 0
     return begin_run(
         "compare", settings, run_dir, no_wait=no_wait, as_json=as_json, compare=wanted.to_json()
@@ -88,16 +89,23 @@ def _settings(settings: TuneSettings, configured: Settings) -> TuneSettings:
     )
 
 
-def _require_budget(wanted: Comparison, configured: Settings) -> None:
+def _require_budget(wanted: Comparison, smallest: Comparison, configured: Settings) -> None:
     limit = configured.max_core_hours
-    if limit and wanted.core_hours > limit:
-        raise BudgetError(
-            f"compare: the blocks reserve {wanted.core_hours:.3g} core-hours, the site allows "
-            f"{limit:.3g}: take fewer --blocks or --pairs"
+    if not limit or wanted.core_hours <= limit:
+        return
+    words = f"--blocks {smallest.blocks} --pairs {smallest.pairs}, {smallest.core_hours:.3g}"
+    raise BudgetError(
+        f"compare: {wanted.blocks} blocks of {len(wanted.sides)} jobs reserve "
+        f"{wanted.core_hours:.3g} core-hours, the site allows {limit:.3g}: "
+        + (
+            f"take fewer --blocks or --pairs (the least is {words})"
+            if smallest.core_hours <= limit
+            else f"also the least is more ({words}): let the site raise max_core_hours"
         )
+    )
 
 
-def _show_plan(wanted: Comparison, settings: TuneSettings, as_json: bool) -> None:
+def _show_plan(wanted: Comparison, settings: TuneSettings, place: Path, as_json: bool) -> None:
     """Every unit of the comparison, with nothing run and nothing written."""
     state = TuneState(settings, utc_text(utc_now()), __version__, compare=wanted.to_json())
     scheduler = make_scheduler(settings.scheduler)
@@ -105,7 +113,7 @@ def _show_plan(wanted: Comparison, settings: TuneSettings, as_json: bool) -> Non
     for number, (block, index) in enumerate(wanted.order(settings.seed), start=1):
         plan, side = block_plan(wanted, state, block, index), wanted.sides[index]
         name = unit_name(_RUN_ID, number)
-        folder = Path.cwd() / "runs" / _RUN_ID / "work" / name
+        folder = place / "work" / name
         script = units.script(
             units.program(plan.purpose, plan.spec),
             plan.resources,
@@ -128,5 +136,5 @@ def _show_plan(wanted: Comparison, settings: TuneSettings, as_json: bool) -> Non
     click.echo(f"== workload.txt, the same for all\n{wanted.workload}")
     click.echo(
         f"{len(rows)} jobs reserve {wanted.core_hours:.3g} core-hours. Beside its job.sh each holds"
-        "\nspec.json, worker.py and workload.txt; with --json every spec.json is shown whole."
+        "\nspec.json, worker.py and workload.txt. With --json every spec.json is shown."
     )

@@ -47,9 +47,9 @@ class Preview:
     files: Mapping[str, str]
 
 
-def show_plan(settings: TuneSettings, as_json: bool) -> None:
-    """Print the plan of a run with these settings."""
-    previews = tuple(_previews(settings))
+def show_plan(settings: TuneSettings, place: Path, as_json: bool) -> None:
+    """Print the plan of a run with these settings in the folder `place`."""
+    previews = tuple(_previews(settings, place))
     if as_json:
         rows = [vars(preview) for preview in previews]
         click.echo(json.dumps({"settings": settings.to_json(), "units": rows}, indent=1))
@@ -59,7 +59,7 @@ def show_plan(settings: TuneSettings, as_json: bool) -> None:
         click.echo(f"== {preview.purpose}: {preview.folder}\n   {preview.command}")
         for name, text in sorted(preview.files.items()):
             click.echo(f"-- {name}\n{_shown(text)}")
-    click.echo(f"== result: runs/{_RUN_ID}/result/\n   {'  '.join(_RESULTS)}")
+    click.echo(f"== result: {place / 'result'}/\n   {'  '.join(_RESULTS)}")
     click.echo(
         f"\nThen up to {settings.rounds} rounds of {settings.challengers} challengers, and "
         f"{settings.confirm_pairs} pairs {_jobs(settings)}to confirm the winner.\n"
@@ -80,10 +80,10 @@ def _shown(text: str) -> str:
     return f"{head}\n   ... {len(lines) - 12} more lines\n"
 
 
-def _previews(settings: TuneSettings) -> Iterator[Preview]:
+def _previews(settings: TuneSettings, place: Path) -> Iterator[Preview]:
     now = utc_text(utc_now())
     known = assumed(TuneState(settings, created_utc=now, version=__version__))
-    build = _folder(2)
+    build = _folder(place, 2)
     plans = (
         units.probe_plan(settings, None),
         units.build_plan(known),
@@ -92,13 +92,13 @@ def _previews(settings: TuneSettings) -> Iterator[Preview]:
         units.confirmation_plan(known, examples(known)[0], str(build)),
     )
     for number, plan in enumerate(plans, start=1):
-        yield preview(known, plan, number)
+        yield preview(known, plan, place, number)
 
 
-def preview(known: Knowledge, plan: units.Plan, number: int) -> Preview:
-    """The files and the command of a unit; `number` is its place in the run."""
+def preview(known: Knowledge, plan: units.Plan, place: Path, number: int) -> Preview:
+    """The files and the command of the unit that is `number` in the run at `place`."""
     settings = known.state.settings
-    name, folder = unit_name(_RUN_ID, number), _folder(number)
+    name, folder = unit_name(_RUN_ID, number), _folder(place, number)
     files = units.unit_files(known, plan, name)
     files["job.sh"] = units.script(
         units.program(plan.purpose, plan.spec), plan.resources, name, [folder],
@@ -108,8 +108,8 @@ def preview(known: Knowledge, plan: units.Plan, number: int) -> Preview:
     return Preview(plan.purpose, str(folder), command, files)
 
 
-def _folder(number: int) -> Path:
-    return Path.cwd() / "runs" / _RUN_ID / "work" / unit_name(_RUN_ID, number)
+def _folder(place: Path, number: int) -> Path:
+    return place / "work" / unit_name(_RUN_ID, number)
 
 
 def examples(known: Knowledge) -> tuple[Config, ...]:

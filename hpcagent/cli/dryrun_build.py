@@ -58,9 +58,9 @@ class _Plan:
     first: Sequence[tuple[Variant, Preview]]
 
 
-def show_build_plan(settings: TuneSettings, as_json: bool) -> None:
+def show_build_plan(settings: TuneSettings, place: Path, as_json: bool) -> None:
     """Print what a run with these settings would build; UsageError where it could not."""
-    plan = _planned(settings)
+    plan = _planned(settings, place)
     if as_json:
         click.echo(json.dumps(_rows(plan), indent=1))
         return
@@ -68,7 +68,7 @@ def show_build_plan(settings: TuneSettings, as_json: bool) -> None:
         click.echo(line)
 
 
-def _planned(settings: TuneSettings) -> _Plan:
+def _planned(settings: TuneSettings, place: Path) -> _Plan:
     known = assumed(TuneState(settings, created_utc=utc_text(utc_now()), version=__version__))
     build = BuildPlan.from_json(settings.build or {})
     processor = _processor()
@@ -87,7 +87,7 @@ def _planned(settings: TuneSettings) -> _Plan:
     needed = variants.needed([variants.space.default, *examples(known)])
     by_build = {variants.of(config).id: config for config in reversed(points)}
     first = [
-        (variant, preview(known, units.variant_plan(known, by_build[variant.id]), number))
+        (variant, preview(known, units.variant_plan(known, by_build[variant.id]), place, number))
         for number, variant in enumerate(needed, start=2)
     ]
     return _Plan(known, variants, points, variants.needed(points), first)

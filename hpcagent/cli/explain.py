@@ -202,6 +202,8 @@ def _explain_run(what: str, as_json: bool, only_filter: bool, tokens: int, asked
     from hpcagent.study.explaining import explain_run
     from hpcagent.study.session import read_state
 
+    if not what:
+        raise UsageError("the name is empty: give a log, a run, or - for standard input")
     path = Path(what)
     if path.is_dir() and not (path / "run.json").exists():
         raise UsageError(f"{what} is a folder and no run; give one of the logs in it")

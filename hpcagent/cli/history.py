@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.place import find_run, standard_input
 from hpcagent.cli.runs import json_option
 from hpcagent.config import load_settings
@@ -80,7 +81,7 @@ def show(run: str, as_json: bool) -> int:
 
 
 @history.command("export")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=PATH)
 def export_runs(file: Path) -> int:
     """Write all runs to FILE (-: standard output), one JSON line each."""
     found = store.read(_folders())
@@ -99,7 +100,7 @@ def export_runs(file: Path) -> int:
 
 
 @history.command("import")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=PATH)
 def import_runs(file: Path) -> int:
     """Take in the runs of FILE (-: standard input); one that is there already is replaced."""
     try:

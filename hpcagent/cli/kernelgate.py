@@ -22,12 +22,12 @@ from hpcagent.llm.qualify.answers import Answers
 from hpcagent.llm.qualify.kernel import NAME, PASSED, kernels, source_in
 from hpcagent.records import Failure
 from hpcagent.report.publish import publish
-from hpcagent.study.agent import Turn
 from hpcagent.study.kernels_task import JUDGED, KIND, Asked, entry_of, unfit, verdicts
 from hpcagent.study.rundir import RunDir, create_run, open_run
 from hpcagent.study.session import open_tune, opened, read_state
 from hpcagent.study.state import TuneState
 from hpcagent.study.task_plan import Task
+from hpcagent.study.turn import Turn
 
 _WORDS = 300
 

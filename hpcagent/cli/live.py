@@ -11,11 +11,12 @@ import click
 
 from hpcagent.cli.waiting import PLAIN_EVERY_S, Plain, words
 from hpcagent.llm.progress import Progress
-from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.agent import RunAgent
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.turn import Turn
 
 if TYPE_CHECKING:
     from rich.status import Status

@@ -13,6 +13,7 @@ import click
 
 from hpcagent import __version__
 from hpcagent.cli.lazy import LazyGroup, Table
+from hpcagent.cli.streams import hold_standard_streams
 from hpcagent.errors import EnvironmentProblem, HpcagentError
 
 INTERRUPTED = 130
@@ -35,7 +36,7 @@ _COMMANDS: Table = {
     "advise": ("hpcagent.cli.requests", "Give the agent of a run a hint."),
     "approve": ("hpcagent.cli.requests", "Let a run reserve more core-hours."),
     "cancel": ("hpcagent.cli.requests", "Cancel a run and its jobs."),
-    "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop; its jobs go on."),
+    "stop": ("hpcagent.cli.requests", "Ask the agent of a run to stop, not its jobs."),
     "models": ("hpcagent.cli.models", "Tell which language models there are and what they do."),
     "history": ("hpcagent.cli.history", "Show and carry what earlier runs left for later ones."),
     "config": ("hpcagent.cli.siteconfig", "Write, show and test the configuration."),
@@ -70,6 +71,7 @@ def group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a documented code."""
+    hold_standard_streams()
     try:
         code = group.main(
             args=None if argv is None else list(argv), prog_name="hpcagent", standalone_mode=False

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.models_served import Line, verified
 from hpcagent.cli.models_served import shown as shown_server
 from hpcagent.cli.models_subject import model_argument, route_of, subject
@@ -46,7 +47,7 @@ _EVERY_ROLE = "all roles"
 
 
 @click.command("list")
-@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=PATH)
 @json_option
 def list_models(folders: Sequence[Path], as_json: bool) -> int:
     """List the GGUF models of FOLDERs, and whether each fits in memory here.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcagent.cli.asks import request_options
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.models_subject import model_argument
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _FAMILIES = click.Choice(("menu", "diagnosis", "merit", _KERNEL, "invent"))
 @click.option(
     "--answers",
     "kept",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Where answers are kept. Default: qualification-NAME.jsonl in this folder.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ from hpcagent import __version__
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.errors import SchedulerRefused
-from hpcagent.study.agent import never_submitted
 from hpcagent.study.rundir import create_run, remove_run
+from hpcagent.study.runplace import foresee
 from hpcagent.study.session import open_tune, read_state
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.submission import never_submitted
 from hpcagent.templates import clean
+
+
+def foreseen(kind: str, run_dir: Path | None) -> Path:
+    """Where a run would be that is only shown; raises what `begin_run` would of that place."""
+    place = _checked(run_dir)
+    foresee(runs_folder(), place)
+    return runs_folder() / f"{kind}-DATE-TIME-ID" if place is None else place
+
+
+def _checked(run_dir: Path | None) -> Path | None:
+    return None if run_dir is None else Path(clean(run_dir.absolute(), "--run-dir"))
 
 
 def begin_run(
@@ -35,10 +48,9 @@ def begin_run(
     Where the very first job is refused, SchedulerRefused, and nothing is left of the run: the
     command can be repeated as it was, with what the scheduler did not like mended.
     """
-    if run_dir is not None:
-        clean(run_dir.absolute(), "--run-dir")
-    theirs = run_dir is not None and run_dir.is_dir()
-    run = create_run(kind, __version__, runs_folder(), run_dir)
+    place = _checked(run_dir)
+    theirs = place is not None and os.access(place, os.F_OK)  # else it may not be looked at
+    run = create_run(kind, __version__, runs_folder(), place)
     open_tune(run, settings, __version__, compare, task)
     if not as_json:
         for line in (f"run {run.id} in {run.path}", *also):

@@ -47,7 +47,7 @@ def cancel(run: str) -> int:
 @click.command()
 @run_argument
 def stop(run: str) -> int:
-    """Ask the agent of RUN to stop. The job that is out goes on; `resume` takes it up again."""
+    """Ask the agent of RUN to stop. A job that is out is left alone; `resume` takes it up again."""
     found = find_run(run)
     if read_state(found).closed is not None:
         click.echo(f"{found.path.name} is closed already: nothing to stop")

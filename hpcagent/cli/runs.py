@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from hpcagent.cli.interrupt import interruptible
+from hpcagent.cli.leaving import left_out
 from hpcagent.cli.live import Display, live, processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
@@ -23,7 +24,7 @@ from hpcagent.report import compare as comparison
 from hpcagent.report import task_text
 from hpcagent.report.publish import publish
 from hpcagent.report.text import headline, terminal
-from hpcagent.study.agent import Turn, exit_code
+from hpcagent.study.agent import exit_code
 from hpcagent.study.chain import chain_folder, read_chain
 from hpcagent.study.compare_result import CompareSummary, summarise_comparison
 from hpcagent.study.durable import utc_now, utc_text
@@ -39,6 +40,7 @@ from hpcagent.study.state import TuneState
 from hpcagent.study.summary import RunSummary
 from hpcagent.study.task_plan import KINDS
 from hpcagent.study.task_summary import TaskSummary, summarise_task
+from hpcagent.study.turn import Turn
 
 Summary = RunSummary | CompareSummary | TaskSummary
 _IN_A_JOB = ("SLURM_JOB_ID", "PBS_JOBID")
@@ -83,7 +85,7 @@ def status(run: str | None, as_json: bool) -> int:
         return 0
     click.echo(_line(found, state))
     if state.closed is None and not is_driven(found.path):
-        click.echo(_undriven(found))
+        click.echo(f"  {undriven(found)}")
     taken = state.decisions.get("history")
     if taken is not None:
         click.echo(f"  {taken['reason']}")
@@ -125,10 +127,8 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
                 raise _to_go_on(run, agent.state, refused) from None
             state = agent.state
     except KeyboardInterrupt:
-        click.echo(
-            f"hpcagent: interrupted; the job that is out goes on. Continue with:\n  {again(run)}",
-            err=True,
-        )
+        told = f"hpcagent: interrupted; {left_out(run)}. Continue with:\n  {again(run)}"
+        click.echo(told, err=True)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the progress is gone, and so it is told to nobody
         return INTERRUPTED
@@ -179,12 +179,12 @@ def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> Non
         click.echo(terminal(summary, columns, str(run.path)))
 
 
-def _undriven(run: RunDir) -> str:
+def undriven(run: RunDir) -> str:
     """Who goes on with a run that no process drives; the jobs that are out only measure."""
     link = read_chain(chain_folder(run.path)).next_job
     if link:
-        return f"  no process drives it now; job {link}, the next link of its chain, goes on"
-    return f"  no process drives it now; go on with:\n    {again(run)}"
+        return f"no process drives it now; job {link}, the next link of its chain, goes on"
+    return f"no process drives it now; go on with:\n    {again(run)}"
 
 
 def _list(as_json: bool) -> int:

@@ -25,6 +25,7 @@ from hpcagent.cli.configtext import (
     shown,
     shown_roles,
 )
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.modelroutes import tuning_route
 from hpcagent.cli.surroundings import Found, look
 from hpcagent.config import Settings, keys, layers, load_settings, model_routes
@@ -45,7 +46,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--output", type=PATH, metavar="FILE",
               help="Write there. [default: where hpcagent looks for it]")  # fmt: skip
 @click.option("--site", "kind", flag_value="site",
               help="For all users, the default of root: /etc/hpcagent.toml or "

@@ -12,7 +12,8 @@ import click
 
 from hpcagent import __version__
 from hpcagent.cli.asks import asked
-from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.givenpath import PATH
+from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.targets import Place, job_settings
 from hpcagent.config import Settings
 from hpcagent.llm.routing import Route
@@ -30,7 +31,7 @@ _OPTIONS = (
     click.option("--scheduler", metavar="NAME",
                  help="Where jobs go: local, slurm or pbs. [default: local; with a job option the "
                  "batch system that is found]"),
-    click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+    click.option("--run-dir", type=PATH, metavar="DIR",
                  help="The run's own folder, new or empty. [default: runs/KIND-DATE-TIME-ID]"),
     click.option("--no-wait", is_flag=True,
                  help="Return when a job must be waited for; go on with `hpcagent step`."),
@@ -58,7 +59,7 @@ def begin(
     hosts = configured.model_hosts if rows else ()
     settings = replace(settings, models=rows, model_hosts=hosts, replay=replay)
     if dry_run:
-        _show_plan(task, settings, as_json)
+        _show_plan(task, settings, foreseen(task.kind, run_dir), as_json)
         return 0
     closed = there.closed.items()
     left_out = [f"{name} is left out: {why or 'it takes no jobs now'}" for name, why in closed]
@@ -68,10 +69,10 @@ def begin(
     )  # fmt: skip
 
 
-def _show_plan(task: Task, settings: TuneSettings, as_json: bool) -> None:
+def _show_plan(task: Task, settings: TuneSettings, place: Path, as_json: bool) -> None:
     """The first unit of every target; what follows depends on what they find."""
     state = TuneState(settings, utc_text(utc_now()), __version__, task=task.to_json())
-    rows = list(_first_units(task, state))
+    rows = list(_first_units(task, state, place))
     if as_json:
         plan = {"task": task.to_json(), "settings": settings.to_json(), "units": rows}
         click.echo(json.dumps(plan, indent=1))
@@ -84,7 +85,7 @@ def _show_plan(task: Task, settings: TuneSettings, as_json: bool) -> None:
     click.echo("With --json every file is shown whole.")
 
 
-def _first_units(task: Task, state: TuneState) -> list[Mapping[str, Any]]:
+def _first_units(task: Task, state: TuneState, place: Path) -> list[Mapping[str, Any]]:
     run_id = f"{task.kind}-DATE-TIME-ID"
     kind, scheduler = kind_of(task), make_scheduler(state.settings.scheduler)
     rows: list[Mapping[str, Any]] = []
@@ -93,7 +94,7 @@ def _first_units(task: Task, state: TuneState) -> list[Mapping[str, Any]]:
         if plan is None or isinstance(plan, tune.Decide):
             continue
         name = unit_name(run_id, number)
-        folder = Path.cwd() / "runs" / run_id / "work" / name
+        folder = place / "work" / name
         unit = Unit(name, plan.kind, plan.purpose, 1, plan.resources, plan.spec, state.created_utc)
         files = units.unit_files(None, plan, name) | kind.files(task, state, unit)
         files["job.sh"] = units.script(

@@ -25,9 +25,10 @@ from hpcagent.cli.asks import (
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import fact_names, show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
+from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
-from hpcagent.cli.newrun import begin_run
+from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.runs import json_option
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
@@ -62,7 +63,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--openblas-prefix", "prefix", metavar="PATH", help="Folder (or .so file) of the OpenBLAS.",
 )  # fmt: skip
 @click.option(
-    "--workload", type=click.Path(path_type=Path), metavar="FILE",
+    "--workload", type=PATH, metavar="FILE",
     help="YAML file of routines and shapes with weights. [default: a mix of BLAS and LAPACK]",
 )  # fmt: skip
 @model_option
@@ -102,7 +103,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "pbs. [default: local; with a job option the batch system that is found]",
 )
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path), metavar="DIR",
+    "--run-dir", type=PATH, metavar="DIR",
     help="The run's own folder, new or empty. [default: runs/tune-DATE-TIME-ID]",
 )  # fmt: skip
 @click.option(
@@ -113,7 +114,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 )
 @click.option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE|DIR",
     help="With --build: the library's source, as for `hpcagent build`.",
 )
@@ -141,7 +142,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 )
 @click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
@@ -211,7 +212,8 @@ def tune(
     elif source or sha256 or given or families or modules or store:
         raise UsageError("--source, --set and the like need --build")
     if dry_run:
-        (show_build_plan if building else show_plan)(settings, as_json)
+        show = show_build_plan if building else show_plan
+        show(settings, foreseen("tune", run_dir), as_json)
         return 0
     ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":

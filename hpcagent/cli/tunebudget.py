@@ -28,7 +28,7 @@ def budget_of(configured: Settings, items: tuple[str, ...]) -> tuple[int, float,
         else:
             wall_s = value
     if rounds < 1:
-        raise BudgetError("--budget: at least one round is needed")
+        raise BudgetError("rounds: at least one round is needed (--budget rounds=1)")
     limit = configured.max_core_hours
     if limit and (core_hours == 0 or core_hours > limit):
         core_hours = limit
@@ -43,7 +43,10 @@ def _number(item: str, text: str, key: str) -> float:
     if key == "rounds" and (value != int(value) or value > 1000):
         raise UsageError(f"--budget {item!r}: a whole number up to 1000 is expected")
     if key != "rounds" and value == 0:
-        raise BudgetError(f"--budget {item!r}: nothing can be done with that")
+        raise BudgetError(
+            f"--budget {item!r}: nothing can be done with that: leave it out for no such bound; "
+            "of one that is too small the run says what would have done"
+        )
     return value
 
 

@@ -10,10 +10,11 @@ from hpcagent.cli.interrupt import interruptible
 from hpcagent.cli.live import processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run
-from hpcagent.cli.runs import run_argument, show, summary_of
+from hpcagent.cli.runs import run_argument, show, summary_of, undriven
 from hpcagent.study.agent import exit_code
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.lease import is_driven
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import read_state
@@ -30,7 +31,7 @@ REPEAT_S = 300.0
 @click.option("--every", type=click.FloatRange(0.1), default=EVERY_S, show_default=True,
               metavar="SECONDS", help="Time between two looks.")  # fmt: skip
 def watch(run: str, every: float) -> int:
-    """Follow RUN until it is closed. It only reads: the run goes on when the watch ends."""
+    """Follow RUN until it is closed. It only reads: what drives the run is not touched."""
     found = find_run(run)
     known = Knowledge(read_state(found))
     last, shown = "", 0.0
@@ -45,7 +46,8 @@ def watch(run: str, every: float) -> int:
                 time.sleep(every)
                 known = _later(found, known)
     except KeyboardInterrupt:
-        click.echo(f"hpcagent: the watch ends, run {found.path.name} goes on", err=True)
+        told = "it goes on" if is_driven(found.path) else undriven(found)
+        click.echo(f"hpcagent: the watch of {found.path.name} ends; {told}", err=True)
         return INTERRUPTED
     show(found, summary_of(found, known), as_json=False, width=None)
     return exit_code(known.state)

@@ -147,6 +147,10 @@ class LocalScheduler:
             for job_id, status in found.items()
         }
 
+    def question(self, ids: Sequence[str]) -> str:
+        """None: nobody but its agent asks this queue."""
+        return ""
+
     def cancel(self, ids: Sequence[str]) -> None:
         """A queued job never runs; a running one gets SIGTERM, after ten seconds SIGKILL."""
         running = False

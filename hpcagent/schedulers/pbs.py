@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,11 @@ class PbsScheduler:
             late = self._jobs(ended, history=True)
             found |= {job_id: late.status(job_id) for job_id in ended}
         return {job_id: status for job_id, status in found.items() if status}
+
+    def question(self, ids: Sequence[str]) -> str:
+        """qstat, which also says of a job that is over that it is."""
+        asked = [job_id for job_id in ids if pbs_text.is_job_id(job_id)]
+        return shlex.join(["qstat", "-f", *asked])
 
     def cancel(self, ids: Sequence[str]) -> None:
         """qdel: SIGTERM, after the site's delay SIGKILL; what is over or not known is no error."""

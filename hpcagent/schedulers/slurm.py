@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,6 +251,14 @@ class SlurmScheduler:
         return ran.ok and cluster not in ran.stdout.split()
 
     # --- the rest -----------------------------------------------------------------------------
+
+    def question(self, ids: Sequence[str]) -> str:
+        """squeue, which tells of a job that is over for some minutes more."""
+        commands = [
+            ["squeue", *_on(cluster), "--states=all", f"--jobs={','.join(shown.values())}"]
+            for cluster, shown in _by_cluster(ids).items()
+        ]
+        return "; ".join(map(shlex.join, commands))
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Ask for their end; those that have ended or are not known are no error."""

@@ -8,43 +8,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from hpcagent.errors import RunFailed, SchedulerRefused, SchedulerUnreachable
 from hpcagent.llm.progress import Tell
 from hpcagent.protocols import Scheduler
-from hpcagent.records import Ambiguous, Event, Failure, JobState, Refused, Submitted
+from hpcagent.records import Event, Failure, JobState, Refused
 from hpcagent.study import budget, inbox, packs, tune, units
 from hpcagent.study.asking import as_it_can_be
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected
-from hpcagent.study.desk import Desk, Patience, Settling, write_files
+from hpcagent.study.desk import Desk, Patience
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.ledger import Ledger
 from hpcagent.study.packs import Pack
 from hpcagent.study.rundir import RunDir, unit_name
 from hpcagent.study.standing import in_one_line, waiting_for
 from hpcagent.study.state import Folding, TuneState, Unit
+from hpcagent.study.submission import Submission
+from hpcagent.study.turn import Turn
 
 # Between looks at a unit that is out: quick at first, then a guest's pace.
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
-_FIRST_TRY = ("", "try 1")  # words of a unit whose submission was never left unanswered
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What a turn did, in words for a log line; `waiting` for a job, or `closed` for good.
-
-    Nothing is worth doing before `pause_s` seconds have passed.
-    """
-
-    words: str
-    waiting: bool = False
-    closed: bool = False
-    pause_s: float = 0.0
 
 
 class RunAgent(ABC):
@@ -64,23 +53,24 @@ class RunAgent(ABC):
         clock: Clock = SYSTEM,
     ) -> None:
         self._run = run
-        self._journal = journal
+        self._ledger = Ledger(journal, folding)
         self._scheduler = scheduler
-        self._folding = folding
-        self._state = folding.state()
         self._publish = publish
         self._clock = clock
-        patience = Patience.of(self._state.settings, scheduler.pace)
+        patience = Patience.of(self.state.settings, scheduler.pace)
         self._desk = Desk(scheduler, run, patience, clock)
-        self._known = Knowledge(self._state)
-        self._own: set[str] = set()
+        self._submission = Submission(
+            run, self._ledger, self._desk, scheduler, clock, self._files, self._started_with
+        )
+        self._known = Knowledge(self.state)
         self._stop_asked = False
         self._stays = True  # and does not leave while a job is out
         self._first_look = True
 
     @property
     def state(self) -> TuneState:
-        return self._state
+        """As the journal has it now."""
+        return self._ledger.state
 
     def tell_of_models(self, tell: Tell) -> None:
         """`tell` hears how far a model is with what it was asked; most kinds of runs ask none."""
@@ -93,13 +83,13 @@ class RunAgent(ABC):
     @property
     def known(self) -> Knowledge:
         """The knowledge that follows from the state."""
-        if self._known.state is not self._state:
-            self._known = self._known.after(self._state)
+        if self._known.state is not self.state:
+            self._known = self._known.after(self.state)
         return self._known
 
     def turn(self) -> Turn:
         """Do one thing. Raises SchedulerRefused, EnvironmentProblem, Fenced."""
-        if self._state.closed is not None:
+        if self.state.closed is not None:
             return Turn("the run is closed", closed=True)
         try:
             return self._serve_all() or self._work()
@@ -107,11 +97,11 @@ class RunAgent(ABC):
             return Turn(str(error), waiting=True, pause_s=self._desk.patience.poll_s)
 
     def _work(self) -> Turn:
-        if packs.growing(self._state) is not None:
+        if packs.growing(self.state) is not None:
             turn = self._advance()
             if not turn.waiting:
                 return turn
-        for pack in packs.unsubmitted(self._state):
+        for pack in packs.unsubmitted(self.state):
             turn = self._submit(pack)
             if not turn.waiting:
                 return turn
@@ -126,7 +116,7 @@ class RunAgent(ABC):
         self._stays = not until_waiting
         while True:
             turn = self.turn()
-            notify(self._state, turn)
+            notify(self.state, turn)
             if turn.closed or (turn.waiting and until_waiting) or self._stop_asked:
                 return turn
             if turn.waiting:
@@ -149,7 +139,7 @@ class RunAgent(ABC):
 
     def _serve(self, request: inbox.Request, stale: bool) -> Turn | None:
         """Serve a request; a stop that is `stale` was meant for an agent that is gone."""
-        served = any(advice.get("request") == request.id for advice in self._state.advice)
+        served = any(advice.get("request") == request.id for advice in self.state.advice)
         if not served:
             self._write("advice", {"request": request.id, "type": request.type, **request.data})
         if request.type == "cancel":
@@ -167,9 +157,9 @@ class RunAgent(ABC):
 
     def cancel(self, words: str) -> None:
         """Cancel the units that are out and close the run."""
-        self._desk.cancel(self._state.open_units)
+        self._desk.cancel(self.state.open_units)
         failure = Failure("scheduler", "cancelled", words)
-        for unit in self._state.open_units:
+        for unit in self.state.open_units:
             self._end_unit(unit, Collected(JobState.CANCELLED, failure))
         self._close(tune.Close("cancelled", words, 0))
 
@@ -177,26 +167,21 @@ class RunAgent(ABC):
 
     def _look(self) -> Turn | None:
         """Take in all that is new; a turn where units have ended."""
-        out = {unit.name: unit for unit in self._state.open_units if unit.job_id}
+        out = {unit.name: unit for unit in self.state.open_units if unit.job_id}
         news = self._desk.look(list(out.values()), self._clock.now()) if out else {}
         ended = []
         for name, seen in news.items():
             if seen.collected is not None:
                 ended.append(self._take_in(out[name], seen.collected))
             else:
-                self._note_state(out[name], seen.state, seen.word, seen.reason)
+                self._ledger.note(out[name], seen.state, seen.word, seen.reason)
         return Turn(in_one_line(ended)) if ended else None
-
-    def _note_state(self, unit: Unit, state: JobState, word: str, reason: str) -> None:
-        if (state, word, reason) != (unit.job_state, unit.word, unit.reason):
-            data = {"unit": unit.name, "state": state.value, "word": word, "reason": reason}
-            self._write("unit_state", data)
 
     def _take_in(self, unit: Unit, collected: Collected) -> str:
         """Record a unit's end; how it ended, in words."""
         if collected.stopped:  # it would be run again, for nothing
             self._desk.cancel([unit])
-        if collected.facts is not None and collected.facts != self._state.facts:
+        if collected.facts is not None and collected.facts != self.state.facts:
             self._write("facts", {"unit": unit.name, "raw": collected.facts})
         self._end_unit(unit, collected)
         failure = collected.failure
@@ -205,76 +190,24 @@ class RunAgent(ABC):
     def _end_unit(self, unit: Unit, collected: Collected) -> None:
         self._write("unit_result", collected.to_json(unit, self._clock.now()))
 
+    # --- what is to be submitted -----------------------------------------------------------------
+
     def _submit(self, pack: Pack) -> Turn:
-        lead = pack.lead
-        job_id = packs.job_of(self._state, pack)
-        if job_id:
-            return self._submitted(pack, Submitted(job_id))
-        out = frozenset(unit.job_id for unit in self._state.open_units if unit.job_id)
-        full = self._desk.full(out)
-        if full:
-            return self._put_off(pack, full)
-        if lead.name not in self._own:
-            known = self._desk.adopt(lead, self._clock.now())
-            if isinstance(known, Settling):
-                words = f"{pack.purpose}: its submission got no answer; looking for its job"
-                return Turn(f"{words} for {known.seconds_left:.0f} s more", waiting=True)
-            if known is not None:
-                return self._submitted(pack, known)
-        self._own.discard(lead.name)
-        self._write_files(pack)
-        if self._desk.patience.settle_s:
-            # Journaled before the call: whoever comes after knows that a job may be on its way.
-            self._note_state(lead, JobState.SUBMITTING, f"try {_tries(lead) + 1}", "")
-        answer = self._desk.submit(lead, out)
-        if isinstance(answer, Refused) and answer.full and out:
-            self._own.add(lead.name)
-            self._note_state(lead, JobState.PREPARED, "", answer.words)
-            return self._put_off(pack, answer.words)
-        if isinstance(answer, Refused):
-            return self._refused(pack, answer)
-        if isinstance(answer, Ambiguous):
-            if self._desk.patience.settle_s:  # the call may have lasted longer than that
-                word = f"try {_tries(lead) + 1}, no answer"
-                self._note_state(lead, JobState.SUBMITTING, word, answer.words)
-            words = f"{pack.purpose}: no answer to its submission: {answer.words}"
-            return Turn(words, waiting=True)
-        return self._submitted(pack, answer)
-
-    def _put_off(self, pack: Pack, words: str) -> Turn:
-        scheduler = self._state.settings.scheduler
-        told = f"{pack.purpose}: {scheduler} queues no more jobs of yours now ({words})"
-        return Turn(f"{told}; it is submitted when one of the run's has ended", waiting=True)
-
-    def _submitted(self, pack: Pack, answer: Submitted) -> Turn:
-        for unit in pack.members:
-            self._write("unit_submitted", {"unit": unit.name, "job_id": answer.job_id})
-        return Turn(f"{pack.purpose}: submitted as job {answer.job_id}")
+        done = self._submission.submit(pack)
+        return self._refused(pack, done) if isinstance(done, Refused) else done
 
     def _refused(self, pack: Pack, answer: Refused) -> Turn:
         failure = Failure("scheduler", "refused", answer.words)
         for unit in pack.members:
             self._end_unit(unit, Collected(JobState.FAILED, failure, ran_s=0.0))
-        words = f"{self._state.settings.scheduler} refused {pack.purpose}: {answer.words}"
+        words = f"{self.state.settings.scheduler} refused {pack.purpose}: {answer.words}"
         if self._closes_when_refused():
             self._close(tune.Close("failed", words, SchedulerRefused.exit_code))
         raise SchedulerRefused(words)
 
     def _closes_when_refused(self) -> bool:
         """Whether a refusal ends the run: the first job's would be refused again."""
-        return not any(unit.job_id for unit in self._state.units)
-
-    def _write_files(self, pack: Pack) -> None:
-        folders = [self._run.unit(unit.name) for unit in pack.members]
-        for unit in pack.members:
-            files = self._files(unit)
-            if unit is pack.lead:
-                program = units.program(unit.purpose, unit.spec)
-                files["job.sh"] = units.script(
-                    program, pack.resources, unit.name, folders, self._scheduler,
-                    *self._started_with(unit),
-                )  # fmt: skip
-            write_files(self._run.make_unit(unit.name), files)
+        return not any(unit.job_id for unit in self.state.units)
 
     @abstractmethod
     def _files(self, unit: Unit) -> dict[str, str]:
@@ -282,7 +215,7 @@ class RunAgent(ABC):
 
     def _started_with(self, unit: Unit) -> tuple[str, Sequence[str]]:
         """The python of the unit's job, and the lines of shell in front of it."""
-        return self._state.settings.python, self._state.settings.prologue
+        return self.state.settings.python, self.state.settings.prologue
 
     # --- the next thing ------------------------------------------------------------------------
 
@@ -291,21 +224,21 @@ class RunAgent(ABC):
         """Do the one next thing; a waiting turn where that needs an open unit's end."""
 
     def _open(self, plan: units.Plan) -> Turn:
-        why = budget.needs_approval(self._state, plan.need)
+        why = budget.needs_approval(self.state, plan.need)
         if why is not None:
-            if "approval" not in self._state.decisions:
+            if "approval" not in self.state.decisions:
                 self._write("decision", {"what": "approval", "reason": why})
             return Turn(f"{why}: approve it with `hpcagent approve RUN`", waiting=True)
-        tried = self._state.attempts(plan.purpose)
-        name = unit_name(self._run.id, len(self._state.units) + 1)
-        self._own.add(name)
-        resources = as_it_can_be(self._state, plan, tried, self._scheduler.queues)
+        tried = self.state.attempts(plan.purpose)
+        name = unit_name(self._run.id, len(self.state.units) + 1)
+        self._submission.prepared(name)
+        resources = as_it_can_be(self.state, plan, tried, self._scheduler.queues)
         data = {
             "unit": name,
             "kind": plan.kind,
             "purpose": plan.purpose,
             "attempt": len(tried) + 1,
-            "pack": packs.pack_for(self._state, plan.purpose, name),
+            "pack": packs.pack_for(self.state, plan.purpose, name),
             "resources": asdict(resources),
             "spec": plan.spec,
         }
@@ -323,7 +256,7 @@ class RunAgent(ABC):
             case tune.Close(text=text):
                 self._close(step)
                 return Turn(text, closed=True)
-        return Turn(waiting_for(self._state), waiting=True)
+        return Turn(waiting_for(self.state), waiting=True)
 
     def _close(self, close: tune.Close) -> None:
         """Write the result files first: a run that says it is closed has its results.
@@ -333,7 +266,7 @@ class RunAgent(ABC):
         now = utc_text(self._clock.now())
         data = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
         data |= {"closed_utc": now, **self._noted(close)}
-        ended = replace(self._state, closed=data, closed_utc=now)
+        ended = replace(self.state, closed=data, closed_utc=now)
         self._publish(self._run, self.known.after(ended))
         self._write("run_closed", data)
 
@@ -342,20 +275,7 @@ class RunAgent(ABC):
         return {}
 
     def _write(self, kind: str, data: Mapping[str, Any]) -> Event:
-        event = self._journal.append(kind, data)
-        self._folding.add(event)
-        self._state = self._folding.state()
-        return event
-
-
-def _tries(unit: Unit) -> int:
-    """How often its submission was begun, as its word says: "try 1", "try 1, no answer"."""
-    return int(unit.word.removeprefix("try ").partition(",")[0]) if unit.word else 0
-
-
-def never_submitted(state: TuneState) -> bool:
-    """Whether no job of the run is anywhere, also none of a submission that got no answer."""
-    return not any(unit.job_id or unit.word not in _FIRST_TRY for unit in state.units)
+        return self._ledger.write(kind, data)
 
 
 def exit_code(state: TuneState) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hpcagent.study.durable import seconds_between
 from hpcagent.study.state import TuneState, Unit
 
+_SPARE = 1.2
+
 
 @dataclass(frozen=True)
 class Need:
@@ -56,6 +58,37 @@ def refused(state: TuneState, need: Need, now_utc: str) -> str | None:
             f"take about {need.seconds / 60:.3g}"
         )
     return None
+
+
+def enough(state: TuneState, first: Need, confirmation: Need, now_utc: str) -> str:
+    """Which budgets would do for one round and its confirmation, and how that comes about.
+
+    Only those bounds are told that are too small. What is advised has a fifth to spare: another
+    start takes other times.
+    """
+    settings, told, advised = state.settings, [], []
+    spent = (spent_core_hours(state), first.core_hours, confirmation.core_hours)
+    if settings.core_hours and sum(spent) > settings.core_hours:
+        told.append(f"{sum(spent):.3g} core-hours ({_parts(spent, 1.0)})")
+        advised.append(f"--budget core-hours={_upwards(_SPARE * sum(spent))}")
+    lasted = (elapsed_s(state, now_utc), first.seconds, confirmation.seconds)
+    if settings.wall_s and sum(lasted) > settings.wall_s:
+        told.append(f"{sum(lasted) / 60:.3g} minutes ({_parts(lasted, 60.0)})")
+        advised.append(f"--budget wall={_upwards(_SPARE * sum(lasted) / 60)}m")
+    return f"{' and '.join(told)} would have done: try {' '.join(advised)}"
+
+
+def _parts(parts: tuple[float, float, float], unit: float) -> str:
+    so_far, first, confirmation = (part / unit for part in parts)
+    return (
+        f"{so_far:.2g} so far, {first:.2g} for the round, {confirmation:.2g} for the confirmation"
+    )
+
+
+def _upwards(value: float) -> str:
+    """Rounded up to two digits, as an option takes it."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit) * unit:.6f}".rstrip("0").rstrip(".")
 
 
 def spare_s(state: TuneState, need: Need, now_utc: str) -> float:

@@ -15,7 +15,6 @@ from hpcagent.llm.progress import Tell
 from hpcagent.probe.machine import parse_machine
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Failure, Limits
-from hpcagent.study.agent import Turn
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.codegen_measuring import fastest_possible
 from hpcagent.study.codegen_story import GAVE_UP, Story, story
@@ -26,6 +25,7 @@ from hpcagent.study.journal import JournalWriter
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding
 from hpcagent.study.task import TaskAgent
+from hpcagent.study.turn import Turn
 
 ANSWER = Limits(max_tokens=6000, timeout_s=1800.0)
 _FEWER_TOKENS = 2000  # where the context has no room for more
@@ -59,7 +59,7 @@ class CodegenAgent(TaskAgent):
             self._writer.close()
 
     def _advance(self) -> Turn:
-        step = next_step(self._task, self._state, self._toolbox)
+        step = next_step(self._task, self.state, self._toolbox)
         if isinstance(step, Write):
             return self._ask(step)
         return self._follow(step)
@@ -69,7 +69,7 @@ class CodegenAgent(TaskAgent):
 
     def _ask(self, step: Write) -> Turn:
         """One answer of the model becomes one attempt, whatever it is worth."""
-        told = story(self._task, self._state)
+        told = story(self._task, self.state)
         try:
             model = self._model(step.number)
         except EnvironmentProblem as error:
@@ -77,7 +77,7 @@ class CodegenAgent(TaskAgent):
         task = told.wish.task
         asked = messages(self._environment(told), told.wish, told.attempts, step.operation,
                          step.parent)  # fmt: skip
-        seed = self._state.settings.seed + step.number
+        seed = self.state.settings.seed + step.number
         limits = self._limits()
         reply = model.complete(asked, None, limits, seed)
         if reply.failure is not None and reply.failure.kind == "context_overflow":
@@ -110,7 +110,7 @@ class CodegenAgent(TaskAgent):
         return replace(ANSWER, timeout_s=self._writer.answer_s(ANSWER.timeout_s))
 
     def _silent(self) -> bool:
-        verdicts = [str(call.get("verdict")) for call in self._state.calls[-_MOST_SILENT:]]
+        verdicts = [str(call.get("verdict")) for call in self.state.calls[-_MOST_SILENT:]]
         return len(verdicts) == _MOST_SILENT and all(v.startswith("failed:") for v in verdicts)
 
     def _give_up(self, reason: str) -> Turn:
@@ -124,7 +124,7 @@ class CodegenAgent(TaskAgent):
         return Recording(model, digest, self._calls.append, ROLE)
 
     def _environment(self, told: Story) -> Environment:
-        probe = self._state.done(self._task.purpose("probe", self._task.targets[0]))
+        probe = self.state.done(self._task.purpose("probe", self._task.targets[0]))
         assert probe is not None
         tools = self._toolbox.of(told.wish, probe)
         limits = fastest_possible(told.wish.task, probe)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from hpcagent.study import tune, units
-from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.agent import RunAgent
 from hpcagent.study.compare_plan import Comparison, block_plan
 from hpcagent.study.compare_result import compared, side_results
 from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.turn import Turn
 
 
 def next_step(comparison: Comparison, state: TuneState) -> tune.Step:

@@ -23,7 +23,7 @@ from hpcagent.records import (
 )
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.collecting import Collected, claimed_by, collect, collect_failed, read_done
-from hpcagent.study.durable import parse_utc, problem, write_atomic
+from hpcagent.study.durable import parse_utc, problem, remove_unfinished, write_atomic
 from hpcagent.study.pacing import Pacing
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.settings import TuneSettings
@@ -81,11 +81,15 @@ Answer = Submitted | Refused | Ambiguous | Settling
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write files below a folder; EnvironmentProblem where the disk is full or not writable."""
+    """Write files below a folder; EnvironmentProblem where the disk is full or not writable.
+
+    Its unit is not submitted and its run held by the caller: unfinished files are a killed agent's.
+    """
     for name, text in sorted(files.items()):
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(path.parent, (path.name,))
             write_atomic(path, text.encode("utf-8"))
         except OSError as error:
             raise problem("write", path, error) from None

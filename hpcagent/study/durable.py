@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from hpcagent.errors import EnvironmentProblem
 
 TEMPORARY = ".tmp-"  # how the name of an unfinished file begins
+_UNFINISHED = re.compile(re.escape(TEMPORARY) + r"(.+)-[0-9a-f]{8}")
 _HINTS = {
     errno.ENOSPC: "free some space there, or choose a directory on another file system",
     errno.EDQUOT: "your quota is used up: free some space, or choose another file system",
@@ -26,6 +28,11 @@ _HINTS = {
     errno.ENOENT: "create the directory first",
     errno.ENOTDIR: "a part of this path is a file: choose another one",
     errno.ENAMETOOLONG: "choose a shorter name",
+}
+_HINTS_TO_READ = {
+    errno.EACCES: "mend its permissions, or those of the folders above it",
+    errno.EPERM: "mend its permissions, or those of the folders above it",
+    errno.EIO: _HINTS[errno.EIO],
 }
 
 
@@ -84,7 +91,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 def problem(doing: str, path: Path, error: OSError) -> EnvironmentProblem:
     """The one line for an operating system error: what could not be done, where, how to mend."""
     said = error.strerror or str(error)
-    hint = _HINTS.get(error.errno or 0, "")
+    hint = (_HINTS_TO_READ if doing == "read" else _HINTS).get(error.errno or 0, "")
     return EnvironmentProblem(f"cannot {doing} {path}: {said}" + (f"; {hint}" if hint else ""))
 
 
@@ -108,8 +115,7 @@ def write_atomic(path: Path, data: bytes, *, exclusive: bool = False, shared: bo
     in a folder that people look into is overwritten and put in place by the next one. Raises
     OSError; the target is then as it was.
     """
-    suffix = "" if shared else f"-{secrets.token_hex(4)}"
-    temporary = path.parent / f"{TEMPORARY}{path.name}{suffix}"
+    temporary = path.parent / f"{TEMPORARY}{path.name}" if shared else temporary_beside(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if shared else os.O_EXCL)
     try:
         with os.fdopen(os.open(temporary, flags, 0o666 if shared else 0o600), "wb") as stream:
@@ -126,3 +132,21 @@ def write_atomic(path: Path, data: bytes, *, exclusive: bool = False, shared: bo
             temporary.unlink()
         raise
     sync_directory(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name for what is to become the file at `path`, as `remove_unfinished` knows it."""
+    return path.parent / f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}"
+
+
+def remove_unfinished(folder: Path, names: Collection[str]) -> None:
+    """Remove what a killed `write_atomic` of files with these names left in the folder.
+
+    For who knows that no other process writes them now. What cannot be removed is left alone.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            of = _UNFINISHED.fullmatch(entry.name)
+            if of is not None and of[1] in names and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    Path(entry.path).unlink()

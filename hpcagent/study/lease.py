@@ -16,11 +16,12 @@ from types import TracebackType
 
 from hpcagent.errors import EnvironmentProblem, Fenced, RunFailed, RunInUse
 from hpcagent.study.durable import (
-    TEMPORARY,
     json_bytes,
     parse_object,
     parse_utc,
     problem,
+    remove_unfinished,
+    temporary_beside,
     utc_now,
     utc_text,
     write_atomic,
@@ -29,6 +30,9 @@ from hpcagent.study.durable import (
 HEARTBEAT_S = 30.0
 MISSED_HEARTBEATS = 10
 _LOCK_TIMEOUT_S = 20.0
+# What is written in the folder of a run by who holds it, or makes it; _CLOCK is never finished.
+_CLOCK = "clock"
+_WRITTEN = ("lease.json", "asked.json", "run.json", _CLOCK)
 _REUSE_MARGIN_S = 2.0  # start times come in clock ticks, the boot time from another clock
 
 
@@ -106,6 +110,8 @@ class Lease:
             old = _read(path)
             if old is not None and not _gone(old, me, path, clock(), heartbeat_s):
                 raise _in_use(run_dir, old)
+            if old is None or not old.pid or _gone_here(old, me):
+                remove_unfinished(run_dir, _WRITTEN)  # of a holder elsewhere, it may be at it still
             now = utc_text(clock())
             epoch = old.epoch + 1 if old else 1
             mine = Holder(me.host, me.boot_id, me.pid, now, epoch, me.start_ticks, now)
@@ -234,9 +240,9 @@ def _age_s(old: Holder, path: Path, now: datetime) -> float:
     age = (now - parse_utc(old.heartbeat_utc)).total_seconds()
     if age >= 0:
         return age
-    probe = path.parent / f"{TEMPORARY}clock-{os.getpid()}"
+    probe = temporary_beside(path.with_name(_CLOCK))
     try:
-        write_atomic(probe, b"")
+        probe.touch(mode=0o600, exist_ok=False)
         age = probe.stat().st_mtime - path.stat().st_mtime
         probe.unlink()
     except OSError as error:

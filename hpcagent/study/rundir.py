@@ -24,9 +24,9 @@ from hpcagent.study.durable import (
     utc_text,
     write_atomic,
 )
+from hpcagent.study.runplace import RECORD, not_a_directory, occupied, require_empty
 
 SCHEMA = 1
-_RECORD = "run.json"
 _PARTS = (
     "journal.jsonl", "lease.json", "lease.lock", "asked.json", "llm.jsonl",
     "inbox", "work", "result",
@@ -131,12 +131,14 @@ def create_run(
         "version": run.version,
     }
     try:
-        write_atomic(path / _RECORD, json_bytes(record), exclusive=True)
+        write_atomic(path / RECORD, json_bytes(record), exclusive=True)
         sync_directory(path.parent)
-    except FileExistsError:
-        raise _occupied(path) from None
     except OSError as error:
-        raise problem("write", path / _RECORD, error) from None
+        # Another that is quicker may have cleared up, too, what was to become ours.
+        late = isinstance(error, FileExistsError | FileNotFoundError)
+        if late and (path / RECORD).exists():
+            raise occupied(path) from None
+        raise problem("write", path / RECORD, error) from None
     _folder(path / "inbox")
     _folder(path / "work")
     return run
@@ -150,7 +152,7 @@ def remove_run(run: RunDir, but_the_folder: bool) -> bool:
     """
     try:
         entries = {entry.name: entry for entry in run.path.iterdir()}
-        record = entries.pop(_RECORD, None)
+        record = entries.pop(RECORD, None)
         if any(n not in _PARTS and not n.startswith(TEMPORARY) for n in entries):
             return False
         for entry in entries.values():
@@ -189,30 +191,20 @@ def _fresh(
 
 
 def _claim(path: Path) -> None:
-    """An empty private directory at `path`; remains of a creation that was killed don't count."""
+    """An empty private directory at `path`."""
     _make(path, parents=True)
+    require_empty(path)
     try:
-        if any(not entry.name.startswith(TEMPORARY) for entry in path.iterdir()):
-            raise _occupied(path)
         path.chmod(0o700)
     except OSError as error:
         raise problem("use", path, error) from None
-
-
-def _occupied(path: Path) -> EnvironmentProblem:
-    if (path / _RECORD).exists():
-        return EnvironmentProblem(
-            f"{path} holds a run already: go on with `hpcagent resume {path}`, "
-            "or choose another directory"
-        )
-    return EnvironmentProblem(f"{path} exists and is not empty: choose another directory")
 
 
 def _make(path: Path, parents: bool = False) -> None:
     try:
         path.mkdir(mode=0o700, parents=parents, exist_ok=True)
     except FileExistsError:
-        raise EnvironmentProblem(f"{path} is not a directory: choose another one") from None
+        raise not_a_directory(path) from None
     except OSError as error:
         raise problem("create", path, error) from None
 
@@ -229,7 +221,7 @@ def open_run(path: Path) -> RunDir:
     cannot be read or is of a newer version.
     """
     path = path.absolute()
-    record_path = path / _RECORD
+    record_path = path / RECORD
     try:
         raw = record_path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -260,7 +252,10 @@ def _text(record: Mapping[str, object], name: str) -> str:
 
 
 def list_runs(root: Path) -> tuple[RunDir, ...]:
-    """All runs directly below `root`, oldest first; what cannot be opened as one is left out."""
+    """All runs directly below `root`, oldest first; what cannot be opened as one is left out.
+
+    EnvironmentProblem where `root` is no folder, or cannot be read.
+    """
     runs = []
     for path in _entries(root):
         try:
@@ -273,7 +268,7 @@ def list_runs(root: Path) -> tuple[RunDir, ...]:
 def _entries(root: Path) -> list[Path]:
     try:
         return sorted(root.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise problem("read", root, error) from None

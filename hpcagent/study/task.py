@@ -9,7 +9,7 @@ from types import MappingProxyType
 from hpcagent.errors import SchedulerRefused
 from hpcagent.records import Refused
 from hpcagent.study import units
-from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.agent import RunAgent
 from hpcagent.study.build_task import BUILD
 from hpcagent.study.codegen_task import CODEGEN
 from hpcagent.study.doctor_task import DOCTOR
@@ -18,6 +18,7 @@ from hpcagent.study.packs import Pack
 from hpcagent.study.probe_task import PROBE
 from hpcagent.study.state import Unit
 from hpcagent.study.task_plan import Kind, Task, next_step
+from hpcagent.study.turn import Turn
 
 _KINDS: Mapping[str, Kind] = MappingProxyType(
     {

@@ -245,7 +245,8 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     problem = budget.refused(state, size.need + confirm, now_utc)
     if problem is not None:
         if index == 1:
-            return Close("failed", f"the budget is too small for one round: {problem}", 5)
+            more = budget.enough(state, size.need, confirm, now_utc)
+            return Close("failed", f"the budget is too small for one round: {problem}; {more}", 5)
         return _end(problem)
     if index not in state.proposed:
         remembers = settings.history and settings.speed_alone

@@ -12,7 +12,7 @@ from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
 from hpcagent.study import budget, history_recall, result_words, tune, units
-from hpcagent.study.agent import RunAgent, Turn
+from hpcagent.study.agent import RunAgent
 from hpcagent.study.clock import SYSTEM, Clock
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
@@ -24,6 +24,7 @@ from hpcagent.study.preparing import allowed as preparing_allowed
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding, Unit, proposal_to
+from hpcagent.study.turn import Turn
 
 INSTALL_TIMEOUT_S = 900.0
 
@@ -43,14 +44,14 @@ class Agent(RunAgent):
     ) -> None:
         super().__init__(run, journal, folding, scheduler, publish, clock)
         self._proposer = proposer
-        self._rounds_before = len(self._state.rounds)
+        self._rounds_before = len(self.state.rounds)
 
     def tell_of_models(self, tell: Tell) -> None:
         self._proposer.tell = tell
 
     def leave(self) -> None:
         """Keep what was measured since the start for later runs, where the run has not ended."""
-        if self._state.closed is None and len(self._state.rounds) > self._rounds_before:
+        if self.state.closed is None and len(self.state.rounds) > self._rounds_before:
             history_recall.kept(self._run.id, self.known, "")
 
     def _noted(self, close: tune.Close) -> dict[str, Any]:
@@ -58,15 +59,15 @@ class Agent(RunAgent):
         return {"history": words} if words else {}
 
     def _files(self, unit: Unit) -> dict[str, str]:
-        known = None if self._state.facts is None else self.known
+        known = None if self.state.facts is None else self.known
         plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
         return units.unit_files(known, plan, unit.name)
 
     def _advance(self) -> Turn:
-        if self._state.facts is None and self._stays:
+        if self.state.facts is None and self._stays:
             self._proposer.begin()
-        embedded = embedded_library_path() if self._state.facts is None else None
-        local = self._state.settings.scheduler == "local"
+        embedded = embedded_library_path() if self.state.facts is None else None
+        local = self.state.settings.scheduler == "local"
         step = tune.next_step(
             self.known,
             utc_text(self._clock.now()),
@@ -92,7 +93,7 @@ class Agent(RunAgent):
 
     def _to_be_worded(self, close: tune.Close) -> bool:
         done = close.outcome in ("improved", "nothing better")
-        there = result_words.DECISION in self._state.decisions
+        there = result_words.DECISION in self.state.decisions
         return done and not there and self._proposer.models.has(RESULT)
 
     def _word(self, close: tune.Close) -> Turn:
@@ -103,8 +104,8 @@ class Agent(RunAgent):
 
     def _worded(self, close: tune.Close) -> Turn:
         closed = {"outcome": close.outcome, "text": close.text, "exit_code": close.exit_code}
-        summary = summarise(self._run, self.known.after(replace(self._state, closed=closed)))
-        models, seed = self._proposer.models, self._state.settings.seed
+        summary = summarise(self._run, self.known.after(replace(self.state, closed=closed)))
+        models, seed = self._proposer.models, self.state.settings.seed
         data = result_words.worded(
             models, summary, seed, lambda call: self._note_call(self._proposer.logged(call))
         )
@@ -117,12 +118,12 @@ class Agent(RunAgent):
         return self._alone(f"round {index}", lambda: self._proposed(index, spare_s))
 
     def _may_prepare(self) -> bool:
-        known = self._state.facts is not None and self.known.library is not None
+        known = self.state.facts is not None and self.known.library is not None
         return (
             known
             and self._stays
-            and DECISION not in self._state.decisions
-            and preparing_allowed(self._state)
+            and DECISION not in self.state.decisions
+            and preparing_allowed(self.state)
             and self._proposer.may_prepare
         )
 
@@ -133,7 +134,7 @@ class Agent(RunAgent):
             return self._follow(wait)
         try:
             now_utc = utc_text(self._clock.now())
-            spare_s = budget.spare_s(self._state, budget.Need(0.0, 0.0), now_utc)
+            spare_s = budget.spare_s(self.state, budget.Need(0.0, 0.0), now_utc)
             data = self._proposer.prepare(self.known, spare_s)
         finally:
             node.let_go()
@@ -158,13 +159,13 @@ class Agent(RunAgent):
         proposals, stop = self._proposer.propose(self.known, index, self._note_call, spare_s)
         told = ""
         for what, data in self._proposer.decisions.items():
-            if what not in self._state.decisions:
+            if what not in self.state.decisions:
                 self._write("decision", {"what": what, **data})
                 told += f"; {_told(what, data)}" if _told(what, data) else ""
         if stop is not None and not proposals:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")
-        vain = in_vain(self._state, index)
+        vain = in_vain(self.state, index)
         told += f"; {vain}" if vain else ""
         rows = [proposal_to(proposal) for proposal in proposals]
         self._write("proposed", {"round": index, "proposals": rows})
@@ -172,7 +173,7 @@ class Agent(RunAgent):
         return Turn(f"round {index}: {len(rows)} {noun} proposed{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
-        overlaps = any(unit.job_id for unit in self._state.open_units)
+        overlaps = any(unit.job_id for unit in self.state.open_units)
         self._write("llm_call", {**call, OVERLAPS: overlaps})
 
 

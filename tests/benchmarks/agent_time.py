@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from harness import TINY, finish, new_run, options, scratch, table, tell
 
 if TYPE_CHECKING:
-    from hpcagent.study.agent import Turn
     from hpcagent.study.knowledge import Knowledge
     from hpcagent.study.rundir import RunDir
     from hpcagent.study.state import TuneState
     from hpcagent.study.tune_agent import Agent
+    from hpcagent.study.turn import Turn
 
 STEPS = ("propose", "intent", "submit", "poll", "collect")
 

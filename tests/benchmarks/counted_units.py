@@ -24,12 +24,12 @@ from lab import counted_tune, slurm_counting  # noqa: E402
 from lab.slurm_counting import BEGIN, RealTime, Simulated  # noqa: E402
 
 from hpcagent.records import Event  # noqa: E402
-from hpcagent.study.agent import Turn  # noqa: E402
 from hpcagent.study.durable import json_bytes  # noqa: E402
 from hpcagent.study.journal import VERSION, read_journal  # noqa: E402
 from hpcagent.study.rundir import RunDir, unit_name  # noqa: E402
 from hpcagent.study.state import TuneState  # noqa: E402
 from hpcagent.study.tune_agent import Agent  # noqa: E402
+from hpcagent.study.turn import Turn  # noqa: E402
 
 TEMPLATES = 40
 CHALLENGERS = 4

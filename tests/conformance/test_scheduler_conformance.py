@@ -218,6 +218,17 @@ def test_a_queued_job_that_is_cancelled_never_runs(lab: Lab) -> None:
     assert not (lab.folder / "hasecond" / "ran").exists()
 
 
+def test_the_command_that_users_are_told_answers_of_the_job(lab: Lab) -> None:
+    job_id = lab.submit("haasked", "sleep 60")
+    lab.running(job_id)
+    command = lab.scheduler.question([job_id])
+    if command:
+        shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        assert job_id in shown.stdout
+    lab.scheduler.cancel([job_id])
+    assert lab.name != "local" or not command
+
+
 def test_a_running_job_is_cancelled_with_its_children(lab: Lab) -> None:
     job_id = lab.submit("harun", "sleep 300 & echo $! > child; wait")
     child = lab.folder / "harun" / "child"
