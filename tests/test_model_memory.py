@@ -86,20 +86,34 @@ def test_a_model_that_cannot_fit_is_refused_with_numbers_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gib", "sequences", "kept"),
-    [(5.85, 1, 0), (8.0, 1, 0), (64.0, 1, 0)],
+    ("gib", "sequences"),
+    [
+        (5.85, 1),
+        (5.9, 1),
+        (8.0, 1),
+        (13.8, 1),
+        (14.0, 2),
+        (21.8, 2),
+        (22.0, 3),
+        (30.0, 4),
+        (256.0, 4),
+    ],
 )
-def test_a_long_context_is_not_kept_twice(gib: float, sequences: int, kept: int) -> None:
-    """One of 8192 tokens takes a gibibyte here, more than all further ones may."""
+def test_long_contexts_are_kept_where_an_eighth_of_what_is_left_holds_them(
+    gib: float, sequences: int
+) -> None:
+    """One of 8192 tokens takes a gibibyte here, and the model 5.9."""
     found = plan(EIGHT_B, 8192, Room(int(gib * GIB), "w"))
-    assert (found.sequences, found.need.kept) == (sequences, kept)
+    assert (found.sequences, found.need.kept) == (sequences, (sequences - 1) * GIB)
 
 
 @pytest.mark.parametrize(
-    ("spare_mib", "sequences"), [(500, 1), (512, 2), (900, 2), (1024, 3), (9999, 3)]
+    ("spare_mib", "sequences"),
+    [(500, 1), (512, 2), (900, 2), (1024, 3), (6143, 3), (6144, 4), (9999, 4)],
 )
 def test_prompts_of_other_callers_count_in_the_estimate(spare_mib: int, sequences: int) -> None:
-    """2048 tokens take 256 MiB; what is kept takes half of what is left, and 512 MiB at most."""
+    """2048 tokens take 256 MiB; what is kept takes half of what is left, and 512 MiB of it or an
+    eighth, whichever is more."""
     alone = need(EIGHT_B, 2048).total
     found = plan(EIGHT_B, 2048, Room(alone + (spare_mib << 20), "w"))
     assert found.sequences == sequences
@@ -113,7 +127,8 @@ def test_prompts_of_other_callers_count_in_the_estimate(spare_mib: int, sequence
 def test_what_is_kept_on_a_gpu_is_taken_from_its_own_memory() -> None:
     """With a part of the layers there, nothing is left to keep other prompts in."""
     assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 4 * GIB)]).sequences == 1
-    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 80 * GIB)]).sequences == 3
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 8 * GIB)]).sequences == 3
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 80 * GIB)]).sequences == 4
     close = need(EIGHT_B, 2048, gpu=True)
     exactly = close.weights + close.cache + close.compute + (128 << 20)
     assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", exactly)]).sequences == 1

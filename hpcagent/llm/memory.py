@@ -31,7 +31,9 @@ MOST_SEQUENCES = 4  # prompts of so many callers are kept
 MOST_STATES, _STATES_BYTES = 6, 256 << 20
 # The binding's own, that of a menu which is being ranked, and two while one is copied.
 _STATES_BESIDE = 4
-_SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
+# What those beyond the first may take together of what is free: half of it, up to so many bytes, or
+# a share of it where that is more. Others use the machine as well.
+_SPARE_BYTES, _SPARE_SHARE = 512 << 20, 1 / 8
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
 # Types that ggml-cpu/repack.cpp rearranges on x86; other processors have more of them.
@@ -195,8 +197,9 @@ def plan(
 
 
 def _sequences(cache: int, spare: int) -> int:
-    """How many contexts of `cache` bytes to have, those beyond the first in half of `spare`."""
-    return min(MOST_SEQUENCES, 1 + min(spare // 2, _SPARE_BYTES) // max(1, cache))
+    """How many contexts of `cache` bytes to have, those beyond the first in a part of `spare`."""
+    further = min(spare // 2, max(_SPARE_BYTES, int(spare * _SPARE_SHARE)))
+    return min(MOST_SEQUENCES, 1 + further // max(1, cache))
 
 
 def _spare_on_gpus(file: ModelFile, context: int, layers: int, devices: Sequence[Device]) -> int:
