@@ -173,7 +173,7 @@ class LlamaCpp:
         """
         found = []
         for piece in scores.pieces(points, outputs):
-            request = scores.request(self.file.path, history, piece, outputs)
+            request = scores.request(history, piece, outputs)
             answer = self._asked(request, limits.timeout_s)
             if isinstance(answer, Failure):
                 return answer

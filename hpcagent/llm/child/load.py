@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
@@ -32,9 +32,11 @@ class Engine:
 
     What it reads is evaluated in the contexts of `cache`, not in that of `llama`. `needs` are bytes
     by the estimate, of which `paged` are read from the file's pages. `notes` tell what is not as it
-    was asked for, each in one line. `telling` hears of all that is evaluated.
+    was asked for, each in one line. `telling` hears of all that is evaluated. `file` was opened
+    before it was loaded: another one may be in its place since then.
     """
 
+    file: BinaryIO
     llama: Any
     context: int
     device: str
@@ -64,9 +66,11 @@ def load(
     """
     import llama_cpp
 
+    path = Path(request["path"])
     try:
-        file = gguf.read(Path(request["path"]))
-    except EnvironmentProblem as error:
+        file = gguf.read(path)
+        stream = path.open("rb")
+    except (EnvironmentProblem, OSError) as error:
         return failed("load", str(error))
     words = unreadable(file.templates)
     if words:
@@ -95,6 +99,7 @@ def load(
     notes = (*chosen.notes, *([words] if words else []))
     vocabulary = Vocabulary(llama)
     return Engine(
+        stream,
         llama,
         chosen.context,
         _device(gpu, chosen),
