@@ -25,7 +25,7 @@ CERTIFICATE = Path(__file__).parent / "fixtures" / "tls" / "cert.pem"
 MODES = (
     "hangs", "drips", "drips_headers", "not_http", "closes", "html", "no_json", "a_list",
     "invalid_utf8", "gigabytes", "announces_gigabytes", "endless_headers", "breaks_off", "gzip",
-    "redirects", "status_401", "status_404", "status_429", "status_500", "overflow",
+    "redirects", "odd_protocol", "status_401", "status_404", "status_429", "status_500", "overflow",
     "no_choices", "no_message", "tool_calls", "empty", "thinking_only", "length", "lies",
     "prose", "fenced", "thoughts", "no_formats", "json_object_only", "odd_usage",
     "thinks",
@@ -231,6 +231,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _gzip(self, body: object) -> None:
             self._raw(b"\x1f\x8b", extra={"Content-Encoding": "gzip"})
+
+        def _odd_protocol(self, body: object) -> None:
+            self._send(b"HTTP/\x1b[31m9 200 OK\r\n\r\n")
+            self.close_connection = True
 
         def _redirects(self, body: object) -> None:
             self._raw(b"", 307, extra={"Location": "http://example.org/"})

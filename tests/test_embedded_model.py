@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_gguf import Shape, make_tiny_gguf
 
 from hpcagent.embedded import bins, card
 from hpcagent.embedded import vocabulary as v
@@ -223,6 +224,37 @@ def test_what_cannot_be_scored_is_a_failure_and_the_model_goes_on(shipped: Llama
         found = shipped.score(history, points, OUTPUTS, LIMITS)
         assert isinstance(found, Failure) and found.kind == kind
     assert scored(shipped, fine, fine).shape == (2, v.OUTPUTS)
+
+
+@pytest.mark.llama
+def test_a_file_that_is_put_in_its_place_does_not_change_its_scores(tmp_path: Path) -> None:
+    """As its weights, the embeddings are those of the file that was loaded."""
+    path = tmp_path / "copy.gguf"
+    shutil.copy(card.SHIPPED, path)
+    asked = np.full((2, 3), v.QUERY, dtype=np.int32)
+    model = LlamaCpp(path)
+    before = scored(model, asked, asked)
+    make_tiny_gguf(tmp_path / "other.gguf").replace(path)
+    assert np.array_equal(scored(model, asked, asked), before)
+    path.unlink()
+    assert np.array_equal(scored(model, asked, asked), before)
+    model.close()
+
+
+@pytest.mark.llama
+@pytest.mark.parametrize(("quantised", "words"), [(True, "of type 8: only plain"), (False, "")])
+def test_a_model_of_another_kind_is_told_or_scores(
+    tmp_path: Path, quantised: bool, words: str
+) -> None:
+    path = make_tiny_gguf(tmp_path / "llama.gguf", shape=Shape(quantised=quantised))
+    model = LlamaCpp(path)
+    asked = np.full((2, 3), 7, dtype=np.int32)
+    found = model.score(asked, asked, (3, 5), LIMITS)
+    model.close()
+    if not words:
+        assert not isinstance(found, Failure) and found.logits.shape == (2, 5)
+        return
+    assert isinstance(found, Failure) and found.kind == "load" and words in found.evidence
 
 
 HISTORIES = {

@@ -224,6 +224,7 @@ def test_a_model_that_is_not_there_is_told(
         ("announces_gigabytes", "too_large", "announces 9000000000 bytes"),
         ("endless_headers", "too_large", "more than 65536 bytes"),
         ("gzip", "nonsense", "not asked for"),
+        ("odd_protocol", "nonsense", "not HTTP: UnknownProtocol: HTTP/ [31m9"),
         ("redirects", "http", "redirection to http://example.org/, which is not followed"),
         ("status_401", "unauthorised", "set api_key_file Invalid API Key"),
         ("status_404", "http", "is the URL right (most end in /v1), and the model's name?"),

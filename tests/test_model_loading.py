@@ -64,12 +64,13 @@ def test_the_estimate_is_near_what_a_model_takes(folder: Path) -> None:
         folder / "middle.gguf",
         shape=Shape(width=384, heads=6, layers=4, forward=1024, quantised=False),
     )
-    residents = Residents(lambda held: room_here(os.environ, held).bytes)
+    residents = Residents(lambda held, paged: room_here(os.environ, held, paged=paged).bytes)
     model = LlamaCpp(path, context=1024, sequences=4, residents=residents)
     prompt = (Message("user", "a" * 800),)  # a token each: most of the context is used
     assert model.complete(prompt, SCHEMA, Limits(longest(SCHEMA), 200), 1).failure is None
     peak, alone = peak_bytes(model.pid), need(model.file, 1024)
     assert residents.held() == model.needs == alone.total + 3 * alone.cache
+    assert residents.paged() == alone.weights, "nothing of it is rearranged"
     model.close()
     assert 0.9 * peak < alone.total + 3 * alone.cache < 1.5 * peak + 50 * MIB
     assert alone.total < 1.1 * peak, "what is kept takes memory"
@@ -99,7 +100,7 @@ def test_two_models_take_turns_where_both_do_not_fit(
     other = make_tiny_gguf(folder / "other.gguf", seed=2)
     each = need(gguf.read(tiny), 8192).total // MIB + 1
     in_a_job.setenv("SLURM_MEM_PER_NODE", str(each + each // 2 + 128))
-    residents = Residents(lambda held: room_here(os.environ, held).bytes)
+    residents = Residents(lambda held, paged: room_here(os.environ, held, paged=paged).bytes)
     models = [LlamaCpp(path, residents=residents) for path in (tiny, other)]
     for first, second in (models, models[::-1]):
         assert first.complete(ASK, SCHEMA, LIMITS, 1).failure is None

@@ -18,11 +18,12 @@ from hpcagent.llm.memory import (
     Room,
     cache_bytes_a_token,
     need,
+    paged_bytes,
     plan,
     rearranged_bytes,
     room,
 )
-from hpcagent.llm.residents import Residents
+from hpcagent.llm.residents import Needed, Residents
 from hpcagent.llm.threads import Allocation, bounds, choose
 
 # Llama 3.1 8B in Q4_K_M, by its published configuration and file size.
@@ -85,20 +86,34 @@ def test_a_model_that_cannot_fit_is_refused_with_numbers_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gib", "sequences", "kept"),
-    [(5.85, 1, 0), (8.0, 1, 0), (64.0, 1, 0)],
+    ("gib", "sequences"),
+    [
+        (5.85, 1),
+        (5.9, 1),
+        (8.0, 1),
+        (13.8, 1),
+        (14.0, 2),
+        (21.8, 2),
+        (22.0, 3),
+        (30.0, 4),
+        (256.0, 4),
+    ],
 )
-def test_a_long_context_is_not_kept_twice(gib: float, sequences: int, kept: int) -> None:
-    """One of 8192 tokens takes a gibibyte here, more than all further ones may."""
+def test_long_contexts_are_kept_where_an_eighth_of_what_is_left_holds_them(
+    gib: float, sequences: int
+) -> None:
+    """One of 8192 tokens takes a gibibyte here, and the model 5.9."""
     found = plan(EIGHT_B, 8192, Room(int(gib * GIB), "w"))
-    assert (found.sequences, found.need.kept) == (sequences, kept)
+    assert (found.sequences, found.need.kept) == (sequences, (sequences - 1) * GIB)
 
 
 @pytest.mark.parametrize(
-    ("spare_mib", "sequences"), [(500, 1), (512, 2), (900, 2), (1024, 3), (9999, 3)]
+    ("spare_mib", "sequences"),
+    [(500, 1), (512, 2), (900, 2), (1024, 3), (6143, 3), (6144, 4), (9999, 4)],
 )
 def test_prompts_of_other_callers_count_in_the_estimate(spare_mib: int, sequences: int) -> None:
-    """2048 tokens take 256 MiB; what is kept takes half of what is left, and 512 MiB at most."""
+    """2048 tokens take 256 MiB; what is kept takes half of what is left, and 512 MiB of it or an
+    eighth, whichever is more."""
     alone = need(EIGHT_B, 2048).total
     found = plan(EIGHT_B, 2048, Room(alone + (spare_mib << 20), "w"))
     assert found.sequences == sequences
@@ -112,7 +127,8 @@ def test_prompts_of_other_callers_count_in_the_estimate(spare_mib: int, sequence
 def test_what_is_kept_on_a_gpu_is_taken_from_its_own_memory() -> None:
     """With a part of the layers there, nothing is left to keep other prompts in."""
     assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 4 * GIB)]).sequences == 1
-    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 80 * GIB)]).sequences == 3
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 8 * GIB)]).sequences == 3
+    assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", 80 * GIB)]).sequences == 4
     close = need(EIGHT_B, 2048, gpu=True)
     exactly = close.weights + close.cache + close.compute + (128 << 20)
     assert plan(EIGHT_B, 2048, PLENTY, [Device("CUDA0", exactly)]).sequences == 1
@@ -225,6 +241,23 @@ def test_what_other_models_hold_counts_against_the_job_and_not_twice() -> None:
     assert room("", {}, {}, -1).why == "no bound is known here"
 
 
+def test_models_share_the_pages_of_their_files_but_the_larger_file_must_have_room() -> None:
+    """MemAvailable stays as it is while a file is mapped and read; what is rearranged is taken."""
+    rearranged = replace(EIGHT_B, mixture=(("Q4_K", 0.8), ("Q6_K", 0.2)))
+    assert paged_bytes(EIGHT_B) == EIGHT_B.weights.total
+    assert paged_bytes(rearranged) == EIGHT_B.weights.total - rearranged_bytes(rearranged)
+    assert paged_bytes(EIGHT_B, gpu_layers=33) == EIGHT_B.weights.outside
+    free = room(MEMINFO, {}, {}, -1)
+    less = room(MEMINFO, {}, {}, -1, held=9 * GIB, paged=3 * GIB)
+    assert free.bytes - less.bytes == 3 * GIB
+    assert (
+        str(less)
+        == "28.9 GiB (memory available on this machine less 3.0 for the file of another model)"
+    )
+    v2 = {f"{V2}/memory.max": str(16 * GIB)}  # in whose use mapped pages are
+    assert room("", v2, {}, -1, paged=GIB) == room("", v2, {}, -1)
+
+
 # --- threads ---
 
 SMT = Allocation(
@@ -281,28 +314,54 @@ class Held:
 def test_the_model_used_least_recently_gives_way() -> None:
     closed: list[str] = []
     a, b, c = (Held(name, closed) for name in "abc")
-    residents = Residents(lambda held: 100 - held)
-    residents.enter(a, 40)
-    residents.enter(b, 50)
-    residents.enter(a, 40)
+    residents = Residents(lambda held, paged: 100 - held)
+    residents.enter(a, Needed(40))
+    residents.enter(b, Needed(50))
+    residents.enter(a, Needed(40))
     assert (closed, residents.held(), residents.held(a)) == ([], 90, 50)
-    residents.enter(c, 30)
+    residents.enter(c, Needed(30))
     assert (closed, residents.held()) == (["b"], 70)
     residents.leave(a)
     assert residents.held() == 30
-    residents.count(c, 45)  # with the prompts that it keeps
-    residents.count(b, 99)  # gone meanwhile
+    residents.count(c, Needed(45))  # with the prompts that it keeps
+    residents.count(b, Needed(99))  # gone meanwhile
     assert residents.held() == 45
-    assert residents.make_room(500) == 1
+    assert residents.make_room(Needed(500)) == 1
     assert closed == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stays"),
+    [
+        # of 100: what is rearranged and kept is taken for good, the file's pages are lent
+        (Needed(70, paged=60), Needed(70, paged=60), True),  # 10 + 10 and 60 of either
+        (Needed(70, paged=60), Needed(60, paged=0), False),  # 10 + 60 and then 60
+        (Needed(70, paged=60), Needed(30, paged=0), True),
+        (Needed(60, paged=0), Needed(60, paged=50), False),
+    ],
+)
+def test_a_model_stays_where_each_can_read_its_file_in_turn(
+    first: Needed, second: Needed, stays: bool
+) -> None:
+    closed: list[str] = []
+    taken = {"first": first.all - first.paged}
+
+    def free(held: int, paged: int) -> int:
+        return 100 - (0 if closed else taken["first"]) - paged
+
+    residents = Residents(free)
+    residents.enter(Held("first", closed), first)
+    assert residents.paged() == first.paged
+    residents.enter(Held("second", closed), second)
+    assert (closed == []) == stays
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 60)), max_size=30))
 def test_what_is_loaded_never_exceeds_the_room(uses: list[tuple[int, int]]) -> None:
     closed: list[str] = []
     models = [Held(str(index), closed) for index in range(5)]
-    residents = Residents(lambda held: 60 - held)
+    residents = Residents(lambda held, paged: 60 - held)
     for index, size in uses:
-        residents.enter(models[index], size)
+        residents.enter(models[index], Needed(size))
         assert residents.held() <= 60
         assert residents.held() > residents.held(models[index])

@@ -62,10 +62,21 @@ def test_a_line_end_within_a_text_is_taken() -> None:
         pytest.param(said('{ "a" : "x"} \n'), JSON, id="blanks in JSON (llama-cpp-python)"),
         pytest.param("\n\n".join([*PIECES, LAST, "data: [DONE]"]), EVENTS, id="a stream"),
         pytest.param(
-            "\r\n\r\n".join([": ping", *PIECES, LAST, USAGE, "data: [DONE]"]),
+            "\r\n\r\n".join([": ping", "data: {}", *PIECES, LAST, USAGE, "data: [DONE]"]),
             EVENTS,
             id="a stream with comments and usage",
         ),
+        pytest.param(
+            'data: {"choices": [{"message": {"content": "{\\"a\\":\\"x\\"}"}}]}\n\ndata: [DONE]',
+            EVENTS,
+            id="a stream of one whole message",
+        ),
+        pytest.param(
+            "\r\r".join(each.replace('"content"', '"reasoning"') for each in (*PIECES, LAST)),
+            EVENTS,
+            id="a stream that is taken for thoughts",
+        ),
+        pytest.param("\ufeff" + json.dumps(said(GOOD)), JSON, id="a mark of the byte order"),
     ],
 )
 def test_answers_of_all_makes_are_read(value: Any, kind: str) -> None:
@@ -83,6 +94,9 @@ def test_answers_of_all_makes_are_read(value: Any, kind: str) -> None:
         (said(None, reasoning_content='{"a":"z"}'), JSON, "invalid", "the answer is empty"),
         ("\n\n".join(PIECES[:4]), EVENTS, "truncated", "no end"),
         ("", EVENTS, "invalid", "all its tokens went into thinking"),
+        (said("", "content_filter"), JSON, "invalid", "a filter of the server"),
+        (LAST.replace("{}", '{"tool_calls": [{"index": 0}]}'), EVENTS, "invalid", "calls a tool"),
+        (LAST.replace("{}", '{"reasoning": "Hm."}'), EVENTS, "invalid", "for thoughts"),
     ],
 )
 def test_answers_that_are_none_are_failures(
@@ -102,6 +116,7 @@ def test_answers_that_are_none_are_failures(
         ({"object": "error", "message": "no such model", "code": 404}, "http", "no such model"),
         ({"detail": [{"msg": "Field required"}]}, "http", "Field required"),
         ({"error": {"message": "exceeds the context length"}}, "context_overflow", "context"),
+        ({"message": "upstream is down", "code": 502}, "http", "upstream is down"),
         ({"choices": None, "usage": None}, "invalid", "no choices"),
     ],
 )
@@ -117,6 +132,36 @@ def test_an_error_within_a_stream_is_told() -> None:
     with pytest.raises(BadReply, match=r"status 200: .*available context size") as caught:
         replies.read(response(text, kind=EVENTS), SCHEMA)
     assert caught.value.kind == "context_overflow"
+
+
+def test_an_event_that_is_an_error_is_told_and_not_asked_again() -> None:
+    """By its name alone: what it carries has no key that says so."""
+    answer = response('event: error\ndata: {"message": "boom", "code": 500}\n\n', kind=EVENTS)
+    with pytest.raises(BadReply, match="boom"):
+        replies.read(answer, SCHEMA)
+    assert not replies.only_thoughts(answer)
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\u2029"])
+def test_only_ends_of_lines_part_a_stream(odd: str) -> None:
+    """Servers that do not escape what is not ASCII send these as they are, and text was lost."""
+    pieces = [{"choices": [{"delta": {"content": piece}}]} for piece in ("one", f"{odd}two", "3")]
+    lines = [f"data: {json.dumps(piece, ensure_ascii=False)}" for piece in pieces]
+    reply = replies.read(response("\n\n".join([*lines, LAST]), kind=EVENTS), None)
+    assert (reply.text, reply.failure) == (f"one{odd}two3", None)
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udcff"])
+def test_halves_of_characters_are_replaced(half: str) -> None:
+    """Nobody could write them down."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 9}}}
+    free = replies.read(
+        response(f'{{"choices": [{{"message": {{"content": "x{half}y"}}}}]}}'), None
+    )
+    assert free.text == "x?y"
+    assert replies.read(response(said(f'{{"a": "x{half}y"}}')), schema).text == '{"a":"x?y"}'
+    pair = replies.read(response(said('{"a": "\\ud83d\\ude00"}')), schema)
+    assert json.loads(pair.text) == {"a": "\U0001f600"}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +192,7 @@ def test_a_refused_format_is_known_from_other_errors(status: int, value: Any, ag
         (404, {"detail": "Not Found"}, "http", "name\\? Not Found"),
         (422, {"error": "`inputs` must have less than 9 tokens"}, "context_overflow", "less than"),
         (424, {"error": "Request failed", "error_type": "generation"}, "http", "Request failed"),
+        (413, "", "context_overflow", "refused the prompt: status 413"),
         (503, {"error": {"message": "Loading model"}}, "busy", "no room now: Loading model"),
         (401, {"error": "Unauthorized"}, "unauthorised", "key in LAB_KEY the right one"),
     ],

@@ -7,12 +7,17 @@ end `data: [DONE]`. They are put together to what would have come in one piece. 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from hpcagent.llm.http import Response
 
 _DATA = "data:"
 _DONE = "[DONE]"
+_LINE_END = re.compile("\r\n|\n|\r")  # of the format; a text within a line may hold others
+_OF_ERRORS = {"detail", "message"}  # keys, where "error" is none
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")  # of a message
 
 
 def streams(response: Response) -> bool:
@@ -21,30 +26,48 @@ def streams(response: Response) -> bool:
 
 
 def whole(body: bytes) -> dict[str, Any]:
-    """The completion: {"choices", "usage"}, or the first chunk that has no choices of its own.
+    """The completion: {"choices", "usage"}, or the first chunk that tells of an error.
 
     A stream without its end is a completion that was cut off ("finish_reason": "length").
     """
-    text, finish, usage, ended = "", None, None, False
-    for line in body.decode("utf-8", errors="replace").splitlines():
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    finish, usage, ended = None, None, False
+    for line in _LINE_END.split(body.decode("utf-8", errors="replace")):
         chunk = _chunk(line)
         if chunk is None:
             ended = ended or line.removeprefix(_DATA).strip() == _DONE
             continue
-        if "error" in chunk:
+        if "error" in chunk or ("choices" not in chunk and _OF_ERRORS & chunk.keys()):
             return chunk
         usage = chunk.get("usage") or usage
         choices = chunk.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(first, dict):
-            delta = first.get("delta")
-            piece = delta.get("content") if isinstance(delta, dict) else None
-            text += piece if isinstance(piece, str) else ""
+            _add(message, first.get("delta") or first.get("message"))
             finish = first.get("finish_reason") or finish
     if not ended and finish is None:
         finish = "length"
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-    return {"choices": [choice], "usage": usage}
+    return {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+
+
+def _add(message: dict[str, Any], delta: object) -> None:
+    """What came of the message; some servers send it in one piece, or its text in parts."""
+    if not isinstance(delta, Mapping):
+        return
+    for name in _TEXTS:
+        piece = text(delta.get(name))
+        if piece:
+            message[name] = message.get(name, "") + piece
+    if delta.get("tool_calls"):
+        message["tool_calls"] = delta["tool_calls"]
+
+
+def text(content: object) -> str:
+    """The text of a message; some servers give it in parts."""
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def _chunk(line: str) -> dict[str, Any] | None:

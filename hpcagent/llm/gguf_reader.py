@@ -8,6 +8,7 @@ before it is known to fit into the file, and what is read at all is bounded, wha
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,13 +76,16 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
+    """`start` is where the tensors' offsets count from, in bytes of the file."""
+
     metadata: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
+    start: int
 
 
 def read_header(path: Path, stream: BinaryIO) -> Header:
     """Everything before the tensor data; EnvironmentProblem where it is not a whole GGUF."""
-    reader = _Reader(path, stream, path.stat().st_size)
+    reader = _Reader(path, stream, os.fstat(stream.fileno()).st_size)
     tensor_count, pair_count = _preamble(reader)
     metadata: dict[str, Value] = {}
     for _ in range(pair_count):
@@ -97,7 +101,7 @@ def read_header(path: Path, stream: BinaryIO) -> Header:
         raise EnvironmentProblem(
             f"model {path}: truncated at {reader.size} of {needed} bytes; copy it again"
         )
-    return Header(metadata, tensors)
+    return Header(metadata, tensors, start)
 
 
 def _preamble(reader: _Reader) -> tuple[int, int]:

@@ -45,7 +45,8 @@ class HttpFailed(Exception):
     too_large."""
 
     def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
+        # Some are a server's, which may send what a terminal would obey.
+        super().__init__("".join(char if char.isprintable() else " " for char in words))
         self.kind = kind
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from hpcagent.llm import gguf, heard, progress, scores, threads
 from hpcagent.llm.grammar import gbnf, linear, outline
-from hpcagent.llm.memory import need
+from hpcagent.llm.memory import need, paged_bytes
 from hpcagent.llm.menus import checked, reasoned
 from hpcagent.llm.original import Original
 from hpcagent.llm.pipe import Child, ChildFailed
 from hpcagent.llm.progress import Progress, Tell
-from hpcagent.llm.residents import Residents
+from hpcagent.llm.residents import Needed, Residents
 from hpcagent.llm.tables import Sampling
 from hpcagent.records import Failure, Limits, Message, Ranking, Reply
 
@@ -173,7 +173,7 @@ class LlamaCpp:
         """
         found = []
         for piece in scores.pieces(points, outputs):
-            request = scores.request(self.file.path, history, piece, outputs)
+            request = scores.request(history, piece, outputs)
             answer = self._asked(request, limits.timeout_s)
             if isinstance(answer, Failure):
                 return answer
@@ -240,7 +240,8 @@ class LlamaCpp:
         if words:
             return Failure("model", "changed", words)
         if self._residents is not None:
-            self._residents.enter(self, need(self.file, self._wanted).total)
+            wanted = need(self.file, self._wanted).total
+            self._residents.enter(self, Needed(wanted, paged_bytes(self.file)))
         return self._child if self._child is not None and not self._loading else self._started()
 
     def _started(self) -> Child | Failure:
@@ -262,7 +263,7 @@ class LlamaCpp:
         self.context = int(answer.get("context", self._wanted))
         self.needs = int(answer.get("needs", 0))
         if self._residents is not None and self.needs:
-            self._residents.count(self, self.needs)
+            self._residents.count(self, Needed(self.needs, int(answer.get("paged", 0))))
         return child
 
     def _heard(self, told: object) -> None:
@@ -280,6 +281,7 @@ class LlamaCpp:
             "context": self._wanted,
             "threads": self._chosen_threads().count,
             "held": 0 if self._residents is None else self._residents.held(self),
+            "paged": 0 if self._residents is None else self._residents.paged(self),
             "sequences": self._sequences,
             "seed": 0,
         }

@@ -31,7 +31,9 @@ MOST_SEQUENCES = 4  # prompts of so many callers are kept
 MOST_STATES, _STATES_BYTES = 6, 256 << 20
 # The binding's own, that of a menu which is being ranked, and two while one is copied.
 _STATES_BESIDE = 4
-_SPARE_BYTES = 512 << 20  # what those beyond the first may take together, of half of what is free
+# What those beyond the first may take together of what is free: half of it, up to so many bytes, or
+# a share of it where that is more. Others use the machine as well.
+_SPARE_BYTES, _SPARE_SHARE = 512 << 20, 1 / 8
 _PROCESS = 64 << 20  # Python, numpy and the libraries
 _A_TOKEN_OF_THE_VOCABULARY = 1200  # its text, and what a grammar keeps of it while it samples
 # Types that ggml-cpu/repack.cpp rearranges on x86; other processors have more of them.
@@ -142,6 +144,14 @@ def rearranged_bytes(file: ModelFile) -> int:
     return round(sum(file.parameters * shares.get(name, 0.0) * bits[name] for name in _REARRANGED))
 
 
+def paged_bytes(file: ModelFile, gpu_layers: int = 0) -> int:
+    """Of weights that the CPU reads from the pages of the file, each time anew.
+
+    The kernel counts these pages as free, whoever has mapped them.
+    """
+    return max(0, min(_weights_here(file, gpu_layers), file.weights.total - rearranged_bytes(file)))
+
+
 def kept_states(state_bytes: int) -> int:
     """How many states of recurrent layers a sequence keeps beside the one that is computed with."""
     return min(MOST_STATES, _STATES_BYTES // max(1, state_bytes))
@@ -187,8 +197,9 @@ def plan(
 
 
 def _sequences(cache: int, spare: int) -> int:
-    """How many contexts of `cache` bytes to have, those beyond the first in half of `spare`."""
-    return min(MOST_SEQUENCES, 1 + min(spare // 2, _SPARE_BYTES) // max(1, cache))
+    """How many contexts of `cache` bytes to have, those beyond the first in a part of `spare`."""
+    further = min(spare // 2, max(_SPARE_BYTES, int(spare * _SPARE_SHARE)))
+    return min(MOST_SEQUENCES, 1 + further // max(1, cache))
 
 
 def _spare_on_gpus(file: ModelFile, context: int, layers: int, devices: Sequence[Device]) -> int:
@@ -215,14 +226,18 @@ def gpu_layers(file: ModelFile, context: int, devices: Sequence[Device]) -> int:
 def _left_for_the_cpu(file: ModelFile, whole: Need, layers: int) -> Need:
     """Of the whole need, without the layers on GPUs: their pages are read once and given back."""
     count = max(1, file.shape.layers)
+    here = replace(whole, weights=_weights_here(file, layers))
     if layers > count:
-        return replace(whole, weights=min(whole.weights, file.weights.outside), cache=0, compute=0)
-    share = layers / count
-    return replace(
-        whole,
-        weights=max(file.weights.outside, whole.weights - layers * file.weights.layer),
-        cache=round(whole.cache * (1 - share)),
-    )
+        return replace(here, cache=0, compute=0)
+    return replace(here, cache=round(whole.cache * (1 - layers / count)))
+
+
+def _weights_here(file: ModelFile, layers: int) -> int:
+    """Bytes of weights that stay with the CPU where so many layers are on GPUs."""
+    total, outside = file.weights.total, file.weights.outside
+    if layers > max(1, file.shape.layers):
+        return min(total, outside)
+    return max(outside, total - layers * file.weights.layer)
 
 
 def _fitting_context(file: ModelFile, context: int, room: Room, layers: int) -> int:
@@ -257,6 +272,7 @@ def room(
     address_space: int,
     held: int = 0,
     twice: int = 0,
+    paged: int = 0,
 ) -> Room:
     """The tightest bound: free memory, cgroup (v1 and v2), the job's request, `ulimit -v`.
 
@@ -264,9 +280,13 @@ def room(
     bytes or a negative number, `held` what other models of this agent were counted with, `twice`
     the bytes of a model that are in the address space a second time. What the agent itself needs is
     taken off.
+
+    Models answer in turn, so that the pages of their files may be the same memory one after the
+    other. `paged` is how many one of the others reads more than the model that room is wanted for:
+    they must be there beside what the latter takes besides its file.
     """
     job = [(size - held, why) for size, why in _of_the_job(environment)]
-    bounds = [*_free(meminfo), *_cgroups(cgroups), *job]
+    bounds = [*_free(meminfo, paged), *_cgroups(cgroups), *job]
     if address_space >= 0:
         less = f" less {_gib(twice)} for rearranged weights" if twice else ""
         bounds.append((address_space - _AGENT_VIRTUAL - twice, f"ulimit -v{less}"))
@@ -276,9 +296,10 @@ def room(
     return Room(max(0, size - _AGENT), why)
 
 
-def _free(meminfo: str) -> list[tuple[int, str]]:
+def _free(meminfo: str, paged: int) -> list[tuple[int, str]]:
     free = parse_kib_field(meminfo, "MemAvailable")
-    return [] if free is None else [(free, "memory available on this machine")]
+    less = f" less {_gib(paged)} for the file of another model" if paged else ""
+    return [] if free is None else [(free - paged, f"memory available on this machine{less}")]
 
 
 def _cgroups(files: Mapping[str, str]) -> list[tuple[int, str]]:

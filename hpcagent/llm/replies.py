@@ -39,7 +39,8 @@ def require_ok(response: Response, choice: ModelChoice) -> None:
         return
     said = error_words(response)
     if overflows(response):
-        raise BadReply("context_overflow", f"the server refused the prompt: {said}")
+        words = f"the server refused the prompt: {said or f'status {status}'}"
+        raise BadReply("context_overflow", words)
     if status in (401, 403):
         place = choice.api_key_file or choice.api_key_env
         cure = f"is the key in {place} the right one?" if place else "set api_key_file"
@@ -191,7 +192,10 @@ def _checked(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
     except (ValueError, RecursionError):
         return text, f"the answer is not JSON: {_printable(text)}"
     wrong = violation(value, schema)
-    return (text, wrong) if wrong else (json.dumps(value, separators=(",", ":")), "")
+    if wrong:
+        return text, wrong
+    value = json.loads(_whole(json.dumps(value, ensure_ascii=False)))
+    return json.dumps(value, separators=(",", ":")), ""
 
 
 def _bare(text: str) -> str:
@@ -209,7 +213,7 @@ def _json(response: Response) -> dict[str, Any]:
     if kind != "application/json":
         raise BadReply("nonsense", f"not JSON but {_printable(kind or 'nothing in particular')}")
     try:
-        answer = json.loads(response.body.decode("utf-8"))
+        answer = json.loads(response.body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadReply("nonsense", f"not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError):
@@ -220,11 +224,12 @@ def _json(response: Response) -> dict[str, Any]:
 
 
 def _text(content: object) -> str:
-    """The text of a message; some servers give it in parts."""
-    if isinstance(content, list):
-        parts = (part.get("text") for part in content if isinstance(part, dict))
-        return "".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
+    """The text of a message; halves of characters in its escapes are no text."""
+    return _whole(events.text(content))
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _misplaced(message: Mapping[str, Any], schema: Mapping[str, Any] | None) -> str:
@@ -239,7 +244,8 @@ def _misplaced(message: Mapping[str, Any], schema: Mapping[str, Any] | None) -> 
 
 def _without_choices(answer: Mapping[str, Any], response: Response) -> BadReply:
     """Some servers and gateways tell an error with the status of a success."""
-    if "error" in answer or "detail" in answer or answer.get("object") == "error":
+    said = ("error", "detail", "message")
+    if answer.get("object") == "error" or any(name in answer for name in said):
         overflow = overflows(dataclasses.replace(response, status=400))
         kind = "context_overflow" if overflow else "http"
         return BadReply(kind, f"an error with status 200: {error_words(response)}")
@@ -270,6 +276,8 @@ def _why_empty(message: Mapping[str, Any], choice: Mapping[str, Any], thoughts: 
         return f"it refuses: {_printable(str(message['refusal']))}"
     if choice.get("finish_reason") == "length":
         return "all its tokens went into thinking, none into the answer"
+    if choice.get("finish_reason") == "content_filter":
+        return "a filter of the server kept the answer back"
     if thoughts or any(_text(message.get(name)).strip() for name in _THOUGHTS):
         return "the answer is empty: the server takes all that it wrote for thoughts"
     return "the answer is empty"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,14 +26,11 @@ class Scores:
     seconds: float
 
 
-def request(
-    path: Path, history: Tokens, points: Tokens, outputs: tuple[int, int]
-) -> dict[str, Any]:
+def request(history: Tokens, points: Tokens, outputs: tuple[int, int]) -> dict[str, Any]:
     """Rows of both are made as wide as the wider."""
     width = max(history.shape[1], points.shape[1])
     return {
         "op": "score",
-        "path": str(path.resolve()),
         "width": width,
         "history": _packed(history, width),
         "points": _packed(points, width),

@@ -17,12 +17,14 @@ _USAGE = ("memory.current", "memory.usage_in_bytes", "memory.stat")
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri")
 
 
-def room_here(environment: Mapping[str, str], held: int = 0, twice: int = 0) -> Room:
-    """`held` is what other models of this agent were counted with, `twice` are bytes of a model
-    that are in the address space a second time."""
+def room_here(
+    environment: Mapping[str, str], held: int = 0, twice: int = 0, paged: int = 0
+) -> Room:
+    """Bytes that may be used now; `held`, `twice` and `paged` as memory.room has them."""
     read = texts([_MEMINFO])
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return room(read.get(_MEMINFO, ""), texts(_memory_files()), environment, limit, held, twice)
+    files = texts(_memory_files())
+    return room(read.get(_MEMINFO, ""), files, environment, limit, held, twice, paged)
 
 
 def gpu_here() -> bool:

@@ -41,7 +41,7 @@ def admit(
 def opening(settings: Settings, tell: Tell = silent) -> OpenFile:
     """How the file of a role is opened here: admitted, in the threads configured, and giving way
     to the others that are opened so where memory is short."""
-    residents = Residents(lambda held: room_here(os.environ, held).bytes)
+    residents = Residents(lambda held, paged: room_here(os.environ, held, paged=paged).bytes)
 
     def opened(choice: ModelChoice) -> LlamaCpp:
         path, context = Path(choice.file), choice.context or None

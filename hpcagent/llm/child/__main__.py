@@ -39,7 +39,8 @@ def main() -> None:
         _send(answers, engine)
         return
     told = {"context": engine.context, "device": engine.device, "notes": engine.notes}
-    _send(answers, {"ready": True, "needs": engine.needs, **told})
+    needs = {"needs": engine.needs, "paged": engine.paged}
+    _send(answers, {"ready": True, **needs, **told})
     while True:
         request = json.loads(lines.get())
         engine.telling.begin()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.llm import gguf
@@ -18,7 +18,7 @@ from hpcagent.llm.child.pace import Pace
 from hpcagent.llm.child.prompt import TEMPLATE, trouble, uncompiled, unreadable
 from hpcagent.llm.child.telling import Telling, TellingDecoder
 from hpcagent.llm.child.vocabulary import Vocabulary
-from hpcagent.llm.memory import CPU_BLOCK, Plan, batch_of, plan, rearranged_bytes
+from hpcagent.llm.memory import CPU_BLOCK, Plan, batch_of, paged_bytes, plan, rearranged_bytes
 from hpcagent.llm.surroundings import room_here
 
 _UNUSED = 32  # tokens of the binding's own context
@@ -31,10 +31,12 @@ class Engine:
     """A loaded model: llama_cpp.Llama, its context in tokens, where it computes (in words).
 
     What it reads is evaluated in the contexts of `cache`, not in that of `llama`. `needs` are bytes
-    by the estimate. `notes` tell what is not as it was asked for, each in one line. `telling` hears
-    of all that is evaluated.
+    by the estimate, of which `paged` are read from the file's pages. `notes` tell what is not as it
+    was asked for, each in one line. `telling` hears of all that is evaluated. `file` was opened
+    before it was loaded: another one may be in its place since then.
     """
 
+    file: BinaryIO
     llama: Any
     context: int
     device: str
@@ -42,6 +44,7 @@ class Engine:
     vocabulary: Vocabulary
     marks: Marks
     needs: int
+    paged: int
     telling: Telling
     notes: tuple[str, ...] = ()
 
@@ -63,16 +66,19 @@ def load(
     """
     import llama_cpp
 
+    path = Path(request["path"])
     try:
-        file = gguf.read(Path(request["path"]))
-    except EnvironmentProblem as error:
+        file = gguf.read(path)
+        stream = path.open("rb")
+    except (EnvironmentProblem, OSError) as error:
         return failed("load", str(error))
     words = unreadable(file.templates)
     if words:
         return failed("load", words)
     gpu = llama_cpp.llama_supports_gpu_offload()
     devices = gpus(Path(llama_cpp.__file__).parent / "lib") if gpu else ()
-    room = room_here(os.environ, request.get("held", 0), rearranged_bytes(file))
+    beyond = max(0, request.get("paged", 0) - paged_bytes(file))
+    room = room_here(os.environ, request.get("held", 0), rearranged_bytes(file), beyond)
     kept = request.get("sequences")
     chosen = plan(file, request["context"], room, devices, kept)
     telling = Telling(tell)
@@ -91,10 +97,20 @@ def load(
     if words:
         llama.metadata.pop(TEMPLATE)
     notes = (*chosen.notes, *([words] if words else []))
-    device, needs = _device(gpu, chosen), chosen.need.total
     vocabulary = Vocabulary(llama)
-    marks = marks_of(llama, vocabulary)
-    return Engine(llama, chosen.context, device, cache, vocabulary, marks, needs, telling, notes)
+    return Engine(
+        stream,
+        llama,
+        chosen.context,
+        _device(gpu, chosen),
+        cache,
+        vocabulary,
+        marks_of(llama, vocabulary),
+        chosen.need.total,
+        paged_bytes(file, chosen.gpu_layers),
+        telling,
+        notes,
+    )
 
 
 def _opened(

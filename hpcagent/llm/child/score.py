@@ -11,6 +11,7 @@ import base64
 import ctypes
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcagent.llm.child.embeddings import Unreadable, embeddings
@@ -42,7 +43,7 @@ def answer(engine: Engine, request: _Json) -> dict[str, Any]:
     if len(history) > MOST_HISTORY:
         return failed("context_overflow", f"{len(history)} trials, more than {MOST_HISTORY}")
     try:
-        table = embeddings(request["path"])
+        table = embeddings(Path(engine.file.name), engine.file)
     except Unreadable as error:
         return failed("load", str(error))
     first, count = request["outputs"]
