@@ -381,4 +381,4 @@ def test_each_job_of_a_confirmation_is_a_step_of_its_own(tmp_path: Path) -> None
     assert "in each of 2 jobs" in page
     assert all(job["unit"] in page for job in claim["jobs"])
     repeated = next(line for line in page.splitlines() if "hpcagent tune" in line)
-    assert "--confirm-jobs" not in repeated
+    assert "--confirm-jobs 2" in repeated

@@ -76,6 +76,21 @@ def test_a_line_end_within_a_text_is_taken() -> None:
             EVENTS,
             id="a stream that is taken for thoughts",
         ),
+        pytest.param(
+            "\n\n".join(
+                ["\ufeff" + PIECES[0], *PIECES[1:], f"data: {json.dumps(said(GOOD))}", LAST]
+            ),
+            EVENTS,
+            id="a stream with a mark of the byte order that ends with the whole message",
+        ),
+        pytest.param(
+            "\n\n".join(
+                f"data: {json.dumps(json.loads(each[6:]) | {'error': None})}"
+                for each in (*PIECES, LAST)
+            ),
+            EVENTS,
+            id="a stream with a field for errors",
+        ),
         pytest.param("\ufeff" + json.dumps(said(GOOD)), JSON, id="a mark of the byte order"),
     ],
 )

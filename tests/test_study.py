@@ -266,6 +266,12 @@ def test_a_budget_that_would_do_is_told_with_its_parts() -> None:
         "5 minutes (2 so far, 2 for the round, 1 for the confirmation) would have done: "
         "try --budget core-hours=0.6 --budget wall=6m"
     )
+    bounded = replace(small, settings=replace(small.settings, wall_s=0.0, site_core_hours=0.55))
+    for jobs, advice in ((1, "try fewer confirm_pairs"), (2, "try --confirm-jobs 1, fewer")):
+        shared = replace(bounded, settings=replace(bounded.settings, confirm_jobs=jobs))
+        words = budget.enough(shared, first, confirmation, at(120))
+        assert advice in words and words.endswith("(the site allows 0.55)")
+        assert "--budget" not in words
     short = state(core_hours=0.4, wall_s=600.0, units=(spent,))
     assert "wall=" not in budget.enough(short, first, confirmation, at(120)), "that one is enough"
 

@@ -246,6 +246,7 @@ def _settings(
         challengers=challengers
         or _counted("challengers", configured.challengers, 1, MOST_CHALLENGERS),
         core_hours=core_hours,
+        site_core_hours=configured.max_core_hours,
         wall_s=wall_s,
         model=routes[OPTIMISE].choice.label if OPTIMISE in routes else "",
         models={role: route.to_json() for role, route in routes.items()},

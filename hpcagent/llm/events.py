@@ -32,22 +32,27 @@ def whole(body: bytes) -> dict[str, Any]:
     """
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     finish, usage, ended = None, None, False
-    for line in _LINE_END.split(body.decode("utf-8", errors="replace")):
+    for line in _LINE_END.split(body.decode("utf-8-sig", errors="replace")):
         chunk = _chunk(line)
         if chunk is None:
             ended = ended or line.removeprefix(_DATA).strip() == _DONE
             continue
-        if "error" in chunk or ("choices" not in chunk and _OF_ERRORS & chunk.keys()):
+        if chunk.get("error") or ("choices" not in chunk and _OF_ERRORS & chunk.keys()):
             return chunk
         usage = chunk.get("usage") or usage
         choices = chunk.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(first, dict):
-            _add(message, first.get("delta") or first.get("message"))
+            _add(message, first.get("delta") or _unheard(message, first.get("message")))
             finish = first.get("finish_reason") or finish
     if not ended and finish is None:
         finish = "length"
     return {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+
+
+def _unheard(message: Mapping[str, Any], given: object) -> object:
+    """A message in one piece; some servers repeat so, at the end, what came in pieces."""
+    return None if any(message.get(name) for name in _TEXTS) else given
 
 
 def _add(message: dict[str, Any], delta: object) -> None:

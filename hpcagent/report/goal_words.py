@@ -102,6 +102,8 @@ def verdict_on(summary: RunSummary, claim: ClaimSummary) -> str:
     """What the confirmation says of the first objective, and of the constraints beside it."""
     goals = summary.goals
     words = "improved" if claim.improved else "not improved"
+    if claim.partial:
+        return f"shown by {len(claim.jobs)} of {claim.jobs_asked} jobs only, so not announced"
     if goals is None:
         return words
     if goals.rescued:

@@ -83,6 +83,8 @@ def _of(name: str) -> str:
 def _why_not(summary: RunSummary) -> str:
     """Why the figure in the box is no result."""
     claim, goals = summary.claim, summary.goals
+    if claim is not None and claim.partial:
+        return f"shown by {len(claim.jobs)} of {claim.jobs_asked} jobs only, so not announced"
     if claim is not None and claim.improved and goals is not None and not goals.kept:
         return "not announced, for a constraint is not shown to be met"
     return "not an improvement"

@@ -69,11 +69,11 @@ def certainty(summary: RunSummary) -> Section:
         ("Fresh pairs, fixed beforehand", str(claim.pairs) + in_jobs(claim)),
         ("Unit", Code(claim.unit)),
     ]
-    if len(claim.jobs) > 1:
+    if claim.jobs_asked > 1:
         rows[-1:] = [_job(number, job) for number, job in enumerate(claim.jobs, start=1)]
         rule += (
-            " All pairs together have to show it, and each job by itself with 95 %, so that what "
-            "disturbed one of them is not taken for a gain; the interval holds all of these."
+            " All pairs together have to show it and each job by itself with 95 %, or each job by "
+            "itself as surely as all together: what disturbed one of them is not taken for a gain."
         )
     limits = (
         "The default and the candidate ran in turns, each time in a fresh process, in an "

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hpcagent.study.durable import seconds_between
+from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState, Unit
 
 _SPARE = 1.2
@@ -70,12 +71,20 @@ def enough(state: TuneState, first: Need, confirmation: Need, now_utc: str) -> s
     spent = (spent_core_hours(state), first.core_hours, confirmation.core_hours)
     if settings.core_hours and sum(spent) > settings.core_hours:
         told.append(f"{sum(spent):.3g} core-hours ({_parts(spent, 1.0)})")
-        advised.append(f"--budget core-hours={_upwards(_SPARE * sum(spent))}")
+        advised.append(_core_hours(settings, _SPARE * sum(spent)))
     lasted = (elapsed_s(state, now_utc), first.seconds, confirmation.seconds)
     if settings.wall_s and sum(lasted) > settings.wall_s:
         told.append(f"{sum(lasted) / 60:.3g} minutes ({_parts(lasted, 60.0)})")
         advised.append(f"--budget wall={_upwards(_SPARE * sum(lasted) / 60)}m")
-    return f"{' and '.join(told)} would have done: try {' '.join(advised)}"
+    return f"{' and '.join(told)} would have done: try {' '.join(dict.fromkeys(advised))}"
+
+
+def _core_hours(settings: TuneSettings, wanted: float) -> str:
+    limit = settings.site_core_hours
+    if not limit or wanted <= limit:
+        return f"--budget core-hours={_upwards(wanted)}"
+    fewer = "--confirm-jobs 1, " if settings.confirm_jobs > 1 else ""
+    return f"{fewer}fewer confirm_pairs or a smaller workload (the site allows {limit:g})"
 
 
 def _parts(parts: tuple[float, float, float], unit: float) -> str:

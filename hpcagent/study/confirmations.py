@@ -43,11 +43,25 @@ def confirmed_on(state: TuneState) -> tuple[str, ...]:
 
 def shown_by(known: Knowledge, units: Sequence[Unit], winner: Config) -> Verdict | None:
     """What all these show together, and each alone; None where one has too few valid pairs."""
+    asked = known.state.settings.confirm_jobs
     whole = judged(known, units, winner) if units else None
-    if whole is None or len(units) == 1:
+    if whole is None or asked == 1:
         return whole
     alone = [judged(known, [unit], winner, ALONE) for unit in units]
-    return _together(whole, [verdict for verdict in alone if verdict is not None])
+    sure = [judged(known, [unit], winner) for unit in units]
+    if any(verdict is None for verdict in (*alone, *sure)):
+        return None
+    return _together(whole, [v for v in alone if v], [v for v in sure if v], asked)
+
+
+def passed(known: Knowledge, unit: Unit, winner: Config) -> bool:
+    """Whether one of several confirmations shows what is asked of it by itself.
+
+    Either certainty will do: that the first of several objectives is proven to be worse may be
+    seen at the lesser one only, and what all jobs show together decides on that.
+    """
+    each = (judged(known, [unit], winner, alpha) for alpha in (ALONE, None))
+    return any(verdict is not None and verdict.improved for verdict in each)
 
 
 def shown_alone(known: Knowledge, unit: Unit, winner: Config) -> Verdict | None:
@@ -56,37 +70,51 @@ def shown_alone(known: Knowledge, unit: Unit, winner: Config) -> Verdict | None:
     return judged(known, [unit], winner, alone)
 
 
-def _together(whole: Verdict, alone: Sequence[Verdict]) -> Verdict:
-    figures = zip(whole.figures, *(verdict.figures for verdict in alone), strict=True)
-    bounds = zip(whole.bounds, *(verdict.bounds for verdict in alone), strict=True)
+def _together(
+    whole: Verdict, alone: Sequence[Verdict], sure: Sequence[Verdict], asked: int
+) -> Verdict:
+    figures = zip(whole.figures, *(v.figures for v in (*alone, *sure)), strict=True)
+    bounds = zip(whole.bounds, *(v.bounds for v in (*alone, *sure)), strict=True)
+    jobs = len(alone)
     return Verdict(
-        tuple(_figures(first, rest) for first, *rest in figures),
-        tuple(_bound(first, rest) for first, *rest in bounds),
-        jobs=len(alone),
+        tuple(_figures(first, rest[:jobs], rest[jobs:]) for first, *rest in figures),
+        tuple(_bound(first, rest[:jobs], rest[jobs:], asked) for first, *rest in bounds),
+        gains=tuple(verdict.claim.speedup for verdict in alone),
+        asked=asked,
     )
 
 
-def _figures(whole: Figures, alone: Sequence[Figures]) -> Figures:
-    return replace(whole, claim=together(whole.claim, [each.claim for each in alone]))
+def _figures(whole: Figures, alone: Sequence[Figures], sure: Sequence[Figures]) -> Figures:
+    each, surely = ([figures.claim for figures in rows] for rows in (alone, sure))
+    return replace(whole, claim=together(whole.claim, each, surely))
 
 
-def _bound(whole: Bound, alone: Sequence[Bound]) -> Bound:
-    state = _met([row.state for row in alone], whole.state)
-    needed = math.ceil(whole.needed / len(alone)) if whole.needed else None
+def _bound(whole: Bound, alone: Sequence[Bound], sure: Sequence[Bound], asked: int) -> Bound:
+    """Met, or broken by the default, only where each job shows it as well, or all do surely."""
+    state = _state(MET, *([row.state for row in rows] for rows in ([whole], alone, sure)))
+    default = _state(
+        BROKEN, *([row.default_state for row in rows] for rows in ([whole], alone, sure))
+    )
+    first = (whole, *alone)
     return replace(
         whole,
-        high=max(row.high for row in (whole, *alone)),
+        high=min(max(row.high for row in rows) for rows in (first, sure)),
         state=state,
-        default_state=_broken([row.default_state for row in alone], whole.default_state),
-        needed=needed if state == NOT_SHOWN else None,
+        default_state=default,
+        needed=_needed(whole, alone, asked) if state == NOT_SHOWN else None,
     )
 
 
-def _met(alone: Sequence[str], whole: str) -> str:
-    """Met only where each job shows it as well."""
-    return NOT_SHOWN if whole == MET and set(alone) != {MET} else whole
+def _state(wanted: str, whole: Sequence[str], alone: Sequence[str], sure: Sequence[str]) -> str:
+    """`wanted` where it is shown, else what all pairs together say or that nothing is shown."""
+    if set(sure) == {wanted} or {*whole, *alone} == {wanted}:
+        return wanted
+    return NOT_SHOWN if whole[0] == wanted else whole[0]
 
 
-def _broken(alone: Sequence[str], whole: str) -> str:
-    """Broken only where each job shows it as well: a winner may be announced for it."""
-    return NOT_SHOWN if whole == BROKEN and set(alone) != {BROKEN} else whole
+def _needed(whole: Bound, alone: Sequence[Bound], asked: int) -> int | None:
+    """Pairs in each job that would show the bound together, and in each by itself."""
+    lacking = [row.needed for row in alone if row.state != MET]
+    if whole.state != MET:
+        lacking.append(math.ceil(whole.needed / asked) if whole.needed else None)
+    return None if None in lacking else max(each for each in lacking if each is not None)

@@ -15,7 +15,7 @@ from hpcagent.measure.statistics import (
     pairs_needed,
 )
 from hpcagent.records import Config
-from hpcagent.study.confirmations import ALONE, confirmations, shown_alone, shown_by
+from hpcagent.study.confirmations import ALONE, confirmations, passed, shown_alone, shown_by
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.summary import CaseSummary, ClaimSummary, JobClaim
@@ -42,10 +42,11 @@ def claim_of(known: Knowledge) -> ClaimSummary | None:
         coverage=made.coverage,
         alpha=settings.alpha,
         minimum_effect=settings.minimum_effect,
-        improved=made.improved,
+        improved=made.improved and result.complete,
         default_cv=_process_cv(done, default),
         best_cv=_process_cv(done, winner),
         jobs=_jobs(known, done, winner),
+        jobs_asked=settings.confirm_jobs,
     )
 
 
@@ -53,7 +54,14 @@ def _jobs(known: Knowledge, done: Sequence[Unit], winner: Config) -> tuple[JobCl
     """Each confirmation by itself."""
     each = ((unit, shown_alone(known, unit, winner)) for unit in done)
     return tuple(
-        JobClaim(unit.name, unit.node, v.claim.speedup, v.claim.low, v.claim.high, v.improved)
+        JobClaim(
+            unit.name,
+            unit.node,
+            v.claim.speedup,
+            v.claim.low,
+            v.claim.high,
+            passed(known, unit, winner),
+        )
         for unit, v in each
         if v is not None
     )
@@ -80,7 +88,7 @@ def _good(runs: Sequence[Run], config: Config) -> list[Run]:
 def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
     """Per case, from the confirmation; before there is one, nothing is claimed by case.
 
-    Of several jobs the hull of the intervals of all and of each, as of the claim.
+    Of several jobs as of the claim (measure.statistics.together).
     """
     done, winner = confirmations(known.state), winner_of(known.state)
     if not done or winner is None:
@@ -89,23 +97,26 @@ def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
     coverage = 1.0 - known.state.settings.alpha
     if min(len(paired_log_ratios(unit.runs, *ids)) for unit in done) < pairs_needed(coverage):
         return ()
-    speedups = [case_speedups([unit.runs for unit in done], *ids, coverage)]
-    if len(done) > 1:
-        speedups += [case_speedups([unit.runs], *ids, 1.0 - ALONE) for unit in done]
+    of_jobs = [[unit.runs] for unit in done]
+    surely = [case_speedups(runs, *ids, coverage) for runs in of_jobs]
+    first = [case_speedups([unit.runs for unit in done], *ids, coverage)]
+    if known.state.settings.confirm_jobs > 1:
+        first += [case_speedups(runs, *ids, 1.0 - ALONE) for runs in of_jobs]
     ratios = [paired_log_ratios_by_key(unit.runs, *ids) for unit in done]
     return tuple(
         _case(
-            known, done, winner, case.key, [row[case.key] for row in speedups],
+            known, done, winner, case.key,
+            [[row[case.key] for row in rows] for rows in (first, surely)],
             [ratio for row in ratios for ratio in row[case.key]],
         )
         for case in known.workload.cases
-        if all(case.key in row for row in speedups)
+        if all(case.key in row for row in (*first, *surely))
     )  # fmt: skip
 
 
 def _case(
-    known: Knowledge, done: Sequence[Unit], winner: Config, key: str, speedups: Sequence[Speedup],
-    log_ratios: Sequence[float],
+    known: Knowledge, done: Sequence[Unit], winner: Config, key: str,
+    hulls: Sequence[Sequence[Speedup]], log_ratios: Sequence[float],
 ) -> CaseSummary:  # fmt: skip
     case = next(c for c in known.workload.cases if c.key == key)
     default = known.unpruned.default
@@ -114,15 +125,16 @@ def _case(
         for config in (default, winner)
     )
     best_s = _middle([seconds for job in after for seconds in job])
+    whole = hulls[0][0]
     return CaseSummary(
         key=key,
         weight=case.weight,
         default_s=_middle([seconds for job in before for seconds in job]),
         best_s=best_s,
-        coverage=speedups[0].coverage,
-        speedup=speedups[0].speedup,
-        low=min(one.low for one in speedups),
-        high=max(one.high for one in speedups),
+        coverage=whole.coverage,
+        speedup=whole.speedup,
+        low=max(min(one.low for one in rows) for rows in hulls),
+        high=min(max(one.high for one in rows) for rows in hulls),
         default_cv=_cv_within(before),
         best_cv=_cv_within(after),
         ratios=tuple(math.exp(-value) for value in log_ratios),

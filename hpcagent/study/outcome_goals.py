@@ -25,12 +25,12 @@ def goals_summary(known: Knowledge, recommended: Config) -> GoalsSummary | None:
     return GoalsSummary(
         objectives=tuple((each.name, each.unit, each.direction) for each in goals.objectives),
         within=settings.within,
-        claims=() if verdict is None else tuple(_claim(f) for f in verdict.figures),
+        claims=() if verdict is None else tuple(_claim(f, verdict) for f in verdict.figures),
         bounds=() if verdict is None else tuple(_bound(b) for b in verdict.bounds),
         points=_points(known, recommended),
         reason=_reason(known, recommended),
         kept=verdict is not None and verdict.kept,
-        rescued=verdict is not None and verdict.rescued,
+        rescued=verdict is not None and verdict.complete and verdict.rescued,
         improved=verdict is not None and verdict.improved,
         price=price_words(goals.scales.charge) if COST in settings.objectives else "",
     )
@@ -41,11 +41,12 @@ def _verdict(known: Knowledge) -> Verdict | None:
     return shown_by(known, confirmations(known.state), winner) if winner is not None else None
 
 
-def _claim(figures: Figures) -> GoalClaim:
+def _claim(figures: Figures, verdict: Verdict) -> GoalClaim:
     objective, made = figures.objective, figures.claim
     return GoalClaim(
         objective.name, objective.unit, objective.direction, figures.default, figures.winner,
-        made.speedup, made.low, made.high, made.coverage, made.improved, objective.name != CV,
+        made.speedup, made.low, made.high, made.coverage,
+        made.improved and verdict.complete, objective.name != CV,
     )  # fmt: skip
 
 

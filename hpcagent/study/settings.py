@@ -13,15 +13,14 @@ from hpcagent.records import Resources
 
 # Strategies that are the default, or follow from --model and --function.
 _IMPLIED = ("surrogate", "model", "guided", "user-function", "embedded")
-# As many as the configuration has without a word of the user; runs of earlier versions had one.
-USUAL_CONFIRM_JOBS = 2
 
 
 @dataclass(frozen=True)
 class TuneSettings:
     """All that decides what a run does. `workload` is None for the default mix.
 
-    `rounds`, `core_hours` and `wall_s` bound the run (0: no bound of that kind);
+    `rounds`, `core_hours` and `wall_s` bound the run (0: no bound of that kind), and what the site
+    allows a run is `site_core_hours` (0: all);
     `asks` is what every job asks for beyond its size: partition, account and the like. `ahead`
     jobs of rounds may be out at once, of `pack` rounds each. `poll_s` and `settle_s` (None: the
     scheduler's own pace), `grace_s`, `lost_s` and `max_wait_s` are desk.Patience's. What would be
@@ -48,6 +47,7 @@ class TuneSettings:
     rounds: int
     challengers: int
     core_hours: float = 0.0
+    site_core_hours: float = 0.0
     wall_s: float = 0.0
     model: str = ""
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -116,6 +116,7 @@ class TuneSettings:
             words += ["--budget", f"wall={self.wall_s:g}s"]
         named = {
             "--scheduler": self.scheduler if self.scheduler != "local" else "",
+            "--confirm-jobs": str(self.confirm_jobs),
             "--strategy": "" if self.strategy in _IMPLIED else self.strategy,
             "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
@@ -128,8 +129,6 @@ class TuneSettings:
         if self.strategy == "surrogate" and not self.replay:
             words += ["--model", ""]  # else the small model would take part
         words += self._goal_words() + self._build_words()
-        if self.confirm_jobs != USUAL_CONFIRM_JOBS:
-            words += ["--confirm-jobs", str(self.confirm_jobs)]
         words += [] if self.history else ["--no-history"]
         return ("hpcagent", *words, *self._job_words())
 

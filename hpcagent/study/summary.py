@@ -49,7 +49,7 @@ class JobClaim:
 class ClaimSummary:
     """The confirmation: `pairs` fresh pairs in an allocation of its own; with several `jobs` so
     many in each, and the interval is the hull of that of all pairs, which covers with `coverage`,
-    and of theirs.
+    and of theirs. Fewer jobs than `jobs_asked` announce nothing.
 
     `speedup` with `low`..`high` is the weighted geometric mean over the workload; the interval
     covers with probability `coverage`. `improved` holds only when `low` exceeds
@@ -69,6 +69,12 @@ class ClaimSummary:
     default_cv: float
     best_cv: float
     jobs: tuple[JobClaim, ...] = ()
+    jobs_asked: int = 1
+
+    @property
+    def partial(self) -> bool:
+        """Whether the jobs that ran show it, and others had to show it as well."""
+        return len(self.jobs) < self.jobs_asked and all(job.improved for job in self.jobs)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hpcagent.measure.objectives import ENERGY
 from hpcagent.records import Config
 from hpcagent.study import budget, units, words
 from hpcagent.study.attempts import given_up, mended
-from hpcagent.study.confirmations import confirmations, shown_alone, shown_by
+from hpcagent.study.confirmations import confirmations, passed, shown_by
 from hpcagent.study.feasibility import memory_problem
 from hpcagent.study.goals import metrics
 from hpcagent.study.history_recall import DECISION
@@ -237,9 +237,8 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
         if state.open_units:
             return Wait()
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
-    confirm = units.confirmation_plan(known, known.best.config, folder).need
-    for _ in range(1, settings.confirm_jobs):
-        confirm += units.confirmation_plan(known, known.best.config, folder).need
+    one = units.confirmation_plan(known, known.best.config, folder).need
+    confirm = sum([one] * (settings.confirm_jobs - 1), one)
     likely = known.space.first(settings.challengers)
     size = units.round_plan(known, index, likely, folder)
     problem = budget.refused(state, size.need + confirm, now_utc)
@@ -296,10 +295,7 @@ def _claim_step(known: Knowledge, folder: str) -> Step:
 
 def _passed(known: Knowledge, unit: Unit, winner: Config) -> bool:
     """Whether a further confirmation can show what this one leaves open."""
-    if failure_in(unit.runs, winner.id) is not None:
-        return False
-    alone = shown_alone(known, unit, winner)
-    return alone is not None and alone.improved
+    return failure_in(unit.runs, winner.id) is None and passed(known, unit, winner)
 
 
 def _choose_winner(known: Knowledge) -> Decide:
@@ -319,5 +315,4 @@ def _outcome(known: Knowledge, done: Sequence[Unit], winner: Config) -> Close:
     result = shown_by(known, done, winner)
     if result is None:
         return Close("failed", f"the confirmation has too few valid pairs [{done[-1].name}]", 7)
-    improved = result.improved and len(done) == known.state.settings.confirm_jobs
-    return Close("improved" if improved else "nothing better", words.shown(result), 0)
+    return Close("improved" if result.improved else "nothing better", words.shown(result), 0)

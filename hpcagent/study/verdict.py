@@ -72,12 +72,21 @@ class Bound:
 @dataclass(frozen=True)
 class Verdict:
     """All of the confirmation. `improved`: the winner may be announced; `rescued`: not because it
-    is better, but because it keeps to what the default breaks. `jobs`: so many confirmations show
-    it together, and each by itself (confirmations.py)."""
+    is better, but because it keeps to what the default breaks. `gains` are those of each of the
+    confirmations by itself, of `asked` (confirmations.py): fewer than that announce nothing."""
 
     figures: tuple[Figures, ...]
     bounds: tuple[Bound, ...]
-    jobs: int = 1
+    gains: tuple[float, ...] = ()
+    asked: int = 1
+
+    @property
+    def jobs(self) -> int:
+        return max(1, len(self.gains))
+
+    @property
+    def complete(self) -> bool:
+        return self.jobs >= self.asked
 
     @property
     def claim(self) -> Claim:
@@ -99,7 +108,7 @@ class Verdict:
 
     @property
     def improved(self) -> bool:
-        return self.kept and (self.gained or self.rescued)
+        return self.complete and self.kept and (self.gained or self.rescued)
 
 
 def judged(

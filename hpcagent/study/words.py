@@ -50,12 +50,20 @@ def shown(verdict: Verdict) -> str:
     """What the confirmation showed."""
     first, *others = verdict.figures
     parts = [_first(first, verdict.gained)]
-    parts += [f"by each of {verdict.jobs} jobs"] if verdict.jobs > 1 else []
+    parts += [_jobs(verdict)] if verdict.asked > 1 else []
     parts += [f"{f.objective.name}: {_gain(f.claim)}" for f in others]
     parts += [bound_words(bound) for bound in verdict.bounds]
     if verdict.rescued:
         parts.append("it is announced because it keeps to what the default breaks")
     return "; ".join(parts)
+
+
+def _jobs(verdict: Verdict) -> str:
+    """What its confirmations show, each by itself."""
+    gains = " and ".join(f"{gain:.4g}" for gain in verdict.gains)
+    if verdict.complete:
+        return f"in {verdict.jobs} jobs, {gains} by themselves"
+    return f"in the first of {verdict.asked} jobs, all of which have to show it"
 
 
 def _first(figures: Figures, gained: bool) -> str:

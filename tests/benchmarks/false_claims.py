@@ -1,8 +1,8 @@
 """False claims, coverage and power of the statistics, by simulation over shapes of noise.
 
-Everything is judged by the functions that hpcagent uses. Three tables: the claim (of one job with
-20 fresh pairs, and of two jobs, as is usual), the rule that drops challengers in a round of the
-search, and the verdicts over a whole search.
+Everything is judged by the functions that hpcagent uses. Four tables: the claim of one job with 20
+fresh pairs and of two jobs, as is usual; the same where two nodes gain differently; the rule that
+drops challengers in a round of the search; and the verdicts over a whole search.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ PAIRS, ALPHA, MINIMUM = 20, 0.005, 0.01
 RULE = {"min_pairs": 3, "max_pairs": 8, "drop_ratio": 0.02, "confidence": 0.95, "resolution": 0.005}
 LEVEL = 0.05  # of the verdicts
 CHALLENGERS, ROUNDS = 4, 4
+UNEQUAL = ((0.03, 0.05), (0.05, 0.1), (0.1, 0.2))  # gains on two nodes
 
 
 def main() -> None:
@@ -42,6 +43,7 @@ def main() -> None:
         chosen,
         {
             "claims": _claims(counts["claims"]),
+            "unequal": _unequal(counts["claims"] // 20),
             "drops": _drops(counts["rounds"]),
             "verdicts": _verdicts(counts["searches"]),
         },
@@ -86,19 +88,54 @@ def _judged(ratios: Array) -> tuple[float, ...]:
     """
     import numpy as np
 
-    from hpcagent.measure.statistics import claim, together
-    from hpcagent.study.confirmations import ALONE
+    from hpcagent.measure.statistics import claim
 
     rows = ratios.tolist()
     one = [claim(row, ALPHA, 0.0) for row in rows]
     # Neighbouring rows are drawn independently.
-    two = [
-        together(claim(a + b, ALPHA, 0.0), [claim(row, ALONE, 0.0) for row in (a, b)])
-        for a, b in zip(rows[0::2], rows[1::2], strict=True)
-    ]
+    two = [_of_two(a, b) for a, b in zip(rows[0::2], rows[1::2], strict=True)]
     missed, *claimed = _rates(one)
     widened = float(np.mean([c.note != "" for c in one]))
     return missed, *claimed[:2], widened, *claimed[2:], *_rates(two)
+
+
+def _of_two(one: list[float], other: list[float]) -> Claim:
+    from hpcagent.measure.statistics import claim, together
+    from hpcagent.study.confirmations import ALONE
+
+    whole = claim(one + other, ALPHA, 0.0)
+    alone, sure = ([claim(row, alpha, 0.0) for row in (one, other)] for alpha in (ALONE, ALPHA))
+    return together(whole, alone, sure)
+
+
+def _unequal(count: int) -> list[Any]:
+    """Two jobs on nodes that gain differently: what they claim, and what one job would."""
+    import noise_shapes as shapes
+    import numpy as np
+
+    from hpcagent.measure.statistics import claim
+
+    rows = []
+    for index, name in enumerate({**shapes.SHARED, **shapes.SIDED, **shapes.PERSISTENT}):
+        order = shapes.signs(2 * count, PAIRS, False)
+        ratios = shapes.log_ratios(name, np.random.default_rng(300 + index), order).tolist()
+        jobs = list(zip(ratios[0::2], ratios[1::2], strict=True))
+        cells = []
+        for little, much in UNEQUAL:
+            less, more = (
+                [[ratio - math.log(1.0 + gain) for ratio in rows] for rows in side]
+                for gain, side in zip((little, much), zip(*jobs, strict=True), strict=True)
+            )
+            needed = 1.0 + MINIMUM
+            one = np.mean([claim(row, ALPHA, 0.0).low > needed for row in less])
+            two = np.mean([_of_two(a, b).low > needed for a, b in zip(less, more, strict=True)])
+            cells.append(f"{100 * two:.1f} / {100 * one:.1f}")
+        rows.append((name, *cells))
+        tell(f"unequal: {name}")
+    heads = (f"{100 * a:g} and {100 * b:g} %" for a, b in UNEQUAL)
+    table(("claimed by two jobs / by one of the lesser gain, %", *heads), rows)
+    print(f"{count} pairs of jobs each\n")
+    return rows
 
 
 def _rates(claims: list[Claim]) -> list[float]:

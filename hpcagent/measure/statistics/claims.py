@@ -59,21 +59,32 @@ def claim(log_ratios: Sequence[float], alpha: float, minimum_effect: float) -> C
     return Claim(middle, low, high, coverage, improved, len(log_ratios), note)
 
 
-def together(whole: Claim, alone: Sequence[Claim]) -> Claim:
+def together(whole: Claim, alone: Sequence[Claim], sure: Sequence[Claim]) -> Claim:
     """The claim of several jobs: of all their pairs (`whole`), where each job shows it as well.
 
-    The interval is the hull of all, which holds the truth wherever that of all pairs does; `pairs`
-    are those of a job. What one job has to show by itself may be less sure than the whole.
+    `alone` are those of each job at the lesser certainty that one has to show by itself, `sure` the
+    same at that of the whole. The interval is that which two hulls have in common: that of `whole`
+    and `alone`, and that of `sure`, which is narrower where the jobs differ for good, as nodes do.
+    The first holds the truth wherever `whole` does; the second misses it only where every job
+    does, in the same direction. `pairs` are those of a job.
     """
-    claims = (whole, *alone)
+    first = (whole, *alone)
+    pooled, each = (all(claim.improved for claim in claims) for claims in (first, sure))
     return replace(
         whole,
-        low=min(claim.low for claim in claims),
-        high=max(claim.high for claim in claims),
-        improved=all(claim.improved for claim in claims),
+        low=max(min(claim.low for claim in claims) for claims in (first, sure)),
+        high=min(max(claim.high for claim in claims) for claims in (first, sure)),
+        improved=pooled or each,
         pairs=min(claim.pairs for claim in alone),
-        note="; ".join(dict.fromkeys(claim.note for claim in claims if claim.note)),
+        note=_note(whole, alone),
     )
+
+
+def _note(whole: Claim, alone: Sequence[Claim]) -> str:
+    of_jobs = dict.fromkeys(claim.note for claim in alone if claim.note)
+    if of_jobs or not whole.note:
+        return "; ".join(of_jobs)
+    return f"the jobs differ ({', '.join(f'{claim.speedup:.4g}' for claim in alone)})"
 
 
 def case_speedups(
