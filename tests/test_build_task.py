@@ -202,7 +202,7 @@ def openblas_like(folder: Path) -> Path:
     ("words", "error"),
     [
         ([], "say what to build"),
-        (["--lib", "openblas", "--app", "x"], "say what to build"),
+        (["--lib", "openblas", "--app", "x"], "exclude each other"),
         (["--lib", "blis", "--source", "SRC"], "cannot be built from source; known: openblas"),
         (["--lib", "openblas"], "--source is missing"),
         (["--lib", "openblas", "--source", "SRC", "--set", "threading"], "write NAME=VALUE"),

@@ -74,7 +74,8 @@ class ClaimSummary:
     @property
     def partial(self) -> bool:
         """Whether the jobs that ran show it, and others had to show it as well."""
-        return len(self.jobs) < self.jobs_asked and all(job.improved for job in self.jobs)
+        ran = len(self.jobs)
+        return 0 < ran < self.jobs_asked and all(job.improved for job in self.jobs)
 
 
 @dataclass(frozen=True)
