@@ -2,10 +2,10 @@
 
 Noise that stays with one side for as long as a job lasts is a difference within that job; only
 other allocations tell. With several jobs an improvement is announced where all their pairs together
-show it at the run's alpha, and each job's pairs by themselves at ALONE (an intersection-union test:
-R. L. Berger, Technometrics 24 (1982) 295-300), so a false claim is no more likely than with one.
-That each shows it at alpha would cost a tenth to half of the power and saves few false claims
-(docs/benchmarks.md).
+show it at the run's alpha and each job's pairs by themselves at ALONE (an intersection-union test:
+R. L. Berger, Technometrics 24 (1982) 295-300), so a false claim is no more likely than with one; or
+where each job shows it at alpha, since nodes may gain differently. To ask for the latter alone
+would cost a tenth to half of the power (docs/benchmarks.md).
 """
 
 from __future__ import annotations
