@@ -379,6 +379,8 @@ def test_each_job_of_a_confirmation_is_a_step_of_its_own(tmp_path: Path) -> None
     assert claim["low"] <= min(job["low"] for job in claim["jobs"])
     page = (bench.run / "result" / "report.md").read_text()
     assert "in each of 2 jobs" in page
-    assert all(job["unit"] in page for job in claim["jobs"])
+    units = [job["unit"] for job in claim["jobs"]]
+    assert page.count(" and unit ".join(f"`{unit}`" for unit in units)) >= 2
+    assert all(f"`work/{unit}/result.jsonl`" in page for unit in units)
     repeated = next(line for line in page.splitlines() if "hpcagent tune" in line)
     assert "--confirm-jobs 2" in repeated

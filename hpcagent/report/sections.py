@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
 from hpcagent.report import goal_words, noise, wording
 from hpcagent.report.document import (
@@ -18,6 +20,7 @@ from hpcagent.report.document import (
 from hpcagent.report.text import headline, in_jobs, unit_like
 from hpcagent.study.summary import (
     CaseSummary,
+    ClaimSummary,
     InfeasibleValue,
     JobClaim,
     RunSummary,
@@ -29,7 +32,7 @@ def result(summary: RunSummary) -> Section:
     blocks: list[Block] = [paragraph(headline(summary))]
     claim = summary.claim
     if claim is not None:
-        blocks.append(paragraph("Measured in ", *_source(claim.unit)))
+        blocks.append(paragraph("Measured in ", *_source(_claim_units(claim))))
     if summary.outcome_text and summary.outcome != "failed":
         blocks.append(paragraph(wording.shorten(summary.outcome_text, 600)))
     if summary.words:
@@ -113,7 +116,7 @@ def routines(summary: RunSummary) -> Section:
     return Section(
         "Per routine",
         (
-            paragraph(_origin(summary), *_source(_case_unit(summary))),
+            paragraph(_origin(summary), *_source(_case_units(summary))),
             table(("Routine", *numeric), rows, numeric),
             paragraph(note),
             Figure("pairs", "Speed-up of every pair, median and interval, per routine."),
@@ -140,7 +143,7 @@ def variability(summary: RunSummary) -> Section:
             paragraph(
                 "Coefficient of variation (standard deviation over mean) of the times of the "
                 "processes, from ",
-                *_source(_case_unit(summary)),
+                *_source(_case_units(summary)),
             ),
             table(("Routine", *numeric), rows, numeric),
             Figure("variability", "Run-to-run variability, default against candidate."),
@@ -230,24 +233,25 @@ def _origin(summary: RunSummary) -> str:
     return "From the confirmation, " if summary.claim else "From the last round, not confirmed, "
 
 
-def _case_unit(summary: RunSummary) -> str:
+def _case_units(summary: RunSummary) -> tuple[str, ...]:
     if summary.claim is not None:
-        return summary.claim.unit
-    return summary.trials[-1].unit if summary.trials else ""
+        return _claim_units(summary.claim)
+    return (summary.trials[-1].unit,) if summary.trials else ("",)
 
 
-def _source(unit: str) -> tuple[Inline, ...]:
-    if not unit:
+def _claim_units(claim: ClaimSummary) -> tuple[str, ...]:
+    return tuple(job.unit for job in claim.jobs) or (claim.unit,)
+
+
+def _source(units: Sequence[str]) -> tuple[Inline, ...]:
+    if not all(units):
         return ("the unit that ", Code("journal.jsonl"), " names.")
-    return (
-        "unit ",
-        Code(unit),
-        " (",
-        Code(f"work/{unit}/result.jsonl"),
-        ", recorded in ",
-        Code("journal.jsonl"),
-        ").",
-    )
+    names: list[Inline] = []
+    files: list[Inline] = []
+    for unit in units:
+        names += [" and unit " if names else "unit ", Code(unit)]
+        files += [Code(f"work/{unit}/result.jsonl"), ", "]
+    return (*names, " (", *files, "recorded in ", Code("journal.jsonl"), ").")
 
 
 def _refused(value: InfeasibleValue) -> Line:
