@@ -555,6 +555,7 @@ def test_where_one_job_shows_nothing_no_further_one_is_submitted() -> None:
     end, found = confirming(BETTER, SAME)
     assert end.outcome == "nothing better"
     assert not goals_improved(found)
+    assert "in 2 of 3 jobs, all of which" in confirming(BETTER, SAME, jobs=3)[0].text
     broken = {0: (1.0, 0.004), 1: (0.8, 0.2)}
     for times in ((BETTER, broken), (broken, BETTER)):
         assert confirming(*times, within=("cv<2%",))[0].outcome == "nothing better"

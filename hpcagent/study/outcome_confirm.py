@@ -10,6 +10,7 @@ from hpcagent.measure.statistics import (
     Speedup,
     case_speedups,
     coefficient_of_variation,
+    in_common,
     paired_log_ratios,
     paired_log_ratios_by_key,
     pairs_needed,
@@ -106,7 +107,7 @@ def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
     return tuple(
         _case(
             known, done, winner, case.key,
-            [[row[case.key] for row in rows] for rows in (first, surely)],
+            ([row[case.key] for row in first], [row[case.key] for row in surely]),
             [ratio for row in ratios for ratio in row[case.key]],
         )
         for case in known.workload.cases
@@ -116,7 +117,7 @@ def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
 
 def _case(
     known: Knowledge, done: Sequence[Unit], winner: Config, key: str,
-    hulls: Sequence[Sequence[Speedup]], log_ratios: Sequence[float],
+    hulls: tuple[Sequence[Speedup], Sequence[Speedup]], log_ratios: Sequence[float],
 ) -> CaseSummary:  # fmt: skip
     case = next(c for c in known.workload.cases if c.key == key)
     default = known.unpruned.default
@@ -126,6 +127,7 @@ def _case(
     )
     best_s = _middle([seconds for job in after for seconds in job])
     whole = hulls[0][0]
+    low, high = in_common(*hulls)
     return CaseSummary(
         key=key,
         weight=case.weight,
@@ -133,8 +135,8 @@ def _case(
         best_s=best_s,
         coverage=whole.coverage,
         speedup=whole.speedup,
-        low=max(min(one.low for one in rows) for rows in hulls),
-        high=min(max(one.high for one in rows) for rows in hulls),
+        low=low,
+        high=high,
         default_cv=_cv_within(before),
         best_cv=_cv_within(after),
         ratios=tuple(math.exp(-value) for value in log_ratios),

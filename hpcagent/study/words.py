@@ -63,7 +63,7 @@ def _jobs(verdict: Verdict) -> str:
     gains = " and ".join(f"{gain:.4g}" for gain in verdict.gains)
     if verdict.complete:
         return f"in {verdict.jobs} jobs, {gains} by themselves"
-    return f"in the first of {verdict.asked} jobs, all of which have to show it"
+    return f"in {verdict.jobs} of {verdict.asked} jobs, all of which have to show it"
 
 
 def _first(figures: Figures, gained: bool) -> str:

@@ -4,7 +4,14 @@ All functions are pure and deterministic. Log ratios are ln(time / time of the r
 negative is faster; a speed-up is exp(-log ratio).
 """
 
-from hpcagent.measure.statistics.claims import Claim, Speedup, case_speedups, claim, together
+from hpcagent.measure.statistics.claims import (
+    Claim,
+    Speedup,
+    case_speedups,
+    claim,
+    in_common,
+    together,
+)
 from hpcagent.measure.statistics.dependence import Dependence, dependence
 from hpcagent.measure.statistics.drift import Shift, Trend, kendall, level_shift, trend
 from hpcagent.measure.statistics.effects import (
@@ -54,6 +61,7 @@ __all__ = [
     "dependence",
     "effects",
     "holm",
+    "in_common",
     "kendall",
     "level_shift",
     "median_interval",

@@ -70,13 +70,25 @@ def together(whole: Claim, alone: Sequence[Claim], sure: Sequence[Claim]) -> Cla
     """
     first = (whole, *alone)
     pooled, each = (all(claim.improved for claim in claims) for claims in (first, sure))
+    low, high = in_common(first, sure)
     return replace(
         whole,
-        low=max(min(claim.low for claim in claims) for claims in (first, sure)),
-        high=min(max(claim.high for claim in claims) for claims in (first, sure)),
+        low=low,
+        high=high,
         improved=pooled or each,
         pairs=min(claim.pairs for claim in alone),
         note=_note(whole, alone),
+    )
+
+
+def in_common(
+    first: Sequence[Claim | Speedup], sure: Sequence[Claim | Speedup]
+) -> tuple[float, float]:
+    """What the hulls of two groups of intervals have in common, as `together` explains."""
+    groups = (first, sure)
+    return (
+        max(min(each.low for each in group) for group in groups),
+        min(max(each.high for each in group) for group in groups),
     )
 
 
