@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LONGEST = 8  # evaluations of the design, the default included
 _END = 0.4  # of a range: what an ordinal at its end costs a point in the comparison of distances
+_COST = 0.3  # of a range: what 1 of what is known to be slow costs it there
 _SAME = 1e-9  # distances that differ by less are equal
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
@@ -46,7 +47,7 @@ def design_size(grid: Grid) -> int:
 
 
 def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> int:
-    """Of 20 points drawn with `seed`, the farthest from all seen ones and from the ends.
+    """Of 20 points drawn with `seed`, the farthest from all seen ones and from what may be slow.
 
     They are drawn among the free points that show the most values, pairs and combinations of the
     categorical parameters for the first time. Where a categorical parameter is too long for the
@@ -62,11 +63,9 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
         gap = _distance(grid, seen[0], pool)
         return int(rng.choice(pool[gap <= gap.min() + _SAME]))
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
-    if not len(rows):
-        worth = -grid.ends[drawn]
-    else:
-        gaps = np.min([_distance(grid, int(row), drawn) for row in rows], axis=0)
-        worth = gaps - _END * grid.ends[drawn]
+    slow = _END * grid.ends[drawn] + _COST * grid.costs[:, drawn].sum(axis=0)
+    gaps = [_distance(grid, int(row), drawn) for row in rows]
+    worth = np.min(gaps, axis=0) - slow if gaps else -slow
     return int(drawn[np.argmax(worth)])
 
 
@@ -75,7 +74,8 @@ def _categorical(grid: Grid) -> list[int]:
 
 
 def _fresh(grid: Grid, rows: NDArray[np.intp]) -> Array:
-    """(P,): what a point would show first, a value before any number of pairs, these before all."""
+    """(P,): what a point would show first, a family of alike values before a value, this before
+    any number of pairs, these before all."""
     import numpy as np
 
     names = _categorical(grid)
@@ -83,6 +83,10 @@ def _fresh(grid: Grid, rows: NDArray[np.intp]) -> Array:
     found = np.zeros(len(codes))
     for d in names:
         found += len(names) ** 2 * ~np.isin(codes[:, d], codes[rows, d])
+        family = grid.families[d]
+        if len(set(family.tolist())) < len(family):
+            own = family[codes[:, d]]
+            found += 2 * len(names) ** 2 * ~np.isin(own, own[rows])
     for a, b in itertools.combinations(names, 2):
         pair = codes[:, a] * len(grid.coordinates[b]) + codes[:, b]
         found += ~np.isin(pair, pair[rows])

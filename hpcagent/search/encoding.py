@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Config, Param
+from hpcagent.search import known
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 APART = 1.0  # of the range of the others: how far an "off" is from the least of them
+KIN = 0.2  # how far apart values of a choice are that are known to be alike; others are at 1
 _EQUAL = 1e-6  # of the largest step: steps that differ by less are equal
 _FEWEST = 4  # values of an ordinal that has ends, and of one in which a 0 can stand apart
 
@@ -59,6 +61,8 @@ class Grid:
     `combination` (P,) numbers the joint choice of all categorical parameters, of which there are
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
     r the rank scaled to [0, 1]; an "off" is no end and counts as the mean of the others.
+    `families` numbers each parameter's values, alike ones alike; `costs` (K, P) is what is known
+    to be slow: both from known.py.
     """
 
     params: tuple[Param, ...]
@@ -72,6 +76,8 @@ class Grid:
     combination: NDArray[np.intp]
     combinations: int
     ends: NDArray[np.float64]
+    families: tuple[NDArray[np.intp], ...]
+    costs: NDArray[np.float64]
 
     @classmethod
     def of(cls, params: Sequence[Param], points: Sequence[Config]) -> Grid:
@@ -96,7 +102,23 @@ class Grid:
             combination=combination,
             combinations=int(combination.max()) + 1,
             ends=_ends(params, table),
+            families=tuple(map(known.families, params)),
+            costs=known.costs(params, table),
         )
+
+    def gap(self, d: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.float64]:
+        """How far values of parameter `d` are apart, by their indices, which are broadcast.
+
+        The rank distance of an ordinal; of a choice 0 for the same value, KIN for alike ones, 1.
+        """
+        import numpy as np
+
+        if self.ordinal[d]:
+            values = self.coordinates[d]
+            return np.asarray(np.abs(values[one] - values[other]))
+        family = self.families[d]
+        found = np.where(family[one] == family[other], KIN, 1.0)
+        return np.where(one == other, 0.0, found)
 
 
 def has_off(param: Param) -> bool:

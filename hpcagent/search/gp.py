@@ -4,7 +4,8 @@ The kernel is signal * product over parameters of (1 + o f) / (1 + o), f one fac
 holds all main effects and interactions; the fitted o tells how much weight those of many
 parameters have (additive kernels: Duvenaud et al., NeurIPS 2011; as a product: Durrande et al.,
 ANOVA kernels, J. Multivariate Analysis, 2013). A factor is Matern 5/2 of the rank distance for an
-ordinal and exp(-1/l) where the values of a categorical differ (Rasmussen and Williams, Gaussian
+ordinal and exp(-g/l) of a categorical, g = 1 where the values differ and are not known to be alike
+(Rasmussen and Williams, Gaussian
 Processes for Machine Learning, 2006, eq. 4.17 and section 5.4). What concerns the whole grid is in
 single precision.
 """
@@ -12,7 +13,7 @@ single precision.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hpcagent.search.encoding import Grid
@@ -58,27 +59,37 @@ class Theta:
 class Posterior:
     """Mean (P,) and variance (P,) of the latent function at every point of the grid.
 
-    `half` (n, P) is L^-1 k(X, grid), kept to condition on further points.
+    `half` (n, P) is L^-1 k(X, grid), kept to condition on further points; `linear` as `posterior`
+    was given it.
     """
 
     theta: Theta
     mean: Array | Wide
     variance: Array | Wide
     half: Wide
+    linear: Wide
 
 
-def posterior(grid: Grid, seen: Observations, theta: Theta) -> Posterior:
-    """The process conditioned on the observations, at every point of the grid."""
+def posterior(
+    grid: Grid, seen: Observations, theta: Theta, linear: Array | None = None
+) -> Posterior:
+    """The process conditioned on the observations, at every point of the grid.
+
+    `linear` (K, P) are K linear terms in it with weights of mean 0 and variance 1.
+    """
     import numpy as np
 
-    cross = covariance(grid, theta, seen.rows)
+    terms = np.zeros((0, len(grid.points))) if linear is None else linear
+    wide: Wide = terms.astype(np.float32)
+    cross = covariance(grid, theta, seen.rows) + wide[:, seen.rows].T @ wide
     gram = cross[:, seen.rows].astype(np.float64)
     gram[np.diag_indices_from(gram)] += seen.noise + math.exp(theta.noise) + JITTER
     inverse = np.linalg.inv(np.linalg.cholesky(gram))
     half = inverse.astype(np.float32) @ cross
     mean = (inverse @ seen.y).astype(np.float32) @ half
-    variance = math.exp(theta.signal) - np.einsum("ip,ip->p", half, half)
-    return Posterior(theta, mean, np.maximum(variance, _LEAST), half)
+    variance = math.exp(theta.signal) + np.einsum("kp,kp->p", wide, wide)
+    variance = variance - np.einsum("ip,ip->p", half, half)
+    return Posterior(theta, mean, np.maximum(variance, _LEAST), half, wide)
 
 
 @dataclass(frozen=True)
@@ -121,11 +132,12 @@ def believe(grid: Grid, state: Posterior, row: int) -> Posterior:
     import numpy as np
 
     prior = covariance(grid, state.theta, np.array([row]))[0]
+    prior = prior + state.linear[:, row] @ state.linear
     cross = prior - state.half[:, row] @ state.half
     scale = math.sqrt(max(float(cross[row]), _LEAST) + math.exp(state.theta.noise) + JITTER)
     extra = cross / np.float32(scale)
     variance = np.maximum(state.variance - extra * extra, _LEAST)
-    return Posterior(state.theta, state.mean, variance, np.vstack([state.half, extra]))
+    return replace(state, variance=variance, half=np.vstack([state.half, extra]))
 
 
 def covariance(grid: Grid, theta: Theta, rows: NDArray[np.intp]) -> Wide:
@@ -138,18 +150,19 @@ def covariance(grid: Grid, theta: Theta, rows: NDArray[np.intp]) -> Wide:
     order = math.exp(theta.order)
     tables = []
     for d, values in enumerate(grid.coordinates):
-        own = values[grid.codes[rows, d]]
-        factor = _factor(own[:, None], values[None, :], float(theta.lengths[d]), grid.ordinal[d])
+        gap = grid.gap(d, grid.codes[rows, d][:, None], np.arange(len(values))[None, :])
+        factor = _factor(gap, float(theta.lengths[d]), grid.ordinal[d])
         tables.append(np.log((1.0 + order * factor) / (1.0 + order)))
     found = np.hstack(tables).astype(np.float32) @ grid.one_hot.T
     found += np.float32(theta.signal)
     return np.asarray(np.exp(found, out=found))
 
 
-def _factor(a: Array, b: Array, log_length: float, ordinal: bool) -> Array:
+def _factor(gap: Array, log_length: float, ordinal: bool) -> Array:
     import numpy as np
 
+    scaled = gap * math.exp(-log_length)
     if not ordinal:
-        return np.where(a == b, 1.0, math.exp(-math.exp(-log_length)))
-    scaled = math.sqrt(5.0) * np.abs(a - b) * math.exp(-log_length)
-    return np.asarray((1.0 + scaled + scaled * scaled / 3.0) * np.exp(-scaled))
+        return np.asarray(np.exp(-scaled))
+    far = math.sqrt(5.0) * scaled
+    return np.asarray((1.0 + far + far * far / 3.0) * np.exp(-far))

@@ -67,10 +67,9 @@ class Likelihood:
         self._known = 0.0 if known is None else known
         self._pairs = np.triu_indices(len(seen.rows), 1)
         left, right = (grid.codes[seen.rows[side]] for side in self._pairs)
-        gaps = [np.abs(v[left[:, d]] - v[right[:, d]]) for d, v in enumerate(grid.coordinates)]
-        self._distance = np.stack(gaps)
+        dimensions = range(len(grid.ordinal))
+        self._distance = np.stack([grid.gap(d, left[:, d], right[:, d]) for d in dimensions])
         self._ordinal = np.array(grid.ordinal)[:, None]
-        self._distance = np.where(self._ordinal, self._distance, self._distance != 0)
         self._y = seen.y
         self._noise = seen.noise
         self._centre = prior_mean(grid)

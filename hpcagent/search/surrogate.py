@@ -330,22 +330,27 @@ def _switched(
 def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
-    The process is that of what the trends do not explain.
+    The process is that of what the trends do not explain. The weights of what names tell are as
+    uncertain in it as they are: the design avoids what is thought slow, so that a wrong belief
+    would never be found out. The other trends count with their most likely weights.
     """
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
-    from hpcagent.search.trends import earlier, general, joined
+    from hpcagent.search.trends import earlier, general, joined, known
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
-    y = (values - shift) / scale
+    told = known(state.grid)
+    thought = told.means @ told.columns
+    y = (values - shift) / scale - thought[state.worked]
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
     then = earlier(state.belief, state.worked, scale)
     trends = joined(general(state.grid, state.belief), then)
     rest = y - (trends.means @ trends.columns)[state.worked]
     theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
     trend = slopes(state.grid, seen, theta, trends) @ trends.columns
-    process = posterior(state.grid, replace(seen, y=y - trend[state.worked]), theta)
-    return scale, shift, replace(process, mean=process.mean + trend)
+    unexplained = replace(seen, y=y - trend[state.worked])
+    process = posterior(state.grid, unexplained, theta, told.spreads[:, None] * told.columns)
+    return scale, shift, replace(process, mean=process.mean + trend + thought)

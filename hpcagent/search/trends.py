@@ -2,7 +2,8 @@
 
 Before anything is measured an ordinal is thought to be a little slower at its ends than in its
 middle, for people list values to bracket the good ones; a point off the hints of a card slower than
-one on them; and what an earlier run saw is thought to hold as far as that run is trusted.
+one on them; what is known of blocks of GPU threads is thought to hold (known.py); and what an
+earlier run saw as far as that run is trusted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ENDS = 0.3  # an ordinal at its end is thought to cost 0.3 / sqrt(D) standard deviations,
 HINT = 0.6  # and what is off the hints 0.6 / sqrt(D)
 UNSURE = 0.8  # how uncertain both are, in the same unit
+KNOWN, KNOWN_SPREAD = 0.4, 0.4  # standard deviations that 1 of each of the grid's costs is thought
 EARLIER_SPREAD = 0.5  # how uncertain the weight of an earlier run is; its mean is the trust in it
 
 
@@ -33,6 +35,14 @@ def general(grid: Grid, belief: Belief) -> Trends:
     means = np.array([ENDS, HINT][: len(columns)]) / math.sqrt(len(grid.ordinal))
     spreads = np.full(len(columns), UNSURE / math.sqrt(len(grid.ordinal)))
     return Trends(np.stack(columns), means, spreads)
+
+
+def known(grid: Grid) -> Trends:
+    """What names tell of the space."""
+    import numpy as np
+
+    count = len(grid.costs)
+    return Trends(grid.costs, np.full(count, KNOWN), np.full(count, KNOWN_SPREAD))
 
 
 def earlier(belief: Belief, worked: NDArray[np.intp], scale: float) -> Trends:

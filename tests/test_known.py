@@ -1,0 +1,200 @@
+"""What names tell of a space before anything is measured in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcagent.records import Config, Failure, Param, Stop, Trial
+from hpcagent.search import known
+from hpcagent.search.encoding import KIN, Grid
+from hpcagent.search.space import Space
+from hpcagent.search.surrogate import Surrogate
+
+X = ("16", "32", "48", "64", "96", "128", "192", "256")
+Y = ("1", "2", "4", "8")
+CORES = (
+    "Prescott", "Core2", "Penryn", "Dunnington", "Atom", "Nano", "Nehalem", "Barcelona", "Bobcat",
+    "Bulldozer", "Piledriver", "Steamroller", "Excavator", "Sandybridge", "Haswell", "Zen",
+    "SkylakeX", "Cooperlake", "SapphireRapids",
+)  # fmt: skip
+
+
+def ordinal(name: str, values: tuple[str, ...]) -> Param:
+    return Param(name, "ordinal", values, values[0])
+
+
+def costs(*params: Param) -> np.ndarray:
+    """Of every combination; recorded surfaces have names that no space of hpcagent's own has."""
+    table = np.indices([len(param.values) for param in params]).reshape(len(params), -1).T
+    return known.costs(params, table)
+
+
+def kernel(x: str = "block_size_x", y: str = "block_size_y", unroll: str = "unroll") -> Space:
+    return Space((ordinal(x, X), ordinal(y, Y), ordinal(unroll, Y)))
+
+
+def best_after(
+    count: int, space: Space, cost: Callable[[dict[str, str]], float], seed: int
+) -> float:
+    """The least log ratio among the surrogate's first evaluations."""
+    strategy, history = Surrogate(), list[Trial]()
+    while len(history) < count:
+        found = strategy.propose(space, history, [], 1, seed)
+        if isinstance(found, Stop):
+            break
+        config = found[0].config
+        history.append(Trial(config, cost(config.values), 0.0, None, len(history), ""))
+    return min(trial.log_ratio or 0.0 for trial in history)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ("block_size_x", "block_size_y"),
+        ("BLOCK_SIZE_X", "BLOCK_SIZE_Y"),
+        ("blockDim.x", "blockDim.y"),
+        ("work-group-size-x", "work-group-size-y"),
+        ("MDIMC", "NDIMC"),
+    ],
+)
+def test_a_block_of_gpu_threads_is_known_by_the_fields_names(x: str, y: str) -> None:
+    np.testing.assert_array_equal(
+        costs(ordinal(x, X), ordinal(y, Y)),
+        costs(ordinal("block_size_x", X), ordinal("block_size_y", Y)),
+    )
+    assert len(costs(ordinal(x, X), ordinal(y, Y))) == 4
+
+
+@pytest.mark.parametrize(
+    "param",
+    [
+        ordinal("block", X),
+        ordinal("block_size", X),
+        ordinal("block_size_y", Y),
+        ordinal("tile_x", X),
+        ordinal("block_size_x", ("0.5", "1.5")),
+        ordinal("block_size_x", ("0", "16", "32")),
+        Param("block_size_x", "categorical", X, X[0]),
+    ],
+)
+def test_nothing_is_thought_of_other_names_and_values(param: Param) -> None:
+    assert costs(param).shape == (0, len(param.values))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        ("32", "4", (0.0, 0.0, 0.25, 0.0)),
+        ("16", "1", (1.0, 1.0, 1.75, 0.0)),
+        ("48", "1", (math.log2(64 / 48), math.log2(64 / 48), (7.5 - math.log2(48)) / 2, 1.0)),
+        ("48", "2", (0.0, math.log2(64 / 48), (7.5 - math.log2(96)) / 2, 1.0)),
+        ("256", "4", (0.0, 0.0, 1.25, 0.0)),
+    ],
+)
+def test_what_costs_is_lanes_that_idle_and_unusual_sizes(
+    x: str, y: str, expected: tuple[float, ...]
+) -> None:
+    params = (ordinal("block_size_x", X), ordinal("block_size_y", Y))
+    grid = Grid.of(params, Space(params).points())
+    row = grid.index[Config.of({"block_size_x": x, "block_size_y": y})]
+    assert grid.costs[:, row] == pytest.approx(expected)
+
+
+sizes = st.lists(st.integers(1, 2048), min_size=1, max_size=6, unique=True).map(sorted)
+
+
+@given(sizes, sizes, sizes)
+def test_costs_are_finite_differ_and_do_not_hang_on_the_order_of_parameters(
+    x: list[int], y: list[int], other: list[int]
+) -> None:
+    params = [
+        ordinal(name, tuple(map(str, values)))
+        for name, values in (("block_size_x", x), ("block_size_y", y), ("unroll", other))
+    ]
+    points = Space(tuple(params)).points()
+    found = Grid.of(params, points).costs
+    assert found.shape[1] == len(points)
+    assert np.isfinite(found).all()
+    assert (found >= 0.0).all()
+    assert (np.ptp(found, axis=1) > 0.0).all()
+    np.testing.assert_array_equal(found, Grid.of(params[::-1], points).costs)
+
+
+def gpu(values: dict[str, str]) -> float:
+    """Log time ratio of a kernel whose idle lanes cost what they must, 96 to 256 threads best."""
+    x, threads = (
+        int(values["block_size_x"]),
+        int(values["block_size_x"]) * int(values["block_size_y"]),
+    )
+    wasted = math.log(math.ceil(threads / 32) * 32 / threads)
+    rest = 0.3 if x & (x - 1) else 0.0
+    return wasted + rest + 0.1 * abs(math.log2(threads) - 7.0) + 0.02 * int(values["unroll"])
+
+
+def test_a_kernel_is_tuned_sooner_where_its_block_is_known() -> None:
+    def unnamed(values: dict[str, str]) -> float:
+        return gpu(
+            {"block_size_x": values["a"], "block_size_y": values["b"], "unroll": values["c"]}
+        )
+
+    seeds = range(6)
+    with_names = [best_after(6, kernel(), gpu, seed) for seed in seeds]
+    without = [best_after(6, kernel("a", "b", "c"), unnamed, seed) for seed in seeds]
+    assert sum(with_names) < sum(without)
+
+
+def contrary(values: dict[str, str]) -> float:
+    """Fastest with 48 threads in three rows of nothing that anybody would advise."""
+    x, y = int(values["block_size_x"]), int(values["block_size_y"])
+    off = (math.log2(x / 48)) ** 2 + (math.log2(y)) ** 2
+    return 0.2 * off + (0.0 if x & (x - 1) else 0.3) + 0.01 * int(values["unroll"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_measurements_overrule_what_is_known(seed: int) -> None:
+    space = kernel()
+    least = min(contrary(point.values) for point in space.points())
+    assert best_after(20, space, contrary, seed) == pytest.approx(least, abs=0.03)
+
+
+def test_kernels_for_one_instruction_set_are_alike() -> None:
+    core = Param("core", "categorical", CORES, CORES[0])
+    family = dict(zip(CORES, known.families(core).tolist(), strict=True))
+    assert family["Haswell"] == family["Zen"]
+    assert family["SkylakeX"] == family["SapphireRapids"]
+    assert len({family[name] for name in ("Prescott", "Bulldozer", "Sandybridge", "Haswell")}) == 4
+    grid = Grid.of((core,), Space((core,)).points())
+    one = np.array([CORES.index(name) for name in ("Haswell", "Haswell", "Haswell")])
+    other = np.array([CORES.index(name) for name in ("Haswell", "Zen", "SkylakeX")])
+    assert grid.gap(0, one, other).tolist() == [0.0, KIN, 1.0]
+
+
+@given(st.lists(st.sampled_from(CORES), min_size=1, unique=True))
+def test_other_values_and_sizes_are_like_none(names: list[str]) -> None:
+    values = tuple(f"{name}-like" for name in names)
+    for param in (Param("core", "categorical", values, values[0]), ordinal("core", tuple(names))):
+        assert known.families(param).tolist() == list(range(len(names)))
+
+
+def test_the_design_tries_each_instruction_set_before_a_second_kernel_of_one() -> None:
+    core = Param("core", "categorical", CORES, CORES[0])
+    space = Space((core, ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X)))
+    family = known.families(core)
+    for seed in range(4):
+        history: list[Trial] = []
+        for turn in range(5):
+            found = Surrogate().propose(space, history, [], 1, seed)
+            assert not isinstance(found, Stop)
+            config = found[0].config
+            illegal = config.values["core"] in CORES[9:13]
+            failure = Failure("run", "signal", "SIGILL") if illegal else None
+            value = None if failure else 0.1 * turn
+            history.append(Trial(config, value, None if failure else 0.0, failure, turn, ""))
+        tried = [family[CORES.index(trial.config.values["core"])] for trial in history]
+        assert len(set(tried)) == 5
