@@ -80,7 +80,7 @@ def test_a_block_of_gpu_threads_is_known_by_the_fields_names(x: str, y: str) -> 
         ordinal("tile_x", X),
         ordinal("block_size_x", ("0.5", "1.5")),
         ordinal("block_size_x", ("0", "16", "32")),
-        Param("block_size_x", "categorical", X, X[0]),
+        Param("block_size_x", "categorical", ("small", "large"), "small"),
     ],
 )
 def test_nothing_is_thought_of_other_names_and_values(param: Param) -> None:

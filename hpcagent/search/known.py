@@ -94,15 +94,14 @@ def _block(params: Sequence[Param], table: Codes) -> Array | None:
 
 
 def _counts(param: Param) -> Array | None:
-    """(values,): an ordinal's values where all are whole numbers of at least 1."""
+    """(values,): of a parameter whose values are whole numbers of at least 1."""
     import numpy as np
 
     try:
         numbers = [int(value) for value in param.values]
     except ValueError:
         return None
-    usable = param.kind == "ordinal" and min(numbers) >= 1
-    return np.array(numbers, dtype=np.float64) if usable else None
+    return np.array(numbers, dtype=np.float64) if min(numbers) >= 1 else None
 
 
 def _idle(threads: Array, lanes: int) -> Array:
