@@ -339,7 +339,7 @@ class Judged(Liking):
 
 def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
     alone = Surrogate().candidates(SPACE, measured(8), (), 4, 1)
-    liked = alone[-1].config
+    liked = alone[1].config
     for off, tips in ((0.0, True), (0.5, False)):
         heard = Expert(Judged(liked, off), SPACE, 1, Share(weight=1.0, faded=100))
         found = Surrogate(expert=lambda space, seed, heard=heard: heard).propose(

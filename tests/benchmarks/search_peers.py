@@ -13,12 +13,12 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from earlier import Opening, PriorOf
-from surfaces import Replay, Replayed, Surface
+from surfaces import Replay, Replayed, Surface, nameless
 
 from hpcagent.embedded.model import Embedded
 from hpcagent.embedded.opening import WORD, opened
@@ -47,30 +47,36 @@ def own(
     prior_of: PriorOf | None = None,
     points: Callable[[], PointModel] | None = None,
     opening: Opening | None = None,
+    named: bool = True,
 ) -> Competitor:
     """A strategy of hpcagent, `batch` proposals at a time, each of which counts.
 
-    `opening` names what is evaluated after the first point, before it is asked anything.
+    `opening` names what is evaluated after the first point, before it is asked anything. Unless
+    `named`, the strategy does not learn what the parameters and their choices are called.
     """
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
         prior = prior_of(surface, seed) if prior_of else None
         options = Options(seed=seed, prior=prior, points=points() if points else None)
         made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
-        space = Replayed(surface, surface.first(seed))
+        shown, hidden = (surface, {}) if named else nameless(surface)
+        real = {told: config for config, told in hidden.items()}
+        first = surface.first(seed)
+        space = Replayed(shown, hidden.get(first, first))
         replay, seconds = Replay(surface, seed), []
         for config in _opened(surface, seed, opening):
             replay.evaluate(config)
         while len(replay.tried) < budget:
             k = min(batch, budget - len(replay.tried))
+            told = [replace(t, config=hidden.get(t.config, t.config)) for t in replay.trials()]
             began = time.process_time()
-            found = made.propose(space, replay.trials(), (), k, seed)
+            found = made.propose(space, told, (), k, seed)
             spent = time.process_time() - began
             if isinstance(found, Stop):
                 break
             seconds += [spent / len(found)] * len(found)
             for proposal in found:
-                replay.evaluate(proposal.config)
+                replay.evaluate(real.get(proposal.config, proposal.config))
         return Outcome(replay, tuple(seconds))
 
     return run
@@ -234,6 +240,7 @@ def competitors(batch: int) -> Mapping[str, Competitor]:
     """By name; those whose library is not there are left out."""
     found: dict[str, Competitor] = {"hpcagent": own("surrogate", batch), "random": own("random", 1)}
     found["hpcagent, embedded"] = with_embedded(batch)
+    found["hpcagent, names hidden"] = own("surrogate", batch, named=False)
     found["hill climbing"] = hillclimb
     if importlib.util.find_spec("optuna") is not None:
         found["Optuna TPE"] = optuna("TPESampler")

@@ -129,6 +129,26 @@ class Replayed:
         return config if known else Failure("configure", "outside_space", str(config))
 
 
+def nameless(surface: Surface) -> tuple[Surface, Mapping[Config, Config]]:
+    """The surface under names and choices that tell nothing, and its points by the real ones."""
+    words = {
+        p.name: {v: f"v{i:03}" if p.kind == "categorical" else v for i, v in enumerate(p.values)}
+        for p in surface.params
+    }
+    names = {p.name: f"p{i:03}" for i, p in enumerate(surface.params)}
+    hidden = {
+        config: Config.of({names[name]: words[name][value] for name, value in config.items})
+        for config in surface.samples
+    }
+    params = tuple(
+        Param(names[p.name], p.kind, values := tuple(words[p.name].values()), values[0])
+        for p in surface.params
+    )
+    samples = {hidden[config]: times for config, times in surface.samples.items()}
+    default = None if surface.default is None else hidden[surface.default]
+    return Surface(surface.name, params, samples, default, surface.family), hidden
+
+
 @dataclass
 class Replay:
     """One run on a surface: what was evaluated, in order, with one repeat drawn for each.
