@@ -49,13 +49,15 @@ class Prior:
     hints: Mapping[str, str] | None = None
 
     def off_hints(self, grid: Grid) -> Array | None:
-        """(P,): how far a point is off the hints, each parameter 0 to 1; None without any hint.
+        """(H, P): how far a point is off each of H hints, 0 to 1; None without any hint.
 
         A hint that is no value of a categorical parameter says nothing.
         """
+        import numpy as np
+
         told = [(d, (self.hints or {}).get(p.name)) for d, p in enumerate(grid.params)]
         found = [_off(grid, d, hint) for d, hint in told if hint is not None]
-        return sum(found[1:], found[0]) if found else None
+        return np.stack(found) if found else None
 
     def over(self, grid: Grid) -> Belief:
         """What it says of every point of a grid."""
@@ -100,7 +102,7 @@ class Belief:
 
     `trends` is (K, P), `weights` (K,) their prior mean weights, which sum to at most 1; `doubt`
     (P,) is 0 where nothing is known to fail, 1 where failure is certain; `trust` the greatest in
-    any of the runs, 0 where there is none.
+    any of the runs, 0 where there is none; `off_hints` as `Prior.off_hints` has it.
     """
 
     trends: Array

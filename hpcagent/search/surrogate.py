@@ -231,7 +231,7 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
     if off is not None and len(state.seen) == 1:
-        return _nearest(state, usable, off), HINTED
+        return _nearest(state, usable, off.sum(axis=0)), HINTED
     if not _heeded(state):
         return next_row(state.grid, state.seen, usable, seed), SPREAD
     mean = state.belief.mean
@@ -330,9 +330,9 @@ def _switched(
 def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
-    The process is that of what the trends do not explain. The weights of what names tell are as
-    uncertain in it as they are: the design avoids what is thought slow, so that a wrong belief
-    would never be found out. The other trends count with their most likely weights.
+    The process is that of what the trends do not explain. The weights of what is known of this
+    space are as uncertain in it as they are: the design avoids what is thought slow, so that a
+    wrong belief would never be found out. The other trends count with their most likely weights.
     """
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
@@ -342,12 +342,12 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
-    told = known(state.grid)
+    told = known(state.grid, state.belief)
     thought = told.means @ told.columns
     y = (values - shift) / scale - thought[state.worked]
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)
     then = earlier(state.belief, state.worked, scale)
-    trends = joined(general(state.grid, state.belief), then)
+    trends = joined(general(state.grid), then)
     rest = y - (trends.means @ trends.columns)[state.worked]
     theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
     trend = slopes(state.grid, seen, theta, trends) @ trends.columns

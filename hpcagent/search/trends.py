@@ -20,29 +20,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENDS = 0.3  # an ordinal at its end is thought to cost 0.3 / sqrt(D) standard deviations,
-HINT = 0.6  # and what is off the hints 0.6 / sqrt(D)
+HINT = 0.6  # and what is as far off a hint as can be 0.6 / sqrt(D)
 UNSURE = 0.8  # how uncertain both are, in the same unit
 KNOWN, KNOWN_SPREAD = 0.4, 0.4  # standard deviations that 1 of each of the grid's costs is thought
 EARLIER_SPREAD = 0.5  # how uncertain the weight of an earlier run is; its mean is the trust in it
 
 
-def general(grid: Grid, belief: Belief) -> Trends:
-    """What is thought of any space: its ends are slow, and what is off the hints."""
+def general(grid: Grid) -> Trends:
+    """What is thought of any space: its ends are slow."""
     import numpy as np
 
+    unit = 1.0 / math.sqrt(len(grid.ordinal))
+    return Trends(grid.ends[None, :], np.array([ENDS * unit]), np.array([UNSURE * unit]))
+
+
+def known(grid: Grid, belief: Belief) -> Trends:
+    """What is known of this space: what its names tell, and what a card hints at."""
+    import numpy as np
+
+    named = len(grid.costs)
+    told = Trends(grid.costs, np.full(named, KNOWN), np.full(named, KNOWN_SPREAD))
     off = belief.off_hints
-    columns = [grid.ends] if off is None else [grid.ends, off]
-    means = np.array([ENDS, HINT][: len(columns)]) / math.sqrt(len(grid.ordinal))
-    spreads = np.full(len(columns), UNSURE / math.sqrt(len(grid.ordinal)))
-    return Trends(np.stack(columns), means, spreads)
-
-
-def known(grid: Grid) -> Trends:
-    """What names tell of the space."""
-    import numpy as np
-
-    count = len(grid.costs)
-    return Trends(grid.costs, np.full(count, KNOWN), np.full(count, KNOWN_SPREAD))
+    if off is None:
+        return told
+    unit = 1.0 / math.sqrt(len(grid.ordinal))
+    hints = Trends(off, np.full(len(off), HINT * unit), np.full(len(off), UNSURE * unit))
+    return joined(told, hints)
 
 
 def earlier(belief: Belief, worked: NDArray[np.intp], scale: float) -> Trends:
