@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search import known
 from hpcagent.search.encoding import KIN, Grid
+from hpcagent.search.feasibility import probability
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
 
@@ -198,3 +199,22 @@ def test_the_design_tries_each_instruction_set_before_a_second_kernel_of_one() -
             history.append(Trial(config, value, None if failure else 0.0, failure, turn, ""))
         tried = [family[CORES.index(trial.config.values["core"])] for trial in history]
         assert len(set(tried)) == 5
+
+
+def test_one_kernel_that_cannot_run_casts_doubt_on_its_kin_until_one_of_them_runs() -> None:
+    core = Param("core", "categorical", CORES, CORES[0])
+    grid = Grid.of((core, ordinal("tile", X)), Space((core, ordinal("tile", X))).points())
+
+    def row(name: str, tile: str = "64") -> int:
+        return grid.index[Config.of({"core": name, "tile": tile})]
+
+    def chance(name: str, worked: list[int], failed: list[int]) -> float:
+        found = probability(grid, np.array(worked, dtype=np.intp), np.array(failed, dtype=np.intp))
+        return float(found[row(name, "16")])
+
+    ran, died = [row("Prescott"), row("Haswell")], [row("Bulldozer")]
+    assert chance("Excavator", ran, died) < 0.2
+    assert chance("SkylakeX", ran, died) > 0.5
+    assert chance("Excavator", [*ran, row("Piledriver")], died) > 0.5
+    assert chance("Bulldozer", [*ran, row("Piledriver")], died) < 0.2
+    assert chance("SapphireRapids", [*ran, row("SkylakeX")], [row("SapphireRapids")]) < 0.2

@@ -2,8 +2,8 @@
 
 Two estimates, the more pessimistic one wins. By value: each failure is blamed on those of its
 values that have never worked, in proportion to the blame they have from other failures, so that
-the one value which kills everything is found soon. By neighbourhood: failures and successes
-weighted by nearness.
+the one value which kills everything is found soon; alike values of which none has worked share it
+(known.py). By neighbourhood: failures and successes weighted by nearness.
 """
 
 from __future__ import annotations
@@ -37,14 +37,38 @@ def probability(grid: Grid, worked: NDArray[np.intp], failed: NDArray[np.intp]) 
 def _by_value(grid: Grid, worked: NDArray[np.intp], failed: NDArray[np.intp]) -> Array:
     import numpy as np
 
-    never_worked = (grid.one_hot[worked].sum(axis=0) == 0).astype(np.float64)
+    own = np.arange(grid.one_hot.shape[1])
+    chance = _chances(grid, worked, failed, own)
+    kin = _kin(grid)
+    if (kin != own).any():
+        chance = np.minimum(chance, _chances(grid, worked, failed, kin))
+    return _least(grid, chance)
+
+
+def _kin(grid: Grid) -> NDArray[np.intp]:
+    """(V,): of each value the place of the first one of its family."""
+    import numpy as np
+
+    starts = np.cumsum([0, *map(len, grid.families)])[:-1]
+    return np.concatenate([f + s for f, s in zip(grid.families, starts, strict=True)])
+
+
+def _chances(
+    grid: Grid, worked: NDArray[np.intp], failed: NDArray[np.intp], groups: NDArray[np.intp]
+) -> Array:
+    """(V,): the chance of each value to run, values of one group taken for one and the same."""
+    import numpy as np
+
+    ran = np.bincount(groups, grid.one_hot[worked].sum(axis=0))
+    never_worked = (ran[groups] == 0).astype(np.float64)
     suspects = grid.one_hot[failed] * never_worked
     blame = never_worked
     for _ in range(_PASSES):
         share = suspects * blame
         total = share.sum(axis=1, keepdims=True)
-        blame = np.divide(share, total, out=np.zeros_like(share), where=total > 0).sum(axis=0)
-    return _least(grid, _DOUBT / (_DOUBT + blame * blame))
+        by_value = np.divide(share, total, out=np.zeros_like(share), where=total > 0).sum(axis=0)
+        blame = np.bincount(groups, by_value)[groups]
+    return np.asarray(_DOUBT / (_DOUBT + blame * blame))
 
 
 def _least(grid: Grid, by_value: Array) -> Array:
