@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
-from hpcagent.search import known
+from hpcagent.search import known, trends
+from hpcagent.search.design import next_row
 from hpcagent.search.encoding import KIN, Grid
 from hpcagent.search.feasibility import probability
+from hpcagent.search.gp import Observations, Theta, covariance, posterior
+from hpcagent.search.prior import Prior
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
 
@@ -61,7 +64,6 @@ def best_after(
         ("BLOCK_SIZE_X", "BLOCK_SIZE_Y"),
         ("blockDim.x", "blockDim.y"),
         ("work-group-size-x", "work-group-size-y"),
-        ("MDIMC", "NDIMC"),
     ],
 )
 def test_a_block_of_gpu_threads_is_known_by_the_fields_names(x: str, y: str) -> None:
@@ -72,6 +74,19 @@ def test_a_block_of_gpu_threads_is_known_by_the_fields_names(x: str, y: str) -> 
     assert len(costs(ordinal(x, X), ordinal(y, Y))) == 4
 
 
+def test_of_a_gemm_of_clblast_only_the_size_of_the_block_is_known() -> None:
+    found = costs(ordinal("MDIMC", ("8", "16", "32")), ordinal("NDIMC", ("8", "16", "32")))
+    threads = np.array([x * y for x in (8, 16, 32) for y in (8, 16, 32)])
+    np.testing.assert_allclose(found, [np.abs(np.log2(threads) - 7.5) / 2])
+
+
+def test_whole_numbers_are_counts_however_they_are_written() -> None:
+    np.testing.assert_array_equal(
+        costs(ordinal("block_size_x", ("16.0", "64", "1e2", "256"))),
+        costs(ordinal("block_size_x", ("16", "64", "100", "256"))),
+    )
+
+
 @pytest.mark.parametrize(
     "param",
     [
@@ -79,7 +94,10 @@ def test_a_block_of_gpu_threads_is_known_by_the_fields_names(x: str, y: str) -> 
         ordinal("block_size", X),
         ordinal("block_size_y", Y),
         ordinal("tile_x", X),
-        ordinal("block_size_x", ("0.5", "1.5")),
+        ordinal("block_size_x", ("128.5", "256.5")),
+        ordinal("block_size_x", ("1", "2", "4", "8", "64")),
+        ordinal("block_size_x", ("256", "9" * 400)),
+        ordinal("block_size_x", ("128", "nan")),
         ordinal("block_size_x", ("0", "16", "32")),
         Param("block_size_x", "categorical", ("small", "large"), "small"),
     ],
@@ -91,17 +109,18 @@ def test_nothing_is_thought_of_other_names_and_values(param: Param) -> None:
 @pytest.mark.parametrize(
     ("x", "y", "expected"),
     [
-        ("32", "4", (0.0, 0.0, 0.25, 0.0)),
-        ("16", "1", (1.0, 1.0, 1.75, 0.0)),
-        ("48", "1", (math.log2(64 / 48), math.log2(64 / 48), (7.5 - math.log2(48)) / 2, 1.0)),
-        ("48", "2", (0.0, math.log2(64 / 48), (7.5 - math.log2(96)) / 2, 1.0)),
-        ("256", "4", (0.0, 0.0, 1.25, 0.0)),
+        ("32", "4", (0.0, 0.25, 0.0, 0.0)),
+        ("16", "1", (1.0, 1.75, 1.0, 0.0)),
+        ("48", "1", (math.log2(64 / 48), (7.5 - math.log2(48)) / 2, math.log2(64 / 48), 1.0)),
+        ("48", "2", (0.0, (7.5 - math.log2(96)) / 2, math.log2(64 / 48), 1.0)),
+        ("256", "4", (0.0, 1.25, 0.0, 0.0)),
+        ("1", "1", (2.0, 2.0, 2.0, 0.0)),
     ],
 )
 def test_what_costs_is_lanes_that_idle_and_unusual_sizes(
     x: str, y: str, expected: tuple[float, ...]
 ) -> None:
-    params = (ordinal("block_size_x", X), ordinal("block_size_y", Y))
+    params = (ordinal("block_size_x", ("1", *X)), ordinal("block_size_y", Y))
     grid = Grid.of(params, Space(params).points())
     row = grid.index[Config.of({"block_size_x": x, "block_size_y": y})]
     assert grid.costs[:, row] == pytest.approx(expected)
@@ -122,7 +141,7 @@ def test_costs_are_finite_differ_and_do_not_hang_on_the_order_of_parameters(
     found = Grid.of(params, points).costs
     assert found.shape[1] == len(points)
     assert np.isfinite(found).all()
-    assert (found >= 0.0).all()
+    assert ((found >= 0.0) & (found <= 2.0)).all()
     assert (np.ptp(found, axis=1) > 0.0).all()
     np.testing.assert_array_equal(found, Grid.of(params[::-1], points).costs)
 
@@ -150,6 +169,38 @@ def test_a_kernel_is_tuned_sooner_where_its_block_is_known() -> None:
     assert sum(with_names) < sum(without)
 
 
+def test_what_costs_is_thought_slow_before_anything_is_measured() -> None:
+    space = kernel()
+    grid = Grid.of(space.params, space.points())
+    told = trends.known(grid, Prior().over(grid))
+    slow = grid.costs.sum(axis=0)
+    assert np.corrcoef(told.means @ told.columns, slow)[0, 1] > 0.99
+
+
+def test_the_design_avoids_what_is_known_to_be_slow() -> None:
+    grids = [Grid.of(s.params, s.points()) for s in (kernel(), kernel("a", "b", "c"))]
+    slow = grids[0].costs.sum(axis=0)
+    free = np.ones(len(slow), dtype=np.bool_)
+    named, hidden = (
+        np.mean([slow[next_row(grid, [7], free, seed)] for seed in range(40)]) for grid in grids
+    )
+    assert named < 0.8 * hidden
+
+
+def test_exploring_does_not_go_where_it_is_thought_slowest() -> None:
+    space = kernel()
+    grid = Grid.of(space.params, space.points())
+    slow = grid.costs.sum(axis=0)
+    for seed in range(8):
+        history: list[Trial] = []
+        for turn in range(7):
+            found = Surrogate().propose(space, history, [], 1, seed)
+            assert not isinstance(found, Stop)
+            config = found[0].config
+            history.append(Trial(config, gpu(config.values), 0.0, None, turn, ""))
+        assert slow[grid.index[history[-1].config]] < np.quantile(slow, 0.9)
+
+
 def contrary(values: dict[str, str]) -> float:
     """Fastest with 48 threads in three rows of nothing that anybody would advise."""
     x, y = int(values["block_size_x"]), int(values["block_size_y"])
@@ -164,6 +215,25 @@ def test_measurements_overrule_what_is_known(seed: int) -> None:
     assert best_after(20, space, contrary, seed) == pytest.approx(least, abs=0.03)
 
 
+def test_a_wrong_hint_does_not_take_a_right_one_with_it() -> None:
+    core = Param("core", "categorical", ("a", "b", "c", "d"), "a")
+    params = (core, ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X))
+    grid = Grid.of(params, Space(params).points())
+    told = trends.known(grid, Prior(hints={"core": "d", "threads": "8"}).over(grid))
+    thought = told.means @ told.columns
+    hint = {("core", "d"), ("threads", "8")}
+    hinted = np.array([hint <= set(point.items) for point in grid.points])
+    assert (thought[hinted] == 0.0).all()
+    assert (thought[~hinted] > 0.0).all()
+    right, wrong = told.columns
+    truth = right - wrong
+    rows = np.random.default_rng(1).choice(len(truth), 12, replace=False)
+    seen = Observations(rows, (truth - thought)[rows], np.zeros(len(rows)))
+    flat = Theta(np.zeros(3), -6.0, -8.0, 0.0)
+    found = posterior(grid, seen, flat, told.spreads[:, None] * told.columns).mean + thought
+    assert np.corrcoef(found, truth)[0, 1] > 0.98
+
+
 def test_kernels_for_one_instruction_set_are_alike() -> None:
     core = Param("core", "categorical", CORES, CORES[0])
     family = dict(zip(CORES, known.families(core).tolist(), strict=True))
@@ -174,6 +244,10 @@ def test_kernels_for_one_instruction_set_are_alike() -> None:
     one = np.array([CORES.index(name) for name in ("Haswell", "Haswell", "Haswell")])
     other = np.array([CORES.index(name) for name in ("Haswell", "Zen", "SkylakeX")])
     assert grid.gap(0, one, other).tolist() == [0.0, KIN, 1.0]
+    assert KIN < 0.5
+    kernel_of = covariance(grid, Theta(np.zeros(1), 0.0, -4.0, 0.0), one[:1])[0]
+    same, kin, strange = (kernel_of[grid.index[Config.of({"core": CORES[i]})]] for i in other)
+    assert same - kin < 0.5 * (same - strange)
 
 
 @given(st.lists(st.sampled_from(CORES), min_size=1, unique=True))

@@ -16,7 +16,15 @@ from hpcagent.search.acquisition import expected_improvement, squeezed
 from hpcagent.search.design import design_size
 from hpcagent.search.encoding import Grid, has_off
 from hpcagent.search.feasibility import probability
-from hpcagent.search.gp import Observations, Theta, Trends, believe, posterior, slopes
+from hpcagent.search.gp import (
+    Observations,
+    Theta,
+    Trends,
+    believe,
+    covariance,
+    posterior,
+    slopes,
+)
 from hpcagent.search.likelihood import Likelihood, fit
 from hpcagent.search.options import Options
 from hpcagent.search.space import Space
@@ -102,17 +110,35 @@ def test_the_process_ranks_unseen_points_of_a_smooth_surface(grid: Grid) -> None
     assert np.corrcoef(truth, state.mean)[0, 1] > 0.9
 
 
-def test_believing_keeps_the_mean_and_equals_conditioning(grid: Grid) -> None:
+@pytest.mark.parametrize("terms", [0, 2])
+def test_believing_keeps_the_mean_and_equals_conditioning(grid: Grid, terms: int) -> None:
     theta = Theta(np.zeros(3), 0.0, -5.0, 0.0)
     seen = observations(ROWS, grid)
-    state = posterior(grid, seen, theta)
+    linear = np.random.default_rng(3).uniform(0.0, 0.3, (terms, len(grid.points)))
+    state = posterior(grid, seen, theta, linear)
     believed = believe(grid, state, 99)
     again = Observations(
         np.append(seen.rows, 99), np.append(seen.y, state.mean[99]), np.append(seen.noise, 0.0)
     )
-    exact = posterior(grid, again, theta)
+    exact = posterior(grid, again, theta, linear)
     assert believed.mean == pytest.approx(exact.mean, abs=1e-6)
     assert believed.variance == pytest.approx(exact.variance, abs=1e-6)
+
+
+def test_linear_terms_are_conditioned_on_exactly(grid: Grid) -> None:
+    """The formulas of a process whose covariance has the terms' products in it, written out."""
+    theta = Theta(np.array([0.1, -0.3, 0.2]), 0.2, -4.0, 0.3)
+    seen = observations(ROWS, grid, 0.05)
+    linear = np.random.default_rng(4).uniform(-1.0, 1.0, (3, len(grid.points)))
+    every = np.arange(len(grid.points))
+    whole = covariance(grid, theta, every).astype(np.float64) + linear.T @ linear
+    gram = whole[np.ix_(ROWS, ROWS)] + np.eye(len(ROWS)) * (0.05 + math.exp(-4.0))
+    gain = np.linalg.solve(gram, whole[ROWS])
+    found = posterior(grid, seen, theta, linear)
+    np.testing.assert_allclose(found.mean, gain.T @ seen.y, atol=1e-3)
+    exact = np.diag(whole) - np.einsum("np,np->p", whole[ROWS], gain)
+    np.testing.assert_allclose(found.variance, exact, atol=1e-3)
+    np.testing.assert_allclose(found.unexplained, exact - (linear**2).sum(axis=0), atol=1e-3)
 
 
 def test_the_weight_of_a_trend_is_measured_where_the_prior_is_vague(grid: Grid) -> None:

@@ -4,10 +4,9 @@ The kernel is signal * product over parameters of (1 + o f) / (1 + o), f one fac
 holds all main effects and interactions; the fitted o tells how much weight those of many
 parameters have (additive kernels: Duvenaud et al., NeurIPS 2011; as a product: Durrande et al.,
 ANOVA kernels, J. Multivariate Analysis, 2013). A factor is Matern 5/2 of the rank distance for an
-ordinal and exp(-g/l) of a categorical, g = 1 where the values differ and are not known to be alike
-(Rasmussen and Williams, Gaussian
-Processes for Machine Learning, 2006, eq. 4.17 and section 5.4). What concerns the whole grid is in
-single precision.
+ordinal and exp(-g/l) of a categorical, g as `Grid.gap` has it: 1 where the values differ, less
+where they are known to be alike (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+2006, eq. 4.17 and section 5.4). What concerns the whole grid is in single precision.
 """
 
 from __future__ import annotations
@@ -68,6 +67,14 @@ class Posterior:
     variance: Array | Wide
     half: Wide
     linear: Wide
+
+    @property
+    def unexplained(self) -> Array | Wide:
+        """(P,): the variance without that of the linear terms before anything was seen, which is
+        largest where they are: to rank points by."""
+        import numpy as np
+
+        return np.asarray(self.variance - np.einsum("kp,kp->p", self.linear, self.linear))
 
 
 def posterior(

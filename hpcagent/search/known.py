@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     Codes = NDArray[np.intp]
 
 
+_MOST = 2**16  # threads: no GPU takes a block near that
+
+
 @dataclass(frozen=True)
 class _Known:
-    """`axes` are lines of names of which the product is a block's threads; `kin` tells of a value
-    the number of its family; all names folded."""
+    """`axes` and `sizes` are lines of names of which the product is a block's threads, the first of
+    `axes` its width; `kin` tells of a value the number of its family; all names folded."""
 
     lanes: int
     threads: tuple[int, int]
     axes: tuple[tuple[str, ...], ...]
+    sizes: tuple[tuple[str, ...], ...]
     kin: Mapping[str, int]
 
 
@@ -51,41 +55,41 @@ def families(param: Param) -> Codes:
 
 
 def costs(params: Sequence[Param], table: Codes) -> Array:
-    """(K, points): what is thought to make a point slow, about 1 each where it is bad.
+    """(K, points): what is thought to make a point slow, each 0 to 2.
 
     Of the threads T of a GPU's block, x of them side by side, in octaves: lanes that idle in its
     last warp; the same of each row; and half the distance of T from its usual size; then 1 where x
     is no power of two, for problems mostly are. `table` (points, params) holds the index of each
-    value. What is the same everywhere is left out; K is 0 where no name is known.
+    value. What is the same everywhere is left out; K is 0 where no name is known, or no block has
+    as many threads as are usual.
     """
     import numpy as np
 
-    block = _block(params, table)
-    if block is None:
-        return np.empty((0, len(table)))
     known = _known()
-    across, threads = block[0], np.prod(block, axis=0)
+    width = _extents(params, table, known.axes)
+    extents = _extents(params, table, known.sizes) if width is None else width
+    if extents is None:
+        return np.empty((0, len(table)))
+    threads = np.prod(extents, axis=0)
+    if threads.max() < min(known.threads):
+        return np.empty((0, len(table)))
     usual = sum(map(math.log2, known.threads)) / 2.0
-    found = np.stack(
-        [
-            _idle(threads, known.lanes),
-            _idle(across, known.lanes),
-            0.5 * np.abs(np.log2(threads) - usual),
-            np.log2(across) % 1.0 != 0.0,
-        ]
-    )
-    return np.asarray(found[found.max(axis=1) > found.min(axis=1)])
+    found = [_idle(threads, known.lanes), 0.5 * np.abs(np.log2(threads) - usual)]
+    if width is not None:
+        found += [_idle(width[0], known.lanes), (np.log2(width[0]) % 1.0 != 0.0).astype(float)]
+    capped = np.minimum(np.stack(found), 2.0)
+    return np.asarray(capped[capped.max(axis=1) > capped.min(axis=1)])
 
 
-def _block(params: Sequence[Param], table: Codes) -> Array | None:
-    """(axes, points): the extents of a GPU's block; None where no parameter is known for one."""
+def _extents(params: Sequence[Param], table: Codes, lines: Sequence[Sequence[str]]) -> Array | None:
+    """(axes, points): the extents of a GPU's block; None where no line of names has one."""
     import numpy as np
 
     places = {_folded(param.name): d for d, param in enumerate(params)}
-    for axes in _known().axes:
-        if axes[0] not in places:
+    for names in lines:
+        if names[0] not in places:
             continue
-        columns = [places[name] for name in axes if name in places]
+        columns = [places[name] for name in names if name in places]
         extents = [_counts(params[d]) for d in columns]
         told = [extent for extent in extents if extent is not None]
         if len(told) == len(extents):
@@ -94,14 +98,15 @@ def _block(params: Sequence[Param], table: Codes) -> Array | None:
 
 
 def _counts(param: Param) -> Array | None:
-    """(values,): of a parameter whose values are whole numbers of at least 1."""
+    """(values,): of a parameter whose values are whole numbers that a block may have."""
     import numpy as np
 
     try:
-        numbers = [int(value) for value in param.values]
+        numbers = np.array([float(value) for value in param.values])
     except ValueError:
         return None
-    return np.array(numbers, dtype=np.float64) if min(numbers) >= 1 else None
+    usable = (numbers >= 1.0) & (numbers <= _MOST) & (np.floor(numbers) == numbers)
+    return numbers if usable.all() else None
 
 
 def _idle(threads: Array, lanes: int) -> Array:
@@ -109,6 +114,10 @@ def _idle(threads: Array, lanes: int) -> Array:
     import numpy as np
 
     return np.asarray(np.log2(np.ceil(threads / lanes) * lanes / threads))
+
+
+def _lines(listed: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(map(_folded, names)) for names in listed)
 
 
 def _folded(name: str) -> str:
@@ -126,6 +135,7 @@ def _known() -> _Known:
     return _Known(
         block["lanes"],
         (low, high),
-        tuple(tuple(map(_folded, names)) for names in block["axes"]),
+        _lines(block["axes"]),
+        _lines(block["sizes"]),
         {_folded(name): number for number, names in enumerate(groups) for name in names},
     )

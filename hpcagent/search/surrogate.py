@@ -298,7 +298,7 @@ def _chosen(state: Evidence, process: Posterior, best: float, chance: Array, gai
 
     if len(state.seen) % EXPLORE_EVERY == EXPLORE_AT:
         likely = state.likely(chance, LIKELY)
-        return int(np.argmax(np.where(likely, process.variance, -np.inf)))
+        return int(np.argmax(np.where(likely, process.unexplained, -np.inf)))
     among = _switched(state, process, best, chance)
     return int(np.argmax(gain if among is None else np.where(among, gain, -np.inf)))
 
@@ -332,7 +332,8 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
 
     The process is that of what the trends do not explain. The weights of what is known of this
     space are as uncertain in it as they are: the design avoids what is thought slow, so that a
-    wrong belief would never be found out. The other trends count with their most likely weights.
+    wrong belief would never be found out. The other trends count with their most likely weights,
+    as if that uncertainty were not there: to tell the likelihood of it brought nothing.
     """
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
