@@ -16,8 +16,9 @@ SURFACES = BENCHMARKS / "surfaces"
 sys.path.insert(0, str(BENCHMARKS))
 
 from record_surface import _row  # noqa: E402
+from search_peers import own  # noqa: E402
 from surface_spaces import CASES, Case, environment  # noqa: E402
-from surfaces import Replay, Surface, load  # noqa: E402
+from surfaces import Replay, Surface, load, nameless  # noqa: E402
 
 from hpcagent.measure.results import Run  # noqa: E402
 from hpcagent.records import Config  # noqa: E402
@@ -60,6 +61,23 @@ def test_a_recorded_surface_can_be_replayed(recorded: dict[str, Surface]) -> Non
     for config in list(surface.truth)[::50]:
         assert replay.evaluate(config) in surface.samples[config]
     assert 0 < replay.quality(5) <= 1
+
+
+@pytest.mark.parametrize("name", ["blocked_lu_192", "dgetrf_256"])
+def test_hidden_names_change_nothing_but_what_names_tell(
+    name: str, recorded: dict[str, Surface]
+) -> None:
+    surface = recorded[name]
+    shown, hidden = nameless(surface)
+    assert {config: shown.samples[hidden[config]] for config in surface.samples} == surface.samples
+    assert not {"core", "threads", "Haswell"} & {
+        w for c in shown.samples for i in c.items for w in i
+    }
+    with_names, without = (
+        own("surrogate", 1, named=named)(surface, 0, 9) for named in (True, False)
+    )
+    told_by_names = name == "dgetrf_256"  # all core types of the library
+    assert (with_names.replay.tried != without.replay.tried) is told_by_names
 
 
 def test_every_surface_is_told_of(recorded: dict[str, Surface]) -> None:

@@ -3,11 +3,12 @@
     python tests/benchmarks/search.py FOLDER [FOLDER ...]
 
 Every competitor has the same first evaluation, restrictions and seeds; see surfaces.py and
-search_peers.py. The main table knows no earlier runs and no language model. With --history another
-one shows what earlier runs change: those of the surface's relatives, of its `family` in the same
-folders (other sizes, machines or inputs of one program), never of the surface itself; of relatives
-told wrongly; of other programs with parameters of the same names; and for comparison a search that
-knows none but begins with the best point of each relative's run.
+search_peers.py. The main table knows no earlier runs and no language model. What `hpcagent, names
+hidden` does not learn either is what parameters and their choices are called (known.yaml). With
+--history another table shows what earlier runs change: those of the surface's relatives, of its
+`family` in the same folders (other sizes, machines or inputs of one program), never of the surface
+itself; of relatives told wrongly; of other programs with parameters of the same names; and for
+comparison a search that knows none but begins with the best point of each relative's run.
 """
 
 from __future__ import annotations
