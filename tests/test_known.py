@@ -29,6 +29,10 @@ CORES = (
 )  # fmt: skip
 
 
+FMA4 = ("Bulldozer", "Piledriver", "Steamroller", "Excavator")
+ILLEGAL = Failure("run", "signal", "SIGILL")
+
+
 def ordinal(name: str, values: tuple[str, ...]) -> Param:
     return Param(name, "ordinal", values, values[0])
 
@@ -43,17 +47,28 @@ def kernel(x: str = "block_size_x", y: str = "block_size_y", unroll: str = "unro
     return Space((ordinal(x, X), ordinal(y, Y), ordinal(unroll, Y)))
 
 
-def best_after(
-    count: int, space: Space, cost: Callable[[dict[str, str]], float], seed: int
-) -> float:
-    """The least log ratio among the surrogate's first evaluations."""
+def searched(
+    count: int, space: Space, measured: Callable[[Config], float | None], seed: int
+) -> list[Trial]:
+    """The surrogate's first evaluations; what is measured as None cannot run."""
     strategy, history = Surrogate(), list[Trial]()
     while len(history) < count:
         found = strategy.propose(space, history, [], 1, seed)
         if isinstance(found, Stop):
             break
         config = found[0].config
-        history.append(Trial(config, cost(config.values), 0.0, None, len(history), ""))
+        value = measured(config)
+        failure = ILLEGAL if value is None else None
+        spread = None if value is None else 0.0
+        history.append(Trial(config, value, spread, failure, len(history), ""))
+    return history
+
+
+def best_after(
+    count: int, space: Space, cost: Callable[[dict[str, str]], float], seed: int
+) -> float:
+    """The least log ratio among the surrogate's first evaluations."""
+    history = searched(count, space, lambda config: cost(config.values), seed)
     return min(trial.log_ratio or 0.0 for trial in history)
 
 
@@ -172,7 +187,7 @@ def test_a_kernel_is_tuned_sooner_where_its_block_is_known() -> None:
 def test_what_costs_is_thought_slow_before_anything_is_measured() -> None:
     space = kernel()
     grid = Grid.of(space.params, space.points())
-    told = trends.known(grid, Prior().over(grid))
+    told = trends.particular(grid, Prior().over(grid))
     slow = grid.costs.sum(axis=0)
     assert np.corrcoef(told.means @ told.columns, slow)[0, 1] > 0.99
 
@@ -192,17 +207,12 @@ def test_exploring_does_not_go_where_it_is_thought_slowest() -> None:
     grid = Grid.of(space.params, space.points())
     slow = grid.costs.sum(axis=0)
     for seed in range(8):
-        history: list[Trial] = []
-        for turn in range(7):
-            found = Surrogate().propose(space, history, [], 1, seed)
-            assert not isinstance(found, Stop)
-            config = found[0].config
-            history.append(Trial(config, gpu(config.values), 0.0, None, turn, ""))
+        history = searched(7, space, lambda config: gpu(config.values), seed)
         assert slow[grid.index[history[-1].config]] < np.quantile(slow, 0.9)
 
 
 def contrary(values: dict[str, str]) -> float:
-    """Fastest with 48 threads in three rows of nothing that anybody would advise."""
+    """Fastest with 48 threads in one row, which nobody would advise."""
     x, y = int(values["block_size_x"]), int(values["block_size_y"])
     off = (math.log2(x / 48)) ** 2 + (math.log2(y)) ** 2
     return 0.2 * off + (0.0 if x & (x - 1) else 0.3) + 0.01 * int(values["unroll"])
@@ -219,7 +229,7 @@ def test_a_wrong_hint_does_not_take_a_right_one_with_it() -> None:
     core = Param("core", "categorical", ("a", "b", "c", "d"), "a")
     params = (core, ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X))
     grid = Grid.of(params, Space(params).points())
-    told = trends.known(grid, Prior(hints={"core": "d", "threads": "8"}).over(grid))
+    told = trends.particular(grid, Prior(hints={"core": "d", "threads": "8"}).over(grid))
     thought = told.means @ told.columns
     hint = {("core", "d"), ("threads", "8")}
     hinted = np.array([hint <= set(point.items) for point in grid.points])
@@ -262,15 +272,9 @@ def test_the_design_tries_each_instruction_set_before_a_second_kernel_of_one() -
     space = Space((core, ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X)))
     family = known.families(core)
     for seed in range(4):
-        history: list[Trial] = []
-        for turn in range(5):
-            found = Surrogate().propose(space, history, [], 1, seed)
-            assert not isinstance(found, Stop)
-            config = found[0].config
-            illegal = config.values["core"] in CORES[9:13]
-            failure = Failure("run", "signal", "SIGILL") if illegal else None
-            value = None if failure else 0.1 * turn
-            history.append(Trial(config, value, None if failure else 0.0, failure, turn, ""))
+        history = searched(
+            5, space, lambda config: None if config.values["core"] in FMA4 else 0.1, seed
+        )
         tried = [family[CORES.index(trial.config.values["core"])] for trial in history]
         assert len(set(tried)) == 5
 

@@ -1,6 +1,6 @@
 """What names tell of a space before anything is measured in it (known.yaml).
 
-The threads of a GPU's block: what is known of them in any kernel becomes linear trends, whose
+The threads of a GPU's block: what is known of them in any kernel becomes linear terms, whose
 weights the measurements decide (trends.py). Kernels of a library for one instruction set: they are
 taken to be much alike, and the design tries one of each kind first (encoding.py, design.py).
 """
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Codes = NDArray[np.intp]
-
 
 _MOST = 2**16  # threads: no GPU takes a block near that
 

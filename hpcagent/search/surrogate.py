@@ -338,12 +338,12 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     from hpcagent.search.acquisition import squeezed
     from hpcagent.search.gp import Observations, posterior, slopes
     from hpcagent.search.likelihood import fit
-    from hpcagent.search.trends import earlier, general, joined, known
+    from hpcagent.search.trends import earlier, general, joined, particular
 
     values = squeezed(state.values)
     shift = float(values.mean())
     scale = max(float(values.std()), 1e-4)
-    told = known(state.grid, state.belief)
+    told = particular(state.grid, state.belief)
     thought = told.means @ told.columns
     y = (values - shift) / scale - thought[state.worked]
     seen = Observations(state.worked, y, (state.spreads / scale) ** 2)

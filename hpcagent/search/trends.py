@@ -34,7 +34,7 @@ def general(grid: Grid) -> Trends:
     return Trends(grid.ends[None, :], np.array([ENDS * unit]), np.array([UNSURE * unit]))
 
 
-def known(grid: Grid, belief: Belief) -> Trends:
+def particular(grid: Grid, belief: Belief) -> Trends:
     """What is known of this space: what its names tell, and what a card hints at."""
     import numpy as np
 
