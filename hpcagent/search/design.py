@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LONGEST = 8  # evaluations of the design, the default included
 _END = 0.4  # of a range: what an ordinal at its end costs a point in the comparison of distances
 _COST = 0.3  # of a range: what 1 of what is known to be slow costs it there
+_WINNERS = 0.01  # of the points: those most like what won elsewhere, if that is known
 _SAME = 1e-9  # distances that differ by less are equal
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
@@ -62,11 +63,23 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
         gap = _distance(grid, seen[0], pool)
         return int(rng.choice(pool[gap <= gap.min() + _SAME]))
+    pool = _likely_winners(grid, pool)
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
     slow = _END * grid.ends[drawn] + _COST * grid.costs[:, drawn].sum(axis=0)
     gaps = [_distance(grid, int(row), drawn) for row in rows]
     worth = np.min(gaps, axis=0) - slow if gaps else -slow
     return int(drawn[np.argmax(worth)])
+
+
+def _likely_winners(grid: Grid, pool: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the rows `pool` that are most like what won elsewhere; all where nothing did."""
+    import numpy as np
+
+    if not len(grid.rarities):
+        return pool
+    rarity = grid.rarities[:, pool].sum(axis=0)
+    kept = max(_DRAWN, int(_WINNERS * len(pool)))
+    return np.asarray(pool[np.argsort(rarity, kind="stable")[:kept]])
 
 
 def _categorical(grid: Grid) -> list[int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Config, Param
-from hpcagent.search import known
+from hpcagent.search import known, winners
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ class Grid:
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
     r the rank scaled to [0, 1]; an "off" is no end and counts as the mean of the others.
     `families` numbers each parameter's values, alike ones alike; `costs` (K, P) is what is known
-    to be slow: both from known.py.
+    to be slow: both from known.py. `rarities` (K, P) is as winners.py has it.
     """
 
     params: tuple[Param, ...]
@@ -78,6 +78,7 @@ class Grid:
     ends: NDArray[np.float64]
     families: tuple[NDArray[np.intp], ...]
     costs: NDArray[np.float64]
+    rarities: NDArray[np.float64]
 
     @classmethod
     def of(cls, params: Sequence[Param], points: Sequence[Config]) -> Grid:
@@ -104,6 +105,7 @@ class Grid:
             ends=_ends(params, table),
             families=tuple(map(known.families, params)),
             costs=known.costs(params, table),
+            rarities=winners.rarities(params, table),
         )
 
     def gap(self, d: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.float64]:

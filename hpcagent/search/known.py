@@ -47,7 +47,7 @@ def families(param: Param) -> Codes:
         return found
     first: dict[int, int] = {}
     for place, value in enumerate(param.values):
-        family = _known().kin.get(_folded(value))
+        family = _known().kin.get(folded(value))
         if family is not None:
             found[place] = first.setdefault(family, place)
     return found
@@ -84,7 +84,7 @@ def _extents(params: Sequence[Param], table: Codes, lines: Sequence[Sequence[str
     """(axes, points): the extents of a GPU's block; None where no line of names has one."""
     import numpy as np
 
-    places = {_folded(param.name): d for d, param in enumerate(params)}
+    places = {folded(param.name): d for d, param in enumerate(params)}
     for names in lines:
         if names[0] not in places:
             continue
@@ -116,10 +116,11 @@ def _idle(threads: Array, lanes: int) -> Array:
 
 
 def _lines(listed: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(map(_folded, names)) for names in listed)
+    return tuple(tuple(map(folded, names)) for names in listed)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name as all ways of writing it are compared."""
     return name.lower().translate(str.maketrans("", "", "_-."))
 
 
@@ -136,5 +137,5 @@ def _known() -> _Known:
         (low, high),
         _lines(block["axes"]),
         _lines(block["sizes"]),
-        {_folded(name): number for number, names in enumerate(groups) for name in names},
+        {folded(name): number for number, names in enumerate(groups) for name in names},
     )

@@ -23,6 +23,7 @@ ENDS = 0.3  # an ordinal at its end is thought to cost 0.3 / sqrt(D) standard de
 HINT = 0.6  # and what is as far off a hint as can be 0.6 / sqrt(D)
 UNSURE = 0.8  # how uncertain both are, in the same unit
 KNOWN, KNOWN_SPREAD = 0.4, 0.4  # standard deviations that 1 of each of the grid's costs is thought
+WON, WON_SPREAD = 0.5, 0.5  # and what a unit of rarity among winners elsewhere is
 EARLIER_SPREAD = 0.5  # how uncertain the weight of an earlier run is; its mean is the trust in it
 
 
@@ -35,11 +36,14 @@ def general(grid: Grid) -> Trends:
 
 
 def particular(grid: Grid, belief: Belief) -> Trends:
-    """What is known of this space: what its names tell, and what a card hints at."""
+    """What is known of this space: what its names tell, what won elsewhere, a card's hints."""
     import numpy as np
 
-    named = len(grid.costs)
-    told = Trends(grid.costs, np.full(named, KNOWN), np.full(named, KNOWN_SPREAD))
+    named, won = len(grid.costs), len(grid.rarities)
+    told = joined(
+        Trends(grid.costs, np.full(named, KNOWN), np.full(named, KNOWN_SPREAD)),
+        Trends(grid.rarities, np.full(won, WON), np.full(won, WON_SPREAD)),
+    )
     off = belief.off_hints
     if off is None:
         return told

@@ -1,0 +1,108 @@
+"""What won elsewhere: how often a value was in the fastest configuration on other machines.
+
+Tables of tuned configurations are published for some kernels (winners.yaml, each with its source).
+What won on many machines is likely to be fast on another one of their kind; how likely, and by
+which parameters, the measurements tell (trends.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcagent.records import Param
+from hpcagent.search.known import folded
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Codes = NDArray[np.intp]
+
+_UNSEEN = 0.5  # wins that each value is given besides: none is impossible (Jeffreys' prior)
+_NATS = 2.5  # of information make a unit: one standard deviation over the points of a whole GEMM
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Folded names: those that a space must have, numbers that others must allow, and wins."""
+
+    needs: frozenset[str]
+    only: Mapping[str, float]
+    won: Mapping[str, Mapping[float, int]]
+
+
+def rarities(params: Sequence[Param], table: Codes) -> Array:
+    """(K, points): how rarely the value of each of K parameters won, from their mean over points.
+
+    As -ln of its share of the wins; between values that were tried in a straight line, beyond
+    them as the last. `table` (points, params) holds the index of each value. K is 0 where no table
+    is known for such names; a parameter of which it tells nothing is left out.
+    """
+    import numpy as np
+
+    names = {folded(param.name): param for param in params}
+    kernel = next((k for k in _kernels() if _belongs(names, k)), None)
+    if kernel is None:
+        return np.empty((0, len(table)))
+    found = []
+    for d, param in enumerate(params):
+        numbers, wins = _numbers(param), kernel.won.get(folded(param.name))
+        if numbers is not None and wins is not None:
+            found.append(np.interp(numbers, sorted(wins), _surprise(wins))[table[:, d]])
+    columns = np.array(found).reshape(len(found), len(table)) / _NATS
+    columns = columns - columns.mean(axis=1, keepdims=True)
+    return np.asarray(columns[columns.max(axis=1) > columns.min(axis=1)])
+
+
+def _belongs(names: Mapping[str, Param], kernel: _Kernel) -> bool:
+    if not kernel.needs <= names.keys():
+        return False
+    return all(_allows(names[n], value) for n, value in kernel.only.items() if n in names)
+
+
+def _allows(param: Param, value: float) -> bool:
+    numbers = _numbers(param)
+    return numbers is not None and value in numbers
+
+
+def _surprise(wins: Mapping[float, int]) -> Array:
+    """(values,): -ln of the share of each value, in ascending order of the values."""
+    import numpy as np
+
+    share = np.array([wins[value] + _UNSEEN for value in sorted(wins)])
+    return np.asarray(-np.log(share / share.sum()))
+
+
+def _numbers(param: Param) -> Array | None:
+    """(values,); None where one is no finite number."""
+    import numpy as np
+
+    try:
+        numbers = np.array([float(value) for value in param.values])
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
+
+
+@cache
+def _kernels() -> tuple[_Kernel, ...]:
+    import yaml
+
+    path = Path(__file__).with_name("winners.yaml")
+    listed = yaml.safe_load(path.read_text(encoding="utf-8"))["kernels"]
+    return tuple(
+        _Kernel(
+            frozenset(map(folded, entry["needs"])),
+            {folded(name): float(value) for name, value in entry.get("only", {}).items()},
+            {
+                folded(name): {float(value): int(count) for value, count in wins.items()}
+                for name, wins in entry["won"].items()
+            },
+        )
+        for entry in listed
+    )
