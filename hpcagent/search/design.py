@@ -10,6 +10,8 @@ An ordinal with an "off" (encoding.has_off) is covered as if it had two values, 
 A categorical parameter with more values than the design has evaluations (the kernels of a library)
 is never covered. Every second evaluation then tries its next value with all else as in the first
 evaluation, so that these can be compared with each other, whatever the rest does.
+
+Where it is known what won on other machines (winners.py), every second point is like that.
 """
 
 from __future__ import annotations
@@ -51,8 +53,9 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     """Of 20 points drawn with `seed`, the farthest from all seen ones and from what may be slow.
 
     They are drawn among the free points that show the most values, pairs and combinations of the
-    categorical parameters for the first time. Where a categorical parameter is too long for the
-    design, every second one is instead nearest to the first. At least one point must be free.
+    categorical parameters for the first time, and where `among_winners`, among those most like
+    what won elsewhere. Where a categorical parameter is too long for the design, every second one
+    is instead nearest to the first. At least one point must be free.
     """
     import numpy as np
 
@@ -63,7 +66,8 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
         gap = _distance(grid, seen[0], pool)
         return int(rng.choice(pool[gap <= gap.min() + _SAME]))
-    pool = _likely_winners(grid, pool)
+    if among_winners(grid, seen):
+        pool = _likely_winners(grid, pool)
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
     slow = _END * grid.ends[drawn] + _COST * grid.costs[:, drawn].sum(axis=0)
     gaps = [_distance(grid, int(row), drawn) for row in rows]
@@ -71,12 +75,18 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     return int(drawn[np.argmax(worth)])
 
 
+def among_winners(grid: Grid, seen: Sequence[int]) -> bool:
+    """Whether the next point of the design is one like those that won elsewhere: every second one.
+
+    A design of these alone sees little of the space, and is misled where the winner is another.
+    """
+    return len(grid.rarities) > 0 and len(seen) % 2 == 0
+
+
 def _likely_winners(grid: Grid, pool: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Those of the rows `pool` that are most like what won elsewhere; all where nothing did."""
+    """Those of the rows `pool` that are most like what won elsewhere."""
     import numpy as np
 
-    if not len(grid.rarities):
-        return pool
     rarity = grid.rarities[:, pool].sum(axis=0)
     kept = max(_DRAWN, int(_WINNERS * len(pool)))
     return np.asarray(pool[np.argsort(rarity, kind="stable")[:kept]])

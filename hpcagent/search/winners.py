@@ -1,8 +1,9 @@
-"""What won elsewhere: how often a value was in the fastest configuration on other machines.
+"""What won elsewhere: how often a value was in the best configuration found on other machines.
 
 Tables of tuned configurations are published for some kernels (winners.yaml, each with its source).
 What won on many machines is likely to be fast on another one of their kind; how likely, and by
-which parameters, the measurements tell (trends.py).
+which parameters, the measurements tell (trends.py). Names alone tell which kernel it is: a kernel
+in double precision that says so nowhere is taken for the one in single precision.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     Codes = NDArray[np.intp]
 
 _UNSEEN = 0.5  # wins that each value is given besides: none is impossible (Jeffreys' prior)
-_NATS = 2.5  # of information make a unit: one standard deviation over the points of a whole GEMM
+_NATS = 2.5  # make a unit: the standard deviation of the sum over all points of a GEMM is about 1
 
 
 @dataclass(frozen=True)
 class _Kernel:
-    """Folded names: those that a space must have, numbers that others must allow, and wins."""
+    """All names folded: those a space must have; the number that others, if there, must list; how
+    often each value won."""
 
     needs: frozenset[str]
     only: Mapping[str, float]
@@ -39,9 +41,10 @@ class _Kernel:
 def rarities(params: Sequence[Param], table: Codes) -> Array:
     """(K, points): how rarely the value of each of K parameters won, from their mean over points.
 
-    As -ln of its share of the wins; between values that were tried in a straight line, beyond
-    them as the last. `table` (points, params) holds the index of each value. K is 0 where no table
-    is known for such names; a parameter of which it tells nothing is left out.
+    As -ln(wins / points that have the value): what many points have wins often by chance. Between
+    values that were tried -ln(wins) is a straight line, beyond them that of the last. `table`
+    (points, params) holds the index of each value. K is 0 where no table is known for such names;
+    a parameter of which it tells nothing is left out.
     """
     import numpy as np
 
@@ -53,7 +56,7 @@ def rarities(params: Sequence[Param], table: Codes) -> Array:
     for d, param in enumerate(params):
         numbers, wins = _numbers(param), kernel.won.get(folded(param.name))
         if numbers is not None and wins is not None:
-            found.append(np.interp(numbers, sorted(wins), _surprise(wins))[table[:, d]])
+            found.append(_surprise(numbers, wins, table[:, d]))
     columns = np.array(found).reshape(len(found), len(table)) / _NATS
     columns = columns - columns.mean(axis=1, keepdims=True)
     return np.asarray(columns[columns.max(axis=1) > columns.min(axis=1)])
@@ -70,12 +73,14 @@ def _allows(param: Param, value: float) -> bool:
     return numbers is not None and value in numbers
 
 
-def _surprise(wins: Mapping[float, int]) -> Array:
-    """(values,): -ln of the share of each value, in ascending order of the values."""
+def _surprise(numbers: Array, wins: Mapping[float, int], codes: Codes) -> Array:
+    """(points,): -ln(wins / points) of the value that each point has, up to a shift."""
     import numpy as np
 
-    share = np.array([wins[value] + _UNSEEN for value in sorted(wins)])
-    return np.asarray(-np.log(share / share.sum()))
+    tried = sorted(wins)
+    won = np.interp(numbers, tried, [-np.log(wins[value] + _UNSEEN) for value in tried])
+    points = np.bincount(codes, minlength=len(numbers))
+    return np.asarray((won + np.log(np.maximum(points, 1)))[codes])
 
 
 def _numbers(param: Param) -> Array | None:
