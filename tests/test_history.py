@@ -125,14 +125,20 @@ def test_what_is_exported_and_imported_is_the_same(
         ({"run": "../../etc/passwd"}, "run"),
         ({"run": "a\nb"}, "run"),
         ({"trials": [tried("auto", "4", float("1e9"))]}, "trials.0.log_ratio"),
+        ({"trials": [tried("auto", "4", -14.0)]}, "trials.0.log_ratio"),
         ({"trials": [tried("Cray", "4", 0.0)]}, "not in the space"),
+        ({"machine": {"cores": 0}}, "machine.cores"),
+        (
+            {"space": [{"name": "a", "kind": "ordinal", "values": ["1"], "default": "2"}]},
+            "space.0: .*default is none of the values",
+        ),
         ({"library": {"version": "\x1b[2J"}}, "library.version"),
         ({"workload": []}, "workload"),
         ({"space": []}, "space"),
     ],
 )
 def test_a_record_of_strangers_is_checked(change: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValueError, match=field.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=field):
         record_from(row(**change))
 
 

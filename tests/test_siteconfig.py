@@ -439,6 +439,13 @@ def test_check_asks_the_server_and_says_whom_it_serves(bench: Bench) -> None:
         ('[models.debug]\nendpoint = "http://192.0.2.1/v1"', 2, "192.0.2.1 is not on the site"),
         ('[models.debug]\nendpoint = "unix:/none"', 3, "error    model"),
         ('runs = "deep/er"\nrounds = 2', 0, "ok       runs"),
+        ("rounds = 2", 0, "ok       search     embedded: 2 rounds of 4 challengers"),
+        ("rounds = 0", 5, "error    search     rounds: at least one round is needed"),
+        ("max_pairs = 2", 2, "error    search     configuration: max_pairs is 2"),
+        ("confirm_jobs = 0", 2, "error    search     configuration: confirm_jobs is 0"),
+        ('strategy = "nope"', 2, "error    search     --strategy: 'nope' is unknown"),
+        ('objectives = ["nope"]', 2, "error    search     --objective: 'nope' is unknown"),
+        ('openblas_prefix = "/nope"', 3, "error    search     --openblas-prefix: /nope does not"),
     ],
 )
 def test_check_names_what_is_wrong(bench: Bench, text: str, code: int, words: str) -> None:
@@ -454,6 +461,13 @@ def test_check_tells_programs_the_same(bench: Bench) -> None:
     assert told["exit_code"] == 3 and (levels["model"], levels["runs"]) == ("error", "ok")
     wrong = next(finding for finding in told["findings"] if finding["what"] == "model")
     assert wrong["exit_code"] == 3 and "none.gguf" in wrong["words"]
+
+
+def test_init_replaces_no_pipe_or_device(bench: Bench) -> None:
+    pipe = bench.folder / "pipe"
+    os.mkfifo(pipe)
+    said = config(bench, "init", "--output", "pipe", "--force", code=2)
+    assert "pipe is no regular file" in said and pipe.is_fifo()
 
 
 def test_a_batch_system_is_asked(pbs: tuple[Bench, PbsLab]) -> None:

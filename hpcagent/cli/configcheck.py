@@ -31,6 +31,7 @@ from hpcagent.study.rundir import runs_root
 from hpcagent.templates import clean
 
 OK, WARNING, ERROR = "ok", "warning", "error"
+_LIBRARY = "openblas"  # whose tune is tried
 _TRIAL_S = 60  # walltime of the job that is only tried
 _MOUNTS = Path("/proc/self/mountinfo")
 # Every node has these folders of its own.
@@ -49,7 +50,19 @@ class Finding:
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Findings in the order in which they are told, each as soon as it is known."""
+    """Findings in the order in which they are told, each as soon as it is known.
+
+    What a run would make of all values together is tried where each on its own is no error.
+    """
+    code = 0
+    for finding in _parts(settings):
+        code = code or finding.exit_code
+        yield finding
+    if not code:
+        yield _guarded("search", lambda: _search(settings))
+
+
+def _parts(settings: Settings) -> Iterator[Finding]:
     from hpcagent.study.session import make_scheduler
 
     name = settings.scheduler
@@ -81,6 +94,14 @@ def exit_code(found: Iterable[Finding]) -> int:
 
 def _error(what: str, error: HpcagentError) -> Finding:
     return Finding(ERROR, what, str(error), error.exit_code)
+
+
+def _search(settings: Settings) -> Finding:
+    from hpcagent.cli.tune import planned
+
+    found = planned(settings, _LIBRARY)
+    words = f"{found.strategy}: {found.rounds} rounds of {found.challengers} challengers"
+    return Finding(OK, "search", f"{words}, {found.confirm_pairs} pairs behind a claim")
 
 
 def _within(texts: tuple[str, ...]) -> Finding:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from hpcagent import __version__
+from hpcagent.cli.configtext import one_line
 from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.place import find_run, standard_input
 from hpcagent.cli.runs import json_option
@@ -18,7 +20,7 @@ from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.measure.objectives import TIME
 from hpcagent.report.wording import plural
 from hpcagent.study import history as store
-from hpcagent.study.durable import problem, write_atomic
+from hpcagent.study.durable import problem, write_named
 from hpcagent.study.history_record import Record, record_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.session import read_state
@@ -92,7 +94,7 @@ def export_runs(file: Path) -> int:
         click.echo(data.decode("ascii"), nl=False)
         return 0
     try:
-        write_atomic(file.absolute(), data)
+        write_named(file.absolute(), data)
     except OSError as error:
         raise problem("write", file, error) from None
     click.echo(f"{len(found.records)} runs in {file}")
@@ -119,14 +121,27 @@ def import_runs(file: Path) -> int:
         raise UsageError(f"{file}: larger than {MOST_IMPORTED >> 20} MiB; not read")
     lines = store.parse_lines(raw)
     if not lines.records and (lines.damaged or lines.newer):
-        raise UsageError(f"{file}: no run in it that can be read; make it with: history export")
+        raise UsageError(_unreadable(file, lines))
     folder = _needed()
     new = sum(store.add(folder, record) for record in lines.records)
     store.tidy(folder)
     words = f"{new} of {len(lines.records)} runs are new in {folder}"
-    words += f"; {lines.damaged} damaged lines passed over" if lines.damaged else ""
+    if lines.damaged:
+        many = plural(lines.damaged, "damaged line")
+        words += f"; {many} passed over, the first {one_line(lines.first)}"
     click.echo(words + (f"; {lines.newer} of a newer hpcagent" if lines.newer else ""))
     return 0
+
+
+def _unreadable(file: Path, lines: store.Lines) -> str:
+    """Why no run of a file can be taken in, with the line and the field, and what to do."""
+    if lines.damaged:
+        why = one_line(lines.first)
+        return f"{file}: no run in it that can be read, {why}; make it with: history export"
+    return (
+        f"{file}: its runs are of a newer hpcagent: export them with version {__version__}, or "
+        "import them with the newer one"
+    )
 
 
 @history.command()

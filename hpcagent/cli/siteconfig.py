@@ -109,10 +109,11 @@ def show(as_json: bool) -> int:
 @config.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def check(as_json: bool) -> int:
-    """Test the configuration: its files, the batch system, python3 and the folders.
+    """Test the configuration: its files and values, the batch system, python3 and the folders.
 
     Nothing is queued. Exit code 0 also with warnings, else that of the first error: 2 a
-    file or a value, 3 the environment or no answer, 4 refused by the scheduler.
+    file or a value, 3 the environment or no answer, 4 refused by the scheduler, 5 no
+    budget for one round.
     """
     settings = load_settings(os.environ, Path.cwd())
     files = [str(p) for p in layers(os.environ, Path.cwd()).values() if p.is_file()]
@@ -184,6 +185,8 @@ def _require_free(path: Path, force: bool) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name a file in it with --output")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no regular file: name one with --output")
         if path.exists() and not force:
             raise _taken(path)
     except OSError as error:

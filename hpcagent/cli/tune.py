@@ -221,6 +221,15 @@ def tune(
     return begin_run("tune", settings, run_dir, no_wait=no_wait, as_json=as_json)
 
 
+def planned(configured: Settings, lib: str) -> TuneSettings:
+    """What `hpcagent tune --lib LIB` without any other option does; its first error otherwise."""
+    routes = wanted_to_tune(configured, None, None, None)
+    settings = _settings(configured, lib, None, None, routes, None, (), None, 0, None)
+    settings = replace(settings, **searching(configured, settings, None, None, None))
+    check(settings, load_card(lib))
+    return settings
+
+
 def _settings(
     configured: Settings, lib: str, prefix: str | None, workload: Path | None,
     routes: dict[str, Route], strategy: str | None, budget: tuple[str, ...],

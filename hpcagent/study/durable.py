@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -132,6 +133,23 @@ def write_atomic(path: Path, data: bytes, *, exclusive: bool = False, shared: bo
             temporary.unlink()
         raise
     sync_directory(path.parent)
+
+
+def write_named(path: Path, data: bytes) -> None:
+    """Put `data` where the user said: a link stays one, a file that is there keeps its mode.
+
+    A new file is private to the user. A pipe or a device is written to, never replaced. Raises
+    OSError; a file is then as it was.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            stream.write(data)
+        return
+    target = path.resolve()
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    write_atomic(target, data)
+    if mode is not None:
+        target.chmod(mode)
 
 
 def temporary_beside(path: Path) -> Path:

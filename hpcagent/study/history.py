@@ -21,6 +21,7 @@ from hpcagent.study.history_record import RUN_PATTERN, SCHEMA, Record, record_fr
 OFF = "off"
 MOST_RUNS = 200
 _MOST_BYTES = 1 << 20  # of one run's file; a record takes some ten thousand
+_MOST_WORDS = 160  # characters of what is wrong with a line
 _SUFFIX = ".jsonl"
 _RUN = re.compile(RUN_PATTERN)
 
@@ -35,11 +36,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Lines:
-    """Records of one text, in the order of its lines; how many were damaged or too new."""
+    """Records of one text, in the order of its lines; how many were damaged or too new.
+
+    `first` tells the first damaged one: its line, and what is wrong there.
+    """
 
     records: tuple[Record, ...]
     damaged: int
     newer: int
+    first: str = ""
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
@@ -58,8 +63,8 @@ def store_folder(configured: str, environment: Mapping[str, str]) -> Path | None
 
 def parse_lines(raw: bytes) -> Lines:
     """Whatever the bytes are, the whole and valid records in them."""
-    found, damaged, newer = [], 0, 0
-    for line in raw.split(b"\n"):
+    found, damaged, newer, first = [], 0, 0, ""
+    for number, line in enumerate(raw.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
@@ -69,9 +74,10 @@ def parse_lines(raw: bytes) -> Lines:
                 newer += 1
                 continue
             found.append(record_from(row))
-        except ValueError:
+        except ValueError as error:
             damaged += 1
-    return Lines(tuple(found), damaged, newer)
+            first = first or f"line {number}: {str(error)[:_MOST_WORDS]}"
+    return Lines(tuple(found), damaged, newer, first)
 
 
 def line_of(record: Record) -> bytes:

@@ -37,7 +37,8 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-Real = Annotated[float, Field(allow_inf_nan=False, ge=-100.0, le=100.0)]
+MOST_RATIO = math.log(1e6)  # as fast or as slow as the default: what says more was not measured
+Ratio = Annotated[float, Field(allow_inf_nan=False, ge=-MOST_RATIO, le=MOST_RATIO)]
 Count = Annotated[int, Field(ge=0, le=2**40)]
 
 
@@ -53,7 +54,7 @@ class Place(_Row):
 
     architecture: Text
     microarchitecture: Text
-    cores: Count
+    cores: Annotated[int, Field(ge=1, le=2**40)]
     threads_per_core: Count
     sockets: Count
     numa_nodes: Count
@@ -93,6 +94,12 @@ class Dimension(_Row):
     default: Text
     sets: Text = ""
 
+    @model_validator(mode="after")
+    def _default_is_a_value(self) -> Dimension:
+        if self.default not in self.values:
+            raise ValueError("the default is none of the values")
+        return self
+
     @property
     def param(self) -> Param:
         return Param(self.name, self.kind, tuple(self.values), self.default)
@@ -102,7 +109,7 @@ class Tried(_Row):
     """`log_ratio` is the natural log of the time over the default's; `failure` an id."""
 
     values: dict[str, Text]
-    log_ratio: Real | None
+    log_ratio: Ratio | None
     spread: Annotated[float, Field(ge=0, le=100.0)] | None
     failure: Text
     pairs: Count
@@ -253,7 +260,7 @@ def _tried(known: Knowledge) -> list[Tried]:
     first = min(when.values())
     rows = []
     for trial in known.trials:
-        if trial.failure is not None and not _verdict(trial):
+        if not _verdict(trial) or abs(trial.log_ratio or 0.0) > MOST_RATIO:
             continue
         effect = known.effects.get(trial.config.id)
         rows.append(
