@@ -17,8 +17,9 @@ sys.path.insert(0, str(BENCHMARKS))
 
 from record_surface import _row  # noqa: E402
 from search_peers import own  # noqa: E402
+from surface_files import load  # noqa: E402
 from surface_spaces import CASES, Case, environment  # noqa: E402
-from surfaces import Replay, Surface, load, nameless  # noqa: E402
+from surfaces import Replay, Surface, nameless  # noqa: E402
 
 from hpcagent.measure.results import Run  # noqa: E402
 from hpcagent.records import Config  # noqa: E402

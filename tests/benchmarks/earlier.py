@@ -89,7 +89,7 @@ def prepare(surfaces: Sequence[Surface], seeds: Sequence[int], processes: int) -
     """Make the earlier runs that searches with these seeds are told of, in parallel."""
     past = sorted({_past(seed) for seed in seeds})
     jobs = [(surface, seed) for seed in past for surface in surfaces]
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(min(processes, len(jobs))) as pool:
         names = {surface.name: surface for surface in surfaces}
         for (surface, seed), run in zip(jobs, pool.starmap(_searched, jobs), strict=True):
             _KNOWN[names[surface.name], seed] = run
@@ -151,9 +151,21 @@ def _steps(param: Param, value: str, wanted: str | None) -> float:
         return 0.0
     if param.kind == "categorical":
         return float(value != wanted)
-    number = float(wanted)
-    closest = min(param.values, key=lambda v: abs(float(v) - number))
+    closest = _closest(param, wanted)
+    if closest is None:
+        return 1.0
     return float(abs(param.values.index(value) - param.values.index(closest)))
+
+
+def _closest(param: Param, wanted: str) -> str | None:
+    """The listed value nearest to it; None for a word that the list lacks."""
+    if wanted in param.values:
+        return wanted
+    try:
+        number = float(wanted)
+        return min(param.values, key=lambda v: abs(float(v) - number))
+    except ValueError:
+        return None
 
 
 def _misplaced(run: Earlier) -> Earlier:

@@ -64,7 +64,7 @@ def own(
         first = surface.first(seed)
         space = Replayed(shown, hidden.get(first, first))
         replay, seconds = Replay(surface, seed), []
-        for config in _opened(surface, seed, opening):
+        for config in _opened(surface, seed, opening)[:budget]:
             replay.evaluate(config)
         while len(replay.tried) < budget:
             k = min(batch, budget - len(replay.tried))
@@ -105,7 +105,7 @@ def _asked(
 ) -> Outcome:  # fmt: skip
     """An ask-and-tell optimiser: `tell` gets None for a failure or a point outside the space."""
     replay, seconds = Replay(surface, seed), []
-    for config in _opened(surface, seed, opening):
+    for config in _opened(surface, seed, opening)[:budget]:
         value = replay.evaluate(config)
         if value is not None:
             begin(config, value)

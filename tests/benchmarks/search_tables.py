@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from statistics import median
 
 from harness import table
 from surfaces import Surface
 
+from hpcagent.report.wording import visible
+
 COUNTS = (5, 10, 20, 30)
 SHARES = (0.95, 0.98)
+NONE = "-"
 _RESAMPLES = 2000
 _LEAST = 0.01  # quality that a run without any working point counts as, in a ratio
 
@@ -30,10 +33,13 @@ class Run:
     ms: float
 
 
-def of_surface(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> None:
+def of_surface(surface: Surface, runs: Sequence[Run], names: Sequence[str], budget: int) -> None:
     kind = f"{surface.repeats} repeats" if surface.repeats > 1 else "1 repeat: no noise is replayed"
-    print(f"== {surface.name}: {len(surface.samples)} points, {surface.failures} fail, {kind}")
-    head = ["(seeds)", *(f"q@{count}" for count in COUNTS), "lower quartile @20",
+    title = f"== {surface.name}: {len(surface.samples)} points, {surface.failures} fail, {kind}"
+    print(visible(title))
+    counts = within(budget)
+    low = max((count for count in counts if count <= 20), default=budget)
+    head = ["(seeds)", *(f"q@{count}" for count in counts), f"lower quartile @{low}",
             "evals to 95 % (mean)", "to 98 %", "unusable", "CPU ms"]  # fmt: skip
     rows = []
     for name in names:
@@ -42,15 +48,21 @@ def of_surface(surface: Surface, runs: Sequence[Run], names: Sequence[str]) -> N
             continue
         columns = list(zip(*(run.quality for run in mine), strict=True))
         needed = list(zip(*(run.needed for run in mine), strict=True))
-        quartile = sorted(columns[COUNTS.index(20)])[len(mine) // 4]
+        quartile = sorted(columns[counts[low]])[len(mine) // 4]
         rows.append(
-            [f"{name} ({len(mine)})", *(f"{median(column):.3f}" for column in columns),
+            [f"{name} ({len(mine)})", *(f"{median(columns[n]):.3f}" for n in counts.values()),
              f"{quartile:.3f}",
              *(f"{sum(n) / len(n):.1f}" for n in needed),
              f"{sum(run.wasted for run in mine) / len(mine):.1f}",
              f"{median(run.ms for run in mine):.2f}"]
         )  # fmt: skip
     table(head, rows)
+
+
+def within(budget: int) -> Mapping[int, int]:
+    """The counts that a budget allows, each with its place in `Run.quality`. One below all of them
+    is a count itself: what comes first there was found within the budget."""
+    return {count: n for n, count in enumerate(COUNTS) if count <= budget} or {budget: 0}
 
 
 def pooled(runs: Sequence[Run], names: Sequence[str], own: str, budget: int) -> None:
@@ -70,19 +82,19 @@ def pooled(runs: Sequence[Run], names: Sequence[str], own: str, budget: int) -> 
 def against(runs: Sequence[Run], names: Sequence[str], other: str, budget: int) -> None:
     """Each method over one other, on the surfaces and seeds that both have."""
     print(f"== over {other}: evaluations to 95 % (a miss: {budget + 1}), then mean quality")
+    counts = within(budget)
     rows = []
     for name in names:
         if name == other:
             continue
         mine, theirs = common(_needed(runs, name), _needed(runs, other))
-        row = [f"{name} ({len(mine)} surfaces)", f"{_level(mine):.1f}", f"{_level(theirs):.1f}"]
+        row = [f"{name} ({len(mine)} surfaces)"]
+        row += [f"{_level(needed):.1f}" if needed else NONE for needed in (mine, theirs)]
         row += _ratio(mine, theirs)
-        for place in range(len(COUNTS)):
-            ratio, low, high = _quality(runs, name, other, place)
-            row.append(f"{ratio:.3f} ({low:.3f} to {high:.3f})")
+        row += [_quality(runs, name, other, place) for place in counts.values()]
         rows.append(row)
     head = ["", "evaluations", f"{other}'s", "ratio", "95 % interval"]
-    table([*head, *(f"quality at {count}" for count in COUNTS)], rows)
+    table([*head, *(f"quality at {count}" for count in counts)], rows)
 
 
 Needed = Mapping[str, Mapping[int, int]]
@@ -112,8 +124,19 @@ def _level(needed: Needed) -> float:
 
 
 def _ratio(mine: Needed, theirs: Needed) -> list[str]:
+    """The ratio and its interval over seeds, as far as there are any."""
+    if not mine:
+        return [NONE, NONE]
+    ratio = f"{_level(mine) / _level(theirs):.2f}"
+    if _single(mine.values()):
+        return [ratio, NONE]
     low, high = interval(mine, theirs)
-    return [f"{_level(mine) / _level(theirs):.2f}", f"{low:.2f} to {high:.2f}"]
+    return [ratio, f"{low:.2f} to {high:.2f}"]
+
+
+def _single(surfaces: Iterable[Sized]) -> bool:
+    """Whether a surface has one seed, over which there is no interval."""
+    return min(map(len, surfaces)) < 2
 
 
 def interval(own: Needed, other: Needed) -> tuple[float, float]:
@@ -132,7 +155,7 @@ def interval(own: Needed, other: Needed) -> tuple[float, float]:
     return _middle(ratios)
 
 
-def _quality(runs: Sequence[Run], name: str, other: str, place: int) -> tuple[float, float, float]:
+def _quality(runs: Sequence[Run], name: str, other: str, place: int) -> str:
     """Ratio of the qualities, the geometric mean over surfaces and paired seeds, its interval over
     seeds."""
     theirs = {(run.surface, run.seed): run for run in runs if run.method == other}
@@ -142,12 +165,18 @@ def _quality(runs: Sequence[Run], name: str, other: str, place: int) -> tuple[fl
         if run.method == name and pair is not None:
             both = max(run.quality[place], _LEAST), max(pair.quality[place], _LEAST)
             logs.setdefault(run.surface, []).append(math.log(both[0] / both[1]))
+    if not logs:
+        return NONE
+    ratio = f"{math.exp(_mean([_mean(each) for each in logs.values()])):.3f}"
+    if _single(logs.values()):
+        return f"{ratio} ({NONE})"
     rng = random.Random(1)
     drawn = [
         math.exp(_mean([_mean(rng.choices(each, k=len(each))) for each in logs.values()]))
         for _ in range(_RESAMPLES)
     ]
-    return (math.exp(_mean([_mean(each) for each in logs.values()])), *_middle(drawn))
+    low, high = _middle(drawn)
+    return f"{ratio} ({low:.3f} to {high:.3f})"
 
 
 def _mean(values: Sequence[float]) -> float:

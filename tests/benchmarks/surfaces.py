@@ -1,34 +1,21 @@
 """Recorded tuning surfaces: every configuration of a space with its raw repeats, to be replayed.
 
-The format is that of a folder of NAME.json and NAME.csv.gz: parameters, default, objective, perhaps
-family; a row a configuration with `status` and `samples`. What has no row is outside the space.
+surface_files.py reads them.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
+import hashlib
 import math
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from statistics import median
-from typing import Any
 
 from hpcagent.records import Config, Failure, Param, Trial
 
-# How a name ends that tells the size, where no family is named: dgemm_512, dgemm_64x64x1024.
-_SIZE = re.compile(r"_\d+(x\d+)*\Z")
 FAILED = Failure("run", "recorded", "it failed when the surface was recorded")
-
-
-class BadSurface(Exception):
-    """One line: file, line, what is wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +45,15 @@ class Surface:
     @property
     def failures(self) -> int:
         return sum(not times for times in self.samples.values())
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that a replay depends on beside the name: 16 hex digits."""
+        params = [(p.name, p.kind, p.values) for p in self.params]
+        made = hashlib.sha256(repr((params, self.default)).encode())
+        for config, times in self.samples.items():
+            made.update(repr((config.items, times)).encode())
+        return made.hexdigest()[:16]
 
     def quality(self, config: Config | None) -> float:
         """The best time over this configuration's; 0 for none or one that fails."""
@@ -198,64 +194,3 @@ class Replay:
             failure = FAILED if time is None else None
             found.append(Trial(config, ratio, None, failure, number, ""))
         return tuple(found)
-
-
-def load(folder: Path) -> tuple[Surface, ...]:
-    """All surfaces of a folder; BadSurface where it holds none, or one cannot be read."""
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise BadSurface(f"{folder}: no NAME.json of a surface there")
-    return tuple(_surface(path) for path in paths)
-
-
-def _surface(path: Path) -> Surface:
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {row["name"]: row["kind"] for row in head["params"]}
-        values = {row["name"]: tuple(map(str, row["values"])) for row in head["params"]}
-        params = tuple(Param(n, kinds[n], values[n], values[n][0]) for n in kinds)
-        inverse = head["objective"]["direction"] == "max"
-        default = head.get("default")
-        name = str(head["name"])
-        family = str(head.get("family") or _SIZE.sub("", name))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise BadSurface(f"{path}: {error!r}") from None
-    samples = _samples(path.with_suffix(".csv.gz"), params, inverse)
-    chosen = None
-    if default is not None:
-        chosen = Config.of({key: str(value) for key, value in default.items()})
-        if not samples.get(chosen):
-            raise BadSurface(f"{path}: the default {chosen} has no row that works")
-    return Surface(name, params, samples, chosen, family)
-
-
-def _samples(path: Path, params: Sequence[Param], inverse: bool) -> dict[Config, tuple[float, ...]]:
-    found: dict[Config, tuple[float, ...]] = {}
-    try:
-        text = gzip.decompress(path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadSurface(f"{path}: {error}") from None
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
-        try:
-            config = Config.of({p.name: _known(p, row[p.name]) for p in params})
-            found[config] = _times(row, inverse)
-        except (KeyError, ValueError, TypeError) as error:
-            raise BadSurface(f"{path}:{number}: {error!r}") from None
-    if not any(found.values()):
-        raise BadSurface(f"{path}: no configuration works")
-    return found
-
-
-def _known(param: Param, value: str) -> str:
-    if value not in param.values:
-        raise ValueError(f"{param.name}={value} is not one of its values")
-    return value
-
-
-def _times(row: Mapping[str, Any], inverse: bool) -> tuple[float, ...]:
-    if row["status"] != "ok":
-        return ()
-    figures = tuple(float(word) for word in row["samples"].split(";"))
-    if not figures or any(not math.isfinite(x) or x <= 0 for x in figures):
-        raise ValueError(f"samples {row['samples']!r} are not all positive numbers")
-    return tuple(1.0 / x for x in figures) if inverse else figures
