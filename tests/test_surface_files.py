@@ -56,7 +56,7 @@ def instead(number: int, row: str) -> str:
 
 
 HEADS = {
-    "direction in capitals": ({**HEAD, "objective": {"direction": "MAX"}}, "'MAX'; expected min"),
+    "another direction": ({**HEAD, "objective": {"direction": "up"}}, "'up'; expected min"),
     "no direction": ({**HEAD, "objective": {"direction": None}}, "direction is null; expected min"),
     "no objective": ({**HEAD, "objective": "s"}, "no objective; expected {unit, direction}"),
     "a list": ([], "no surface: expected an object with name"),
@@ -66,7 +66,7 @@ HEADS = {
     "a parameter without name": ({**HEAD, "params": [A, {}]}, "parameter 2 has no name"),
     "a parameter twice": ({**HEAD, "params": [A, A]}, "the parameter 'a' is there twice"),
     "a parameter called status": (with_a(name="status"), "a parameter is called status"),
-    "another kind": (with_a(kind="Ordinal"), "the kind of 'a' is 'Ordinal'; expected ordinal or"),
+    "another kind": (with_a(kind="integer"), "the kind of 'a' is 'integer'; expected ordinal or"),
     "values as a text": (with_a(values="1248"), "'a' has no list of values"),
     "no value": (with_a(values=[]), "'a' has no list of values"),
     "a value twice": (with_a(values=[1, 16, "1"]), "the value '1' of 'a' is there twice"),
@@ -76,7 +76,6 @@ HEADS = {
     "default with more": ({**HEAD, "default": {"a": 1, "b": "x", "c": 2}}, "default has 'c';"),
     "default not listed": ({**HEAD, "default": {"a": 3, "b": "x"}}, "'3' is none of the values"),
     "default that fails": ({**HEAD, "default": {"a": 16, "b": "y"}}, "a=16 b=y has no row that"),
-    "points": ({**HEAD, "points": 5}, "points is 5, but"),
 }
 
 
@@ -97,11 +96,7 @@ TEXTS = {
     "a short row after a blank one": (instead(2, "\n16,x,ok"), 5, "3 fields"),
     "an empty cell": (instead(2, ",x,ok,0.2"), 4, "'' is none of the values of 'a': 1, 16"),
     "a value not listed": (instead(2, "3,x,ok,0.2"), 4, "'3' is none of the values of 'a': 1, 16"),
-    "other results": (TEXT + "1,x,ok,0.9\n", 6, "other results of the configuration of line 2"),
-    "1.0 with other results": (TEXT + "1.0,x,ok,9\n", 6, "of the configuration of line 2"),
-    "a failure of what works": (TEXT + "1,x,timeout,\n", 6, "of the configuration of line 2"),
     "no word of a status": (instead(2, "16,x,,"), 4, "no status; expected ok or the kind"),
-    "a success by another name": (instead(2, "16,x,success,0.2"), 4, "the status 'success'; what"),
     "ok without samples": (instead(2, "16,x,ok,"), 4, "'' among the samples; expected positive"),
     "a word": (instead(2, "16,x,ok,abc"), 4, "'abc' among the samples"),
     "infinite": (instead(2, "16,x,ok,1e400"), 4, "'1e400' among the samples"),
@@ -171,6 +166,8 @@ SAME = {
     "the default as a float": ({**HEAD, "default": {"a": 1.0, "b": "x"}}, TEXT),
     "the default as a text": ({**HEAD, "default": {"a": "1", "b": "x"}}, TEXT),
     "OK": (HEAD, TEXT.replace("ok", " OK ")),
+    "kinds in capitals": (with_a(kind="Ordinal"), TEXT),
+    "a direction in capitals": ({**HEAD, "objective": {"unit": "s", "direction": "MIN"}}, TEXT),
     "blanks around samples": (HEAD, TEXT.replace(";", " ; ")),
     "CR LF": (HEAD, TEXT.replace("\n", "\r\n")),
     "CR only": (HEAD, TEXT.replace("\n", "\r")),
@@ -190,6 +187,33 @@ def test_what_says_the_same_is_the_same_surface(
     assert other.default in other.truth
     if other.params == plain.params:
         assert (other.samples, other.digest) == (plain.samples, plain.digest)
+
+
+ODD = {
+    "points": ({**HEAD, "points": 5}, TEXT, ".csv.gz has 4 rows; is it whole?", (0.2,)),
+    "more results": (
+        {**HEAD, "points": 5}, TEXT + "16.0,x,ok,0.3\n",
+        ".csv.gz:6: other results of the configuration of line 4", (0.2, 0.3),
+    ),
+    "a failure as well": (
+        {**HEAD, "points": 5}, TEXT + "16,x,timeout,\n",
+        ".csv.gz:6: other results of the configuration of line 4", (0.2,),
+    ),
+    "samples of a failure": (
+        HEAD, instead(2, "16,x,wrong_result,0.2"),
+        ".csv.gz:4: samples beside the status 'wrong_result', which is not ok", (),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "text", "words", "taken"), ODD.values(), ids=ODD.keys())
+def test_what_is_odd_is_taken_as_it_is_meant_and_said(
+    head: dict[str, Any], text: str, words: str, taken: tuple[float, ...], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert load(written(tmp_path, head, text))[0].samples[POINT] == taken
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ") and words in line
 
 
 def test_a_byte_order_mark_is_no_letter(tmp_path: Path) -> None:

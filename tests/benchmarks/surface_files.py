@@ -1,8 +1,8 @@
 """The files of recorded surfaces: a folder of NAME.json and NAME.csv.gz each.
 
 NAME.csv.gz has a row a configuration: a column a parameter, `status` (`ok`, or the kind of failure)
-and `samples`, the repeats joined by `;`. What has no row is outside the space. What could be read
-in two ways is refused, so that no figure rests on a guess.
+and `samples`, the repeats joined by `;`. What has no row is outside the space. What cannot be read
+is refused; what is odd is taken as it most likely is meant, and said on standard error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import math
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def _surface(path: Path) -> Surface:
     rows = path.with_suffix(".csv.gz")
     samples, count = _samples(rows, head)
     if head.points is not None and head.points not in (count, len(samples)):
-        raise BadSurface(f"{path}: points is {head.points}, but {rows} has {count} rows")
+        _warn(f"{path}: points is {head.points}, but {rows} has {count} rows; is it whole?")
     if head.default is not None and not samples.get(head.default):
         where = shorten(str(head.default), 200)
         raise BadSurface(f"{path}: the default {where} has no row that works")
@@ -83,11 +84,19 @@ def _samples(path: Path, head: Head) -> tuple[Samples, int]:
         config = Config.of(values)
         first = places.setdefault(config, line)
         if found.setdefault(config, times) != times:
-            raise BadSurface(f"{path}:{line}: other results of the configuration of line {first}; "
-                             "keep one of the two")  # fmt: skip
+            _warn(f"{path}:{line}: other results of the configuration of line {first}; all its "
+                  "repeats are taken together")  # fmt: skip
+            found[config] += times
+        if not times and row["samples"].strip():
+            _warn(f"{path}:{line}: samples beside the status {shown(row['status'])}, which is not "
+                  "ok; taken as a failure")  # fmt: skip
     if not any(found.values()):
         raise BadSurface(f"{path}: no configuration works" if lines else f"{path}: no rows")
     return found, len(lines)
+
+
+def _warn(words: str) -> None:
+    print(f"warning: {words}", file=sys.stderr)
 
 
 def _listed(param: Param, value: str | None, text: str) -> str:
@@ -150,9 +159,6 @@ def _times(row: Row, inverse: bool) -> tuple[float, ...]:
         raise BadSurface("no status; expected ok or the kind of failure")
     if status.lower() == "ok":
         return tuple(_time(word, inverse) for word in samples.split(";"))
-    if samples:
-        raise BadSurface(f"samples beside the status {shown(status)}; what works has the status "
-                         "ok, what failed has no samples")  # fmt: skip
     return ()
 
 

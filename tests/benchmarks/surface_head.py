@@ -126,9 +126,10 @@ def _inverse(objective: object) -> bool:
     if not isinstance(objective, dict):
         raise BadSurface("no objective; expected {unit, direction}, the direction min or max")
     direction = objective.get("direction")
-    if direction not in _DIRECTIONS:
+    said = direction.lower() if isinstance(direction, str) else direction
+    if said not in _DIRECTIONS:
         raise BadSurface(f"the objective's direction is {shown(direction)}; expected min or max")
-    return bool(direction == "max")
+    return bool(said == "max")
 
 
 def _params(rows: object) -> tuple[Param, ...]:
@@ -148,9 +149,10 @@ def _param(number: int, row: object) -> Param:
                          "values}")  # fmt: skip
     if name in COLUMNS:
         raise BadSurface(f"a parameter is called {name}, as a column that every surface has")
-    kind, values = row.get("kind"), row.get("values")
+    given, values = row.get("kind"), row.get("values")
+    kind = given.lower() if isinstance(given, str) else given
     if kind not in _KINDS:
-        raise BadSurface(f"the kind of {shown(name)} is {shown(kind)}; expected ordinal or "
+        raise BadSurface(f"the kind of {shown(name)} is {shown(given)}; expected ordinal or "
                          "categorical")  # fmt: skip
     if not isinstance(values, list) or not values:
         raise BadSurface(f"{shown(name)} has no list of values")
