@@ -15,6 +15,7 @@ import pytest
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import search_peers  # noqa: E402
 from search_kept import BadFile, Kept  # noqa: E402
 from search_options import BadOption, arguments  # noqa: E402
 from search_tables import Run  # noqa: E402
@@ -195,3 +196,12 @@ def test_numbers_that_cannot_be_are_refused(words: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "argv", ["search.py", "folder", *words.split()])
     with pytest.raises(BadOption, match=f"{words.split()[0]} .*: expected "):
         arguments(None)
+
+
+def test_competitors_whose_package_is_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"optuna": True, "torch": False, "skopt": True, "llama_cpp": False}
+    monkeypatch.setattr(search_peers.importlib.util, "find_spec", lambda name: there[name])
+    without = {"hpcagent, embedded": "llama_cpp", "Optuna GP": "torch"}
+    assert search_peers.lacking() == without
+    assert not without.keys() & search_peers.competitors(1).keys()
+    assert {"hpcagent", "Optuna TPE", "forest (skopt)"} <= search_peers.competitors(1).keys()

@@ -33,7 +33,7 @@ from earlier import Told, openings, prepare, priors, related, strangers  # noqa:
 from harness import tell  # noqa: E402
 from search_kept import BadFile, Kept, writable  # noqa: E402
 from search_options import BadOption, arguments, asked  # noqa: E402
-from search_peers import Competitor, competitors, optuna, own  # noqa: E402
+from search_peers import Competitor, competitors, lacking, optuna, own  # noqa: E402
 from search_tables import COUNTS, SHARES, Run, against, of_surface, pooled  # noqa: E402
 from surface_files import load  # noqa: E402
 from surface_head import BadSurface  # noqa: E402
@@ -77,6 +77,9 @@ def _compare(chosen: argparse.Namespace) -> int:
     if chosen.history:
         seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
         prepare(surfaces, seeds, chosen.processes)
+    if not chosen.only:
+        for name, package in lacking().items():
+            print(f"left out: {name}: {package} is not installed\n")
     runs = _all(names, chosen, kept)
     written = _write(chosen.json, runs)
     left = _left(names, runs)

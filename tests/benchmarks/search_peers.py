@@ -26,6 +26,12 @@ from hpcagent.protocols import PointModel
 from hpcagent.records import Config, Stop
 from hpcagent.search.options import Options
 
+NEEDS = (
+    ("hpcagent, embedded", ("llama_cpp",)),
+    ("Optuna TPE", ("optuna",)),
+    ("Optuna GP", ("optuna", "torch")),
+    ("forest (skopt)", ("skopt",)),
+)
 # Unhelpful answers in a row before a point is drawn at random.
 _PATIENCE = 25
 
@@ -236,16 +242,22 @@ def hillclimb(surface: Surface, seed: int, budget: int) -> Outcome:
     return Outcome(replay, tuple(seconds))
 
 
+def lacking() -> Mapping[str, str]:
+    """The competitors that cannot take part here, each with the package that it needs."""
+    found = {name: [p for p in needs if not importlib.util.find_spec(p)] for name, needs in NEEDS}
+    return {name: packages[0] for name, packages in found.items() if packages}
+
+
 def competitors(batch: int) -> Mapping[str, Competitor]:
     """By name; those whose library is not there are left out."""
-    found: dict[str, Competitor] = {"hpcagent": own("surrogate", batch), "random": own("random", 1)}
-    found["hpcagent, embedded"] = with_embedded(batch)
-    found["hpcagent, names hidden"] = own("surrogate", batch, named=False)
-    found["hill climbing"] = hillclimb
-    if importlib.util.find_spec("optuna") is not None:
-        found["Optuna TPE"] = optuna("TPESampler")
-        if importlib.util.find_spec("torch") is not None:
-            found["Optuna GP"] = optuna("GPSampler")
-    if importlib.util.find_spec("skopt") is not None:
-        found["forest (skopt)"] = forest
-    return found
+    found: dict[str, Competitor] = {
+        "hpcagent": own("surrogate", batch),
+        "random": own("random", 1),
+        "hpcagent, embedded": with_embedded(batch),
+        "hpcagent, names hidden": own("surrogate", batch, named=False),
+        "hill climbing": hillclimb,
+        "Optuna TPE": optuna("TPESampler"),
+        "Optuna GP": optuna("GPSampler"),
+        "forest (skopt)": forest,
+    }
+    return {name: run for name, run in found.items() if name not in lacking()}
