@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate
 from hpcagent.search.user_function import UserFunction, create
+from hpcagent.study.function_words import function_warnings
 from hpcagent.study.settings import TuneSettings
+from hpcagent.study.state import TuneState
 
 SPACE = Space(
     (
@@ -78,8 +81,15 @@ def test_the_answer_comes_back_and_prints_are_kept_apart(tmp_path: Path) -> None
     ("body", "kind", "words"),
     [
         ("raise ValueError('no idea')", "raised", "ValueError: no idea (mine.py, line 3)"),
-        ("return {1, 2}", "raised", "set is not JSON serializable"),
-        ("return float('nan')", "raised", "not JSON compliant"),
+        ("raise KeyError", "raised", "it raised KeyError (mine.py, line 3)"),
+        ("raise RuntimeError('first\\nsecond\\n' + 'y' * 50000)", "raised",
+         "it raised RuntimeError: first ... (mine.py, line 3)"),
+        ("raise RuntimeError('y' * 50000)", "raised", "RuntimeError: yyy"),
+        ("import json; json.loads('[')", "raised", "it raised json.decoder.JSONDecodeError: "),
+        ("class Mine(Exception):\n    def __str__(self): raise OSError\nraise Mine", "raised",
+         "it raised propose.<locals>.Mine (mine.py, line 5)"),
+        ("exec('x = (')", "raised", "it raised SyntaxError: '(' was never closed (<string>, "),
+        ("import sys\nsys.excepthook = print\nraise KeyError('x')", "raised", "it raised "),
         ("import os; os._exit(0)", "ended", "exited with code 0 and gave no answer"),
         ("import sys; sys.exit(7)", "ended", "exited with code 7"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended", "SIGSEGV"),
@@ -96,6 +106,38 @@ def test_what_goes_wrong_has_a_kind_and_one_line(
     found = called(tmp_path, body)
     assert found.kind == kind and words in found.problem and "\n" not in found.problem
     assert found.value is None and len(found.problem) < 300
+
+
+def test_an_answer_that_is_no_plain_data_is_no_exception(tmp_path: Path) -> None:
+    """What JSON cannot hold is left out and shown; the function raised nothing."""
+    body = (
+        "round_about = {'good': '1'}\n"
+        "round_about['self'] = round_about\n"
+        "shared = ['2']\n"
+        "return {'a': float('nan'), 'b': [1, float('inf'), 2.5], 'c': round_about, 'd': object(),\n"
+        "    'e': {'f': {1}}, (1, 2): True, 4: None, 'g': [shared, shared], 'h': 10 ** 5000}"
+    )
+    found = called(tmp_path, body)
+    assert (found.kind, found.problem) == ("", "")
+    assert found.value == {
+        "b": [1, 2.5], "c": {"good": "1"}, "e": {}, "(1, 2)": True, "4": None, "g": [["2"], ["2"]],
+    }  # fmt: skip
+    assert found.odd is not None
+    assert found.odd.parts[:2] == (("a", "nan"), ("b.1", "inf"))
+    assert found.odd.parts[2][0] == "c.self" and found.odd.parts[3] == ("d", "<object object>")
+
+
+def test_what_a_forked_process_raises_is_not_the_answer(tmp_path: Path) -> None:
+    body = "import os\npid = os.fork()\nif not pid: raise KeyError\nos.waitpid(pid, 0)\nreturn '7'"
+    assert called(tmp_path, body).value == "7"
+
+
+def test_too_much_is_told_with_the_bound_that_it_was_too_much_for(tmp_path: Path) -> None:
+    bounds = Bounds(seconds=20.0, memory_bytes=1 << 30, answer_bytes=1 << 20, log_bytes=2 << 20)
+    printed = called(tmp_path, "while True: print('x' * 1000)", bounds=bounds)
+    assert printed.problem == "it wrote more than 2 MiB and was ended"
+    answered = called(tmp_path, "return 'x' * (1 << 20)", bounds=bounds)
+    assert answered.problem == "it wrote more than 1 MiB and was ended"
 
 
 def test_an_endless_loop_is_ended(tmp_path: Path) -> None:
@@ -214,6 +256,15 @@ def test_the_default_comes_first(tmp_path: Path) -> None:
     [
         ("return 7", "it returned 7; return {name: value, ...} or 'STOP'"),
         ("return None", "it returned None"),
+        ("return float('nan')", "it returned nan; return {name: value, ...} or 'STOP'"),
+        ("return [-float('inf')]", "it returned [-inf]; return {name: value, ...} or 'STOP'"),
+        ("yield 1", "it returned <generator object propose>; return {name: value"),
+        ("return b'STOP'", "it returned b'STOP'; return {name: value"),
+        ("return {1}", "it returned {1}; return {name: value"),
+        ("class Bad:\n    def __repr__(self): raise OSError\nreturn Bad()",
+         "it returned <Bad instance>; return {name: value"),
+        ("return {'threads': float('nan'), 'core': 'auto'}", "threads: nan is no value; give"),
+        ("found = {'threads': '8'}\nfound['core'] = found\nreturn found", "core: {'core': {"),
         ("return {'threads': '8'}", "parameter 'core' is missing"),
         ("return {'threads': '3', 'core': 'auto'}", "is not one of"),
         ("return {'threads': '1', 'core': 'ZEN'}", "breaks the restriction"),
@@ -221,7 +272,7 @@ def test_the_default_comes_first(tmp_path: Path) -> None:
         ("return {'threads': '4', 'core': 'auto'}", "was tried before"),
         ("raise KeyError('x')", "KeyError: 'x'"),
     ],
-)
+)  # fmt: skip
 def test_three_bad_answers_and_the_surrogate_fills_the_round(
     tmp_path: Path, body: str, words: str
 ) -> None:
@@ -413,6 +464,42 @@ def test_the_analysis_is_in_the_prompt(tmp_path: Path) -> None:
 def test_without_an_analysis_the_model_chooses_all_the_same(tmp_path: Path) -> None:
     text, told = heard(tmp_path, "raise RuntimeError('broken')")
     assert "Analysis" not in text and "RuntimeError: broken" in told[0].problem
+
+
+def test_the_rest_of_an_analysis_is_kept_and_told(tmp_path: Path) -> None:
+    text, told = heard(tmp_path, "return {'bad': {'worse': float('nan')}, 'good': 7, 'odd': {1}}")
+    assert "Analysis by a function of the user:\ngood: 7\n" in text and "nan" not in text
+    assert told[0].partly
+    assert told[0].problem == (
+        "left out, for no finite number, text, list or dict: bad.worse (nan), odd ({1})"
+    )
+    text, told = heard(tmp_path, "return {'bad': float('inf')}")
+    assert "Analysis" not in text and "bad (inf)" in told[0].problem and not told[0].partly
+    text, told = heard(tmp_path, "yield 1")
+    assert "it returned <generator object analyse>; return a dict, a list" in told[0].problem
+    assert "Analysis" not in text and not told[0].partly
+    text, told = heard(tmp_path, "pass")
+    assert "Analysis" not in text and told[0].problem == ""
+
+
+def test_a_result_tells_what_a_round_lacked_and_where_more_is() -> None:
+    """The log is named where a report that cuts long warnings (300 characters) still has it."""
+    settings = TuneSettings("openblas", 1, "local", "guided", 3, 4)
+    failed: dict[str, dict[str, Any]] = {
+        f"function-{n}": {"reason": "it raised " + "x" * 400} for n in range(2, 40)
+    }
+    partly = {"function-40": {"reason": "left out: a (nan)", "partly": True}}
+    state = TuneState(settings, "", "", decisions={**failed, **partly})
+    missing, without = function_warnings(state)
+    assert missing.startswith(
+        "the analysis by the user's function was missing from the prompt in round 2, 3, 4, 5, 6, 7,"
+        " 8, 9 and 30 more; see function.log (last: it raised xxx"
+    )
+    assert "without some of its parts in round 40; see function.log (last: left out: a" in without
+    alone = TuneState(replace(settings, strategy="user-function"), "", "", decisions=failed)
+    (filled,) = function_warnings(alone)
+    assert "surrogate chose) in round 2, 3" in filled and "prompt" not in filled
+    assert filled.index("see function.log") < 270
 
 
 def test_an_analysis_is_bounded_and_harmless() -> None:

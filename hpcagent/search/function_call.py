@@ -36,10 +36,22 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class Odd:
+    """What of an answer is no plain data: (name, look) of some such parts, the look of all of it.
+
+    The name is empty where all of the answer is such a part.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    whole: str
+
+
+@dataclass(frozen=True)
 class Called:
     """What came of one call: the value, or a `problem` in one line. `log` is what it printed.
 
     `kind` of a problem: timeout, output, ended, raised or nonsense; empty where there is none.
+    `odd` is what the value lacks: NaN, infinities, and what is no text, number, list or dict.
     """
 
     value: Any
@@ -47,6 +59,7 @@ class Called:
     problem: str
     log: str
     seconds: float
+    odd: Odd | None = None
 
 
 BOUNDS = Bounds()
@@ -60,8 +73,7 @@ def call(path: Path, entry: str, request: Mapping[str, Any], bounds: Bounds = BO
         kind = exchange.run(begun + bounds.seconds + _AFTERWARDS_S)
     finally:
         exchange.close()
-    value, kind, problem = exchange.judged(kind)
-    return Called(value, kind, problem, exchange.log(), time.monotonic() - begun)
+    return exchange.judged(kind, begun)
 
 
 class _Exchange:
@@ -166,22 +178,51 @@ class _Exchange:
     def log(self) -> str:
         """What it printed, the last part of it, control characters replaced."""
         text = self._printed.decode("utf-8", errors="replace")[-_LOG_KEPT:]
-        return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+        return _printable(text, "\n")
 
-    def judged(self, kind: str) -> tuple[Any, str, str]:
-        """(value, kind, problem)."""
+    def judged(self, kind: str, begun: float) -> Called:
+        """What came of it all; `begun` is of the monotonic clock."""
+
+        def told(value: Any, kind: str, problem: str, odd: Odd | None = None) -> Called:
+            return Called(value, kind, problem, self.log(), time.monotonic() - begun, odd)
+
         if kind == "output":
-            most = max(self._bounds.answer_bytes, self._bounds.log_bytes)
-            return None, kind, f"it wrote more than {most >> 20} MiB and was ended"
+            return told(None, kind, f"it wrote more than {self._most()} MiB and was ended")
         ended = _object(bytes(self._status))
         if kind == "timeout" or ended.get("timeout"):
-            return None, "timeout", f"no answer within {self._bounds.seconds:g} s; it was ended"
+            seconds = self._bounds.seconds
+            return told(None, "timeout", f"no answer within {seconds:g} s; it was ended")
         if not self._answer:
-            return None, *_without_answer(int(ended.get("code", 0)), self.log())
+            return told(None, *_without_answer(int(ended.get("code", 0)), self.log()))
         found = _object(bytes(self._answer))
+        if "raised" in found:
+            return told(None, "raised", _printable(_raised(found)))
         if "value" not in found:
-            return None, "nonsense", f"it wrote {bytes(self._answer[:40])!r} to the pipe of answers"
-        return found["value"], "", ""
+            start = bytes(self._answer[:40])
+            return told(None, "nonsense", f"it wrote {start!r} to the pipe of answers")
+        return told(found["value"], "", "", _odd(found))
+
+    def _most(self) -> str:
+        most = self._bounds
+        over = len(self._answer) > most.answer_bytes
+        return f"{(most.answer_bytes if over else most.log_bytes) / (1 << 20):g}"
+
+
+def _raised(found: Mapping[str, Any]) -> str:
+    return f"it raised {str(found['raised'])[:226]} ({str(found.get('place', ''))[:60]})"
+
+
+def _odd(found: Mapping[str, Any]) -> Odd | None:
+    parts = found.get("odd")
+    if not isinstance(parts, list):
+        return None
+    pairs = [each for each in parts if isinstance(each, list) and len(each) == 2]
+    return Odd(tuple((str(n), str(look)) for n, look in pairs), str(found.get("shown", "")))
+
+
+def _printable(text: str, kept: str = "") -> str:
+    """With a space for each control character that is not `kept`."""
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
 
 
 def _object(data: bytes) -> dict[str, Any]:

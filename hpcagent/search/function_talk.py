@@ -8,11 +8,13 @@ from typing import Any
 
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Stop, Trial
+from hpcagent.search.function_call import Odd
 
 STOP = "STOP"
 ANALYSIS_LINES = 40
 ANALYSIS_LENGTH = 160  # characters a line
 _DEEPEST = 3
+_NAMED = 3  # of what is left out of an analysis
 
 
 def request(
@@ -66,24 +68,46 @@ def _entry(trial: Trial) -> dict[str, Any]:
 
 
 def read_answer(
-    value: Any, space: SearchSpace, history: Sequence[Trial], pending: Sequence[Config]
+    value: Any,
+    space: SearchSpace,
+    history: Sequence[Trial],
+    pending: Sequence[Config],
+    odd: Odd | None = None,
 ) -> Config | Stop | str:
-    """The configuration, the wish to stop, or what is wrong with the answer in one line."""
+    """The configuration, the wish to stop, or what is wrong with the answer in one line.
+
+    `odd` is what the answer had beside `value` that is no plain data.
+    """
     if isinstance(value, str) and value.partition(":")[0].strip() == STOP:
         words = one_line(value.partition(":")[2], 200)
         return Stop(f"the user's function said STOP{': ' if words else ''}{words}")
     if not isinstance(value, dict):
-        shown = one_line(repr(value), 60)
+        shown = one_line(odd.whole if odd else repr(value), 60)
         return f"it returned {shown}; return {{name: value, ...}} or 'STOP'"
+    for name, look in odd.parts if odd else ():
+        return _no_value(name, look)
     for name, given in value.items():
         if not isinstance(given, str | int | float):
-            return f"{one_line(str(name), 40)}: {one_line(repr(given), 60)} is no value; give texts"
+            return _no_value(str(name), repr(given))
     found = space.validate({str(name): str(given) for name, given in value.items()})
     if isinstance(found, Failure):
         return one_line(found.evidence, 300)
     if found in {trial.config for trial in history}:
         return f"{found} was tried before"
     return f"{found} is pending" if found in pending else found
+
+
+def _no_value(name: str, look: str) -> str:
+    return f"{one_line(name, 40)}: {one_line(look, 60)} is no value; give texts"
+
+
+def left_out(odd: Odd) -> str:
+    """What is wrong with an analysis that has parts which are no plain data."""
+    if not odd.parts or not odd.parts[0][0]:
+        return f"it returned {one_line(odd.whole, 60)}; return a dict, a list or a text"
+    told = ", ".join(f"{one_line(n, 40)} ({one_line(look, 40)})" for n, look in odd.parts[:_NAMED])
+    more = " and others" if len(odd.parts) > _NAMED else ""
+    return f"left out, for no finite number, text, list or dict: {told}{more}"
 
 
 def read_analysis(value: Any) -> str:

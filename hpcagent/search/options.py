@@ -23,12 +23,16 @@ def unbounded() -> float:
 
 @dataclass(frozen=True)
 class FunctionCall:
-    """One call of a user's function: which try, what was wrong if anything, what it printed."""
+    """One call of a user's function: which try, what was wrong if anything, what it printed.
+
+    `partly`: the rest of its answer was used.
+    """
 
     number: int
     seconds: float
     problem: str
     log: str
+    partly: bool = False
 
 
 @dataclass(frozen=True)

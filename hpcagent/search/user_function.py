@@ -84,7 +84,7 @@ class UserFunction:
             called = call(Path(self._options.function), ENTRIES[NAME], asked, self._bounds)
             problem = called.problem
             if not problem:
-                found = read_answer(called.value, space, history, taken)
+                found = read_answer(called.value, space, history, taken, called.odd)
                 if not isinstance(found, str):
                     self._tell(FunctionCall(number, called.seconds, "", called.log))
                     return found

@@ -9,6 +9,7 @@ from typing import Any
 from hpcagent.apps.space import Setting
 from hpcagent.records import Config, Library, Machine
 from hpcagent.study import budget, noise_notes, result_words
+from hpcagent.study.function_words import function_warnings
 from hpcagent.study.history_recall import came_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
@@ -146,25 +147,9 @@ def _spent(state: TuneState) -> Spent:
     )
 
 
-def _function_warnings(state: TuneState) -> list[str]:
-    """What became of the user's own function, where that is worth telling."""
-    found = []
-    if "function" in state.decisions:
-        found.append(f"the function's file changed: {state.decisions['function']['reason']}")
-    failed = [what for what in state.decisions if what.startswith("function-")]
-    if failed:
-        last = str(state.decisions[failed[-1]]["reason"])
-        rounds = ", ".join(what.removeprefix("function-") for what in failed)
-        found.append(
-            f"the user's function gave answers that could not be used in round {rounds}, where it"
-            f" had no more of its tries the surrogate chose (last: {last[:200]}); see function.log"
-        )
-    return found
-
-
 def _warnings(known: Knowledge) -> tuple[str, ...]:
     state = known.state
-    found = _function_warnings(state)
+    found = list(function_warnings(state))
     if state.facts is not None and known.library is not None:
         if known.library.source == "embedded":
             found.append(

@@ -276,7 +276,9 @@ class Proposer:
         self._functions.clear()
         words = Counter(c.problem for c in calls if c.problem)
         told = "; ".join(f"{text} ({n} tries)" if n > 1 else text for text, n in words.items())
-        self._problems = {f"function-{index}": {"reason": told}} if told else {}
+        partly = all(c.partly for c in calls if c.problem)
+        found = {"reason": told} | ({"partly": True} if partly else {})
+        self._problems = {f"function-{index}": found} if told else {}
         log = self._log.with_name(FUNCTION_LOG)
         lines = [f"--- round {index}, try {c.number}: {c.problem or 'ok'}\n{c.log}" for c in calls]
         if lines:
