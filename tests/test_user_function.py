@@ -398,6 +398,7 @@ def hpcagent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         ("def propose(space): pass", r"mine.py:1: propose must take \(space, history\)"),
         ("def propose(a, b, c): pass", r"must take \(space, history\)"),
         ("def propose(a, b, *, c): pass", r"must take \(space, history\)"),
+        ("\nasync def propose(space, history): pass", "mine.py:2: propose must be a plain function"),
         ("x = 1\ndef propose(:", "mine.py:2: "),
         ("x = '\0'", "null bytes"),
         ("if True:\n    def propose(space, history): pass", "at its top level"),
@@ -421,6 +422,18 @@ def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "huge.py").write_text("#" * (1 << 20) + "\n")
     with pytest.raises(UsageError, match="larger than 1 MiB"):
         read_function(str(tmp_path / "huge.py"), "propose")
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    """Nobody writes to it; a link to a file is as good as the file."""
+    os.mkfifo(tmp_path / "pipe.py")
+    for more in ([], ["--dry-run"]):
+        done = hpcagent(tmp_path, "tune", "--lib", "openblas", "--function", "pipe.py", *more)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+        assert "pipe.py: not a regular file" in done.stderr and not done.stdout
+    (tmp_path / "link.py").symlink_to(EXAMPLE)
+    assert read_function(str(tmp_path / "link.py"), "propose").sha256 == digest(EXAMPLE)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link.py", "pipe.py"]
 
 
 # --- guided ----------------------------------------------------------------------------------

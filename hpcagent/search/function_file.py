@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,11 @@ def read_function(text: str, entry: str) -> FunctionFile:
     """The file at `text`, which has to define `entry(space, history)`; UsageError if not."""
     path = Path(clean(text, "--function")).absolute()
     try:
-        if path.stat().st_size > MAX_BYTES:
+        about = path.stat()
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
+            # It is read again for each call; a pipe gives its text once, or never.
+            raise UsageError(f"--function: {path}: not a regular file")
+        if about.st_size > MAX_BYTES:
             raise UsageError(f"--function: {path} is larger than {MAX_BYTES >> 20} MiB")
         source = path.read_bytes()
     except OSError as error:
@@ -38,6 +43,11 @@ def read_function(text: str, entry: str) -> FunctionFile:
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"--function: {path}: not Python: {error}") from None
     for node in tree.body:
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == entry:
+            raise UsageError(
+                f"--function: {path}:{node.lineno}: {entry} must be a plain function: def, not"
+                " async def"
+            )
         if isinstance(node, ast.FunctionDef) and node.name == entry:
             if not _takes_two(node.args):
                 raise UsageError(
