@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from hpcagent.errors import UsageError
 MAX_BYTES = 4 * 1024 * 1024
 # libyaml's nodes are made by recursion in C, which no RecursionError ends.
 MAX_DEPTH = 200
-
+_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]{1,4}")
 
 _TYPES = {
     "string_type": "must be text: put it between quotes",
@@ -76,6 +77,15 @@ def first_problem(
             words += ": put it between quotes, since YAML takes the bare word for true or false"
     field = ".".join(str(key) for key in keys)
     return f"{where(*keys)}: {field}{': ' if field else ''}{words}"
+
+
+def number(value: Any) -> Any:
+    """The float that a text such as 1e3 is meant for; anything else as it came.
+
+    YAML 1.1 reads a number as text if it lacks the point or the exponent's sign. A field that is to
+    be a number takes it from here; in one that is to be text it stays what it is.
+    """
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def _near(word: str, known: Sequence[str]) -> list[str]:

@@ -249,11 +249,57 @@ def test_a_space_that_cannot_be_is_told_in_one_line(
     assert "\n" not in str(told.value)
 
 
-def test_a_default_outside_its_values_is_one_of_them_and_none_is_doubled(tmp_path: Path) -> None:
-    found, data = own_card(one_dimension(tmp_path, SPIN.format("(4, 1, 4)", '"2"')), FACTS)
+def test_a_default_of_the_machine_is_one_of_the_values_and_none_is_doubled(tmp_path: Path) -> None:
+    """What is known here only joins the values; one of the card's own has to be among them."""
+    path = one_dimension(tmp_path, SPIN.format("(6, 1, 6)", "library.default_threads"))
+    found, data = own_card(path, FACTS)
     (param,) = whole_space(find_knobs(found, machine(), library())).params
-    assert param.values == ("1", "2", "4")
+    assert param.values == ("1", "4", "6")
     assert type(found).model_validate(json.loads(json.dumps(data))) == found
+
+
+def test_the_bound_of_a_check_may_be_written_as_people_write_numbers(tmp_path: Path) -> None:
+    path = one_dimension(tmp_path, SPIN.format("(1, 2)", "'\"1\"'"))
+    path.write_text(
+        path.read_text().replace("max: 30.0", "max: 3e1").replace("title: ", "title: 1e3 #")
+    )
+    found, _ = own_card(path, FACTS)
+    assert (found.check.residual.max, found.title) == (30.0, "1e3")
+
+
+CATEGORICAL = "kind: ordinal", "kind: categorical"
+
+
+@pytest.mark.parametrize(
+    ("values", "default", "changes", "words"),
+    [
+        ("(1, 2)", "'\"3\"'", [], r"mine.yaml:41: space.0.default: 3 is none of the values 1, 2"),
+        ("(1, 2)", "1 + 1", [], ""),
+        ("(1, cpus)", "'\"3\"'", [], ""),
+        ("(1, 2)", "cpus", [], ""),
+        ("ladder(4)", "5", [], "5 is none of the values 1, 2, 3, 4"),
+        ("(1, 2)", "1", [("env:", "hint: '99'\n    env:")], ""),
+        ("(1, 2)", "1", [("env:", "hint: '\"x\"'\n    env:")], r"space.0.hint: x is none of"),
+        ("(1, 2)", "1", [("env:", "hint: cpus\n    env:")], ""),
+        ('\'("a", "b")\'', "'\"a\"'", [CATEGORICAL, ("env:", "hint: '\"c\"'\n    env:")],
+         r"mine.yaml:42: space.0.hint: c is none of the values a, b"),
+    ],
+)  # fmt: skip
+def test_a_default_or_a_hint_that_is_none_of_the_values_is_refused(
+    tmp_path: Path, values: str, default: str, changes: list[tuple[str, str]], words: str
+) -> None:
+    """A hint at a number means the nearest value of an ordinal."""
+    if "'" not in default:
+        default = f"'{default}'"
+    dimension = SPIN.format(values, default)
+    for old, new in changes:
+        dimension = dimension.replace(old, new)
+    path = one_dimension(tmp_path, dimension)
+    if not words:
+        own_card(path, FACTS)
+        return
+    with pytest.raises(UsageError, match=words):
+        own_card(path, FACTS)
 
 
 def test_a_card_that_ships_and_one_of_another_driver_are_no_card_of_one_s_own(

@@ -104,6 +104,16 @@ def test_a_bad_task_is_named_with_its_line_and_the_cure(
     assert "\n" not in told
 
 
+def test_numbers_may_be_written_as_people_write_them(tmp_path: Path) -> None:
+    """YAML 1.1 takes these for text, which they stay where a field is text."""
+    text = GOOD.replace("relative: 1.0e-12", "relative: 1e-12, absolute: 2E-3")
+    text = text.replace("{name: s, type: double}", "{name: s, type: double, meaning: 1e3}")
+    task, _ = read_task(written(tmp_path, text))
+    assert task.tolerance is not None
+    assert (task.tolerance.relative, task.tolerance.absolute) == (1e-12, 2e-3)
+    assert task.arguments[1].meaning == "1e3"
+
+
 @pytest.mark.parametrize("name", task_names())
 def test_a_shipped_task_is_whole(name: str) -> None:
     task, reference = read_task(find_task(name))

@@ -398,7 +398,7 @@ def hpcagent(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         ("def propose(space): pass", r"mine.py:1: propose must take \(space, history\)"),
         ("def propose(a, b, c): pass", r"must take \(space, history\)"),
         ("def propose(a, b, *, c): pass", r"must take \(space, history\)"),
-        ("\nasync def propose(space, history): pass", "mine.py:2: propose must be a plain function"),
+        ("\nasync def propose(space, history): pass", "mine.py:2: propose must be a plain"),
         ("x = 1\ndef propose(:", "mine.py:2: "),
         ("x = '\0'", "null bytes"),
         ("if True:\n    def propose(space, history): pass", "at its top level"),

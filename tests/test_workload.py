@@ -37,6 +37,19 @@ cases:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [("1e3", 1000.0), ("1.5e2", 150.0), ("1e-2", 0.01), ("2.E1", 20.0), (".5e1", 5.0), ("7", 7.0)],
+)
+def test_a_weight_may_be_written_as_people_write_numbers(
+    tmp_path: Path, written: str, meant: float
+) -> None:
+    """YAML 1.1 takes one without a point, or without a sign of the exponent, for text."""
+    rows = f"cases:\n - {{routine: dpotrf, n: 4, weight: {written}}}\n - {{routine: dpotrf, n: 5}}"
+    first, second = load_workload(write(tmp_path, rows)).cases
+    assert first.weight / second.weight == pytest.approx(meant)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("cases:\n - {routine: dfoo, n: 3}", ":2: routine: unknown 'dfoo'"),
@@ -49,6 +62,9 @@ cases:
         ("cases:\n - {routine: dgemm, m: 4, n: 4, k: 4, transa: X}", ":2: transa:"),
         ("cases:\n - {routine: dpotrf, n: 4, weight: -1}", ":2: weight:"),
         ("cases:\n - {routine: dpotrf, n: 4, weight: .nan}", ":2: weight:"),
+        ("cases:\n - {routine: dpotrf, n: 4, weight: 1e7}", ":2: weight:"),
+        ("cases:\n - {routine: dpotrf, n: 4, weight: 1e999}", ":2: weight:"),
+        ("cases:\n - {routine: dpotrf, n: 4, weight: 1e}", ":2: weight:"),
         ("cases:\n - {routine: dpotrf, n: 4}\n - {routine: dpotrf, n: 4}", ":3: the same case"),
         ("cases: []", ":1: 'cases' must be a list"),
         ("cases:\n - 7", ":2: a case is a mapping"),

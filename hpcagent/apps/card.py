@@ -7,14 +7,22 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from hpcagent.apps.cardcheck import VARIABLE, check_driver, check_words
+from hpcagent.apps.cardcheck import VARIABLE, check_driver, check_values, check_words
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
 from hpcagent.toolchain.program import Program
-from hpcagent.yamlfile import Document, first_problem, load_yaml
+from hpcagent.yamlfile import Document, first_problem, load_yaml, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -121,7 +129,7 @@ class FigureOfMerit(_Strict):
 
 class Residual(_Strict):
     pattern: str
-    max: float
+    max: Annotated[float, BeforeValidator(number)]
 
 
 class Check(_Strict):
@@ -225,6 +233,7 @@ def _check_expressions(document: Document, card: Card, facts: Collection[str]) -
             compile_expression(text, names)
         except UsageError as error:
             raise UsageError(f"{document.where(*keys)}: {error}") from None
+    check_values(document, card)
 
 
 def _checked(document: Document) -> Card:

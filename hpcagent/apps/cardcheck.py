@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcagent.errors import UsageError
-from hpcagent.expressions import compile_expression
+from hpcagent.expressions import compile_expression, number
 
 if TYPE_CHECKING:
     from hpcagent.apps.card import Card
@@ -37,6 +37,37 @@ def check_words(document: Document, card: Card) -> None:
     """UsageError for the first text of the card that no job could use."""
     for keys, problem in (*_patterns(card), *_settings(card), *_request(card)):
         raise UsageError(f"{document.where(*keys)}: {'.'.join(map(str, keys))}: {problem}")
+
+
+def check_values(document: Document, card: Card) -> None:
+    """UsageError for a default, or a hint that would say nothing, which is none of its values.
+
+    Where these depend on the machine it is not told: there a default joins the values.
+    """
+    for index, dimension in enumerate(card.space):
+        values = _constant(dimension.values)
+        if not isinstance(values, tuple) or not values:
+            continue  # values that are no list are refused where the space is made
+        texts = [str(value) for value in values]
+        for field in ("default", "hint"):
+            found = _constant(getattr(dimension, field))
+            if found is None or str(found) in texts:
+                continue
+            near = field == "hint" and dimension.kind == "ordinal"
+            if near and isinstance(number(found), int | float):
+                continue  # the nearest value is hinted at
+            place = f"{document.where('space', index, field)}: space.{index}.{field}"
+            raise UsageError(f"{place}: {found} is none of the values {', '.join(texts)}")
+
+
+def _constant(text: str | None) -> Any:
+    """What an expression without any name gives; None where it needs the machine."""
+    if text is None:
+        return None
+    try:
+        return compile_expression(text, ()).evaluate({})
+    except UsageError:
+        return None
 
 
 def _patterns(card: Card) -> Iterator[tuple[Keys, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcagent.errors import UsageError
 from hpcagent.search.bracket import largest
-from hpcagent.yamlfile import Document, load_yaml
+from hpcagent.yamlfile import Document, load_yaml, number
 
 # Which dimensions a routine has, and how many transposition flags.
 _DIMENSIONS: Mapping[str, tuple[str, ...]] = {
@@ -248,7 +248,7 @@ def _flag(document: Document, index: int, row: Mapping[str, Any], name: str) -> 
 
 
 def _weight(document: Document, index: int, row: Mapping[str, Any]) -> float:
-    value = row.get("weight", 1.0)
+    value = number(row.get("weight", 1.0))
     good = type(value) in (int, float) and math.isfinite(value) and 0 < value <= 1e6
     if not good:
         where = document.where("cases", index, "weight")

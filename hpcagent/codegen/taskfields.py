@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from hpcagent.yamlfile import number
 
 INTEGERS = ("int", "long")
 BYTES: Mapping[str, int] = MappingProxyType({"int": 4, "long": 8, "float": 4, "double": 8})
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Real = Annotated[float, BeforeValidator(number)]
+Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
 Sizes = dict[Name, int]
 
 
@@ -26,8 +29,8 @@ class Values(Strict):
     column indices that go with them (`csr_columns`: below the number `below`)."""
 
     kind: Literal["uniform", "constant", "csr_offsets", "csr_columns"] = "uniform"
-    low: float = -1.0
-    high: float = 1.0
+    low: Real = -1.0
+    high: Real = 1.0
     total: str = ""
     offsets: str = ""
     below: str = ""
@@ -68,8 +71,8 @@ class Tolerance(Strict):
     the Euclidean norms of whole arrays."""
 
     norm: Literal["elementwise", "l2"] = "elementwise"
-    relative: float = 0.0
-    absolute: float = 0.0
+    relative: Real = 0.0
+    absolute: Real = 0.0
 
     @model_validator(mode="after")
     def _means_something(self) -> Tolerance:
