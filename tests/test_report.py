@@ -442,8 +442,26 @@ def test_headline_of_an_unfinished_run_claims_nothing(make) -> None:
 def test_nothing_better_without_a_confirmation_says_how_far_the_search_came() -> None:
     run = replace(nothing_better(), claim=None, cases=())
     assert "the best of 8 candidates reached 1.171x in the search" in text.headline(run)
-    alone = replace(run, trials=TRIALS[:1])
-    assert "no other configuration gave a valid measurement" in text.headline(alone)
+    failed = replace(run, trials=(TRIALS[0], TRIALS[4]))
+    assert "no other configuration gave a valid measurement" in text.headline(failed)
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("the user's function said STOP: \x1b[31menough",
+         " (the user's function said STOP: \\x1b[31menough)."),
+        ("the restrictions leave only one configuration",
+         " (the restrictions leave only one configuration)."),
+        ("", "."),
+    ],
+)  # fmt: skip
+def test_a_search_that_tried_nothing_says_so_and_why(why: str, told: str) -> None:
+    run = replace(nothing_better(), claim=None, cases=(), trials=TRIALS[:1], stop_reason=why)
+    words = "Nothing is better than the default here: no other configuration was tried"
+    assert text.headline(replace(run, outcome_text="")) == words + told
+    early = replace(run, stop_reason="", outcome_text="restrictions leave only the default")
+    assert text.headline(early) == words + " (restrictions leave only the default)."
 
 
 def test_a_clear_candidate_without_a_claim_is_not_called_unclear() -> None:

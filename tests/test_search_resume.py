@@ -13,6 +13,8 @@ from simulated_run import CHALLENGERS, SPACE, Ranker, Scripted, Simulated, ratio
 
 from hpcagent.llm.log import Recording, recording
 from hpcagent.records import Event
+from hpcagent.search.space import Space
+from hpcagent.study import tune
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.settings import TuneSettings
@@ -82,6 +84,16 @@ def test_a_target_that_is_reached_ends_the_search(log: Path) -> None:
     never = TuneSettings(**{**vars(found), "target": 900.0})
     stop = Proposer(never, log).propose(known, 9, lambda call: None)[1]
     assert "target" not in (stop or "")
+
+
+def test_a_space_of_the_default_alone_is_told_with_its_reason(log: Path) -> None:
+    """Before the search: by the card's restrictions, or by what was found not to run."""
+    known = Simulated("surrogate", (), log).known()
+    vars(known).update({"unpruned": SPACE})
+    assert "does not run here" in tune._only_default(known)
+    narrow = Space(SPACE.params, tuple(f"{n} == '{v}'" for n, v in SPACE.default.values.items()))
+    vars(known).update({"unpruned": narrow})
+    assert tune._only_default(known) == "values and restrictions leave only the default"
 
 
 def test_a_changed_function_and_its_problems_are_told(log: Path, tmp_path: Path) -> None:

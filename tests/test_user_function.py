@@ -284,6 +284,17 @@ def test_three_bad_answers_and_the_surrogate_fills_the_round(
     assert all(words in record.problem for record in told)
 
 
+def test_a_space_of_one_point_ends_before_the_function_is_asked(tmp_path: Path) -> None:
+    told: list[FunctionCall] = []
+    path = written(tmp_path, "return 7")
+    strategy = UserFunction(Options(function=str(path), told=told.append), QUICK)
+    only = Space(SPACE.params, ("threads == 4 and core == 'auto'",))
+    found = strategy.propose(only, first(), [], 2, 1)
+    assert isinstance(found, Stop) and "leave only one configuration" in found.reason
+    alone = Surrogate().propose(only, first(), [], 2, 1)
+    assert alone == found and not told
+
+
 def test_the_words_about_a_bad_answer_reach_the_function(tmp_path: Path) -> None:
     body = (
         "if 'restriction' in space['problem']: return {'threads': '2', 'core': 'ZEN'}\n"

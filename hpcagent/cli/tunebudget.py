@@ -36,6 +36,8 @@ def budget_of(configured: Settings, items: tuple[str, ...]) -> tuple[int, float,
 
 
 def _number(item: str, text: str, key: str) -> float:
+    if DURATION.match(text.removeprefix("-")) and text.startswith("-"):
+        raise UsageError(f"--budget {item!r}: it must be above 0")
     match = DURATION.match(text)
     if match is None or (match.group(2) and key != "wall"):
         raise UsageError(f"--budget {item!r}: {text!r} is not a number" + _hint(key))

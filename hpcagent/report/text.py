@@ -100,6 +100,10 @@ def _best_candidate(summary: RunSummary) -> str:
     best = wording.best_trial(summary)
     if best is None and summary.goals is not None and any(t.broken for t in summary.trials):
         return f"{wording.visible(summary.outcome_text)}."
+    if best is None and len(summary.trials) < 2:
+        why = (summary.stop_reason or summary.outcome_text).strip()
+        why = wording.shorten(wording.visible(why), 300)
+        return f"no other configuration was tried{f' ({why})' if why else ''}."
     if best is None:
         return "no other configuration gave a valid measurement."
     reached = f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "

@@ -57,6 +57,8 @@ def fastest(history: Sequence[Trial], count: int) -> list[Config]:
 
 def none_left(space: SearchSpace) -> str:
     """Why a strategy stops that finds nothing unvisited."""
+    if space.enumerable and len(space.points()) == 1:
+        return "the restrictions, and what can run here, leave only one configuration"
     if space.enumerable:
         return f"all {len(space.points())} configurations were tried"
     return f"no further configuration was found among {SAMPLE} drawn at random"

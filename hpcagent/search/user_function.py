@@ -20,6 +20,7 @@ from hpcagent.search.function_talk import read_answer, request
 from hpcagent.search.options import FunctionCall, Options
 from hpcagent.search.surrogate import NAME as INSTEAD
 from hpcagent.search.surrogate import Surrogate
+from hpcagent.search.unvisited import none_left
 
 NAME = "user-function"
 TRIES = 3
@@ -57,7 +58,7 @@ class UserFunction:
         if k < 1:
             return ()
         if space.enumerable and gone.issuperset(space.points()):
-            return Stop(f"all {len(space.points())} configurations were tried")
+            return Stop(none_left(space))
         chosen: list[Proposal] = []
         if space.default not in gone:
             chosen.append(Proposal(space.default, "the default, to compare with", NAME))

@@ -171,8 +171,14 @@ def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
     if known.state.done("feasibility") is None:
         return attempt(known.state, units.feasibility_plan(known, folder_of(build)))
     if known.space.size < 2:
-        return Close("nothing better", "no parameter of this library acts here", 0)
+        return Close("nothing better", _only_default(known), 0)
     return None
+
+
+def _only_default(known: Knowledge) -> str:
+    if known.unpruned.size < 2:
+        return "values and restrictions leave only the default"
+    return "all but the default does not run here, or is the same as the default"
 
 
 def _default_variant_step(known: Knowledge) -> Step | None:

@@ -14,6 +14,8 @@ from hpcagent.study.verdict import BROKEN, MET, Bound, Figures, Verdict
 def no_winner(known: Knowledge) -> str:
     """Why nothing is confirmed."""
     settings, standing = known.state.settings, known.standings.get(known.unpruned.default.id)
+    if settings.plain and len(known.trials) == 1:
+        return "no configuration but the default was tried"
     if settings.plain:
         return "no configuration was measurably faster than the default"
     goals = " or ".join(settings.objectives)
