@@ -14,7 +14,7 @@ from simulated_run import CHALLENGERS, SPACE, Ranker, Scripted, Simulated, ratio
 from hpcagent.llm.log import Recording, recording
 from hpcagent.records import Event
 from hpcagent.search.space import Space
-from hpcagent.study import tune
+from hpcagent.study import tune, words
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.settings import TuneSettings
@@ -90,6 +90,7 @@ def test_a_space_of_the_default_alone_is_told_with_its_reason(log: Path) -> None
     """Before the search: by the card's restrictions, or by what was found not to run."""
     known = Simulated("surrogate", (), log).known()
     vars(known).update({"unpruned": SPACE})
+    assert words.no_winner(known) == "no configuration but the default was tried"
     assert "does not run here" in tune._only_default(known)
     narrow = Space(SPACE.params, tuple(f"{n} == '{v}'" for n, v in SPACE.default.values.items()))
     vars(known).update({"unpruned": narrow})
