@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +155,25 @@ WHOLE = json.dumps({"budget": 30, "data": "", **vars(RUN)})
 
 @pytest.mark.parametrize(
     "damaged",
-    ["[]\n", "{}\n", "\0\0\n", WHOLE[:40], WHOLE.replace("0.5,", "null,", 1) + "\n", WHOLE],
+    ["[]\n", "{}\n", "\0\0\n", "notes of mine", WHOLE.replace("0.5,", "null,", 1) + "\n"],
 )
 def test_a_damaged_line_of_kept_runs_is_named(damaged: str, tmp_path: Path) -> None:
     path = tmp_path / "kept"
     path.write_text(WHOLE + "\n" + damaged)
     with pytest.raises(BadFile, match=f"{path}:2: no run as --keep writes it; remove the line"):
         Kept(path, 30, {})
+
+
+@pytest.mark.parametrize("torn", [WHOLE[:40], WHOLE])
+def test_a_line_that_a_kill_tore_is_made_again(torn: str, tmp_path: Path) -> None:
+    (data,) = load(surface(tmp_path / "s"))
+    path = tmp_path / "kept"
+    Kept(path, 30, {"s": data}).add(RUN)
+    path.write_text(path.read_text() + torn)
+    kept = Kept(path, 30, {"s": data})
+    assert list(kept.runs.values()) == [RUN]
+    kept.add(replace(RUN, seed=1))
+    assert {run.seed for run in Kept(path, 30, {"s": data}).runs.values()} == {0, 1}
 
 
 def test_a_full_disk_under_kept_runs_is_said(

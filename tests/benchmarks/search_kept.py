@@ -7,6 +7,7 @@ digest are passed over.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "surface": str, "method": str, "seed": int, "quality": list, "needed": list, "wasted": int,
     "ms": (int, float),
 }  # fmt: skip
+_BEGIN = b'{"budget":'  # of a line
 
 
 class BadFile(Exception):
@@ -54,6 +56,10 @@ class Kept:
             lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         except OSError as error:
             raise BadFile(f"{path}: {error.strerror}; choose another --keep") from None
+        if lines and lines[-1].startswith(_BEGIN) and not lines[-1].endswith(b"\n"):
+            # What was killed while it wrote: the next run would stand on the same line.
+            os.truncate(path, sum(map(len, lines[:-1])))
+            lines.pop()
         for number, line in enumerate(lines, start=1):
             try:
                 run = self._run(line)
