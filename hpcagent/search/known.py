@@ -96,16 +96,26 @@ def _extents(params: Sequence[Param], table: Codes, lines: Sequence[Sequence[str
     return None
 
 
+def numbers(param: Param) -> Array | None:
+    """(values,): None where one is no finite number."""
+    import numpy as np
+
+    try:
+        found = np.array([float(value) for value in param.values])
+    except ValueError:
+        return None
+    return found if np.isfinite(found).all() else None
+
+
 def _counts(param: Param) -> Array | None:
     """(values,): of a parameter whose values are whole numbers that a block may have."""
     import numpy as np
 
-    try:
-        numbers = np.array([float(value) for value in param.values])
-    except ValueError:
+    found = numbers(param)
+    if found is None:
         return None
-    usable = (numbers >= 1.0) & (numbers <= _MOST) & (np.floor(numbers) == numbers)
-    return numbers if usable.all() else None
+    usable = (found >= 1.0) & (found <= _MOST) & (np.floor(found) == found)
+    return found if usable.all() else None
 
 
 def _idle(threads: Array, lanes: int) -> Array:

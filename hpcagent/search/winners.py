@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Param
-from hpcagent.search.known import folded
+from hpcagent.search.known import folded, numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,9 +54,9 @@ def rarities(params: Sequence[Param], table: Codes) -> Array:
         return np.empty((0, len(table)))
     found = []
     for d, param in enumerate(params):
-        numbers, wins = _numbers(param), kernel.won.get(folded(param.name))
-        if numbers is not None and wins is not None:
-            found.append(_surprise(numbers, wins, table[:, d]))
+        values, wins = numbers(param), kernel.won.get(folded(param.name))
+        if values is not None and wins is not None:
+            found.append(_surprise(values, wins, table[:, d]))
     columns = np.array(found).reshape(len(found), len(table)) / _NATS
     columns = columns - columns.mean(axis=1, keepdims=True)
     return np.asarray(columns[columns.max(axis=1) > columns.min(axis=1)])
@@ -69,29 +69,18 @@ def _belongs(names: Mapping[str, Param], kernel: _Kernel) -> bool:
 
 
 def _allows(param: Param, value: float) -> bool:
-    numbers = _numbers(param)
-    return numbers is not None and value in numbers
+    values = numbers(param)
+    return values is not None and value in values
 
 
-def _surprise(numbers: Array, wins: Mapping[float, int], codes: Codes) -> Array:
+def _surprise(values: Array, wins: Mapping[float, int], codes: Codes) -> Array:
     """(points,): -ln(wins / points) of the value that each point has, up to a shift."""
     import numpy as np
 
     tried = sorted(wins)
-    won = np.interp(numbers, tried, [-np.log(wins[value] + _UNSEEN) for value in tried])
-    points = np.bincount(codes, minlength=len(numbers))
+    won = np.interp(values, tried, [-np.log(wins[value] + _UNSEEN) for value in tried])
+    points = np.bincount(codes, minlength=len(values))
     return np.asarray((won + np.log(np.maximum(points, 1)))[codes])
-
-
-def _numbers(param: Param) -> Array | None:
-    """(values,); None where one is no finite number."""
-    import numpy as np
-
-    try:
-        numbers = np.array([float(value) for value in param.values])
-    except ValueError:
-        return None
-    return numbers if np.isfinite(numbers).all() else None
 
 
 @cache
