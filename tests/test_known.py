@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search import known, trends
-from hpcagent.search.design import next_row
+from hpcagent.search.design import design_size, next_row
 from hpcagent.search.encoding import KIN, Grid
 from hpcagent.search.feasibility import probability
 from hpcagent.search.gp import Observations, Theta, covariance, posterior
@@ -267,16 +267,115 @@ def test_other_values_and_sizes_are_like_none(names: list[str]) -> None:
         assert known.families(param).tolist() == list(range(len(names)))
 
 
-def test_the_design_tries_each_instruction_set_before_a_second_kernel_of_one() -> None:
-    core = Param("core", "categorical", CORES, CORES[0])
-    space = Space((core, ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X)))
-    family = known.families(core)
-    for seed in range(4):
-        history = searched(
-            5, space, lambda config: None if config.values["core"] in FMA4 else 0.1, seed
-        )
-        tried = [family[CORES.index(trial.config.values["core"])] for trial in history]
-        assert len(set(tried)) == 5
+def choice(name: str, *values: str) -> Param:
+    return Param(name, "categorical", values, values[0])
+
+
+def octaves(*params: Param) -> list[list[float]]:
+    """By parameter that is a choice of instruction sets, of each point of the space."""
+    table = np.indices([len(param.values) for param in params]).reshape(len(params), -1).T
+    found: list[list[float]] = known.octaves(params, table).tolist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("values", "behind"),
+    [
+        (("Prescott", "Sandybridge", "Haswell", "SkylakeX"), [3.0, 2.0, 1.0, 0.0]),
+        (("sse4.1", "AVX_256", "avx2-256", "AVX_512"), [3.0, 2.0, 1.0, 0.0]),
+        (("x86-64", "x86_64_v2", "x86-64-v3", "x86-64-v4"), [3.0, 3.0, 1.0, 0.0]),
+        (("znver3", "znver4"), [1.0, 0.0]),
+        (("penryn", "zen2"), [2.0, 0.0]),
+    ],
+)
+def test_an_instruction_set_is_known_by_the_fields_names(
+    values: tuple[str, ...], behind: list[float]
+) -> None:
+    assert octaves(choice("isa", *values)) == [behind]
+    assert octaves(ordinal("isa", values)) == [behind]
+
+
+def test_an_unknown_name_among_instruction_sets_is_not_put_behind_what_is_usual() -> None:
+    assert octaves(choice("isa", "auto", "avx512", "avx2")) == [[0.5, 0.0, 1.0]]
+    assert octaves(choice("isa", "native", "sse2", "avx2")) == [[1.0, 2.0, 0.0]]
+    assert octaves(choice("isa", "native", "sse2", "sse3", "avx512")) == [[1.0, 3.0, 3.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("auto", "none"), ("Haswell",), ("Haswell", "Zen"), ("Haswell", "other"), ("armv8", "a64fx")],
+)
+def test_where_no_two_instruction_sets_differ_nothing_is_thought(values: tuple[str, ...]) -> None:
+    assert octaves(choice("isa", *values), ordinal("tile", X)) == []
+
+
+def test_each_choice_of_instruction_sets_counts_for_itself() -> None:
+    found = octaves(
+        choice("blas", "Haswell", "SkylakeX"), choice("march", "x86-64-v2", "x86-64-v3")
+    )
+    assert found == [[1.0, 1.0, 0.0, 0.0], [2.0, 0.0, 2.0, 0.0]]
+
+
+KERNELS = Space(
+    (choice("core", *CORES), ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X))
+)
+AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+
+def tried(seed: int, refused: tuple[str, ...], count: int) -> list[str]:
+    """The core types of the surrogate's first evaluations after the default."""
+    history = searched(
+        count, KERNELS, lambda config: None if config.values["core"] in refused else 0.1, seed
+    )
+    return [trial.config.values["core"] for trial in history[1:]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_design_keeps_to_the_widest_instruction_sets_that_run(seed: int) -> None:
+    first, second = tried(seed, FMA4, 3)
+    assert first != second and {first, second} <= set(AVX512)
+    refused, *ran = tried(seed, (*FMA4, *AVX512), 4)
+    assert refused in AVX512 and set(ran) == {"Haswell", "Zen"}
+
+
+def test_narrow_instruction_sets_do_not_make_the_design_longer() -> None:
+    def size(*cores: str) -> int:
+        space = Space((choice("core", *cores), ordinal("tile", X)))
+        return design_size(Grid.of(space.params, space.points()))
+
+    assert size(*CORES) == size(*AVX512) == 3
+    assert size(*(f"{core}-like" for core in CORES)) == 8
+
+
+def vectorised(fastest: str) -> Callable[[dict[str, str]], float]:
+    """Log time ratio of a kernel of which one instruction set is fast, and tiles of 64."""
+
+    def cost(values: dict[str, str]) -> float:
+        off = 0.0 if values["isa"] == fastest else 0.8
+        return off + 0.1 * abs(math.log2(int(values["tile"]) / 64)) + 0.05 * int(values["unroll"])
+
+    return cost
+
+
+def simd(*names: str) -> Space:
+    return Space((choice("isa", *names), ordinal("tile", X), ordinal("unroll", Y)))
+
+
+def test_a_kernel_is_tuned_sooner_where_its_instruction_sets_are_known() -> None:
+    names = ("sse2", "sse4.1", "avx", "avx2", "avx512")
+    seeds = range(6)
+    with_names = [best_after(6, simd(*names), vectorised("avx512"), seed) for seed in seeds]
+    strange = tuple(f"v{n}" for n, _ in enumerate(names))
+    without = [best_after(6, simd(*strange), vectorised("v4"), seed) for seed in seeds]
+    assert sum(with_names) < sum(without) - 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_measurements_overrule_what_is_known_of_instruction_sets(seed: int) -> None:
+    space = simd("sse2", "sse4.1", "avx", "avx2", "avx512")
+    cost = vectorised("avx")
+    least = min(cost(point.values) for point in space.points())
+    assert best_after(20, space, cost, seed) == pytest.approx(least, abs=0.06)
 
 
 def test_one_kernel_that_cannot_run_casts_doubt_on_its_kin_until_one_of_them_runs() -> None:

@@ -35,17 +35,17 @@ SPACE = Space(
     (
         Param("x", "ordinal", LEVELS, "0"),
         Param("y", "ordinal", LEVELS, "0"),
-        Param("core", "categorical", ("auto", "ZEN", "HASWELL", "NEHALEM"), "auto"),
+        Param("core", "categorical", ("auto", "TILED", "PACKED", "PLAIN"), "auto"),
     )
 )
 ILLEGAL = Failure("run", "signal", "killed by SIGILL")
 
 
 def smooth(config: Config) -> float:
-    """Log time ratio with its minimum at x=5, y=3, core=ZEN."""
+    """Log time ratio with its minimum at x=5, y=3, core=TILED."""
     v = config.values
     bowl = 0.02 * (int(v["x"]) - 5) ** 2 + 0.03 * (int(v["y"]) - 3) ** 2
-    return bowl + {"auto": 0.0, "ZEN": -0.3, "HASWELL": 0.1, "NEHALEM": 0.5}[v["core"]] - 0.77
+    return bowl + {"auto": 0.0, "TILED": -0.3, "PACKED": 0.1, "PLAIN": 0.5}[v["core"]] - 0.77
 
 
 def best_after(strategy: str, evaluations: int, k: int, seed: int) -> float:
@@ -212,10 +212,10 @@ def test_before_a_failure_everything_is_thought_to_run(grid: Grid) -> None:
 
 
 def test_a_value_that_only_failed_is_suspect_and_one_that_worked_is_not(grid: Grid) -> None:
-    worked = rows_of(grid, ("0", "0", "auto"), ("7", "2", "ZEN"), ("2", "6", "HASWELL"))
-    failed = rows_of(grid, ("0", "1", "NEHALEM"), ("6", "6", "NEHALEM"))
+    worked = rows_of(grid, ("0", "0", "auto"), ("7", "2", "TILED"), ("2", "6", "PACKED"))
+    failed = rows_of(grid, ("0", "1", "PLAIN"), ("6", "6", "PLAIN"))
     chance = probability(grid, worked, failed)
-    suspect, cleared = rows_of(grid, ("3", "3", "NEHALEM")), rows_of(grid, ("3", "3", "ZEN"))
+    suspect, cleared = rows_of(grid, ("3", "3", "PLAIN")), rows_of(grid, ("3", "3", "TILED"))
     assert chance[suspect[0]] < 0.5 < 0.8 < chance[cleared[0]]
 
 
@@ -227,7 +227,7 @@ def test_an_illegal_core_type_is_not_tried_again_and_again() -> None:
         if isinstance(found, Stop):
             break
         config = found[0].config
-        dies = config.values["core"] == "NEHALEM"
+        dies = config.values["core"] == "PLAIN"
         ratio = None if dies else smooth(config)
         history.append(Trial(config, ratio, None, ILLEGAL if dies else None, turn, ""))
     assert 1 <= sum(trial.failure is not None for trial in history) <= 3
@@ -247,7 +247,7 @@ def lost(rate: float, everywhere: float, turns: int = 25) -> float:
                 break
             config = found[0].config
             drawn = random.Random(f"{seed} {config}").random() if history else 1.0
-            dies = drawn < (rate if config.values["core"] == "NEHALEM" else everywhere)
+            dies = drawn < (rate if config.values["core"] == "PLAIN" else everywhere)
             ratio = None if dies else smooth(config)
             history.append(Trial(config, ratio, None, ILLEGAL if dies else None, len(history), ""))
         counts.append(sum(trial.failure is not None for trial in history))
@@ -277,7 +277,7 @@ def test_the_default_comes_first_and_every_category_early(grid: Grid) -> None:
     found = Surrogate().propose(SPACE, [], [], design_size(grid), 3)
     assert not isinstance(found, Stop)
     assert found[0].config == SPACE.default and "default" in found[0].reason
-    assert {p.config.values["core"] for p in found} == {"auto", "ZEN", "HASWELL", "NEHALEM"}
+    assert {p.config.values["core"] for p in found} == {"auto", "TILED", "PACKED", "PLAIN"}
 
 
 KERNELS = Space(
@@ -465,10 +465,10 @@ def test_the_search_goes_on_while_rounds_still_bring_better_ones() -> None:
 
 
 def test_trials_of_a_space_that_has_changed_are_left_aside() -> None:
-    smaller = SPACE.without("core", "NEHALEM")
+    smaller = SPACE.without("core", "PLAIN")
     found = Surrogate().propose(smaller, some_history(30), [], 2, 0)
     assert not isinstance(found, Stop)
-    assert all(proposal.config.values["core"] != "NEHALEM" for proposal in found)
+    assert all(proposal.config.values["core"] != "PLAIN" for proposal in found)
 
 
 def test_candidates_tell_what_is_expected() -> None:
@@ -483,7 +483,7 @@ def test_candidates_tell_what_is_expected() -> None:
 
 def test_a_climb_goes_to_neighbours_of_the_fastest_and_jumps_from_a_peak() -> None:
     climber = importlib.import_module("hpcagent.search.hillclimb").create(Options())
-    top = Config.of({"x": "5", "y": "3", "core": "ZEN"})
+    top = Config.of({"x": "5", "y": "3", "core": "TILED"})
     history = [Trial(SPACE.default, 0.0, 0.0, None, 0, ""), Trial(top, -0.5, 0.0, None, 1, "")]
     near = climber.propose(SPACE, history, [], 100, 0)
     steps = [p for p in near if p.reason == "next to the fastest so far"]

@@ -11,6 +11,9 @@ A categorical parameter with more values than the design has evaluations (the ke
 is never covered. Every second evaluation then tries its next value with all else as in the first
 evaluation, so that these can be compared with each other, whatever the rest does.
 
+Where a choice is one between instruction sets (known.py), the design keeps to the widest that can
+run: the others cost an evaluation each, and the process tries them where they may be faster.
+
 Where it is known what won on other machines (winners.py), every second point is like that.
 """
 
@@ -43,7 +46,11 @@ def design_size(grid: Grid) -> int:
     two more than half the dimension, at most 8: a surrogate learns faster from its own choices
     than from a longer design.
     """
-    categories = [len(grid.coordinates[d]) for d in _categorical(grid)]
+    import numpy as np
+
+    wide = _widest(grid, np.ones(len(grid.points), dtype=bool))
+    values = [np.bincount(grid.codes[wide, d]) for d in _categorical(grid)]
+    categories = [int(np.count_nonzero(counts)) for counts in values]
     few = grid.combinations if grid.combinations <= LONGEST else 0
     dimension = len(grid.ordinal)
     return min(LONGEST, len(grid.points), max([2 + dimension // 2, few, *categories]))
@@ -52,13 +59,15 @@ def design_size(grid: Grid) -> int:
 def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> int:
     """Of 20 points drawn with `seed`, the farthest from all seen ones and from what may be slow.
 
-    They are drawn among the free points that show the most values, pairs and combinations of the
-    categorical parameters for the first time, and where `among_winners`, among those most like
-    what won elsewhere. Where a categorical parameter is too long for the design, every second one
-    is instead nearest to the first. At least one point must be free.
+    They are drawn among the free points of the widest instruction sets that show the most values,
+    pairs and combinations of the categorical parameters for the first time, and where
+    `among_winners`, among those most like what won elsewhere. Where a categorical parameter is too
+    long for the design, every second one is instead nearest to the first. At least one point must
+    be free.
     """
     import numpy as np
 
+    free = _widest(grid, free)
     rows = np.array(seen, dtype=np.intp)
     fresh = _fresh(grid, rows)
     pool = np.flatnonzero(free & (fresh == fresh[free].max()))
@@ -83,6 +92,13 @@ def among_winners(grid: Grid, seen: Sequence[int]) -> bool:
     return len(grid.rarities) > 0 and len(seen) % 2 == 0
 
 
+def _widest(grid: Grid, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of the free points that have the widest instruction sets among them."""
+    for behind in grid.octaves:
+        free = free & (behind == behind[free].min())
+    return free
+
+
 def _likely_winners(grid: Grid, pool: NDArray[np.intp]) -> NDArray[np.intp]:
     """Those of the rows `pool` that are most like what won elsewhere."""
     import numpy as np
@@ -97,8 +113,7 @@ def _categorical(grid: Grid) -> list[int]:
 
 
 def _fresh(grid: Grid, rows: NDArray[np.intp]) -> Array:
-    """(P,): what a point would show first, a family of alike values before a value, this before
-    any number of pairs, these before all."""
+    """(P,): what a point would show first, a value before any number of pairs, these before all."""
     import numpy as np
 
     names = _categorical(grid)
@@ -106,10 +121,6 @@ def _fresh(grid: Grid, rows: NDArray[np.intp]) -> Array:
     found = np.zeros(len(codes))
     for d in names:
         found += len(names) ** 2 * ~np.isin(codes[:, d], codes[rows, d])
-        family = grid.families[d]
-        if len(set(family.tolist())) < len(family):
-            own = family[codes[:, d]]
-            found += 2 * len(names) ** 2 * ~np.isin(own, own[rows])
     for a, b in itertools.combinations(names, 2):
         pair = codes[:, a] * len(grid.coordinates[b]) + codes[:, b]
         found += ~np.isin(pair, pair[rows])

@@ -62,7 +62,8 @@ class Grid:
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
     r the rank scaled to [0, 1]; an "off" is no end and counts as the mean of the others.
     `families` numbers each parameter's values, alike ones alike; `costs` (K, P) is what is known
-    to be slow: both from known.py. `rarities` (K, P) is as winners.py has it.
+    to be slow, `octaves` (I, P) how narrow the instruction sets of I choices are: all from
+    known.py. `rarities` (W, P) is as winners.py has it.
     """
 
     params: tuple[Param, ...]
@@ -78,6 +79,7 @@ class Grid:
     ends: NDArray[np.float64]
     families: tuple[NDArray[np.intp], ...]
     costs: NDArray[np.float64]
+    octaves: NDArray[np.float64]
     rarities: NDArray[np.float64]
 
     @classmethod
@@ -105,6 +107,7 @@ class Grid:
             ends=_ends(params, table),
             families=tuple(map(known.families, params)),
             costs=known.costs(params, table),
+            octaves=known.octaves(params, table),
             rarities=winners.rarities(params, table),
         )
 

@@ -2,7 +2,8 @@
 
 The threads of a GPU's block: what is known of them in any kernel becomes linear terms, whose
 weights the measurements decide (trends.py). Kernels of a library for one instruction set: they are
-taken to be much alike, and the design tries one of each kind first (encoding.py, design.py).
+taken to be much alike (encoding.py, feasibility.py). Wider instruction sets are thought to be
+faster, and the design keeps to the widest that can run (design.py).
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ if TYPE_CHECKING:
     Codes = NDArray[np.intp]
 
 _MOST = 2**16  # threads: no GPU takes a block near that
+_UNTOLD = 1.0  # octaves that a name is at most behind of which nothing is known: it is to be tried
 
 
 @dataclass(frozen=True)
 class _Known:
     """`axes` and `sizes` are lines of names of which the product is a block's threads, the first of
-    `axes` its width; `kin` tells of a value the number of its family; all names folded."""
+    `axes` its width; `kin` tells of a value the number of its family, `operations` of an
+    instruction set how many a core completes in a cycle; all names folded."""
 
     lanes: int
     threads: tuple[int, int]
     axes: tuple[tuple[str, ...], ...]
     sizes: tuple[tuple[str, ...], ...]
     kin: Mapping[str, int]
+    operations: Mapping[str, int]
 
 
 def families(param: Param) -> Codes:
@@ -78,6 +82,28 @@ def costs(params: Sequence[Param], table: Codes) -> Array:
         found += [_idle(width[0], known.lanes), (np.log2(width[0]) % 1.0 != 0.0).astype(float)]
     capped = np.minimum(np.stack(found), 2.0)
     return np.asarray(capped[capped.max(axis=1) > capped.min(axis=1)])
+
+
+def octaves(params: Sequence[Param], table: Codes) -> Array:
+    """(K, points): of each of K choices between instruction sets, how narrow a point's one is.
+
+    In octaves of operations a cycle behind the most that is listed. A name of which nothing is
+    known counts as the mean of the others, at most 1. K is 0 where no parameter lists two that
+    differ.
+    """
+    import numpy as np
+
+    found = []
+    for d, param in enumerate(params):
+        told = [_known().operations.get(folded(value)) for value in param.values]
+        rates = [math.log2(count) for count in told if count is not None]
+        if len(set(rates)) < 2:
+            continue
+        widest = max(rates)
+        usual = min(_UNTOLD, widest - sum(rates) / len(rates))
+        behind = [usual if count is None else widest - math.log2(count) for count in told]
+        found.append(np.array(behind)[table[:, d]])
+    return np.array(found).reshape(len(found), len(table))
 
 
 def _extents(params: Sequence[Param], table: Codes, lines: Sequence[Sequence[str]]) -> Array | None:
@@ -142,10 +168,12 @@ def _known() -> _Known:
     block = data["gpu_block"]
     low, high = block["threads"]
     groups = [names for entry in data["families"] for names in entry["values"]]
+    sets = data["instruction_sets"]["operations"]
     return _Known(
         block["lanes"],
         (low, high),
         _lines(block["axes"]),
         _lines(block["sizes"]),
         {folded(name): number for number, names in enumerate(groups) for name in names},
+        {folded(name): count for count, lines in sets.items() for names in lines for name in names},
     )

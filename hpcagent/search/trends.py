@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Array = NDArray[np.float64]
+
 ENDS = 0.3  # an ordinal at its end is thought to cost 0.3 / sqrt(D) standard deviations,
 HINT = 0.6  # and what is as far off a hint as can be 0.6 / sqrt(D)
 UNSURE = 0.8  # how uncertain both are, in the same unit
 KNOWN, KNOWN_SPREAD = 0.4, 0.4  # standard deviations that 1 of each of the grid's costs is thought
+NARROW, NARROW_SPREAD = 0.5, 0.5  # what an octave of an instruction set,
 WON, WON_SPREAD = 0.5, 0.5  # and what a unit of rarity among winners elsewhere is
 EARLIER_SPREAD = 0.5  # how uncertain the weight of an earlier run is; its mean is the trust in it
 
@@ -37,19 +40,22 @@ def general(grid: Grid) -> Trends:
 
 def particular(grid: Grid, belief: Belief) -> Trends:
     """What is known of this space: what its names tell, what won elsewhere, a card's hints."""
-    import numpy as np
-
-    named, won = len(grid.costs), len(grid.rarities)
     told = joined(
-        Trends(grid.costs, np.full(named, KNOWN), np.full(named, KNOWN_SPREAD)),
-        Trends(grid.rarities, np.full(won, WON), np.full(won, WON_SPREAD)),
+        _weighed(grid.costs, KNOWN, KNOWN_SPREAD),
+        _weighed(grid.octaves, NARROW, NARROW_SPREAD),
+        _weighed(grid.rarities, WON, WON_SPREAD),
     )
     off = belief.off_hints
     if off is None:
         return told
     unit = 1.0 / math.sqrt(len(grid.ordinal))
-    hints = Trends(off, np.full(len(off), HINT * unit), np.full(len(off), UNSURE * unit))
-    return joined(told, hints)
+    return joined(told, _weighed(off, HINT * unit, UNSURE * unit))
+
+
+def _weighed(columns: Array, mean: float, spread: float) -> Trends:
+    import numpy as np
+
+    return Trends(columns, np.full(len(columns), mean), np.full(len(columns), spread))
 
 
 def earlier(belief: Belief, worked: NDArray[np.intp], scale: float) -> Trends:
@@ -61,11 +67,11 @@ def earlier(belief: Belief, worked: NDArray[np.intp], scale: float) -> Trends:
     return Trends(columns, belief.weights, np.full(len(columns), EARLIER_SPREAD))
 
 
-def joined(one: Trends, other: Trends) -> Trends:
+def joined(*parts: Trends) -> Trends:
     import numpy as np
 
     return Trends(
-        np.vstack([one.columns, other.columns]),
-        np.concatenate([one.means, other.means]),
-        np.concatenate([one.spreads, other.spreads]),
+        np.vstack([part.columns for part in parts]),
+        np.concatenate([part.means for part in parts]),
+        np.concatenate([part.spreads for part in parts]),
     )
