@@ -12,7 +12,8 @@ is never covered. Every second evaluation then tries its next value with all els
 evaluation, so that these can be compared with each other, whatever the rest does.
 
 Where a choice is one between instruction sets (known.py), the design keeps to the widest that can
-run: the others cost an evaluation each, and the process tries them where they may be faster.
+run: the others cost an evaluation each, and the process tries them where they may be faster. The
+first of them is the default but for its instruction set: often that is all that is wrong with it.
 
 Where it is known what won on other machines (winners.py), every second point is like that.
 """
@@ -44,7 +45,7 @@ def design_size(grid: Grid) -> int:
 
     Enough for each categorical value once, for all their combinations where these are few, and for
     two more than half the dimension, at most 8: a surrogate learns faster from its own choices
-    than from a longer design.
+    than from a longer design. One more where instruction sets are compared.
     """
     import numpy as np
 
@@ -53,7 +54,8 @@ def design_size(grid: Grid) -> int:
     categories = [int(np.count_nonzero(counts)) for counts in values]
     few = grid.combinations if grid.combinations <= LONGEST else 0
     dimension = len(grid.ordinal)
-    return min(LONGEST, len(grid.points), max([2 + dimension // 2, few, *categories]))
+    wanted = max([2 + dimension // 2, few, *categories]) + (len(grid.octaves) > 0)
+    return min(LONGEST, len(grid.points), wanted)
 
 
 def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> int:
@@ -61,9 +63,9 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
 
     They are drawn among the free points of the widest instruction sets that show the most values,
     pairs and combinations of the categorical parameters for the first time, and where
-    `among_winners`, among those most like what won elsewhere. Where a categorical parameter is too
-    long for the design, every second one is instead nearest to the first. At least one point must
-    be free.
+    `among_winners`, among those most like what won elsewhere. Until one of these instruction sets
+    was seen, and every second one where a categorical parameter is too long for the design, it is
+    instead nearest to the first. At least one point must be free.
     """
     import numpy as np
 
@@ -72,9 +74,10 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
     fresh = _fresh(grid, rows)
     pool = np.flatnonzero(free & (fresh == fresh[free].max()))
     rng = np.random.default_rng([seed, len(seen)])
+    if len(rows) and not _as_wide(grid, rows, free).any():
+        return _nearest(grid, seen[0], np.flatnonzero(free), rng)
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
-        gap = _distance(grid, seen[0], pool)
-        return int(rng.choice(pool[gap <= gap.min() + _SAME]))
+        return _nearest(grid, seen[0], pool, rng)
     if among_winners(grid, seen):
         pool = _likely_winners(grid, pool)
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
@@ -97,6 +100,20 @@ def _widest(grid: Grid, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for behind in grid.octaves:
         free = free & (behind == behind[free].min())
     return free
+
+
+def _as_wide(grid: Grid, rows: NDArray[np.intp], widest: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(rows,): which have the instruction sets that all points of `widest` have, or wider ones."""
+    import numpy as np
+
+    sets = grid.octaves[:, widest][:, :1]
+    return np.asarray((grid.octaves[:, rows] <= sets).all(axis=0))
+
+
+def _nearest(grid: Grid, row: int, pool: NDArray[np.intp], rng: np.random.Generator) -> int:
+    """One of those of the rows `pool` that differ least from `row`."""
+    gap = _distance(grid, row, pool)
+    return int(rng.choice(pool[gap <= gap.min() + _SAME]))
 
 
 def _likely_winners(grid: Grid, pool: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -61,11 +61,13 @@ class Place:
 
 def main() -> int:
     chosen = _arguments()
-    cases = [case for case in CASES if chosen.case in ("all", case.name)]
-    if not cases:
+    names = {case.name for case in CASES}
+    wanted = set(chosen.case or ["all"])
+    for name in sorted(wanted - names - {"all"}):
         known = ", ".join(case.name for case in CASES)
-        print(f"record_surface.py: no case {chosen.case}; there are all, {known}", file=sys.stderr)
+        print(f"record_surface.py: no case {name}; there are all, {known}", file=sys.stderr)
         return 2
+    cases = [case for case in CASES if "all" in wanted or case.name in wanted]
     passes = 2 if chosen.quick else chosen.passes
     points = {case.name: _points(case, chosen.quick) for case in cases}
     place = _prepare(chosen.folder, cases, tuple(shlex.split(chosen.before)))
@@ -81,7 +83,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, metavar="OUT_FOLDER")
-    parser.add_argument("--case", default="all", metavar="NAME")
+    parser.add_argument("--case", action="append", metavar="NAME", help="these only [all]")
     parser.add_argument("--passes", type=int, default=4, help="repeats of every point [4]")
     parser.add_argument("--before", default="", metavar="WORDS", help="put before each process")
     parser.add_argument("--quick", action="store_true", help="few points, twice; to try it out")
@@ -130,7 +132,7 @@ def _driver(folder: Path, library: str, compiler: str) -> Path:
         path=f"{library}/libopenblas.so", source="system", version="", config="",
         dynamic_arch=True, threading="pthreads", max_threads=None, default_threads=1,
         interface="lp64", symbol_prefix="", symbol_suffix="", core="",
-        routines=("dgemm", "dsyrk", "dtrsm", "dgetrf", "dpotrf", "dgemv"),
+        routines=("dgemm", "sgemm", "dsyrk", "dtrsm", "dgetrf", "dpotrf", "dgemv"),
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
     flags = ("-O2", "-std=gnu11")

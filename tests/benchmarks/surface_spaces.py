@@ -168,4 +168,10 @@ CASES = (
     _factorisation("lu", 384, _PANEL, (*_BLOCKS, 384), _LU),
     _driver("dgetrf_256", "dgetrf, 256 x 256", "run dgetrf - - 256 256 0 1 7"),
     _driver("dsyrk_224x256", "dsyrk, 224 x 224, k 256", "run dsyrk - - 0 224 256 1 7"),
+    _factorisation("cholesky", 320, _LOOKING, (*_BLOCKS, 320), _CHOLESKY),
+    _factorisation("lu", 288, _PANEL, (*_BLOCKS, 288), _LU),
+    _driver("dgemm_160", "dgemm, 160 x 160 x 160", "run dgemm N N 160 160 160 1 7"),
+    _driver("dgemv_640", "dgemv, 640 x 640", "run dgemv N - 640 640 0 1 7"),
+    _driver("dpotrf_320", "dpotrf, 320 x 320", "run dpotrf - - 0 320 0 1 7"),
+    _driver("dtrsm_192x384", "dtrsm, 192 x 384", "run dtrsm - - 192 384 0 1 7"),
 )  # fmt: skip
