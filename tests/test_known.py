@@ -18,7 +18,7 @@ from hpcagent.search.feasibility import probability
 from hpcagent.search.gp import Observations, Theta, covariance, posterior
 from hpcagent.search.prior import Prior
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import Surrogate
+from hpcagent.search.surrogate import SPREAD, WIDEST, Surrogate
 
 X = ("16", "32", "48", "64", "96", "128", "192", "256")
 Y = ("1", "2", "4", "8")
@@ -344,6 +344,12 @@ def test_the_second_evaluation_is_the_default_but_for_its_instruction_set(seed: 
     second, third = (trial.config.values for trial in searched(3, KERNELS, lambda _: 0.1, seed)[1:])
     assert {**default, "core": second["core"]} == second
     assert {**default, "core": third["core"]} != third
+
+
+def test_a_proposal_says_that_it_is_the_default_with_the_widest_instruction_set() -> None:
+    found = Surrogate().propose(KERNELS, [], [], 3, 0)
+    assert not isinstance(found, Stop)
+    assert [p.reason for p in found[1:]] == [WIDEST, SPREAD]
 
 
 @pytest.mark.parametrize("seed", range(6))

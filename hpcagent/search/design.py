@@ -63,19 +63,19 @@ def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int
 
     They are drawn among the free points of the widest instruction sets that show the most values,
     pairs and combinations of the categorical parameters for the first time, and where
-    `among_winners`, among those most like what won elsewhere. Until one of these instruction sets
-    was seen, and every second one where a categorical parameter is too long for the design, it is
-    instead nearest to the first. At least one point must be free.
+    `among_winners`, among those most like what won elsewhere. Where what was seen `is_narrow`, and
+    every second time where a categorical parameter is too long for the design, it is instead the
+    nearest to the first. At least one point must be free.
     """
     import numpy as np
 
-    free = _widest(grid, free)
+    wide = _widest(grid, free)
     rows = np.array(seen, dtype=np.intp)
-    fresh = _fresh(grid, rows)
-    pool = np.flatnonzero(free & (fresh == fresh[free].max()))
     rng = np.random.default_rng([seed, len(seen)])
-    if len(rows) and not _as_wide(grid, rows, free).any():
-        return _nearest(grid, seen[0], np.flatnonzero(free), rng)
+    if is_narrow(grid, seen, free):
+        return _nearest(grid, seen[0], np.flatnonzero(wide), rng)
+    fresh = _fresh(grid, rows)
+    pool = np.flatnonzero(wide & (fresh == fresh[wide].max()))
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
         return _nearest(grid, seen[0], pool, rng)
     if among_winners(grid, seen):
@@ -95,19 +95,20 @@ def among_winners(grid: Grid, seen: Sequence[int]) -> bool:
     return len(grid.rarities) > 0 and len(seen) % 2 == 0
 
 
+def is_narrow(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_]) -> bool:
+    """Whether all that was seen has narrower instruction sets than the widest of the free points.
+
+    The next point is then the first one with the widest.
+    """
+    sets = grid.octaves[:, _widest(grid, free)][:, :1]
+    return len(seen) > 0 and not (grid.octaves[:, list(seen)] <= sets).all(axis=0).any()
+
+
 def _widest(grid: Grid, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Those of the free points that have the widest instruction sets among them."""
     for behind in grid.octaves:
         free = free & (behind == behind[free].min())
     return free
-
-
-def _as_wide(grid: Grid, rows: NDArray[np.intp], widest: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(rows,): which have the instruction sets that all points of `widest` have, or wider ones."""
-    import numpy as np
-
-    sets = grid.octaves[:, widest][:, :1]
-    return np.asarray((grid.octaves[:, rows] <= sets).all(axis=0))
 
 
 def _nearest(grid: Grid, row: int, pool: NDArray[np.intp], rng: np.random.Generator) -> int:

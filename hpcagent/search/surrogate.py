@@ -35,6 +35,7 @@ NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 SPREAD = "early coverage of the space"
 WON = "early coverage of what won on other machines"
+WIDEST = "the default with the widest instruction set"
 HINTED = "what the card hints at"
 # Runs are asked for it by these words (study/history_recall.py): old ones keep what they had.
 FASTEST_BEFORE = "the fastest, as earlier runs have it"
@@ -227,21 +228,29 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
     which of these it is."""
     import numpy as np
 
-    from hpcagent.search.design import among_winners, next_row
+    from hpcagent.search.design import next_row
 
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
     if off is not None and len(state.seen) == 1:
         return _nearest(state, usable, off.sum(axis=0)), HINTED
     if not _heeded(state):
-        aim = WON if among_winners(state.grid, state.seen) else SPREAD
-        return next_row(state.grid, state.seen, usable, seed), aim
+        return next_row(state.grid, state.seen, usable, seed), _aim(state, usable)
     mean = state.belief.mean
     if len(state.seen) % 2:
         return int(np.argmin(np.where(usable, mean, np.inf))), FASTEST_BEFORE
     ordered = np.sort(mean[usable])
     usable = usable & (mean <= ordered[int(HEEDED_SHARE * (len(ordered) - 1))])
     return next_row(state.grid, state.seen, usable, seed), SPREAD_BEFORE
+
+
+def _aim(state: Evidence, usable: NDArray[np.bool_]) -> str:
+    """What the next point of a design that follows no earlier runs is for."""
+    from hpcagent.search.design import among_winners, is_narrow
+
+    if is_narrow(state.grid, state.seen, usable):
+        return WIDEST
+    return WON if among_winners(state.grid, state.seen) else SPREAD
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:

@@ -95,8 +95,10 @@ def _texts(*values: int) -> tuple[str, ...]:
 
 
 def _gemm(m: int, n: int, k: int, axes: tuple[Axis, ...]) -> Case:
-    chosen = {"tile_m": "64", "tile_n": "64", "tile_k": "64", "pad": "0"}
     names = [name for name, _, _ in axes]
+    tiles = {name: [int(value) for value in values] for name, _, values in axes if name != "pad"}
+    chosen = {name: str(max(v for v in sizes if v <= 64)) for name, sizes in tiles.items()}
+    chosen["pad"] = "0"
 
     def words(values: Values) -> tuple[str, ...]:
         tiles = [values.get(f"tile_{d}", str(size)) for d, size in (("m", m), ("n", n), ("k", k))]
@@ -174,4 +176,17 @@ CASES = (
     _driver("dgemv_640", "dgemv, 640 x 640", "run dgemv N - 640 640 0 1 7"),
     _driver("dpotrf_320", "dpotrf, 320 x 320", "run dpotrf - - 0 320 0 1 7"),
     _driver("dtrsm_192x384", "dtrsm, 192 x 384", "run dtrsm - - 192 384 0 1 7"),
+    _gemm(
+        512, 96, 192,
+        (
+            ("tile_m", "ordinal", _texts(16, 32, 64, 128, 256, 512)),
+            ("tile_n", "ordinal", _texts(24, 48, 96)),
+            ("tile_k", "ordinal", _texts(48, 96, 192)),
+        ),
+    ),
+    _factorisation("cholesky", 256, _LOOKING, (*_BLOCKS, 256), _CHOLESKY),
+    _factorisation("lu", 240, _PANEL, (*_BLOCKS, 240), _LU),
+    _driver("sgemm_224", "sgemm, 224 x 224 x 224", "run sgemm N N 224 224 224 1 7"),
+    _driver("dgetrf_384x128", "dgetrf, 384 x 128", "run dgetrf - - 384 128 0 1 7"),
+    _driver("dsyrk_96x512", "dsyrk, 96 x 96, k 512", "run dsyrk - - 0 96 512 1 7"),
 )  # fmt: skip
