@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hpcagent.search.gp import Observations, Theta, covariance, posterior
 from hpcagent.search.prior import Prior
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import SPREAD, WIDEST, Surrogate
+from hpcagent.search.widths import is_narrow, that_run, widest
 
 X = ("16", "32", "48", "64", "96", "128", "192", "256")
 Y = ("1", "2", "4", "8")
@@ -282,10 +284,14 @@ def octaves(*params: Param) -> list[list[float]]:
     ("values", "behind"),
     [
         (("Prescott", "Sandybridge", "Haswell", "SkylakeX"), [3.0, 2.0, 1.0, 0.0]),
-        (("sse4.1", "AVX_256", "avx2-256", "AVX_512"), [3.0, 2.0, 1.0, 0.0]),
+        (("none", "sse4.1", "AVX_256", "avx2-256", "AVX_512"), [4.0, 3.0, 2.0, 1.0, 0.0]),
         (("x86-64", "x86_64_v2", "x86-64-v3", "x86-64-v4"), [3.0, 3.0, 1.0, 0.0]),
+        (("SSE4_2", "AVX", "AVX2", "AVX2_E1", "AVX512_E4"), [3.0, 2.0, 1.0, 1.0, 0.0]),
+        (("AVX2_128", "AVX_512_KNL"), [2.0, 0.0]),
+        (("SSE4.2", "AVX", "CORE-AVX2", "CORE-AVX512"), [3.0, 2.0, 1.0, 0.0]),
+        (("SSE41", "AVX2_VNNI", "AVX512_CORE_AMX"), [3.0, 1.0, 0.0]),
         (("znver3", "znver4"), [1.0, 0.0]),
-        (("penryn", "zen2"), [2.0, 0.0]),
+        (("penryn", "zen2", "zen5"), [3.0, 1.0, 0.0]),
     ],
 )
 def test_an_instruction_set_is_known_by_the_fields_names(
@@ -295,18 +301,26 @@ def test_an_instruction_set_is_known_by_the_fields_names(
     assert octaves(ordinal("isa", values)) == [behind]
 
 
-def test_an_unknown_name_among_instruction_sets_is_not_put_behind_what_is_usual() -> None:
-    assert octaves(choice("isa", "auto", "avx512", "avx2")) == [[0.5, 0.0, 1.0]]
-    assert octaves(choice("isa", "native", "sse2", "avx2")) == [[1.0, 2.0, 0.0]]
-    assert octaves(choice("isa", "native", "sse2", "sse3", "avx512")) == [[1.0, 3.0, 3.0, 0.0]]
+def test_an_unknown_name_among_instruction_sets_may_be_the_widest() -> None:
+    assert octaves(choice("isa", "auto", "avx512", "avx2")) == [[0.0, 0.0, 1.0]]
+    assert octaves(choice("isa", "sse2", "native", "avx2")) == [[2.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize(
     "values",
-    [("auto", "none"), ("Haswell",), ("Haswell", "Zen"), ("Haswell", "other"), ("armv8", "a64fx")],
-)
+    [
+        ("auto", "none"), ("off", "madvise"), ("none", "compact", "spread"), ("Haswell",),
+        ("Haswell", "Zen"), ("Haswell", "other"), ("armv8", "a64fx"),
+    ],
+)  # fmt: skip
 def test_where_no_two_instruction_sets_differ_nothing_is_thought(values: tuple[str, ...]) -> None:
     assert octaves(choice("isa", *values), ordinal("tile", X)) == []
+
+
+def test_an_instruction_set_that_restrictions_leave_alone_is_no_choice() -> None:
+    params = (choice("isa", "sse2", "avx2"), ordinal("tile", X))
+    space = Space(params, ("isa == 'sse2'",), {})
+    assert len(Grid.of(params, space.points()).octaves) == 0
 
 
 def test_each_choice_of_instruction_sets_counts_for_itself() -> None:
@@ -316,8 +330,63 @@ def test_each_choice_of_instruction_sets_counts_for_itself() -> None:
     assert found == [[1.0, 1.0, 0.0, 0.0], [2.0, 0.0, 2.0, 0.0]]
 
 
+def replace_default(space: Space, core: str) -> Space:
+    first, *others = space.params
+    return Space((replace(first, default=core), *others))
+
+
+def grid_of(space: Space) -> Grid:
+    return Grid.of(space.params, space.points())
+
+
+def test_an_octave_is_thought_to_cost_half_a_deviation_give_or_take_as_much() -> None:
+    grid = grid_of(simd("sse2", "avx", "avx512"))
+    told = trends.particular(grid, Prior().over(grid))
+    np.testing.assert_array_equal(told.columns, grid.octaves)
+    assert told.means.tolist() == told.spreads.tolist() == [0.5]
+
+
+def test_of_two_choices_the_widest_points_are_widest_in_both() -> None:
+    sets = (choice("blas", "Zen", "SkylakeX"), choice("march", "x86-64-v2", "x86-64-v3"))
+    grid = grid_of(Space((*sets, ordinal("tile", X))))
+    wide = widest(grid, np.ones(len(grid.points), dtype=np.bool_))
+    found = {
+        (p.values["blas"], p.values["march"]) for p, w in zip(grid.points, wide, strict=True) if w
+    }
+    assert found == {("SkylakeX", "x86-64-v3")}
+    narrow = [grid.index[p] for p in grid.points if p.values["march"] == "x86-64-v2"]
+    assert is_narrow(grid, narrow[:3], wide)
+    assert not is_narrow(grid, [*narrow[:3], int(np.flatnonzero(wide)[0])], wide)
+    assert not is_narrow(grid, [], wide)
+
+
+def test_what_failed_rules_out_its_width_and_wider_ones_until_one_as_wide_ran() -> None:
+    grid = grid_of(simd("sse2", "avx", "avx2", "avx512"))
+    free = np.ones(len(grid.points), dtype=np.bool_)
+
+    def rows(*names: str) -> np.ndarray:
+        first = {p.values["isa"]: row for row, p in reversed(list(enumerate(grid.points)))}
+        return np.array([first[name] for name in names], dtype=np.intp)
+
+    def left(worked: tuple[str, ...], failed: tuple[str, ...]) -> set[str]:
+        found = that_run(grid, free, rows(*worked), rows(*failed))
+        return {p.values["isa"] for p, may in zip(grid.points, found, strict=True) if may}
+
+    assert left(("sse2",), ()) == {"sse2", "avx", "avx2", "avx512"}
+    assert left(("sse2",), ("avx512",)) == {"sse2", "avx", "avx2"}
+    assert left(("sse2",), ("avx2",)) == {"sse2", "avx"}
+    assert left(("sse2", "avx2"), ("avx",)) == {"sse2", "avx", "avx2", "avx512"}
+    assert left(("avx2",), ("avx2", "avx512")) == {"sse2", "avx", "avx2"}
+    assert left((), ("sse2",)) == {"sse2", "avx", "avx2", "avx512"}
+
+
+MIDDLE = {"core": "Prescott", "threads": "4", "tile": "96"}
 KERNELS = Space(
-    (choice("core", *CORES), ordinal("threads", ("1", "2", "4", "8")), ordinal("tile", X))
+    (
+        Param("core", "categorical", CORES, MIDDLE["core"]),
+        Param("threads", "ordinal", ("1", "2", "4", "8"), MIDDLE["threads"]),
+        Param("tile", "ordinal", X, MIDDLE["tile"]),
+    )
 )
 AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
@@ -338,18 +407,30 @@ def test_the_design_keeps_to_the_widest_instruction_sets_that_run(seed: int) -> 
     assert refused in AVX512 and set(ran) == {"Haswell", "Zen"}
 
 
+def test_names_of_one_width_that_does_not_run_cost_one_evaluation() -> None:
+    names = ("x86-64-v4", "skylake-avx512", "cascadelake", "icelake-server", "znver4")
+    space = simd("x86-64-v2", "x86-64-v3", *names)
+    history = searched(6, space, lambda c: None if c.values["isa"] in names else 0.1, 0)
+    assert sum(trial.failure is not None for trial in history) == 1
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_second_evaluation_is_the_default_but_for_its_instruction_set(seed: int) -> None:
-    default = KERNELS.default.values
     second, third = (trial.config.values for trial in searched(3, KERNELS, lambda _: 0.1, seed)[1:])
-    assert {**default, "core": second["core"]} == second
-    assert {**default, "core": third["core"]} != third
+    assert {**MIDDLE, "core": second["core"]} == second
+    assert {**MIDDLE, "core": third["core"]} != third
 
 
-def test_a_proposal_says_that_it_is_the_default_with_the_widest_instruction_set() -> None:
-    found = Surrogate().propose(KERNELS, [], [], 3, 0)
+@pytest.mark.parametrize(
+    ("space", "reasons"),
+    [(KERNELS, [WIDEST, SPREAD]), (replace_default(KERNELS, "SkylakeX"), [SPREAD, SPREAD])],
+)
+def test_a_proposal_says_that_it_has_the_widest_instruction_set(
+    space: Space, reasons: list[str]
+) -> None:
+    found = Surrogate().propose(space, [], [], 3, 0)
     assert not isinstance(found, Stop)
-    assert [p.reason for p in found[1:]] == [WIDEST, SPREAD]
+    assert [p.reason for p in found[1:]] == reasons
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -366,10 +447,12 @@ def test_a_default_of_the_widest_instruction_set_is_not_tried_again_in_other_wor
 
 def test_narrow_instruction_sets_do_not_make_the_design_longer() -> None:
     def size(*cores: str) -> int:
-        space = Space((choice("core", *cores), ordinal("tile", X)))
-        return design_size(Grid.of(space.params, space.points()))
+        grid = grid_of(Space((choice("core", *cores), ordinal("tile", X))))
+        return design_size(grid, [0])
 
     assert size(*CORES) == len(AVX512) + 1
+    assert size(*AVX512, *FMA4, "Prescott") == len(AVX512)
+    assert size("sse2", "sse4.1", "avx", "avx2", "avx512") == 4
     assert size(*(f"{core}-like" for core in CORES)) == 8
 
 

@@ -11,11 +11,8 @@ A categorical parameter with more values than the design has evaluations (the ke
 is never covered. Every second evaluation then tries its next value with all else as in the first
 evaluation, so that these can be compared with each other, whatever the rest does.
 
-Where a choice is one between instruction sets (known.py), the design keeps to the widest that can
-run: the others cost an evaluation each, and the process tries them where they may be faster. The
-first of them is the default but for its instruction set: often that is all that is wrong with it.
-
-Where it is known what won on other machines (winners.py), every second point is like that.
+Where it is known what won on other machines (winners.py), every second point is like that. Where a
+choice is one between instruction sets, the points are among the widest that run (widths.py).
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcagent.search.encoding import Grid
+from hpcagent.search.widths import is_narrow, widest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,44 +38,41 @@ _SAME = 1e-9  # distances that differ by less are equal
 _DRAWN = 20  # the best of so many random points: far from the others, yet not in a corner
 
 
-def design_size(grid: Grid) -> int:
-    """Evaluations before the model takes over, the default included.
+def design_size(grid: Grid, seen: Sequence[int] = ()) -> int:
+    """Evaluations before the model takes over, the default included, which is the first of `seen`.
 
     Enough for each categorical value once, for all their combinations where these are few, and for
     two more than half the dimension, at most 8: a surrogate learns faster from its own choices
-    than from a longer design. One more where instruction sets are compared.
+    than from a longer design. Of instruction sets only the widest count (widths.py), and one more
+    where that of the default is narrower.
     """
     import numpy as np
 
-    wide = _widest(grid, np.ones(len(grid.points), dtype=bool))
-    values = [np.bincount(grid.codes[wide, d]) for d in _categorical(grid)]
-    categories = [int(np.count_nonzero(counts)) for counts in values]
-    few = grid.combinations if grid.combinations <= LONGEST else 0
-    dimension = len(grid.ordinal)
-    wanted = max([2 + dimension // 2, few, *categories]) + (len(grid.octaves) > 0)
-    return min(LONGEST, len(grid.points), wanted)
+    wide = widest(grid, np.ones(len(grid.points), dtype=bool))
+    categories = [_distinct(grid.codes[wide, d]) for d in _categorical(grid)]
+    combinations = _distinct(grid.combination[wide])
+    few = combinations if combinations <= LONGEST else 0
+    wanted = max([2 + len(grid.ordinal) // 2, few, *categories])
+    return min(LONGEST, len(grid.points), wanted + is_narrow(grid, seen[:1], wide))
 
 
 def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> int:
     """Of 20 points drawn with `seed`, the farthest from all seen ones and from what may be slow.
 
-    They are drawn among the free points of the widest instruction sets that show the most values,
-    pairs and combinations of the categorical parameters for the first time, and where
-    `among_winners`, among those most like what won elsewhere. Where what was seen `is_narrow`, and
-    every second time where a categorical parameter is too long for the design, it is instead the
-    nearest to the first. At least one point must be free.
+    They are drawn among the free points that show the most values, pairs and combinations of the
+    categorical parameters for the first time, and where `among_winners`, among those most like
+    what won elsewhere. Where a categorical parameter is too long for the design, every second one
+    is instead nearest to the first. At least one point must be free.
     """
     import numpy as np
 
-    wide = _widest(grid, free)
     rows = np.array(seen, dtype=np.intp)
-    rng = np.random.default_rng([seed, len(seen)])
-    if is_narrow(grid, seen, free):
-        return _nearest(grid, seen[0], np.flatnonzero(wide), rng)
     fresh = _fresh(grid, rows)
-    pool = np.flatnonzero(wide & (fresh == fresh[wide].max()))
+    pool = np.flatnonzero(free & (fresh == fresh[free].max()))
+    rng = np.random.default_rng([seed, len(seen)])
     if len(seen) % 2 and any(len(grid.coordinates[d]) > LONGEST for d in _categorical(grid)):
-        return _nearest(grid, seen[0], pool, rng)
+        gap = _distance(grid, seen[0], pool)
+        return int(rng.choice(pool[gap <= gap.min() + _SAME]))
     if among_winners(grid, seen):
         pool = _likely_winners(grid, pool)
     drawn = rng.choice(pool, size=min(_DRAWN, len(pool)), replace=False)
@@ -95,28 +90,6 @@ def among_winners(grid: Grid, seen: Sequence[int]) -> bool:
     return len(grid.rarities) > 0 and len(seen) % 2 == 0
 
 
-def is_narrow(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_]) -> bool:
-    """Whether all that was seen has narrower instruction sets than the widest of the free points.
-
-    The next point is then the first one with the widest.
-    """
-    sets = grid.octaves[:, _widest(grid, free)][:, :1]
-    return len(seen) > 0 and not (grid.octaves[:, list(seen)] <= sets).all(axis=0).any()
-
-
-def _widest(grid: Grid, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those of the free points that have the widest instruction sets among them."""
-    for behind in grid.octaves:
-        free = free & (behind == behind[free].min())
-    return free
-
-
-def _nearest(grid: Grid, row: int, pool: NDArray[np.intp], rng: np.random.Generator) -> int:
-    """One of those of the rows `pool` that differ least from `row`."""
-    gap = _distance(grid, row, pool)
-    return int(rng.choice(pool[gap <= gap.min() + _SAME]))
-
-
 def _likely_winners(grid: Grid, pool: NDArray[np.intp]) -> NDArray[np.intp]:
     """Those of the rows `pool` that are most like what won elsewhere."""
     import numpy as np
@@ -124,6 +97,12 @@ def _likely_winners(grid: Grid, pool: NDArray[np.intp]) -> NDArray[np.intp]:
     rarity = grid.rarities[:, pool].sum(axis=0)
     kept = max(_DRAWN, int(_WINNERS * len(pool)))
     return np.asarray(pool[np.argsort(rarity, kind="stable")[:kept]])
+
+
+def _distinct(codes: NDArray[np.intp]) -> int:
+    import numpy as np
+
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def _categorical(grid: Grid) -> list[int]:

@@ -3,7 +3,7 @@
 The threads of a GPU's block: what is known of them in any kernel becomes linear terms, whose
 weights the measurements decide (trends.py). Kernels of a library for one instruction set: they are
 taken to be much alike (encoding.py, feasibility.py). Wider instruction sets are thought to be
-faster, and the design keeps to the widest that can run (design.py).
+faster, and the design keeps to the widest that run (widths.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Codes = NDArray[np.intp]
 
 _MOST = 2**16  # threads: no GPU takes a block near that
-_UNTOLD = 1.0  # octaves that a name is at most behind of which nothing is known: it is to be tried
 
 
 @dataclass(frozen=True)
@@ -87,23 +86,19 @@ def costs(params: Sequence[Param], table: Codes) -> Array:
 def octaves(params: Sequence[Param], table: Codes) -> Array:
     """(K, points): of each of K choices between instruction sets, how narrow a point's one is.
 
-    In octaves of operations a cycle behind the most that is listed. A name of which nothing is
-    known counts as the mean of the others, at most 1. K is 0 where no parameter lists two that
-    differ.
+    In octaves of operations a cycle behind the most that is listed; 0 for a name of which nothing
+    is known, for it may be the widest ("native"). K is 0 where no two points differ.
     """
     import numpy as np
 
     found = []
     for d, param in enumerate(params):
         told = [_known().operations.get(folded(value)) for value in param.values]
-        rates = [math.log2(count) for count in told if count is not None]
-        if len(set(rates)) < 2:
-            continue
-        widest = max(rates)
-        usual = min(_UNTOLD, widest - sum(rates) / len(rates))
-        behind = [usual if count is None else widest - math.log2(count) for count in told]
+        most = max((count for count in told if count is not None), default=1)
+        behind = [math.log2(most / (count or most)) for count in told]
         found.append(np.array(behind)[table[:, d]])
-    return np.array(found).reshape(len(found), len(table))
+    columns = np.array(found).reshape(len(found), len(table))
+    return np.asarray(columns[columns.max(axis=1) > columns.min(axis=1)])
 
 
 def _extents(params: Sequence[Param], table: Codes, lines: Sequence[Sequence[str]]) -> Array | None:

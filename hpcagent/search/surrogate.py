@@ -35,7 +35,7 @@ NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 SPREAD = "early coverage of the space"
 WON = "early coverage of what won on other machines"
-WIDEST = "the default with the widest instruction set"
+WIDEST = "the widest instruction set, and little else changed"
 HINTED = "what the card hints at"
 # Runs are asked for it by these words (study/history_recall.py): old ones keep what they had.
 FASTEST_BEFORE = "the fastest, as earlier runs have it"
@@ -198,7 +198,7 @@ def _candidates(
     from hpcagent.search.design import design_size
 
     chance = state.chance() * state.belief.chance(state.worked, state.failed)
-    size = design_size(state.grid)
+    size = design_size(state.grid, state.seen)
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
     left = k
@@ -235,7 +235,7 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
     if off is not None and len(state.seen) == 1:
         return _nearest(state, usable, off.sum(axis=0)), HINTED
     if not _heeded(state):
-        return next_row(state.grid, state.seen, usable, seed), _aim(state, usable)
+        return _designed(state, usable, seed)
     mean = state.belief.mean
     if len(state.seen) % 2:
         return int(np.argmin(np.where(usable, mean, np.inf))), FASTEST_BEFORE
@@ -244,17 +244,21 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
     return next_row(state.grid, state.seen, usable, seed), SPREAD_BEFORE
 
 
-def _aim(state: Evidence, usable: NDArray[np.bool_]) -> str:
-    """What the next point of a design that follows no earlier runs is for."""
-    from hpcagent.search.design import among_winners, is_narrow
+def _designed(state: Evidence, usable: NDArray[np.bool_], seed: int) -> tuple[int, str]:
+    """The next point of a design that follows no earlier runs, and what it is for."""
+    from hpcagent.search.design import among_winners, next_row
+    from hpcagent.search.widths import is_narrow, that_run, widest
 
-    if is_narrow(state.grid, state.seen, usable):
-        return WIDEST
-    return WON if among_winners(state.grid, state.seen) else SPREAD
+    grid, seen = state.grid, state.seen
+    wide = widest(grid, that_run(grid, usable, state.worked, state.failed))
+    if is_narrow(grid, seen, wide):
+        return _nearest(state, wide, grid.octaves.sum(axis=0)), WIDEST
+    aim = WON if among_winners(grid, seen) else SPREAD
+    return next_row(grid, seen, wide, seed), aim
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
-    """The usable point that is least off the hints, and else most like the one seen."""
+    """The usable point that is least `off`, and else most like the first one seen."""
     import numpy as np
 
     others = (state.grid.codes != state.grid.codes[state.seen[0]]).sum(axis=1)

@@ -34,14 +34,15 @@ def candidates(
 ) -> Sequence[Config]:
     """All points of the space in its order, where it can be enumerated.
 
-    Else the default, what was tried or is pending, the neighbours of the fastest `leaders`, and
-    4,000 points drawn with `seed`: a function of the arguments, nothing has to be remembered.
+    Else the default, what was tried or is pending, the neighbours of the fastest `leaders` (of the
+    default, while there are none), and 4,000 points drawn with `seed`: a function of the arguments,
+    nothing has to be remembered.
     """
     if space.enumerable:
         return space.points()
     known = (*(trial.config for trial in history), *pending)
     found = dict.fromkeys((space.default, *(c for c in known if space.contains(c))))
-    for leader in fastest(history, leaders):
+    for leader in fastest(history, leaders) or [space.default]:
         if space.contains(leader):
             found.update(dict.fromkeys(space.neighbours(leader)))
     found.update(dict.fromkeys(space.sample(SAMPLE, seed)))
