@@ -337,18 +337,40 @@ class Judged(Liking):
         return Outlook(liked.gains, means, liked.chances, tuple(0.01 for _ in points))
 
 
+class Asked(Liking):
+    """Keeps what it was asked about."""
+
+    points: Sequence[Config] = ()
+
+    def expect(
+        self, space: SearchSpace, history: Sequence[Trial], points: Sequence[Config], seed: int
+    ) -> Outlook:
+        self.points = points
+        return super().expect(space, history, points, seed)
+
+
+def chosen(model: Liking) -> Proposal:
+    """With a model that has all the say there is."""
+    heard = Expert(model, SPACE, 1, Share(weight=1.0, faded=100))
+    strategy = Surrogate(expert=lambda space, seed: heard)
+    found = strategy.propose(SPACE, measured(8), (), 1, 1)
+    assert isinstance(found, tuple)
+    return found[0]
+
+
 def test_it_tips_the_choice_as_long_as_it_predicts_what_was_measured() -> None:
-    alone = Surrogate().candidates(SPACE, measured(8), (), 4, 1)
-    liked = alone[1].config
-    for off, tips in ((0.0, True), (0.5, False)):
-        heard = Expert(Judged(liked, off), SPACE, 1, Share(weight=1.0, faded=100))
-        found = Surrogate(expert=lambda space, seed, heard=heard: heard).propose(
-            SPACE, measured(8), (), 1, 1
-        )
-        assert isinstance(found, tuple)
-        assert (found[0].config == liked) == tips
-        assert (found[0].proposed_by == "embedded") == tips
-        assert ("tipped" in found[0].reason) == tips
+    own = Surrogate().candidates(SPACE, measured(8), (), 1, 1)[0].config
+    asked = Asked(own)
+    chosen(asked)
+    others = [point for point in asked.points if point != own]
+    right = {point: chosen(Judged(point, 0.0)) for point in others}
+    tipped = {point: p for point, p in right.items() if p.config == point}
+    assert tipped
+    assert all(p.proposed_by == "embedded" and "tipped" in p.reason for p in tipped.values())
+    assert {p.config for p in right.values()} <= {own, *tipped}
+    for wrong in (chosen(Judged(point, 0.5)) for point in others):
+        assert (wrong.config, wrong.proposed_by) == (own, "surrogate")
+        assert "tipped" not in wrong.reason
 
 
 def test_it_changes_neither_the_design_nor_what_comes_after_its_time() -> None:
