@@ -358,6 +358,8 @@ def test_of_two_choices_the_widest_points_are_widest_in_both() -> None:
     assert is_narrow(grid, narrow[:3], wide)
     assert not is_narrow(grid, [*narrow[:3], int(np.flatnonzero(wide)[0])], wide)
     assert not is_narrow(grid, [], wide)
+    rest = widest(grid, ~wide)
+    assert not is_narrow(grid, [int(np.flatnonzero(wide)[0])], rest)
 
 
 def test_what_failed_rules_out_its_width_and_wider_ones_until_one_as_wide_ran() -> None:
@@ -375,6 +377,7 @@ def test_what_failed_rules_out_its_width_and_wider_ones_until_one_as_wide_ran() 
     assert left(("sse2",), ()) == {"sse2", "avx", "avx2", "avx512"}
     assert left(("sse2",), ("avx512",)) == {"sse2", "avx", "avx2"}
     assert left(("sse2",), ("avx2",)) == {"sse2", "avx"}
+    assert left(("sse2",), ("avx512", "avx2")) == {"sse2", "avx"}
     assert left(("sse2", "avx2"), ("avx",)) == {"sse2", "avx", "avx2", "avx512"}
     assert left(("avx2",), ("avx2", "avx512")) == {"sse2", "avx", "avx2"}
     assert left((), ("sse2",)) == {"sse2", "avx", "avx2", "avx512"}
@@ -414,11 +417,21 @@ def test_names_of_one_width_that_does_not_run_cost_one_evaluation() -> None:
     assert sum(trial.failure is not None for trial in history) == 1
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_second_evaluation_is_the_default_but_for_its_instruction_set(seed: int) -> None:
-    second, third = (trial.config.values for trial in searched(3, KERNELS, lambda _: 0.1, seed)[1:])
-    assert {**MIDDLE, "core": second["core"]} == second
-    assert {**MIDDLE, "core": third["core"]} != third
+FEW = Space((Param("core", "categorical", ("Zen", "SkylakeX"), "Zen"), *KERNELS.params[1:]))
+LARGE = Space((*FEW.params, *(ordinal(f"size_{n}", X) for n in range(8))))  # is sampled
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("space", [KERNELS, FEW, LARGE], ids=["all", "few", "large"])
+def test_the_second_evaluation_is_the_default_but_for_its_instruction_set(
+    space: Space, seed: int
+) -> None:
+    found = Surrogate().propose(space, [], [], 3, seed)
+    assert not isinstance(found, Stop)
+    default, second, third = (p.config.values for p in found)
+    assert default == space.default.values and second["core"] in AVX512
+    assert {**default, "core": second["core"]} == second
+    assert {**default, "core": third["core"]} != third
 
 
 @pytest.mark.parametrize(
