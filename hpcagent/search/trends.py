@@ -2,9 +2,8 @@
 
 Before anything is measured an ordinal is thought to be a little slower at its ends than in its
 middle, for people list values to bracket the good ones; a point off the hints of a card slower than
-one on them; what is known of blocks of GPU threads
-and instruction sets is thought to hold (known.py); and what an
-earlier run saw as far as that run is trusted.
+one on them; what is known of blocks of GPU threads and instruction sets is thought to hold
+(known.py); and what an earlier run saw as far as that run is trusted.
 """
 
 from __future__ import annotations
