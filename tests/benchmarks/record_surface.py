@@ -1,6 +1,8 @@
-"""Record surfaces of this machine's OpenBLAS: every point of a space, run several times.
+"""Record surfaces of this machine: every point of a space, run several times.
 
     python tests/benchmarks/record_surface.py OUT_FOLDER --case all --before "chrt -f 1"
+
+`all` are those of OpenBLAS; `programs` are loop nests as two compilers make them.
 
 A process of the worker that measures for `tune` gives one repeat: the median of its calls. Passes
 go over all points of all cases in a new random order each, so that drift of the machine is spread
@@ -30,6 +32,7 @@ from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
 
 from harness import table, tell
+from program_spaces import PROGRAMS
 from surface_spaces import BUILDS, CASES, Case, environment
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ HERE = Path(__file__).resolve().parent
 CHUNK = 60  # points in one unit of the worker
 TIMEOUT_S = 2.0  # of a process; the slowest that works takes a tenth
 RESIDUAL_MAX = 30.0  # as hpcagent/apps/openblas.yaml has it
+SETS = {"all": CASES, "programs": PROGRAMS}
 FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "LD_")
 
 
@@ -50,9 +54,12 @@ class Place:
     blocked: Path
     drivers: Mapping[str, Path]
     libraries: Mapping[str, str]
+    compiled: Mapping[tuple[str, ...], Path]
     before: tuple[str, ...]
 
     def command(self, case: Case, values: Mapping[str, str]) -> list[str]:
+        if case.built:
+            return [*self.before, str(self.compiled[case.built(values)]), *case.words(values)]
         if not case.workload:
             return [*self.before, str(self.blocked), *case.words(values)]
         driver = self.drivers[values["library"]]
@@ -61,13 +68,14 @@ class Place:
 
 def main() -> int:
     chosen = _arguments()
-    names = {case.name for case in CASES}
-    wanted = set(chosen.case or ["all"])
-    for name in sorted(wanted - names - {"all"}):
-        known = ", ".join(case.name for case in CASES)
-        print(f"record_surface.py: no case {name}; there are all, {known}", file=sys.stderr)
-        return 2
-    cases = [case for case in CASES if "all" in wanted or case.name in wanted]
+    known = {**{case.name: (case,) for case in (*CASES, *PROGRAMS)}, **SETS}
+    wanted = chosen.case or ["all"]
+    for name in wanted:
+        if name not in known:
+            there = ", ".join(sorted(known))
+            print(f"record_surface.py: no case {name}; there are {there}", file=sys.stderr)
+            return 2
+    cases = list({case.name: case for name in wanted for case in known[name]}.values())
     passes = 2 if chosen.quick else chosen.passes
     points = {case.name: _points(case, chosen.quick) for case in cases}
     place = _prepare(chosen.folder, cases, tuple(shlex.split(chosen.before)))
@@ -103,6 +111,7 @@ def _points(case: Case, quick: bool) -> dict[str, dict[str, str]]:
 def _prepare(folder: Path, cases: Sequence[Case], before: tuple[str, ...]) -> Place:
     folder = (folder / "recording").resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    compiled = _compiled(folder, cases)
     libraries = {build: _library(build) for build in BUILDS}
     blocked = folder / "blocked"
     compiler = shutil.which("cc") or "/usr/bin/cc"
@@ -114,7 +123,18 @@ def _prepare(folder: Path, cases: Sequence[Case], before: tuple[str, ...]) -> Pl
         drivers = {name: _driver(folder / name, path, compiler) for name, path in libraries.items()}
     for case in cases:
         (folder / f"{case.name}.txt").write_text(case.workload + "\n", encoding="utf-8")
-    return Place(folder, blocked, drivers, libraries, before)
+    return Place(folder, blocked, drivers, libraries, compiled, before)
+
+
+def _compiled(folder: Path, cases: Sequence[Case]) -> dict[tuple[str, ...], Path]:
+    """programs.c, compiled in every way that a point of the cases wants."""
+    ways = {case.built(values) for case in cases if case.built for values in case.points()}
+    found = {way: folder / "-".join(("programs", *way)) for way in sorted(ways)}
+    for way, program in found.items():
+        if not program.exists():
+            words = [*way, str(HERE / "programs.c"), "-o", str(program), "-lm"]
+            subprocess.run(words, check=True)
+    return found
 
 
 def _library(build: str) -> str:
@@ -280,17 +300,19 @@ def _write(
 
 
 def _head(case: Case, default: Mapping[str, str] | None, count: int) -> dict[str, Any]:
-    read = {"ordinal": int, "categorical": str}
+    def read(kind: str, value: str) -> int | str:
+        return int(value) if kind == "ordinal" and value.isdecimal() else value
+
     return {
         "name": case.name,
         "source": f"recorded by tests/benchmarks/record_surface.py of hpcagent: {case.what}",
         "licence": "Apache-2.0, as hpcagent itself",
         "objective": {"unit": "s", "direction": "min"},
         "params": [
-            {"name": name, "kind": kind, "values": [read[kind](value) for value in values]}
+            {"name": name, "kind": kind, "values": [read(kind, value) for value in values]}
             for name, kind, values in case.axes
         ],
-        "default": default and {name: read[kind](default[name]) for name, kind, _ in case.axes},
+        "default": default and {name: read(kind, default[name]) for name, kind, _ in case.axes},
         "points": count,
     }
 

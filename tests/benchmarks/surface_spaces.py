@@ -1,4 +1,4 @@
-"""What record_surface.py records: spaces of settings around one library, and their command lines.
+"""What record_surface.py records of OpenBLAS: spaces of settings around it, and command lines.
 
 Nothing here knows of a search. Every case has the settings of the library itself (which of its
 builds, kernels, threads); the blocked algorithms add the block sizes of the code on top of it, the
@@ -31,9 +31,10 @@ SOME_CORES = ("Prescott", "Sandybridge", "Haswell", "SkylakeX", "Excavator")
 class Case:
     """A space and how a point of it is run.
 
-    `workload` is the line of the benchmark driver's workload; empty: `words` are the arguments of
-    the blocked driver up to its seed. `chosen` are the values of the default that are the
-    caller's, not the library's.
+    `workload` is the line of the benchmark driver's workload. Without one, `words` are the
+    arguments up to its seed of the blocked driver, or of programs.c where `built` has the words
+    that compile it. `chosen` are the values of the default that are the caller's, not the
+    library's.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case:
     allowed: Callable[[Values], bool]
     words: Callable[[Values], tuple[str, ...]] = lambda values: ()
     workload: str = ""
+    built: Callable[[Values], tuple[str, ...]] | None = None
 
     def points(self) -> Iterator[dict[str, str]]:
         names = [name for name, _, _ in self.axes]
@@ -54,12 +56,13 @@ class Case:
 
 def environment(values: Values, folders: Mapping[str, str]) -> dict[str, str]:
     """What sets these values; `folders` has the folder of each build of the library."""
-    found = {
-        "LD_LIBRARY_PATH": folders[values["library"]],
-        "OPENBLAS_CORETYPE": values["core"],
-        "OPENBLAS_NUM_THREADS": values["threads"],
-        "OMP_NUM_THREADS": values["threads"],
-    }
+    found = {"OMP_NUM_THREADS": values["threads"]}
+    if "library" in values:
+        found["LD_LIBRARY_PATH"] = folders[values["library"]]
+        found["OPENBLAS_CORETYPE"] = values["core"]
+        found["OPENBLAS_NUM_THREADS"] = values["threads"]
+    if "schedule" in values:
+        found["OMP_SCHEDULE"] = ",".join(values[k] for k in ("schedule", "chunk") if k in values)
     if values.get("thread_timeout", DEFAULT_TIMEOUT) != DEFAULT_TIMEOUT:
         found["OPENBLAS_THREAD_TIMEOUT"] = values["thread_timeout"]
     if values.get("wait_policy", "default") != "default":
