@@ -11,8 +11,8 @@ A categorical parameter with more values than the design has evaluations (the ke
 is never covered. Every second evaluation then tries its next value with all else as in the first
 evaluation, so that these can be compared with each other, whatever the rest does.
 
-Where it is known what won on other machines (winners.py), every second point is like that. Where a
-choice is one between instruction sets, the points are among the widest that run (widths.py).
+Where it is known what won on other machines (winners.py), every second point is like that. Where it
+is known which values of a choice lag behind others, the points are among the foremost (lags.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcagent.search.encoding import Grid
-from hpcagent.search.widths import is_narrow, widest
+from hpcagent.search.lags import foremost, lags_behind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,17 +43,17 @@ def design_size(grid: Grid, seen: Sequence[int] = ()) -> int:
 
     Enough for each categorical value once, for all their combinations where these are few, and for
     two more than half the dimension, at most 8: a surrogate learns faster from its own choices
-    than from a longer design. Of instruction sets only the widest count (widths.py), and one more
-    where that of the default is narrower.
+    than from a longer design. Of values that lag behind others only the foremost count (lags.py),
+    and one more where the default lags.
     """
     import numpy as np
 
-    wide = widest(grid, np.ones(len(grid.points), dtype=bool))
-    categories = [_distinct(grid.codes[wide, d]) for d in _categorical(grid)]
-    combinations = _distinct(grid.combination[wide])
+    fast = foremost(grid, np.ones(len(grid.points), dtype=bool))
+    categories = [_distinct(grid.codes[fast, d]) for d in _categorical(grid)]
+    combinations = _distinct(grid.combination[fast])
     few = combinations if combinations <= LONGEST else 0
     wanted = max([2 + len(grid.ordinal) // 2, few, *categories])
-    return min(LONGEST, len(grid.points), wanted + is_narrow(grid, seen[:1], wide))
+    return min(LONGEST, len(grid.points), wanted + lags_behind(grid, seen[:1], fast))
 
 
 def next_row(grid: Grid, seen: Sequence[int], free: NDArray[np.bool_], seed: int) -> int:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Config, Param
-from hpcagent.search import known, winners
+from hpcagent.search import known, lags, winners
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 APART = 1.0  # of the range of the others: how far an "off" is from the least of them
-KIN = 0.2  # how far apart values of a choice are that are known to be alike; others are at 1
+KIN = 0.2  # how far apart values of a choice are that are known to be alike; others are at 1,
+NEIGHBOURS = 0.3  # and those of a known order at this, if at one place in it, to 1, at its ends
 _EQUAL = 1e-6  # of the largest step: steps that differ by less are equal
 _FEWEST = 4  # values of an ordinal that has ends, and of one in which a 0 can stand apart
 
@@ -62,8 +63,10 @@ class Grid:
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
     r the rank scaled to [0, 1]; an "off" is no end and counts as the mean of the others.
     `families` numbers each parameter's values, alike ones alike; `costs` (K, P) is what is known
-    to be slow, `octaves` (I, P) how narrow the instruction sets of I choices are: all from
-    known.py. `rarities` (W, P) is as winners.py has it.
+    to be slow: both from known.py. `octaves`, `levels` and `switches`, each (some, P),
+    tell of instruction sets and ways to compile how far they lag behind the foremost, `lags` holds
+    all three, `places` where each value is in such an order: from lags.py. `rarities` (W, P) is as
+    winners.py has it.
     """
 
     params: tuple[Param, ...]
@@ -80,6 +83,10 @@ class Grid:
     families: tuple[NDArray[np.intp], ...]
     costs: NDArray[np.float64]
     octaves: NDArray[np.float64]
+    levels: NDArray[np.float64]
+    switches: NDArray[np.float64]
+    lags: NDArray[np.float64]
+    places: tuple[NDArray[np.float64] | None, ...]
     rarities: NDArray[np.float64]
 
     @classmethod
@@ -93,6 +100,8 @@ class Grid:
         np.put_along_axis(one_hot, table + starts, 1.0, axis=1)
         ordinal = tuple(param.kind == "ordinal" for param in params)
         combination = _joint(table[:, ~np.array(ordinal)])
+        octaves = lags.octaves(params, table)
+        levels, switches = lags.levels(params, table), lags.switches(params, table)
         return cls(
             params=tuple(params),
             points=tuple(points),
@@ -107,14 +116,19 @@ class Grid:
             ends=_ends(params, table),
             families=tuple(map(known.families, params)),
             costs=known.costs(params, table),
-            octaves=known.octaves(params, table),
+            octaves=octaves,
+            levels=levels,
+            switches=switches,
+            lags=np.vstack([octaves, levels, switches]),
+            places=tuple(map(lags.places, params)),
             rarities=winners.rarities(params, table),
         )
 
     def gap(self, d: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.float64]:
         """How far values of parameter `d` are apart, by their indices, which are broadcast.
 
-        The rank distance of an ordinal; of a choice 0 for the same value, KIN for alike ones, 1.
+        The rank distance of an ordinal; of a choice 0 for the same value, KIN for alike ones,
+        NEIGHBOURS to 1 by the known order, else 1.
         """
         import numpy as np
 
@@ -123,6 +137,10 @@ class Grid:
             return np.asarray(np.abs(values[one] - values[other]))
         family = self.families[d]
         found = np.where(family[one] == family[other], KIN, 1.0)
+        place = self.places[d]
+        if place is not None:
+            apart = NEIGHBOURS + (1.0 - NEIGHBOURS) * np.abs(place[one] - place[other])
+            found = np.fmin(found, apart)  # NaN where no order is known
         return np.where(one == other, 0.0, found)
 
 

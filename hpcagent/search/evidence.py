@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     Wide = NDArray[np.float32]
 
 
+WRONG = "numerics"  # the stage of a failure that is a wrong result
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`.
+    """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`,
+    and `wrong` are those of the failed that ran to a wrong result.
 
     What is not allowed (it breaks a constraint of the run) has a true value, so it teaches where
     the fast points are; but it is no best so far, and counts as failed where the chance of a point
@@ -36,6 +40,7 @@ class Evidence:
     spreads: Array
     allowed: NDArray[np.bool_]
     failed: NDArray[np.intp]
+    wrong: NDArray[np.intp]
     waiting: tuple[int, ...]
     free: NDArray[np.bool_]
 
@@ -47,7 +52,11 @@ class Evidence:
 
         latest = {trial.config: trial for trial in history if trial.config in grid.index}
         good = [trial for trial in latest.values() if measured(trial)]
-        bad = [trial for trial in latest.values() if trial.failure is not None]
+        bad = {
+            grid.index[trial.config]: trial.failure
+            for trial in latest.values()
+            if trial.failure is not None
+        }
         waiting = {grid.index[config] for config in pending if config in grid.index}
         free = np.ones(len(grid.points), dtype=bool)
         free[[grid.index[config] for config in latest]] = False
@@ -59,7 +68,8 @@ class Evidence:
             values=np.array([trial.log_ratio for trial in good], dtype=np.float64),
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
             allowed=np.array([trial.eligible for trial in good], dtype=np.bool_),
-            failed=np.array([grid.index[trial.config] for trial in bad], dtype=np.intp),
+            failed=np.array(list(bad), dtype=np.intp),
+            wrong=np.array([r for r, f in bad.items() if f.stage == WRONG], dtype=np.intp),
             waiting=tuple(sorted(waiting)),
             free=free,
         )

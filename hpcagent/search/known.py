@@ -2,8 +2,8 @@
 
 The threads of a GPU's block: what is known of them in any kernel becomes linear terms, whose
 weights the measurements decide (trends.py). Kernels of a library for one instruction set: they are
-taken to be much alike (encoding.py, feasibility.py). Wider instruction sets are thought to be
-faster, and the design keeps to the widest that run (widths.py).
+taken to be much alike (encoding.py, feasibility.py). Instruction sets and ways to compile have a
+module of their own (lags.py).
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ _MOST = 2**16  # threads: no GPU takes a block near that
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """`axes` and `sizes` are lines of names of which the product is a block's threads, the first of
     `axes` its width; `kin` tells of a value the number of its family, `operations` of an
-    instruction set how many a core completes in a cycle; all names folded."""
+    instruction set how many a core completes in a cycle (`native`: what a compiler finds), `steps`
+    of a way to compile how far it is from the fastest code, with numbers where the parameter is one
+    of `levels`; `slow` whether a switch makes code slower, `switched` whether a word means that it
+    is on; all names folded.
+    """
 
     lanes: int
     threads: tuple[int, int]
@@ -39,6 +43,11 @@ class _Known:
     sizes: tuple[tuple[str, ...], ...]
     kin: Mapping[str, int]
     operations: Mapping[str, int]
+    native: frozenset[str]
+    steps: Mapping[str, int]
+    levels: frozenset[str]
+    slow: Mapping[str, bool]
+    switched: Mapping[str, bool]
 
 
 def families(param: Param) -> Codes:
@@ -50,7 +59,7 @@ def families(param: Param) -> Codes:
         return found
     first: dict[int, int] = {}
     for place, value in enumerate(param.values):
-        family = _known().kin.get(folded(value))
+        family = known().kin.get(folded(value))
         if family is not None:
             found[place] = first.setdefault(family, place)
     return found
@@ -67,38 +76,20 @@ def costs(params: Sequence[Param], table: Codes) -> Array:
     """
     import numpy as np
 
-    known = _known()
-    width = _extents(params, table, known.axes)
-    extents = _extents(params, table, known.sizes) if width is None else width
+    names = known()
+    width = _extents(params, table, names.axes)
+    extents = _extents(params, table, names.sizes) if width is None else width
     if extents is None:
         return np.empty((0, len(table)))
     threads = np.prod(extents, axis=0)
-    if threads.max() < min(known.threads):
+    if threads.max() < min(names.threads):
         return np.empty((0, len(table)))
-    usual = sum(map(math.log2, known.threads)) / 2.0
-    found = [_idle(threads, known.lanes), 0.5 * np.abs(np.log2(threads) - usual)]
+    usual = sum(map(math.log2, names.threads)) / 2.0
+    found = [_idle(threads, names.lanes), 0.5 * np.abs(np.log2(threads) - usual)]
     if width is not None:
-        found += [_idle(width[0], known.lanes), (np.log2(width[0]) % 1.0 != 0.0).astype(float)]
+        found += [_idle(width[0], names.lanes), (np.log2(width[0]) % 1.0 != 0.0).astype(float)]
     capped = np.minimum(np.stack(found), 2.0)
     return np.asarray(capped[capped.max(axis=1) > capped.min(axis=1)])
-
-
-def octaves(params: Sequence[Param], table: Codes) -> Array:
-    """(K, points): of each of K choices between instruction sets, how narrow a point's one is.
-
-    In octaves of operations a cycle behind the most that is listed; 0 for a name of which nothing
-    is known, for it may be the widest ("native"). K is 0 where no two points differ.
-    """
-    import numpy as np
-
-    found = []
-    for d, param in enumerate(params):
-        told = [_known().operations.get(folded(value)) for value in param.values]
-        most = max((count for count in told if count is not None), default=1)
-        behind = [math.log2(most / (count or most)) for count in told]
-        found.append(np.array(behind)[table[:, d]])
-    columns = np.array(found).reshape(len(found), len(table))
-    return np.asarray(columns[columns.max(axis=1) > columns.min(axis=1)])
 
 
 def _extents(params: Sequence[Param], table: Codes, lines: Sequence[Sequence[str]]) -> Array | None:
@@ -156,19 +147,35 @@ def folded(name: str) -> str:
 
 
 @cache
-def _known() -> _Known:
+def known() -> Known:
+    """What known.yaml holds."""
     import yaml
 
     data = yaml.safe_load(Path(__file__).with_name("known.yaml").read_text(encoding="utf-8"))
     block = data["gpu_block"]
     low, high = block["threads"]
     groups = [names for entry in data["families"] for names in entry["values"]]
-    sets = data["instruction_sets"]["operations"]
-    return _Known(
+    sets, ways = data["instruction_sets"], data["compiling"]
+    return Known(
         block["lanes"],
         (low, high),
         _lines(block["axes"]),
         _lines(block["sizes"]),
         {folded(name): number for number, names in enumerate(groups) for name in names},
-        {folded(name): count for count, lines in sets.items() for names in lines for name in names},
+        {
+            folded(name): count
+            for count, lines in sets["operations"].items()
+            for names in lines
+            for name in names
+        },
+        frozenset(map(folded, sets["native"])),
+        {folded(name): step for step, names in ways["steps"].items() for name in names},
+        frozenset(map(folded, ways["levels"])),
+        {
+            folded(name): kind == "slower"
+            for kind in ("faster", "slower")
+            for names in ways[kind]
+            for name in names
+        },
+        {folded(word): kind == "on" for kind in ("on", "off") for word in ways[kind]},
     )

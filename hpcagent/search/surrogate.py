@@ -35,7 +35,7 @@ NAME = "surrogate"
 THRESHOLD = 0.003  # relative: stop when no point promises more
 SPREAD = "early coverage of the space"
 WON = "early coverage of what won on other machines"
-WIDEST = "the widest instruction set, and little else changed"
+FOREMOST = "what names say is fastest, and little else changed"
 HINTED = "what the card hints at"
 # Runs are asked for it by these words (study/history_recall.py): old ones keep what they had.
 FASTEST_BEFORE = "the fastest, as earlier runs have it"
@@ -247,14 +247,14 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
 def _designed(state: Evidence, usable: NDArray[np.bool_], seed: int) -> tuple[int, str]:
     """The next point of a design that follows no earlier runs, and what it is for."""
     from hpcagent.search.design import among_winners, next_row
-    from hpcagent.search.widths import is_narrow, that_run, widest
+    from hpcagent.search.lags import foremost, lags_behind, that_run
 
     grid, seen = state.grid, state.seen
-    wide = widest(grid, that_run(grid, usable, state.worked, state.failed))
-    if is_narrow(grid, seen, wide):
-        return _nearest(state, wide, grid.octaves.sum(axis=0)), WIDEST
+    fast = foremost(grid, that_run(grid, usable, state.worked, state.failed, state.wrong))
+    if lags_behind(grid, seen, fast):
+        return _nearest(state, fast, grid.lags.sum(axis=0)), FOREMOST
     aim = WON if among_winners(grid, seen) else SPREAD
-    return next_row(grid, seen, wide, seed), aim
+    return next_row(grid, seen, fast, seed), aim
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
