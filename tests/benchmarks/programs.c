@@ -18,48 +18,22 @@
  *
  * Exit status: 0 done, 2 usage, 3 out of memory.
  */
-#include <float.h>
-#include <math.h>
-#include <omp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "program_frame.h"
 
-enum { SWEEPS = 6, TAPS = 11, SAMPLES = 64, LONGEST = 400 };
+enum { SWEEPS = 6, TAPS = 11, LONGEST = 400 };
 
-static const char *variant;
-static int n, block_a, block_b;
-static double *in, *other, *out;
 static double taps[TAPS][TAPS];
 static int *starts, *columns, *lengths; /* of the sparse matrix, padded by slices for sell */
 static double *entries;
 
-static void fail(int status, const char *words)
+static void square(uint64_t *state)
 {
-    fprintf(stderr, "programs: %s\n", words);
-    exit(status);
+    fill((size_t)n * n, state);
 }
 
-static void *room(size_t count, size_t size)
+static int squared(void)
 {
-    void *found = aligned_alloc(64, (count * size + 63) / 64 * 64);
-    if (found == NULL)
-        fail(3, "out of memory");
-    memset(found, 0, count * size);
-    return found;
-}
-
-static double uniform(uint64_t *state) /* in [0.5, 1.5): no cancellation */
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return 0.5 + (double)(*state >> 11) / 9007199254740992.0;
-}
-
-static int least(int one, int two)
-{
-    return one < two ? one : two;
+    return n * n;
 }
 
 /* --- jacobi ------------------------------------------------------------------------------------ */
@@ -93,6 +67,11 @@ static double relaxed(int i, int j, int sweeps)
         return in[(size_t)i * n + j];
     return 0.2 * (relaxed(i, j, sweeps - 1) + relaxed(i, j - 1, sweeps - 1) + relaxed(i, j + 1, sweeps - 1)
                   + relaxed(i - 1, j, sweeps - 1) + relaxed(i + 1, j, sweeps - 1));
+}
+
+static double settled(int which, double *size)
+{
+    return *size = relaxed(which / n, which % n, SWEEPS);
 }
 
 /* --- nbody ------------------------------------------------------------------------------------- */
@@ -154,6 +133,19 @@ static double pulled(int which, double *size)
     return sum;
 }
 
+static void bodies(uint64_t *state)
+{
+    fill((size_t)n * 4, state);
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < 4; d++)
+            other[d * n + i] = in[4 * i + d];
+}
+
+static int axes(void)
+{
+    return 4 * n;
+}
+
 /* --- spmv -------------------------------------------------------------------------------------- */
 
 /* Few rows are long, and these follow each other: 4 to LONGEST entries. */
@@ -175,6 +167,7 @@ static void sparse(uint64_t *state)
 {
     int is_sell = strcmp(variant, "sell") == 0, slice = is_sell ? block_a : 1;
     size_t count = 0;
+    fill((size_t)n, state);
     lengths = room((size_t)n + slice, sizeof *lengths);
     starts = room((size_t)n + 1, sizeof *starts);
     for (int s = 0; s * slice < n; s++) {
@@ -234,7 +227,20 @@ static double multiplied(int i, double *size)
     return sum;
 }
 
+static int rows(void)
+{
+    return n;
+}
+
 /* --- covariance -------------------------------------------------------------------------------- */
+
+static double product(const double *left, int step_left, const double *right, int step_right, double *size)
+{
+    double sum = 0;
+    for (int k = 0; k < n; k++)
+        sum += left[(size_t)k * step_left] * right[(size_t)k * step_right];
+    return *size = sum;
+}
 
 static void covariance(void)
 {
@@ -248,6 +254,14 @@ static void covariance(void)
                     sum += in[(size_t)i * n + k] * in[(size_t)j * n + k];
                 out[(size_t)i * n + j] += sum;
             }
+}
+
+static double varied(int which, double *size)
+{
+    int i = which / n, j = which % n;
+    if (j < i)
+        return *size = 1, 0.0;
+    return product(in + (size_t)i * n, 1, in + (size_t)j * n, 1, size);
 }
 
 /* --- matmul ------------------------------------------------------------------------------------ */
@@ -295,13 +309,9 @@ static void matmul(void)
             tile(ii, kk);
 }
 
-static double product(const double *left, int step_left, const double *right, int step_right, double *size)
+static double multiplied_out(int which, double *size)
 {
-    double sum = 0;
-    for (int k = 0; k < n; k++)
-        sum += left[(size_t)k * step_left] * right[(size_t)k * step_right];
-    *size = sum;
-    return sum;
+    return product(in + (size_t)(which / n) * n, 1, other + which % n, n, size);
 }
 
 /* --- filter ------------------------------------------------------------------------------------ */
@@ -343,8 +353,17 @@ static void filter(void)
                     filter_in(i, jj, least(jj + block_b, n));
 }
 
-static double filtered(int i, int j, double *size)
+static void pixels(uint64_t *state)
 {
+    fill((size_t)(n + TAPS) * (n + TAPS), state);
+    for (int y = 0; y < TAPS; y++)
+        for (int x = 0; x < TAPS; x++)
+            taps[y][x] = uniform(state);
+}
+
+static double filtered(int which, double *size)
+{
+    int i = which / n, j = which % n;
     double sum = 0;
     for (int y = 0; y < TAPS; y++)
         for (int x = 0; x < TAPS; x++)
@@ -355,101 +374,16 @@ static double filtered(int i, int j, double *size)
 
 /* --- the program ------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name;
-    void (*run)(void);
-} PROGRAMS[] = {{"jacobi", jacobi}, {"nbody", nbody},   {"spmv", spmv},
-                {"covariance", covariance}, {"matmul", matmul}, {"filter", filter}};
-
-/* What out[which] should be; `size` is the sum of the magnitudes that it is made of. */
-static double expected(const char *program, int which, double *size)
-{
-    int i = which / n, j = which % n;
-    if (program[0] == 'n')
-        return pulled(which, size);
-    if (program[0] == 's')
-        return multiplied(which, size);
-    if (program[0] == 'f')
-        return filtered(i, j, size);
-    if (program[0] == 'm')
-        return product(in + (size_t)i * n, 1, other + j, n, size);
-    if (program[0] == 'c')
-        return j < i ? (*size = 1, 0.0) : product(in + (size_t)i * n, 1, in + (size_t)j * n, 1, size);
-    return *size = relaxed(i, j, SWEEPS);
-}
-
-/* The largest error of some elements, in units of epsilon times the square root of the terms. */
-static double residual(const char *program, int count, uint64_t state)
-{
-    double worst = 0;
-    for (int s = 0; s < SAMPLES; s++) {
-        int which = least((int)((uniform(&state) - 0.5) * count), count - 1);
-        double size = 0, value = expected(program, which, &size);
-        double error = fabs(out[which] - value) / (DBL_EPSILON * sqrt((double)n) * (size + DBL_MIN));
-        worst = error > worst ? error : worst;
-    }
-    return worst;
-}
-
-static int number(const char *word)
-{
-    char *end;
-    long value = strtol(word, &end, 10);
-    if (*word == '\0' || *end != '\0' || value < 0 || value > 1 << 20)
-        fail(2, "not a number that fits");
-    return (int)value;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void prepare(const char *program, uint64_t *state)
-{
-    int is_flat = program[0] == 'n' || program[0] == 's'; /* at most four values a body or row */
-    size_t side = (size_t)n + TAPS, room_for = is_flat ? 4 * side : side * side;
-    in = room(room_for, sizeof *in);
-    other = room(room_for, sizeof *other);
-    out = room(room_for, sizeof *out);
-    for (size_t i = 0; i < room_for; i++)
-        in[i] = uniform(state), other[i] = uniform(state);
-    for (int y = 0; y < TAPS; y++)
-        for (int x = 0; x < TAPS; x++)
-            taps[y][x] = uniform(state);
-    for (int i = 0; i < n && program[0] == 'n'; i++)
-        for (int d = 0; d < 4; d++)
-            other[d * n + i] = in[4 * i + d];
-    if (program[0] == 's')
-        sparse(state);
-}
+static const program PROGRAMS[] = {
+    {"jacobi", square, jacobi, settled, squared},
+    {"nbody", bodies, nbody, pulled, axes},
+    {"spmv", sparse, spmv, multiplied, rows},
+    {"covariance", square, covariance, varied, squared},
+    {"matmul", square, matmul, multiplied_out, squared},
+    {"filter", pixels, filter, filtered, squared},
+};
 
 int main(int argc, char **argv)
 {
-    void (*run)(void) = NULL;
-    uint64_t state;
-    int reps, count;
-    if (argc != 8)
-        fail(2, "usage: programs PROGRAM N VARIANT A B REPS SEED");
-    for (size_t i = 0; i < sizeof PROGRAMS / sizeof *PROGRAMS; i++)
-        if (strcmp(argv[1], PROGRAMS[i].name) == 0)
-            run = PROGRAMS[i].run;
-    n = number(argv[2]), variant = argv[3];
-    block_a = number(argv[4]), block_b = number(argv[5]), reps = number(argv[6]);
-    state = strtoull(argv[7], NULL, 10);
-    if (run == NULL || n < 2 || block_a < 1 || block_b < 1)
-        fail(2, "no such program, or a size or block below 1");
-    prepare(argv[1], &state);
-    for (int i = 0; i <= reps; i++) {
-        double start = now();
-        run();
-        if (i > 0) /* the first one warms up */
-            printf("time run %.9e\n", now() - start);
-    }
-    count = run == spmv ? n : run == nbody ? 4 * n : n * n;
-    printf("residual run %.6e\n", residual(argv[1], count, state));
-    printf("threads %d\ndone\n", omp_get_max_threads());
-    return fflush(stdout) == 0 ? 0 : 1;
+    return timed(argc, argv, PROGRAMS, sizeof PROGRAMS / sizeof *PROGRAMS);
 }

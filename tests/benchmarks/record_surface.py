@@ -2,7 +2,8 @@
 
     python tests/benchmarks/record_surface.py OUT_FOLDER --case all --before "chrt -f 1"
 
-`all` are those of OpenBLAS; `programs` are loop nests as two compilers make them.
+`all` are those of OpenBLAS; `programs` and `more-programs` are loop nests as two compilers make
+them.
 
 A process of the worker that measures for `tune` gives one repeat: the median of its calls. Passes
 go over all points of all cases in a new random order each, so that drift of the machine is spread
@@ -32,7 +33,7 @@ from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
 
 from harness import table, tell
-from program_spaces import PROGRAMS
+from program_spaces import MORE_PROGRAMS, PROGRAMS
 from surface_spaces import BUILDS, CASES, Case, environment
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ HERE = Path(__file__).resolve().parent
 CHUNK = 60  # points in one unit of the worker
 TIMEOUT_S = 2.0  # of a process; the slowest that works takes a tenth
 RESIDUAL_MAX = 30.0  # as hpcagent/apps/openblas.yaml has it
-SETS = {"all": CASES, "programs": PROGRAMS}
+SETS = {"all": CASES, "programs": PROGRAMS, "more-programs": MORE_PROGRAMS}
 FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "LD_")
 
 
@@ -68,7 +69,7 @@ class Place:
 
 def main() -> int:
     chosen = _arguments()
-    known = {**{case.name: (case,) for case in (*CASES, *PROGRAMS)}, **SETS}
+    known = {**{case.name: (case,) for cases in SETS.values() for case in cases}, **SETS}
     wanted = chosen.case or ["all"]
     for name in wanted:
         if name not in known:
@@ -127,13 +128,13 @@ def _prepare(folder: Path, cases: Sequence[Case], before: tuple[str, ...]) -> Pl
 
 
 def _compiled(folder: Path, cases: Sequence[Case]) -> dict[tuple[str, ...], Path]:
-    """programs.c, compiled in every way that a point of the cases wants."""
+    """The programs in every way that a point of the cases wants, by the words that compile them."""
     ways = {case.built(values) for case in cases if case.built for values in case.points()}
-    found = {way: folder / "-".join(("programs", *way)) for way in sorted(ways)}
+    found = {way: folder / "-".join(way) for way in sorted(ways)}
     for way, program in found.items():
         if not program.exists():
-            words = [*way, str(HERE / "programs.c"), "-o", str(program), "-lm"]
-            subprocess.run(words, check=True)
+            *words, source = way
+            subprocess.run([*words, str(HERE / source), "-o", str(program), "-lm"], check=True)
     return found
 
 

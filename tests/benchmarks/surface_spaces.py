@@ -32,9 +32,9 @@ class Case:
     """A space and how a point of it is run.
 
     `workload` is the line of the benchmark driver's workload. Without one, `words` are the
-    arguments up to its seed of the blocked driver, or of programs.c where `built` has the words
-    that compile it. `chosen` are the values of the default that are the caller's, not the
-    library's.
+    arguments up to its seed of the blocked driver, or of what is compiled by the words of `built`,
+    the last of which is its source. `chosen` are the values of the default that are the caller's,
+    not the library's.
     """
 
     name: str
