@@ -261,7 +261,8 @@ def steps(*params: Param) -> list[list[float]]:
     ("name", "values", "behind"),
     [
         ("level", ("O0", "O1", "O2", "O3"), [3.0, 2.0, 1.0, 0.0]),
-        ("level", ("-O1", "-Os", "-O2", "-Ofast"), [2.0, 2.0, 1.0, 0.0]),
+        ("level", ("-O1", "-Os", "-O2", "-O3"), [2.0, 2.0, 1.0, 0.0]),
+        ("level", ("O3", "Ofast"), [1.0, 0.0]),  # which is with fast mathematics
         ("level", ("O0", "O2"), [2.0, 0.0]),
         ("optimisation", ("0", "1", "2", "3"), [3.0, 2.0, 1.0, 0.0]),
         ("OPT_LEVEL", ("1", "2"), [1.0, 0.0]),
@@ -294,7 +295,7 @@ def test_lists_of_flags_are_known_by_each_of_them() -> None:
     [
         ("unroll", ("0", "1", "2", "3")), ("level", ("0", "1", "2", "3")),
         ("log", ("debug", "info")), ("fast_math", ("gcc", "icc")), ("prefetch", ("off", "on")),
-        ("level", ("O3", "Ofast")),
+        ("kernels", ("kernels of O2", "kernels of O3")),
     ],
 )  # fmt: skip
 def test_other_switches_and_numbers_are_no_ways_to_compile(

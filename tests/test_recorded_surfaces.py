@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-SURFACES = BENCHMARKS / "surfaces"
+SURFACES, COMPILED = BENCHMARKS / "surfaces", BENCHMARKS / "compiled"
 sys.path.insert(0, str(BENCHMARKS))
 
+from program_spaces import MORE_PROGRAMS, PROGRAMS  # noqa: E402
 from record_surface import _row  # noqa: E402
 from search_peers import own  # noqa: E402
 from surface_files import load  # noqa: E402
@@ -25,23 +26,31 @@ from surfaces import Replay, Surface, nameless  # noqa: E402
 from hpcagent.measure.results import Run  # noqa: E402
 from hpcagent.records import Config  # noqa: E402
 
+NESTS = (*PROGRAMS, *MORE_PROGRAMS)
+
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Surface]:
     return {surface.name: surface for surface in load(SURFACES)}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="module")
+def compiled() -> dict[str, Surface]:
+    return {surface.name: surface for surface in load(COMPILED)}
+
+
+@pytest.mark.parametrize("case", (*CASES, *NESTS), ids=lambda case: case.name)
 def test_a_recorded_surface_has_every_point_of_its_space(
-    case: Case, recorded: dict[str, Surface]
+    case: Case, recorded: dict[str, Surface], compiled: dict[str, Surface]
 ) -> None:
-    surface = recorded[case.name]
+    folder = COMPILED if case in NESTS else SURFACES
+    surface = {**recorded, **compiled}[case.name]
     points = [Config.of(values) for values in case.points()]
     assert len(points) == len(set(points)) >= 500
     assert set(surface.samples) == set(points)
-    head = json.loads((SURFACES / f"{case.name}.json").read_text(encoding="utf-8"))
+    head = json.loads((folder / f"{case.name}.json").read_text(encoding="utf-8"))
     assert head["points"] == len(points)
-    assert (SURFACES / f"{case.name}.csv.gz").stat().st_size < 200_000
+    assert (folder / f"{case.name}.csv.gz").stat().st_size < 200_000
 
 
 def test_recorded_surfaces_have_repeats_failures_and_a_default_that_works(
@@ -55,6 +64,16 @@ def test_recorded_surfaces_have_repeats_failures_and_a_default_that_works(
         # The processor refuses these kernels; whatever else is set.
         failed = {config.values["core"] for config, times in surface.samples.items() if not times}
         assert failed <= {"Bulldozer", "Piledriver", "Steamroller", "Excavator"}
+
+
+def test_loop_nests_have_repeats_and_a_default_and_all_of_their_points_work(
+    compiled: dict[str, Surface],
+) -> None:
+    assert set(compiled) == {case.name for case in NESTS}
+    for surface in compiled.values():
+        assert surface.repeats == 5
+        assert surface.default in surface.truth
+        assert surface.failures == 0
 
 
 def test_a_recorded_surface_can_be_replayed(recorded: dict[str, Surface]) -> None:
@@ -97,9 +116,12 @@ def test_hidden_names_change_nothing_but_what_names_tell(
     assert (with_names.replay.tried != without.replay.tried) is told_by_names
 
 
-def test_every_surface_is_told_of(recorded: dict[str, Surface]) -> None:
-    text = (SURFACES / "README.md").read_text(encoding="utf-8")
-    assert all(f"| {name} |" in text for name in recorded)
+def test_every_surface_is_told_of(
+    recorded: dict[str, Surface], compiled: dict[str, Surface]
+) -> None:
+    for folder, surfaces in ((SURFACES, recorded), (COMPILED, compiled)):
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        assert all(f"| {name} |" in text for name in surfaces)
 
 
 def test_what_cannot_act_is_no_point() -> None:
@@ -109,6 +131,36 @@ def test_what_cannot_act_is_no_point() -> None:
         assert values["library"] != "serial" or idle
         assert values["thread_timeout"] == "28" or (values["library"] == "pthread" and not idle)
         assert values["wait_policy"] == "default" or (values["library"] == "openmp" and not idle)
+
+
+def test_a_loop_nest_that_has_no_threads_has_no_points_for_them() -> None:
+    for case in NESTS:
+        for values in case.points():
+            alone = values["threads"] == "1" or values.get("order") == "rows"
+            if alone:
+                idle = ("schedule", "chunk", "wait_policy")
+                assert all(values[k] == case.chosen[k] for k in idle if k in values)
+
+
+def test_values_become_the_words_that_compile_and_run_a_loop_nest() -> None:
+    nests = {case.name: case for case in NESTS}
+    nest = nests["covariance_160"]
+    values = {**next(nest.points()), "compiler": "clang", "optimisation": "O3", "march": "native",
+              "fast_math": "on", "threads": "2", "schedule": "guided", "chunk": "8"}  # fmt: skip
+    assert nest.built is not None
+    assert nest.built(values) == (
+        "clang", "-O3", "-march=native", "-ffast-math", "-std=gnu11", "-fopenmp", "programs.c",
+    )  # fmt: skip
+    assert nest.words(values) == ("covariance", "160", "-", "32", "1", "5")
+    assert environment(values, {}) == {"OMP_NUM_THREADS": "2", "OMP_SCHEDULE": "guided,8"}
+    nest = nests["options_16384"]
+    values = {**next(nest.points()), "flags": "-O3 -funroll-loops"}
+    assert nest.built is not None
+    assert nest.built(values)[1:3] == ("-O3", "-funroll-loops")
+    nest = nests["paths_160"]
+    values = {**next(nest.points()), "vectorize": "on"}
+    assert nest.built is not None
+    assert "-ftree-vectorize" in nest.built(values)
 
 
 def test_values_become_the_environment_of_a_process() -> None:
@@ -132,6 +184,81 @@ def test_a_point_fails_that_fails_in_half_of_its_runs() -> None:
     assert _row([good, ill]) == ("illegal_instruction", ())
     assert _row([slow, ill, slow]) == ("timeout", ())
     assert _row([]) == ("not_run", ())
+
+
+# --- loop nests ----------------------------------------------------------------------------------
+
+SMALL = {
+    "programs.c": (
+        "jacobi 40 - 8 16", "nbody 50 aos 16 1", "nbody 50 soa 50 1", "spmv 64 csr 1 1",
+        "spmv 64 sell 8 1", "covariance 30 - 8 1", "matmul 30 ijk 4 8", "matmul 30 ikj 7 30",
+        "matmul 30 kij 30 8", "filter 20 taps-in 3 7", "filter 20 taps-out 20 20",
+    ),
+    "more_programs.c": (
+        "heat 12 - 4 3", "paths 20 choice 3 1", "paths 20 branch 20 1", "seidel 40 rows 1 1",
+        "seidel 40 wavefront 4 8", "seidel 67 wavefront 16 16", "lattice 12 aos 3 1",
+        "lattice 12 soa 12 1", "options 50 aos 7 1", "options 50 soa 50 1", "align 30 rows 1 1",
+        "align 30 diagonals 4 1",
+    ),
+}  # fmt: skip
+# What a loop nest computes, and something else of which only the proof can tell.
+FAULTS = {
+    "jacobi": ("to[at] = 0.2 *", "to[at] = 0.2001 *"),
+    "nbody": ("x += pull * dx", "x += 1.001 * pull * dx"),
+    "spmv": ("entries[k] * in", "1.001 * entries[k] * in"),
+    "covariance": ("for (int j = i; j < n; j++) {", "for (int j = i + 1; j < n; j++) {"),
+    "matmul": (
+        "for (int kk = 0; kk < n; kk += block_b)",
+        "for (int kk = 1; kk < n; kk += block_b)",
+    ),
+    "filter": (
+        "x < TAPS; x++)\n                sum +=",
+        "x < TAPS - 1; x++)\n                sum +=",
+    ),
+    "heat": ("to[at] = 0.4 *", "to[at] = 0.4001 *"),
+    "paths": ("for (int k = 0; k < n; k++)\n#pragma", "for (int k = 1; k < n; k++)\n#pragma"),
+    "seidel": ("from < 1 ? 1 : from", "from < 2 ? 2 : from"),
+    "lattice": ("f[v] + 0.6 * (balance", "f[v] + 0.6001 * (balance"),
+    "options": ("out[i] = price(spot[i]", "out[i] = price(1.001 * spot[i]"),
+    "align": ("int from = front > n ? front - n : 1", "int from = front > n ? front - n + 1 : 1"),
+}
+
+
+def _residuals(folder: Path, source: str, words: tuple[str, ...]) -> dict[str, float]:
+    """By words: what a program of this source prints of each, on two threads."""
+    (folder / "nest.c").write_text(source, encoding="utf-8")
+    program = folder / "nest"
+    flags = ["-O1", "-std=gnu11", "-fopenmp", "-Wall", "-Wextra", "-Werror", f"-I{BENCHMARKS}"]
+    build = [
+        shutil.which("cc") or "/usr/bin/cc",
+        *flags,
+        str(folder / "nest.c"),
+        "-o",
+        str(program),
+    ]
+    subprocess.run([*build, "-lm"], check=True)
+    return {each: _residual(program, each, OMP_NUM_THREADS="2") for each in words}
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", SMALL)
+def test_loop_nests_prove_their_results(name: str, tmp_path: Path) -> None:
+    found = _residuals(tmp_path, (BENCHMARKS / name).read_text(encoding="utf-8"), SMALL[name])
+    assert {words for words, value in found.items() if value >= 5.0} == set()
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("program", FAULTS)
+def test_a_loop_nest_that_computes_something_else_is_found_out(
+    program: str, tmp_path: Path
+) -> None:
+    name = next(name for name, lines in SMALL.items() if any(program in line for line in lines))
+    right, wrong = FAULTS[program]
+    source = (BENCHMARKS / name).read_text(encoding="utf-8")
+    assert right in source
+    mine = tuple(line for line in SMALL[name] if line.startswith(program))
+    found = _residuals(tmp_path, source.replace(right, wrong), mine)
+    assert max(found.values()) > 30.0
 
 
 # --- with a real OpenBLAS ------------------------------------------------------------------------
@@ -166,10 +293,10 @@ def _compiled(folder: Path, *more: str) -> Path:
     return program
 
 
-def _residual(program: Path, words: str) -> float:
+def _residual(program: Path, words: str, **environment: str) -> float:
     ran = subprocess.run(
         [program, *words.split(), "1", "7"], capture_output=True, text=True, check=True,
-        env={"OPENBLAS_NUM_THREADS": "1"},
+        env={"OPENBLAS_NUM_THREADS": "1", **environment},
     )  # fmt: skip
     assert ran.stdout.endswith("done\n")
     found = re.search(r"^residual run (\S+)$", ran.stdout, re.M)
@@ -213,8 +340,20 @@ def test_a_recording_is_a_surface_and_goes_on_where_it_was_stopped(tmp_path: Pat
     assert len({json.loads(line)["config"] for line in lines}) == len(lines) == 20
 
 
+@pytest.mark.openblas
+@pytest.mark.toolchain
+def test_a_loop_nest_is_recorded_as_both_compilers_make_it(tmp_path: Path) -> None:
+    words = [sys.executable, str(BENCHMARKS / "record_surface.py"), str(tmp_path), "--quick"]
+    told = subprocess.run([*words, "--case", "options_16384"], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    (surface,) = load(tmp_path)
+    assert (len(surface.samples), surface.repeats, surface.failures) == (20, 2, 0)
+    assert {config.values["compiler"] for config in surface.samples} == {"gcc", "clang"}
+
+
 def test_a_case_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     words = [sys.executable, str(BENCHMARKS / "record_surface.py"), str(tmp_path), "--case", "no"]
     ran = subprocess.run(words, capture_output=True, text=True)
     assert ran.returncode == 2
-    assert ran.stderr.startswith("record_surface.py: no case no; there are all, tiled_dgemm_")
+    there = "all, programs, more-programs, tiled_dgemm_"
+    assert ran.stderr.startswith(f"record_surface.py: no case no; there are {there}")

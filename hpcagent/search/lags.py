@@ -87,8 +87,14 @@ def _columns(lags: Sequence[Lags], table: Codes) -> Array:
 
 
 def _octaves(param: Param) -> Lags:
-    told = [_first(map(_operations, value.split())) for value in param.values]
+    told = [_first(map(_operations, _words(value))) for value in param.values]
     return _behind([count and -math.log2(count) for count in told])
+
+
+def _words(value: str) -> Sequence[str]:
+    """A name, or the flags in a list of them; of a sentence nothing."""
+    words = value.split()
+    return words if len(words) == 1 else [word for word in words if word.startswith("-")]
 
 
 def _operations(word: str) -> int | None:
@@ -105,7 +111,7 @@ def _levels(param: Param) -> Lags:
     steps = {**names.steps, **numbers}
     # Of two levels a compiler takes the last.
     return _behind(
-        [_first(steps.get(folded(w)) for w in reversed(value.split())) for value in param.values]
+        [_first(steps.get(folded(w)) for w in reversed(_words(value))) for value in param.values]
     )
 
 
@@ -116,7 +122,7 @@ def _switch(param: Param) -> Lags:
     told = [names.switched.get(folded(value)) for value in param.values]
     if is_slow is not None and None not in told:
         return [float(on is is_slow) for on in told]
-    flags = [{names.slow.get(folded(word)) for word in value.split()} for value in param.values]
+    flags = [{names.slow.get(folded(word)) for word in _words(value)} for value in param.values]
     has = [False in found for found in flags]
     return [float(not fast) for fast in has] if any(has) else [None] * len(has)
 

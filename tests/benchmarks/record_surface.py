@@ -43,6 +43,7 @@ HERE = Path(__file__).resolve().parent
 CHUNK = 60  # points in one unit of the worker
 TIMEOUT_S = 2.0  # of a process; the slowest that works takes a tenth
 RESIDUAL_MAX = 30.0  # as hpcagent/apps/openblas.yaml has it
+Points = Mapping[str, Mapping[str, Mapping[str, str]]]  # by case and id: the values
 SETS = {"all": CASES, "programs": PROGRAMS, "more-programs": MORE_PROGRAMS}
 FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "LD_")
 
@@ -69,17 +70,17 @@ class Place:
 
 def main() -> int:
     chosen = _arguments()
-    known = {**{case.name: (case,) for cases in SETS.values() for case in cases}, **SETS}
+    known = {**SETS, **{case.name: (case,) for cases in SETS.values() for case in cases}}
     wanted = chosen.case or ["all"]
     for name in wanted:
         if name not in known:
-            there = ", ".join(sorted(known))
+            there = ", ".join(known)
             print(f"record_surface.py: no case {name}; there are {there}", file=sys.stderr)
             return 2
     cases = list({case.name: case for name in wanted for case in known[name]}.values())
     passes = 2 if chosen.quick else chosen.passes
     points = {case.name: _points(case, chosen.quick) for case in cases}
-    place = _prepare(chosen.folder, cases, tuple(shlex.split(chosen.before)))
+    place = _prepare(chosen.folder, cases, points, tuple(shlex.split(chosen.before)))
     _estimate(place, cases, points, passes)
     for number in range(1, passes + 1):
         _pass(place, cases, points, number, passes)
@@ -109,10 +110,10 @@ def _points(case: Case, quick: bool) -> dict[str, dict[str, str]]:
 # --- building ------------------------------------------------------------------------------------
 
 
-def _prepare(folder: Path, cases: Sequence[Case], before: tuple[str, ...]) -> Place:
+def _prepare(folder: Path, cases: Sequence[Case], points: Points, before: tuple[str, ...]) -> Place:
     folder = (folder / "recording").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    compiled = _compiled(folder, cases)
+    compiled = _compiled(folder, cases, points)
     libraries = {build: _library(build) for build in BUILDS}
     blocked = folder / "blocked"
     compiler = shutil.which("cc") or "/usr/bin/cc"
@@ -127,9 +128,11 @@ def _prepare(folder: Path, cases: Sequence[Case], before: tuple[str, ...]) -> Pl
     return Place(folder, blocked, drivers, libraries, compiled, before)
 
 
-def _compiled(folder: Path, cases: Sequence[Case]) -> dict[tuple[str, ...], Path]:
+def _compiled(folder: Path, cases: Sequence[Case], points: Points) -> dict[tuple[str, ...], Path]:
     """The programs in every way that a point of the cases wants, by the words that compile them."""
-    ways = {case.built(values) for case in cases if case.built for values in case.points()}
+    ways = {
+        case.built(values) for case in cases if case.built for values in points[case.name].values()
+    }
     found = {way: folder / "-".join(way) for way in sorted(ways)}
     for way, program in found.items():
         if not program.exists():
