@@ -418,3 +418,38 @@ def test_a_wrong_result_of_fast_mathematics_costs_the_design_one_evaluation() ->
     history = searched(5, COMPILED, refused, 0, Failure("numerics", "wrong_result", "residual"))
     assert [trial.failure is not None for trial in history] == [False, True] + [False] * 3
     assert {trial.config.values["march"] for trial in history[1:]} == {"x86-64-v4"}
+
+
+def test_a_design_keeps_to_what_is_foremost_until_that_is_measured_to_be_slower() -> None:
+    def values(slow: float) -> set[str]:
+        def cost(config: Config) -> float:
+            return slow if config.values["level"] == "O3" else 0.0
+
+        history = searched(5, COMPILED, cost, 0)
+        return {trial.config.values["level"] for trial in history[2:]}
+
+    assert values(0.1) == {"O3"}
+    assert values(0.2) != {"O3"}
+
+
+def test_what_is_foremost_is_disproved_by_all_that_was_measured_of_it() -> None:
+    grid = grid_of(COMPILED)
+    values = COMPILED.default.values
+    rows = [
+        grid.index[Config.of({**values, **changed})]
+        for changed in (
+            {},
+            {"level": "O3"},
+            {"fast_math": "on"},
+            {"layout": "soa"},
+            {"level": "O1"},
+        )
+    ]
+
+    def told(*ratios: float) -> bool:
+        return lags.disproved(grid, np.array(rows[: len(ratios)], dtype=np.intp), np.array(ratios))
+
+    assert not told() and not told(0.0)
+    assert told(0.0, 0.2) and not told(0.0, 0.1) and not told(0.3, 0.4)
+    assert not told(0.0, 0.2, -0.1) and told(0.0, 0.2, 0.3)
+    assert told(0.0, 0.2, 0.3, -0.5, -0.5)

@@ -4,7 +4,7 @@ Names of instruction sets and of ways to compile (known.yaml): a wider set is th
 and so is what a compiler's manual says is. By how much the measurements decide (trends.py). The
 design keeps to the foremost that run: the others cost an evaluation each, and the process tries
 them where they may be faster. The first of them is the default with these values changed: often
-that is all that is wrong with it.
+that is all that is wrong with it. Where that is clearly slower the design keeps to nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Lags = Sequence[float | None]  # of each value of a parameter; None: not known
 T = TypeVar("T")
 _PREFIXES = ("march=", "mcpu=", "m", "x")  # of a compiler's flag for an instruction set
+_SLOWER = 0.15  # log time ratio: more than noise makes of two alike
 _FASTEST = 3  # the level of optimisation where levels are numbers
 
 
@@ -183,6 +184,16 @@ def _ran(lags: Array, worked: Rows, rows: Rows) -> Mask:
     return np.asarray(
         (lags[:, rows] >= lags[:, worked].min(axis=1, initial=np.inf)[:, None]).all(axis=0)
     )
+
+
+def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
+    """Whether all that is ahead of the first point measured was clearly slower than it.
+
+    `values` (worked,) are logarithms of times.
+    """
+    ahead = (grid.lags[:, worked] <= grid.lags[:, worked[:1]]).all(axis=0)
+    ahead &= (grid.lags[:, worked] < grid.lags[:, worked[:1]]).any(axis=0)
+    return bool(ahead.any()) and float(values[ahead].min() - values[0]) > _SLOWER
 
 
 def lags_behind(grid: Grid, seen: Sequence[int], fast: Mask) -> bool:

@@ -247,14 +247,16 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
 def _designed(state: Evidence, usable: NDArray[np.bool_], seed: int) -> tuple[int, str]:
     """The next point of a design that follows no earlier runs, and what it is for."""
     from hpcagent.search.design import among_winners, next_row
-    from hpcagent.search.lags import foremost, lags_behind, that_run
+    from hpcagent.search.lags import disproved, foremost, lags_behind, that_run
 
     grid, seen = state.grid, state.seen
-    fast = foremost(grid, that_run(grid, usable, state.worked, state.failed, state.wrong))
-    if lags_behind(grid, seen, fast):
-        return _nearest(state, fast, grid.lags.sum(axis=0)), FOREMOST
+    if not disproved(grid, state.worked, state.values):
+        usable = that_run(grid, usable, state.worked, state.failed, state.wrong)
+        usable = foremost(grid, usable)
+        if lags_behind(grid, seen, usable):
+            return _nearest(state, usable, grid.lags.sum(axis=0)), FOREMOST
     aim = WON if among_winners(grid, seen) else SPREAD
-    return next_row(grid, seen, fast, seed), aim
+    return next_row(grid, seen, usable, seed), aim
 
 
 def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
