@@ -32,18 +32,20 @@ def searched(
     measured: Callable[[Config], float | None],
     seed: int,
     why: Failure = ILLEGAL,
+    batch: int = 1,
 ) -> list[Trial]:
-    """The surrogate's first evaluations; what is measured as None fails as `why` says."""
+    """The surrogate's first evaluations, so many at a time; what is measured as None fails as `why`
+    says."""
     strategy, history = Surrogate(), list[Trial]()
     while len(history) < count:
-        found = strategy.propose(space, history, [], 1, seed)
+        found = strategy.propose(space, history, [], batch, seed)
         if isinstance(found, Stop):
             break
-        config = found[0].config
-        value = measured(config)
-        failure = why if value is None else None
-        spread = None if value is None else 0.0
-        history.append(Trial(config, value, spread, failure, len(history), ""))
+        for config in (proposal.config for proposal in found):
+            value = measured(config)
+            failure = why if value is None else None
+            spread = None if value is None else 0.0
+            history.append(Trial(config, value, spread, failure, len(history), ""))
     return history
 
 

@@ -8,17 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from searches import CORES, FMA4, best_after, choice, ordinal, searched
+from searches import CORES, FMA4, ILLEGAL, best_after, choice, ordinal, searched
 from searches import SIZES as X
 
-from hpcagent.records import Config, Failure, Param, Stop
+from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search import lags, trends
 from hpcagent.search.design import design_size
 from hpcagent.search.encoding import NEIGHBOURS, Grid
-from hpcagent.search.lags import foremost, lags_behind, that_run
+from hpcagent.search.evidence import Evidence
+from hpcagent.search.lags import foremost, lags_behind
 from hpcagent.search.prior import Prior
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import FOREMOST, SPREAD, Surrogate
+from hpcagent.search.surrogate import FOREMOST, SPREAD, TELLING, Surrogate
+from hpcagent.search.suspects import chance, clearing, that_run
 
 Y = ("1", "2", "4", "8")
 
@@ -89,6 +91,22 @@ def grid_of(space: Space) -> Grid:
     return Grid.of(space.params, space.points())
 
 
+CRASH, WRONG = ILLEGAL, Failure("numerics", "wrong_result", "residual 1e3")
+
+
+def evidence(
+    grid: Grid,
+    worked: list[Config],
+    failed: list[Config],
+    why: Failure = CRASH,
+    pending: tuple[Config, ...] = (),
+) -> Evidence:
+    """What is known after these, all that ran alike."""
+    ran = [Trial(config, 0.0, 0.0, None, 0, "") for config in worked]
+    history = [*ran, *(Trial(config, None, None, why, 0, "") for config in failed)]
+    return Evidence.of(grid, Prior().over(grid), history, pending)
+
+
 def test_an_octave_is_thought_to_cost_half_a_deviation_give_or_take_as_much() -> None:
     grid = grid_of(simd("sse2", "avx", "avx512"))
     told = trends.particular(grid, Prior().over(grid))
@@ -116,12 +134,12 @@ def test_what_failed_rules_out_its_width_and_wider_ones_until_one_as_wide_ran() 
     grid = grid_of(simd("sse2", "avx", "avx2", "avx512"))
     free = np.ones(len(grid.points), dtype=np.bool_)
 
-    def rows(*names: str) -> np.ndarray:
-        first = {p.values["isa"]: row for row, p in reversed(list(enumerate(grid.points)))}
-        return np.array([first[name] for name in names], dtype=np.intp)
+    first = {p.values["isa"]: p for p in reversed(grid.points)}
+    last = {p.values["isa"]: p for p in grid.points}
 
     def left(worked: tuple[str, ...], failed: tuple[str, ...]) -> set[str]:
-        found = that_run(grid, free, rows(*worked), rows(*failed), rows())
+        known = evidence(grid, [first[name] for name in worked], [last[name] for name in failed])
+        found = that_run(known, free)
         return {p.values["isa"] for p, may in zip(grid.points, found, strict=True) if may}
 
     assert left(("sse2",), ()) == {"sse2", "avx", "avx2", "avx512"}
@@ -273,6 +291,7 @@ def steps(*params: Param) -> list[list[float]]:
         ("sanitizers", ("no", "yes"), [0.0, 1.0]),
         ("flags", ("", "fast-math", "unroll-loops"), [1.0, 0.0, 1.0]),
         ("flags", ("-O2 -g", "-O3", "-g"), [1.0, 0.0, 0.0]),
+        ("flags", ("-flto=auto", "-g", "-flto"), [0.0, 1.0, 0.0]),
         ("flags", ("-O3 -O1", "-O1 -O3"), [2.0, 0.0]),
     ],
 )
@@ -286,7 +305,7 @@ def test_a_way_to_compile_is_known_by_the_fields_names(
 def test_lists_of_flags_are_known_by_each_of_them() -> None:
     flags = choice("cflags", "-O2", "-O3 -mavx2", "-O3 -march=x86-64-v4 -ffast-math")
     assert steps(flags) == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
-    assert octaves(flags) == [[0.0, 1.0, 0.0]]  # without a flag it may be any
+    assert octaves(flags) == [[3.0, 1.0, 0.0]]
     assert lags.places(flags) is None
 
 
@@ -385,39 +404,131 @@ def test_measurements_overrule_what_is_known_of_compiling(seed: int) -> None:
     assert best_after(20, COMPILED, contrary, seed) <= 0.05
 
 
-def test_a_crash_is_blamed_on_vectors_and_a_wrong_result_on_how_it_was_compiled() -> None:
+def of(march: str = "x86-64", level: str = "O2", fast: str = "off") -> Config:
+    changed = {"march": march, "level": level, "fast_math": fast}
+    return Config.of({**COMPILED.default.values, **changed})
+
+
+FASTEST = of("x86-64-v4", "O3", "on")
+
+
+def told(known: Evidence) -> list[tuple[str, str, str]]:
+    """What tells which value is to blame: march, level, fast_math."""
+    found = clearing(known)
+    if found is None:
+        return []
+    values = [known.grid.points[row].values for row in np.flatnonzero(found)]
+    return sorted({(v["march"], v["level"], v["fast_math"]) for v in values})
+
+
+def left(known: Evidence) -> list[tuple[str, str, str]]:
+    """What the design keeps to: march, level, fast_math."""
+    free = np.ones(len(known.grid.points), dtype=np.bool_)
+    found = foremost(known.grid, that_run(known, free))
+    values = [known.grid.points[row].values for row in np.flatnonzero(found)]
+    return sorted({(v["march"], v["level"], v["fast_math"]) for v in values})
+
+
+def test_a_crash_is_blamed_on_vectors_first_and_a_wrong_result_on_fast_mathematics() -> None:
     grid = grid_of(COMPILED)
-    free = np.ones(len(grid.points), dtype=np.bool_)
-
-    def row(march: str, level: str, fast: str) -> int:
-        values = {"march": march, "level": level, "fast_math": fast}
-        return grid.index[Config.of({**COMPILED.default.values, **values})]
-
-    def left(worked: list[int], failed: list[int], wrong: list[int]) -> set[tuple[str, str, str]]:
-        found = that_run(grid, free, *(np.array(r, dtype=np.intp) for r in (worked, failed, wrong)))
-        rows = np.flatnonzero(foremost(grid, found))
-        values = [grid.points[row].values for row in rows]
-        return {(v["march"], v["level"], v["fast_math"]) for v in values}
-
-    default = row("x86-64", "O2", "off")
-    fastest = row("x86-64-v4", "O3", "on")
-    assert left([default], [fastest], []) == {("x86-64-v3", "O3", "on")}
-    assert left([default], [fastest], [fastest]) == {("x86-64-v4", "O3", "off")}
-    # What fails without these vectors as well is not their fault alone.
-    plain = row("x86-64", "O3", "on")
-    assert left([default], [fastest, plain], []) == {("x86-64-v3", "O3", "off")}
-    # What is wrong although it was compiled like what ran is the fault of the vectors.
-    careful = row("x86-64-v4", "O2", "off")
-    assert left([default], [fastest, careful], [fastest, careful]) == {("x86-64-v3", "O3", "off")}
+    assert told(evidence(grid, [of()], [])) == []
+    assert told(evidence(grid, [], [FASTEST])) == []
+    assert told(evidence(grid, [of()], [FASTEST])) == [("x86-64-v3", "O3", "on")]
+    assert told(evidence(grid, [of()], [FASTEST], WRONG)) == [("x86-64-v4", "O3", "off")]
+    build = Failure("compile", "ice", "internal compiler error")
+    assert told(evidence(grid, [of()], [FASTEST], build)) == [("x86-64-v4", "O3", "off")]
 
 
-def test_a_wrong_result_of_fast_mathematics_costs_the_design_one_evaluation() -> None:
-    def refused(config: Config) -> float | None:
-        return None if config.values["fast_math"] == "on" else compiled(config.values)
+def test_where_the_first_guess_was_right_nothing_is_left_to_tell() -> None:
+    grid = grid_of(COMPILED)
+    known = evidence(grid, [of(), of("x86-64-v3", "O3", "on")], [FASTEST])
+    assert told(known) == []
+    assert left(known) == [("x86-64-v3", "O3", "on")]
 
-    history = searched(5, COMPILED, refused, 0, Failure("numerics", "wrong_result", "residual"))
-    assert [trial.failure is not None for trial in history] == [False, True] + [False] * 3
-    assert {trial.config.values["march"] for trial in history[1:]} == {"x86-64-v4"}
+
+def test_where_it_was_wrong_each_value_is_tried_alone_until_the_guilty_one_is_found() -> None:
+    grid = grid_of(COMPILED)
+    guess = of("x86-64-v3", "O3", "on")
+    alone = [of("x86-64-v4"), of(level="O3"), of(fast="on")]
+    assert told(evidence(grid, [of()], [FASTEST, guess])) == [("x86-64-v4", "O2", "off")]
+    failed = [FASTEST, guess]
+    assert told(evidence(grid, [of(), alone[0]], failed)) == [("x86-64-v4", "O3", "off")]
+    failed.append(of("x86-64-v4", "O3"))
+    known = evidence(grid, [of(), alone[0]], failed)
+    assert told(known) == []  # and fast mathematics is not held back with the level
+    assert left(known) == [("x86-64-v4", "O2", "on")]
+    known = evidence(grid, [of(), *alone[:2]], [FASTEST, guess])
+    assert told(known) == [("x86-64-v4", "O3", "off")]
+    assert told(evidence(grid, [of(), *alone], [FASTEST, guess])) == []
+
+
+def test_of_a_batch_each_tells_something_else() -> None:
+    grid = grid_of(COMPILED)
+    guess = of("x86-64-v3", "O3", "on")
+    assert told(evidence(grid, [of()], [FASTEST], pending=(guess,))) == [("x86-64-v4", "O2", "off")]
+    pending = (guess, of("x86-64-v4"))
+    assert told(evidence(grid, [of()], [FASTEST], pending=pending)) == [("x86-64", "O3", "off")]
+    found = Surrogate().propose(COMPILED, failing(4), [], 4, 0)
+    assert not isinstance(found, Stop)
+    assert [p.reason for p in found] == [TELLING] * 4
+
+
+def failing(count: int) -> list[Trial]:
+    """The default, and what a first round of so many has beside it, which all failed."""
+    first = Surrogate().propose(COMPILED, [], [], count, 0)
+    assert not isinstance(first, Stop)
+    default, *others = [p.config for p in first]
+    assert default == COMPILED.default
+    return [
+        Trial(default, 0.0, 0.0, None, 0, ""),
+        *(Trial(config, None, None, CRASH, 0, "") for config in others),
+    ]
+
+
+def test_what_failed_only_together_is_out_together() -> None:
+    grid = grid_of(COMPILED)
+    alone = [of("x86-64-v4"), of(level="O3"), of(fast="on"), of("x86-64-v4", "O3")]
+    again = Config.of({**FASTEST.values, "tile": "16"})
+    known = evidence(grid, [of(), *alone], [FASTEST, again])
+    likely = chance(known)
+    assert likely[grid.index[Config.of({**FASTEST.values, "tile": "32"})]] < 0.2
+    assert likely[grid.index[of("x86-64-v3", "O3", "on")]] == 1.0
+    assert (chance(evidence(grid, [of(), *alone], [])) == 1.0).all()
+    assert ("x86-64-v4", "O3", "on") not in left(known)
+    assert left(known) == [
+        ("x86-64-v3", "O3", "on"), ("x86-64-v4", "O2", "on"), ("x86-64-v4", "O3", "off"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"level": "O3"}, Failure("compile", "ice", "")),
+        ({"fast_math": "on"}, WRONG),
+        ({"fast_math": "on"}, CRASH),
+        ({"march": "x86-64-v4"}, CRASH),
+        ({"march": "x86-64-v4"}, WRONG),
+    ],
+)
+def test_one_value_that_fails_does_not_take_the_others_with_it(
+    bad: dict[str, str], why: Failure, batch: int
+) -> None:
+    def cost(config: Config) -> float | None:
+        fails = bad.items() <= config.values.items()
+        return None if fails else apart(config.values)
+
+    def apart(values: dict[str, str]) -> float:
+        level = ("O1", "O2", "O3").index(values["level"])
+        vectors = ("x86-64", "x86-64-v3", "x86-64-v4").index(values["march"])
+        off = 0.1 * abs(math.log2(int(values["tile"]) / 32)) + 0.2 * (values["layout"] == "aos")
+        return off - 0.2 * level - 0.2 * vectors - 0.3 * (values["fast_math"] == "on")
+
+    costs = [value for point in COMPILED.points() if (value := cost(point)) is not None]
+    for seed in range(4):
+        history = searched(28, COMPILED, cost, seed, why, batch)
+        found = min(trial.log_ratio for trial in history if trial.log_ratio is not None)
+        assert found <= min(costs) + 0.06
 
 
 def test_a_design_keeps_to_what_is_foremost_until_that_is_measured_to_be_slower() -> None:
@@ -453,3 +564,47 @@ def test_what_is_foremost_is_disproved_by_all_that_was_measured_of_it() -> None:
     assert told(0.0, 0.2) and not told(0.0, 0.1) and not told(0.3, 0.4)
     assert not told(0.0, 0.2, -0.1) and told(0.0, 0.2, 0.3)
     assert told(0.0, 0.2, 0.3, -0.5, -0.5)
+
+
+def test_a_sampled_space_holds_the_default_with_its_foremost_values() -> None:
+    """Which is no neighbour of the default, for more than one value differs."""
+    sizes = tuple(ordinal(f"size_{n}", X) for n in range(6))
+    space = Space((*COMPILED.params, *sizes))
+    assert not space.enumerable
+    for seed in range(3):
+        found = Surrogate().propose(space, [], [], 2, seed)
+        assert not isinstance(found, Stop)
+        assert found[1].config == Config.of({**space.default.values, **FASTEST.values})
+        assert found[1].reason == FOREMOST
+
+
+@pytest.mark.parametrize(
+    ("values", "behind"),
+    [
+        (("-O3", "-O3 -mavx2", "-O3 -mavx512f"), [3.0, 1.0, 0.0]),  # plain code is for any x86-64
+        (("-march=x86-64 -mavx512f", "-mavx2"), [0.0, 1.0]),
+        (("-O2", "-O2 -march=native"), None),
+        (("-xCORE-AVX2", "-xCORE-AVX512"), [1.0, 0.0]),
+        (("-mcpu=skylake-avx512", "-mcpu=haswell"), [0.0, 1.0]),
+    ],
+)
+def test_flags_for_instruction_sets(values: tuple[str, ...], behind: list[float] | None) -> None:
+    assert octaves(choice("flags", *values)) == ([behind] if behind else [])
+
+
+def test_restrictions_do_not_hide_a_choice_from_the_design() -> None:
+    library = choice("library", "reference", "fast", "faster")
+    params = (*COMPILED.params, library)
+    tied = Space(params, ("march != 'x86-64-v4' or library == 'reference'",))
+    for seed in range(4):
+        history = searched(7, tied, lambda _: 0.0, seed)
+        assert {trial.config.values["library"] for trial in history} == set(library.values)
+
+
+def test_the_foremost_lag_least_in_sum() -> None:
+    """Wide vectors that are to be had only with slow code are not foremost."""
+    tied = Space(COMPILED.params, ("march != 'x86-64-v4' or level == 'O1'",))
+    grid = grid_of(tied)
+    found = foremost(grid, np.ones(len(grid.points), dtype=np.bool_))
+    values = {grid.points[row].values["march"] for row in np.flatnonzero(found)}
+    assert values == {"x86-64-v3"}

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcagent.search.encoding import Grid
-from hpcagent.search.lags import foremost, lags_behind
+from hpcagent.search.lags import lags_behind, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def design_size(grid: Grid, seen: Sequence[int] = ()) -> int:
     """
     import numpy as np
 
-    fast = foremost(grid, np.ones(len(grid.points), dtype=bool))
+    fast = spread(grid, np.ones(len(grid.points), dtype=bool))
     categories = [_distinct(grid.codes[fast, d]) for d in _categorical(grid)]
     combinations = _distinct(grid.combination[fast])
     few = combinations if combinations <= LONGEST else 0

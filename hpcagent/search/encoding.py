@@ -65,8 +65,8 @@ class Grid:
     `families` numbers each parameter's values, alike ones alike; `costs` (K, P) is what is known
     to be slow: both from known.py. `octaves`, `levels` and `switches`, each (some, P),
     tell of instruction sets and ways to compile how far they lag behind the foremost, `lags` holds
-    all three, `places` where each value is in such an order: from lags.py. `rarities` (W, P) is as
-    winners.py has it.
+    all three, `ranked` whose these are, `places` where each value is in such an order: all from
+    lags.py. `rarities` (W, P) is as winners.py has it.
     """
 
     params: tuple[Param, ...]
@@ -86,6 +86,7 @@ class Grid:
     levels: NDArray[np.float64]
     switches: NDArray[np.float64]
     lags: NDArray[np.float64]
+    ranked: tuple[bool, ...]
     places: tuple[NDArray[np.float64] | None, ...]
     rarities: NDArray[np.float64]
 
@@ -120,6 +121,7 @@ class Grid:
             levels=levels,
             switches=switches,
             lags=np.vstack([octaves, levels, switches]),
+            ranked=tuple(map(lags.ranked, params)),
             places=tuple(map(lags.places, params)),
             rarities=winners.rarities(params, table),
         )

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     Wide = NDArray[np.float32]
 
 
-WRONG = "numerics"  # the stage of a failure that is a wrong result
+CRASHED = "run"  # the stage of a failure of a process
 
 
 @dataclass(frozen=True)
 class Evidence:
     """History and pending as rows of the grid; `values`, `spreads`, `allowed` belong to `worked`,
-    and `wrong` are those of the failed that ran to a wrong result.
+    and `crashed` are those of the failed whose processes failed.
 
     What is not allowed (it breaks a constraint of the run) has a true value, so it teaches where
     the fast points are; but it is no best so far, and counts as failed where the chance of a point
@@ -40,7 +40,7 @@ class Evidence:
     spreads: Array
     allowed: NDArray[np.bool_]
     failed: NDArray[np.intp]
-    wrong: NDArray[np.intp]
+    crashed: NDArray[np.intp]
     waiting: tuple[int, ...]
     free: NDArray[np.bool_]
 
@@ -69,7 +69,7 @@ class Evidence:
             spreads=np.array([_spread(trial) for trial in good], dtype=np.float64),
             allowed=np.array([trial.eligible for trial in good], dtype=np.bool_),
             failed=np.array(list(bad), dtype=np.intp),
-            wrong=np.array([r for r, f in bad.items() if f.stage == WRONG], dtype=np.intp),
+            crashed=np.array([r for r, f in bad.items() if f.stage == CRASHED], dtype=np.intp),
             waiting=tuple(sorted(waiting)),
             free=free,
         )

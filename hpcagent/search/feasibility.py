@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NEAR = 0.25  # of a parameter's range: one lengthscale of the neighbourhood
 _OTHER = 0.3  # weight of a neighbour in which one categorical value differs
 _PRIOR = 1.0  # successes assumed in a neighbourhood before anything was seen
-_DOUBT = 0.2  # chance left to a value: 0.2 / (0.2 + blame^2), so 0.17 after one sure failure
+DOUBT = 0.2  # chance left to a value: 0.2 / (0.2 + blame^2), so 0.17 after one sure failure
 _PASSES = 5  # of sharing the blame; it settles within a few
 
 
@@ -68,7 +68,7 @@ def _chances(
         total = share.sum(axis=1, keepdims=True)
         by_value = np.divide(share, total, out=np.zeros_like(share), where=total > 0).sum(axis=0)
         blame = np.bincount(groups, by_value)[groups]
-    return np.asarray(_DOUBT / (_DOUBT + blame * blame))
+    return np.asarray(DOUBT / (DOUBT + blame * blame))
 
 
 def _least(grid: Grid, by_value: Array) -> Array:

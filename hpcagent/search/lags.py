@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from hpcagent.records import Param
+from hpcagent.records import Config, Param
 from hpcagent.search.known import folded, known
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 Lags = Sequence[float | None]  # of each value of a parameter; None: not known
 T = TypeVar("T")
+_PLAIN = "x8664"
 _PREFIXES = ("march=", "mcpu=", "m", "x")  # of a compiler's flag for an instruction set
+_SAME = 1e-9  # sums of lags that differ by less are equal
 _SLOWER = 0.15  # log time ratio: more than noise makes of two alike
 _FASTEST = 3  # the level of optimisation where levels are numbers
 
@@ -79,6 +81,11 @@ def places(param: Param) -> Array | None:
     return None
 
 
+def ranked(param: Param) -> bool:
+    """Whether some of its values are known to lag behind others."""
+    return any(any(lags) for lags in (_octaves(param), _levels(param), _switch(param)))
+
+
 def _columns(lags: Sequence[Lags], table: Codes) -> Array:
     import numpy as np
 
@@ -88,8 +95,16 @@ def _columns(lags: Sequence[Lags], table: Codes) -> Array:
 
 
 def _octaves(param: Param) -> Lags:
-    told = [_first(map(_operations, _words(value))) for value in param.values]
+    told = [_widest(_words(value)) for value in param.values]
+    flags = [value.startswith("-") or not value.strip() for value in param.values]
+    if any(count and flag for count, flag in zip(told, flags, strict=True)):
+        plain = known().operations[_PLAIN]  # what is made where no flag says otherwise
+        told = [plain if flag and not c else c for c, flag in zip(told, flags, strict=True)]
     return _behind([count and -math.log2(count) for count in told])
+
+
+def _widest(words: Sequence[str]) -> int | None:
+    return max((count for word in words if (count := _operations(word))), default=None)
 
 
 def _words(value: str) -> Sequence[str]:
@@ -123,7 +138,9 @@ def _switch(param: Param) -> Lags:
     told = [names.switched.get(folded(value)) for value in param.values]
     if is_slow is not None and None not in told:
         return [float(on is is_slow) for on in told]
-    flags = [{names.slow.get(folded(word)) for word in _words(value)} for value in param.values]
+    # -flto=auto is a way to have -flto
+    words = [[word.partition("=")[0] for word in _words(value)] for value in param.values]
+    flags = [{names.slow.get(folded(word)) for word in of_one} for of_one in words]
     has = [False in found for found in flags]
     return [float(not fast) for fast in has] if any(has) else [None] * len(has)
 
@@ -139,51 +156,44 @@ def _first(found: Iterable[T | None]) -> T | None:
 
 
 def foremost(grid: Grid, free: Mask) -> Mask:
-    """(P,): those of the free points that lag least in every known order."""
-    for lag in grid.lags:
-        free = free & (lag == lag[free].min())
-    return free
+    """(P,): those of the free points whose lags are the least in sum."""
+    import numpy as np
+
+    total = grid.lags.sum(axis=0)
+    return np.asarray(free & (total <= total[free].min() + _SAME))
 
 
-def that_run(grid: Grid, free: Mask, worked: Rows, failed: Rows, wrong: Rows) -> Mask:
-    """(P,): the free points, but for what is as fast as what failed while nothing as fast ran.
+def hastened(params: Sequence[Param], config: Config) -> Config:
+    """The configuration with each value that is known to lag behind replaced by the foremost."""
+    values = config.values
+    for param in params:
+        each = [_octaves(param), _levels(param), _switch(param)]
+        total = {v: sum(lags[i] or 0.0 for lags in each) for i, v in enumerate(param.values)}
+        best = min(param.values, key=lambda value: total[value])
+        if total[best] < total[values[param.name]]:
+            values[param.name] = best
+    return Config.of(values)
 
-    Where a process fails the instruction set is blamed first, then switches, and the level last;
-    where its result is `wrong`, fast mathematics before wide vectors. What is blamed next is only
-    what failed although all before it ran elsewhere. All points where that leaves none.
+
+def spread(grid: Grid, free: Mask) -> Mask:
+    """(P,): the foremost of the free points, and of each value of a choice without a known order.
+
+    Restrictions may leave such a value without points among the foremost, and it is to be seen.
     """
     import numpy as np
 
-    crashed = np.setdiff1d(failed, wrong)
-    found = free
-    for suspects, rows in (
-        ((grid.octaves, grid.switches, grid.levels), crashed),
-        ((grid.switches, grid.levels, grid.octaves), wrong),
-    ):
-        for lags in suspects:
-            found = found & _slower(lags, worked, rows)
-            rows = rows[_ran(lags, worked, rows)]
-    return found if found.any() else free
-
-
-def _slower(lags: Array, worked: Rows, failed: Rows) -> Mask:
-    """(P,): whether each lags more than what failed, in what nothing as fast has run."""
-    import numpy as np
-
-    found = np.ones(lags.shape[1], dtype=bool)
-    for lag in lags:
-        ran = lag[worked].min(initial=np.inf)
-        found &= lag > lag[failed][lag[failed] < ran].max(initial=-np.inf)
+    if not len(grid.lags):
+        return free
+    fast = foremost(grid, free)
+    found = fast.copy()
+    for d, ordinal in enumerate(grid.ordinal):
+        if ordinal or grid.ranked[d]:
+            continue
+        has = np.bincount(grid.codes[fast, d], minlength=len(grid.coordinates[d])) > 0
+        for value in np.unique(grid.codes[free, d]):
+            if not has[value]:
+                found |= foremost(grid, free & (grid.codes[:, d] == value))
     return found
-
-
-def _ran(lags: Array, worked: Rows, rows: Rows) -> Mask:
-    """(rows,): whether what is as fast as each of them has run."""
-    import numpy as np
-
-    return np.asarray(
-        (lags[:, rows] >= lags[:, worked].min(axis=1, initial=np.inf)[:, None]).all(axis=0)
-    )
 
 
 def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
@@ -197,6 +207,6 @@ def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
 
 
 def lags_behind(grid: Grid, seen: Sequence[int], fast: Mask) -> bool:
-    """Whether all that was seen lags behind the points of `fast`."""
-    least = grid.lags[:, fast][:, :1]
-    return len(seen) > 0 and not (grid.lags[:, list(seen)] <= least).all(axis=0).any()
+    """Whether all that was seen lags behind the foremost of the points `fast`."""
+    total = grid.lags.sum(axis=0)
+    return len(seen) > 0 and bool(total[list(seen)].min() > total[fast].min() + _SAME)

@@ -19,6 +19,7 @@ from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence, rounds_since_best
 from hpcagent.search.expert import CHANGED, Expert
 from hpcagent.search.expert import NAME as EXPERT
+from hpcagent.search.lags import hastened
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
@@ -36,6 +37,7 @@ THRESHOLD = 0.003  # relative: stop when no point promises more
 SPREAD = "early coverage of the space"
 WON = "early coverage of what won on other machines"
 FOREMOST = "what names say is fastest, and little else changed"
+TELLING = "to tell which of the values that failed together can run"
 HINTED = "what the card hints at"
 # Runs are asked for it by these words (study/history_recall.py): old ones keep what they had.
 FASTEST_BEFORE = "the fastest, as earlier runs have it"
@@ -159,7 +161,11 @@ class Surrogate:
         self, space: SearchSpace, history: Sequence[Trial], pending: Sequence[Config], seed: int
     ) -> tuple[Grid, Belief]:
         if not space.enumerable:
-            drawn = Grid.of(space.params, candidates(space, history, pending, seed))
+            found = dict.fromkeys(candidates(space, history, pending, seed))
+            fast = hastened(space.params, space.default)
+            if space.contains(fast):
+                found[fast] = None
+            drawn = Grid.of(space.params, tuple(found))
             return drawn, self._prior.over(drawn)
         if self._grid is None or self._grid[0] is not space:
             grid = Grid.of(space.params, space.points())
@@ -195,9 +201,13 @@ class Surrogate:
 def _candidates(
     state: Evidence, k: int, seed: int, expert: Expert | None = None
 ) -> Iterator[Candidate]:
+    import numpy as np
+
+    from hpcagent.search import suspects
     from hpcagent.search.design import design_size
 
-    chance = state.chance() * state.belief.chance(state.worked, state.failed)
+    known = state.belief.chance(state.worked, state.failed)
+    chance = np.minimum(state.chance(), suspects.chance(state)) * known
     size = design_size(state.grid, state.seen)
     if _heeded(state):
         size = min(size, HEEDED_DESIGN)
@@ -212,7 +222,10 @@ def _candidates(
 
 
 def _designing(state: Evidence, size: int) -> bool:
-    return len(state.seen) < size or len(state.worked) < _LEAST_WORKED
+    from hpcagent.search.suspects import clearing
+
+    few = len(state.seen) < size or len(state.worked) < _LEAST_WORKED
+    return few or clearing(state) is not None
 
 
 def _heeded(state: Evidence) -> bool:
@@ -224,12 +237,16 @@ def _heeded(state: Evidence) -> bool:
 
 
 def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
-    """The next point of the design, what hints and earlier runs point at, else a wide spread; and
-    which of these it is."""
+    """The next point of the design, what tells which value failed, what hints and earlier runs
+    point at, else a wide spread; and which of these it is."""
     import numpy as np
 
     from hpcagent.search.design import next_row
+    from hpcagent.search.suspects import clearing
 
+    telling = clearing(state)
+    if telling is not None:
+        return _nearest(state, telling), TELLING
     usable = state.likely(chance, LIKELY)
     off = state.belief.off_hints
     if off is not None and len(state.seen) == 1:
@@ -247,19 +264,20 @@ def _spreading(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
 def _designed(state: Evidence, usable: NDArray[np.bool_], seed: int) -> tuple[int, str]:
     """The next point of a design that follows no earlier runs, and what it is for."""
     from hpcagent.search.design import among_winners, next_row
-    from hpcagent.search.lags import disproved, foremost, lags_behind, that_run
+    from hpcagent.search.lags import disproved, foremost, lags_behind, spread
+    from hpcagent.search.suspects import that_run
 
     grid, seen = state.grid, state.seen
     if not disproved(grid, state.worked, state.values):
-        usable = that_run(grid, usable, state.worked, state.failed, state.wrong)
-        usable = foremost(grid, usable)
+        usable = that_run(state, usable)
         if lags_behind(grid, seen, usable):
-            return _nearest(state, usable, grid.lags.sum(axis=0)), FOREMOST
+            return _nearest(state, foremost(grid, usable)), FOREMOST
+        usable = spread(grid, usable)
     aim = WON if among_winners(grid, seen) else SPREAD
     return next_row(grid, seen, usable, seed), aim
 
 
-def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array) -> int:
+def _nearest(state: Evidence, usable: NDArray[np.bool_], off: Array | float = 0.0) -> int:
     """The usable point that is least `off`, and else most like the first one seen."""
     import numpy as np
 
@@ -348,8 +366,9 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     """(scale, shift, process): log ratio = scale * the process's value + shift.
 
     The process is that of what the trends do not explain. The weights of what is known of this
-    space are as uncertain in it as they are: the design avoids what is thought slow, so that a
-    wrong belief would never be found out. The other trends count with their most likely weights,
+    space are as uncertain in it, and in its likelihood, as they are: the design avoids what is
+    thought slow, so that a wrong belief would never be found out, and what is not there would be
+    taken for an effect of these parameters. The other trends count with their most likely weights,
     as if that uncertainty were not there: to tell the likelihood of it brought nothing.
     """
     from hpcagent.search.acquisition import squeezed
@@ -367,7 +386,8 @@ def _fitted(state: Evidence) -> tuple[float, float, Posterior]:
     then = earlier(state.belief, state.worked, scale)
     trends = joined(general(state.grid), then)
     rest = y - (trends.means @ trends.columns)[state.worked]
-    theta = fit(state.grid, replace(seen, y=rest), then.shared(state.worked))
+    uncertain = then.shared(state.worked) + told.shared(state.worked)
+    theta = fit(state.grid, replace(seen, y=rest), uncertain)
     trend = slopes(state.grid, seen, theta, trends) @ trends.columns
     unexplained = replace(seen, y=y - trend[state.worked])
     process = posterior(state.grid, unexplained, theta, told.spreads[:, None] * told.columns)
