@@ -608,3 +608,59 @@ def test_the_foremost_lag_least_in_sum() -> None:
     found = foremost(grid, np.ones(len(grid.points), dtype=np.bool_))
     values = {grid.points[row].values["march"] for row in np.flatnonzero(found)}
     assert values == {"x86-64-v3"}
+
+
+def test_what_ran_is_not_doubted_for_what_failed_beside_it() -> None:
+    """Of two points alike in all orders another value is to blame."""
+    grid = grid_of(COMPILED)
+    others = [Config.of({**FASTEST.values, "tile": tile}) for tile in ("16", "32")]
+    assert (chance(evidence(grid, [of(), FASTEST], others)) == 1.0).all()
+    assert (chance(evidence(grid, [of()], others[:1])) == 1.0).all()  # once may have any reason
+    assert chance(evidence(grid, [of()], others))[grid.index[FASTEST]] < 0.2
+
+
+def test_lists_of_flags_are_not_doubted_for_what_failed_beside_them() -> None:
+    flags = choice("flags", "-O2", "-O3 -flto", "-O3 -ffast-math", "-O3 -ffast-math -fopenmp")
+    grid = grid_of(Space((flags, ordinal("tile", X))))
+    ran, *failed = (Config.of({"flags": flags.values[place], "tile": "64"}) for place in (0, 2, 3))
+    assert (chance(evidence(grid, [ran], failed)) == 1.0).all()
+
+
+def test_what_failed_without_being_foremost_is_tried_alone_as_it_was() -> None:
+    grid = grid_of(COMPILED)
+    failed = [of("x86-64-v3", "O3"), of("x86-64", "O3")]
+    known = evidence(grid, [of(level="O1")], failed)
+    assert told(known) == []  # the level failed for itself
+    assert left(known) == [("x86-64-v4", "O2", "on")]
+    known = evidence(
+        grid, [of(level="O1")], [of("x86-64-v3", "O2", "on"), of("x86-64", "O2", "on")]
+    )
+    assert told(known) == [("x86-64-v3", "O1", "off")]
+
+
+def test_what_failed_after_the_design_is_found_out_as_well() -> None:
+    ran = [Config.of({**of().values, "tile": tile}) for tile in X]
+    history = [Trial(config, 0.0, 0.0, None, n, "") for n, config in enumerate(ran)]
+    history.append(Trial(FASTEST, None, None, CRASH, len(ran), ""))
+    found = Surrogate().propose(COMPILED, history, [], 1, 0)
+    assert not isinstance(found, Stop)
+    assert found[0].reason == TELLING
+
+
+def test_names_that_say_nothing_cost_few_evaluations() -> None:
+    """What is known is uncertain: else its absence is taken for effects of these parameters."""
+    *ways, layout, _ = COMPILED.params
+    tile = Param("tile", "ordinal", X, "96")
+    space = Space((*ways, choice("lto", "off", "on"), layout, tile, ordinal("unroll", Y)))
+
+    def cost(config: Config) -> float:
+        values = config.values
+        off = 0.1 * (values["layout"] == "aos") + 0.05 * int(values["unroll"])
+        return off + 0.1 * abs(math.log2(int(values["tile"]) / 32))
+
+    needed = []
+    for seed in range(8):
+        found = [trial.log_ratio for trial in searched(30, space, cost, seed)]
+        good = (n for n, ratio in enumerate(found, 1) if ratio is not None and ratio <= 0.1)
+        needed.append(next(good, 31))
+    assert sum(needed) < 8 * 18
