@@ -83,7 +83,11 @@ def places(param: Param) -> Array | None:
 
 def ranked(param: Param) -> bool:
     """Whether some of its values are known to lag behind others."""
-    return any(any(lags) for lags in (_octaves(param), _levels(param), _switch(param)))
+    return any(any(lags) for lags in _each(param))
+
+
+def _each(param: Param) -> tuple[Lags, Lags, Lags]:
+    return _octaves(param), _levels(param), _switch(param)
 
 
 def _columns(lags: Sequence[Lags], table: Codes) -> Array:
@@ -167,7 +171,7 @@ def hastened(params: Sequence[Param], config: Config) -> Config:
     """The configuration with each value that is known to lag behind replaced by the foremost."""
     values = config.values
     for param in params:
-        each = [_octaves(param), _levels(param), _switch(param)]
+        each = _each(param)
         total = {v: sum(lags[i] or 0.0 for lags in each) for i, v in enumerate(param.values)}
         best = min(param.values, key=lambda value: total[value])
         if total[best] < total[values[param.name]]:

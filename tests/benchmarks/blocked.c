@@ -20,7 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "words_and_clock.h"
 
 typedef size_t length; /* hidden lengths of character arguments, as gfortran passes them */
 
@@ -52,12 +53,6 @@ static int m, n, k, mb, nb, kb, pad, lda, ldb;
 static double *a, *b, *c, *first;
 static int *pivots;
 static size_t bytes; /* of what is overwritten: c for gemm, else a */
-
-static void fail(int status, const char *words)
-{
-    fprintf(stderr, "blocked: %s\n", words);
-    exit(status);
-}
 
 static int least(int x, int y)
 {
@@ -233,22 +228,6 @@ static double *filled(int rows, int columns, int lead, uint64_t *state)
             *at(matrix, lead, i, j) = i < rows ? (double)((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1 : 0;
         }
     return matrix;
-}
-
-static int number(const char *word)
-{
-    char *end;
-    long value = strtol(word, &end, 10);
-    if (*word == '\0' || *end != '\0' || value < 0 || value > 1 << 20)
-        fail(2, "not a number that fits");
-    return (int)value;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void prepare(int is_gemm, uint64_t state)

@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "words_and_clock.h"
 
 enum { SAMPLES = 64 };
 
@@ -25,12 +26,6 @@ typedef struct {
 static const char *variant;
 static int n, block_a, block_b;
 static double *in, *other, *out;
-
-static void fail(int status, const char *words)
-{
-    fprintf(stderr, "programs: %s\n", words);
-    exit(status);
-}
 
 static void *room(size_t count, size_t size)
 {
@@ -73,22 +68,6 @@ static double residual(const program *chosen, uint64_t state)
         worst = error > worst ? error : worst;
     }
     return worst;
-}
-
-static int number(const char *word)
-{
-    char *end;
-    long value = strtol(word, &end, 10);
-    if (*word == '\0' || *end != '\0' || value < 0 || value > 1 << 20)
-        fail(2, "not a number that fits");
-    return (int)value;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int timed(int argc, char **argv, const program *programs, size_t count)
