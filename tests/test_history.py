@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hpcagent.apps.card import Card, load_card
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import Config
-from hpcagent.search.surrogate import FASTEST_BEFORE
+from hpcagent.search.opening import FASTEST_BEFORE
 from hpcagent.study import history, history_card
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_fold import merged

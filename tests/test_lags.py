@@ -27,9 +27,10 @@ from hpcagent.search import lags, trends
 from hpcagent.search.design import design_size
 from hpcagent.search.encoding import NEIGHBOURS, Grid
 from hpcagent.search.lags import foremost, lags_behind
+from hpcagent.search.opening import FOREMOST, SPREAD
 from hpcagent.search.prior import Prior
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import FOREMOST, SPREAD, Surrogate
+from hpcagent.search.surrogate import Surrogate
 
 Y = ("1", "2", "4", "8")
 

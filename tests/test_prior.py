@@ -13,16 +13,11 @@ from hypothesis import strategies as st
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.gp import Observations, Theta, Trends, slopes
+from hpcagent.search.opening import FASTEST_BEFORE, SPREAD, SPREAD_BEFORE
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Earlier, Prior
 from hpcagent.search.space import Space
-from hpcagent.search.surrogate import (
-    FASTEST_BEFORE,
-    SPREAD,
-    SPREAD_BEFORE,
-    Surrogate,
-    create,
-)
+from hpcagent.search.surrogate import Surrogate, create
 from hpcagent.study.feasibility import Probed
 from hpcagent.study.proposing import hints_here
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 CRASHED = "run"  # the stage of a failure of a process
+LIKELY = 0.5  # chance to run at all, for a point that is tried for what it tells
 
 
 @dataclass(frozen=True)

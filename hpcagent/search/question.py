@@ -11,8 +11,8 @@ from typing import Any
 
 from hpcagent.protocols import SearchSpace
 from hpcagent.records import Config, Failure, Message, Trial
+from hpcagent.search.candidate import Candidate
 from hpcagent.search.evidence import measured
-from hpcagent.search.surrogate import Candidate
 from hpcagent.templates import render
 
 REASON_LENGTH = 200

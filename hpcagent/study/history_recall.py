@@ -13,8 +13,8 @@ from typing import Any
 
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.records import Config, Failure, Param, Trial
+from hpcagent.search.opening import FASTEST_BEFORE
 from hpcagent.search.prior import Earlier
-from hpcagent.search.surrogate import FASTEST_BEFORE
 from hpcagent.study import history, history_card
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_match import Present, matching

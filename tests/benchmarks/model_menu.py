@@ -68,9 +68,9 @@ def _made(folder: Path) -> LlamaCpp:
 def _question(number: int) -> Question:
     """What a run asks after `number` rounds of four trials."""
     from hpcagent.records import Param, Trial
+    from hpcagent.search.candidate import Candidate
     from hpcagent.search.question import Question
     from hpcagent.search.space import Space
-    from hpcagent.search.surrogate import Candidate
 
     cores = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen", "SkylakeX", "Cooperlake")
     space = Space(
