@@ -36,7 +36,9 @@ class Settings:
     """
 
     runs: Annotated[str, "where runs are kept"] = "runs"
-    scheduler: Annotated[str, "where jobs go: local, slurm or pbs"] = "local"
+    scheduler: Annotated[
+        str, "local, slurm or pbs; unset: local, or what is found where jobs need one"
+    ] = "local"
     python: Annotated[str, "the python3 of jobs (3.6 or newer); empty: python3 on their PATH"] = ""
     partition: Annotated[str, "partition that jobs are sent to (PBS: queue)"] = ""
     account: Annotated[str, "account that is charged"] = ""
@@ -68,7 +70,9 @@ class Settings:
     compiler: Annotated[str, "compiler of builds: a family (gcc, intel ...) or a path"] = ""
     mpi: Annotated[str, "MPI of programs: a family (openmpi, mpich ...) or a wrapper's path"] = ""
     blas: Annotated[str, "BLAS of programs: openblas, openblas/openmp, mkl ... or a path"] = ""
-    strategy: Annotated[str, "how proposals are made"] = "surrogate"
+    strategy: Annotated[
+        str, "how proposals are made; unset: embedded, or what a model or function needs"
+    ] = "surrogate"
     model: Annotated[str, "a GGUF file or a server's URL; unset: the small model that ships"] = ""
     models_folder: Annotated[str, "where `hpcagent models list` looks besides this folder"] = ""
     model_threads: Annotated[

@@ -182,6 +182,7 @@ def test_a_target_that_makes_no_sense_is_refused(text: str) -> None:
 def test_the_target_must_be_passed_by_the_standard_error() -> None:
     sure = Trial(RANKED[0], -math.log(1.3), 0.01, None, 1, "")
     assert "1.3 times as fast" in target_reached([sure], 1.25)
+    assert "1.3 times as good" in target_reached([sure], 1.25, "good")
     assert not target_reached([sure], 1.3) and not target_reached([sure], 0.0)
     odd = [
         Trial(RANKED[0], value, spread, None, 1, "")

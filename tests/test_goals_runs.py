@@ -98,6 +98,8 @@ def test_two_objectives_within_a_constraint(tmp_path: Path) -> None:
     assert "What it was for" in (bench.run / "result" / "report.md").read_text()
     page = bench.hpcagent("report", str(bench.run), "--width", "80").stdout
     assert "Goal         throughput (more is better), then memory (less is better)," in page
+    kept = bench.hpcagent("history", "add", str(bench.run))
+    assert (kept.returncode, "was not for speed alone" in kept.stderr) == (2, True)
     assert max(map(len, page.splitlines())) <= 80
     _follows_from_its_journal(bench)
 

@@ -23,7 +23,7 @@ from lab.slurm_lab import Cluster
 from mainjob import ROOT, Bench, Inside, make_bench
 from openai_server import Server, serving
 
-from hpcagent.cli.configtext import configuration, duration, proposal, toml
+from hpcagent.cli.configtext import EXAMPLES, configuration, duration, proposal, toml
 from hpcagent.cli.surroundings import (
     LMOD,
     MODULES,
@@ -143,12 +143,18 @@ def test_a_written_file_means_what_was_proposed(found: Found, kind: str) -> None
 
 
 @given(found_things, st.sampled_from(KINDS))
-def test_a_line_that_is_commented_out_shows_the_default(found: Found, kind: str) -> None:
+def test_a_line_that_is_commented_out_shows_the_default_or_an_example(
+    found: Found, kind: str
+) -> None:
     text = configuration(found, kind, "1.0")
     shown = re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE)
     assert shown == [key.name for key in keys() if kind == "site" or not key.site_only]
-    defaults = "\n".join(re.findall(r"^# ([a-z_]+ = .*)$", text, re.MULTILINE))
-    assert loaded(defaults, kind) == Settings()
+    found_lines = re.findall(r"^# (([a-z_]+) = .*)$", text, re.MULTILINE)
+    lines = {key: line for line, key in found_lines}
+    examples = {key: lines.pop(key) for key in EXAMPLES if key in lines}
+    assert loaded("\n".join(lines.values()), kind) == Settings()
+    assert examples == {key: f"{key} = {toml(value)}" for key, value in EXAMPLES.items()
+                        if key not in proposal(found, kind)}  # fmt: skip
 
 
 SLURM = Batch(
@@ -313,6 +319,11 @@ def test_init_writes_show_shows_and_check_tests(bench: Bench) -> None:
     text = path.read_text()
     assert config(bench, "init", "--user", "--dry-run") == text
     assert "no batch system" in text and tomllib.loads(text) == {}
+    # Where unset is no value, a comment says what holds, and the line is an example.
+    told = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    for key, unset in (("scheduler", "local, or what"), ("strategy", "embedded, or what"),
+                       ("model", "the small model")):  # fmt: skip
+        assert re.search(rf"unset: {unset}[^=]* {key} = \"[^\"]+\"", told)
     assert f"# user     {path}\n" in config(bench, "show")
     assert f"ok       files      {path}" in config(bench, "check")
 

@@ -58,7 +58,7 @@ _REQUEST = (
     _option("--mem-per-cpu", "memory_per_cpu", metavar="SIZE", help="Memory a CPU."),
     _option("--hint", metavar="WORD", help="Slurm's hint, for instance nomultithread."),
     _option("--cores", type=click.IntRange(1), metavar="N",
-            help="CPUs a job asks for. [default: a whole node's]"),
+            help="CPUs a job asks for. [default: a whole node's; with --shared 1]"),
     _option("--shared", is_flag=True, default=None,
             help="Let others run on the node meanwhile. [default: exclusive]"),
     _option("--scheduler-option", "extra", multiple=True, metavar="WORD",

@@ -62,6 +62,7 @@ IN_BATCH = 2  # attempts at once, where nothing is said
     type=click.IntRange(1, 64),
     metavar="N",
     help="Attempts that may be under way at once, each a job; measured is one at a time. "
+    "With 1 two may, but none beside a measurement. "
     "[default: 1 on this machine, 2 in a batch system]",
 )
 @request_options

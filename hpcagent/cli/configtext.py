@@ -29,6 +29,8 @@ _HEADS: Mapping[str, str] = {
     "user": "Configuration of hpcagent for one user.",
     "project": "Configuration of hpcagent for the runs that are started in this folder.",
 }
+# Keys whose being unset is no value: a line to begin with.
+EXAMPLES = {"scheduler": "slurm", "strategy": "surrogate", "model": "/path/to/model.gguf"}
 
 
 # --- TOML ----------------------------------------------------------------------------------------
@@ -117,7 +119,7 @@ def configuration(found: Found, kind: str, version: str) -> str:
 def _assignment(key: Key, values: Mapping[str, Value]) -> str:
     if key.name in values:
         return f"{key.name} = {toml(values[key.name])}"
-    return f"# {key.name} = {toml(key.default)}"
+    return f"# {key.name} = {toml(EXAMPLES.get(key.name, key.default))}"
 
 
 def _model_tables() -> list[str]:
@@ -150,7 +152,8 @@ def _head(found: Found, kind: str, version: str) -> Iterator[str]:
     yield from _comment(f"{_HEADS[kind]} {written}")
     yield "#"
     yield from _comment(
-        "This is TOML. A line that is commented out shows the default. Later ones win: "
+        "This is TOML. A line that is commented out shows the default, or an example where the "
+        "comment says what holds while it is unset. Later ones win: "
         "/etc/hpcagent.toml (or $HPCAGENT_SITE_CONFIG), ~/.config/hpcagent/config.toml, "
         "./hpcagent.toml, HPCAGENT_* variables, options."
     )

@@ -152,6 +152,10 @@ def add(run: str) -> int:
     if found.kind != "tune":
         raise UsageError(f"{found.id} is a {found.kind} run; the history is of tune runs")
     state = read_state(found)
+    if not state.settings.speed_alone:
+        raise UsageError(
+            f"{found.id} was not for speed alone: its figures are not those of the history"
+        )
     outcome = str((state.closed or {}).get("outcome", ""))
     record = record_of(found.id, Knowledge(state), outcome) if state.rounds else None
     if record is None:

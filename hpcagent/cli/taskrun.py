@@ -29,8 +29,8 @@ from hpcagent.study.task_plan import Task
 Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
     click.option("--scheduler", metavar="NAME",
-                 help="Where jobs go: local, slurm or pbs. [default: local; with a job option the "
-                 "batch system that is found]"),
+                 help="Where jobs go: local, slurm or pbs. [default: local; with a partition, an "
+                 "account, memory and the like the batch system that is found]"),
     click.option("--run-dir", type=PATH, metavar="DIR",
                  help="The run's own folder, new or empty. [default: runs/KIND-DATE-TIME-ID]"),
     click.option("--no-wait", is_flag=True,

@@ -84,7 +84,11 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--function-example", is_flag=True, is_eager=True, expose_value=False, callback=_show_example,
     help="Print a complete FILE.py to start from.",
 )  # fmt: skip
-@click.option("--target", metavar="1.2x", help="Speed-up at which the search may stop early.")
+@click.option(
+    "--target",
+    metavar="1.2x",
+    help="Speed-up (gain in the first objective) at which the search may stop early.",
+)
 @click.option(
     "--budget", multiple=True, metavar="KEY=VALUE",
     help="rounds=N, core-hours=X or wall=30m; may be repeated. Core-hours are reserved before "
@@ -99,8 +103,8 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 @click.option(
     "--scheduler",
     metavar="NAME",
-    help="Where jobs go: local, slurm or "
-    "pbs. [default: local; with a job option the batch system that is found]",
+    help="Where jobs go: local, slurm or pbs. [default: local; with a partition, an account, "
+    "memory and the like the batch system that is found]",
 )
 @click.option(
     "--run-dir", type=PATH, metavar="DIR",

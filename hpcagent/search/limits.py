@@ -3,8 +3,8 @@
 A parameter with `limit` "upper" is such a one (a problem size, a number of copies). For it a
 failure says more than for others: all points that are as large or larger in every such parameter
 and equal in all else are as good as failed. How far one may go is found by `bracket`, never step by
-step: no value is proposed that is more than twice the largest that worked, and after a failure the
-middle of what is left comes next.
+step: no value is proposed that is more than twice the largest that worked, but for the next one on
+the list, and after a failure the middle of what is left comes next.
 """
 
 from __future__ import annotations

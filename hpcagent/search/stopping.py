@@ -29,10 +29,11 @@ def read_target(text: str) -> float:
     return value
 
 
-def target_reached(history: Sequence[Trial], target: float) -> str:
-    """The reason to stop, or nothing: one is faster than `target` by its standard error.
+def target_reached(history: Sequence[Trial], target: float, measure: str = "fast") -> str:
+    """The reason to stop, or nothing: one is better than `target` by its standard error.
 
-    Whether it really is, the confirmation decides. A target of 0 is none.
+    Whether it really is, the confirmation decides. A target of 0 is none. `measure` is the word for
+    what was measured.
     """
     if target <= 1.0:
         return ""
@@ -43,7 +44,7 @@ def target_reached(history: Sequence[Trial], target: float) -> str:
             continue
         if -(value + max(0.0, spread)) >= math.log(target):
             return (
-                f"the target of {target:g}x is reached in the search: {trial.config} ran"
-                f" {math.exp(-value):.4g} times as fast as the default"
+                f"the target of {target:g}x is reached in the search: {trial.config} was"
+                f" {math.exp(-value):.4g} times as {measure} as the default"
             )
     return ""

@@ -142,7 +142,8 @@ class Proposer:
         left = self._settings.challengers - len(asked)
         if left == 0:
             return asked, None
-        reached = target_reached(known.trials, self._settings.target)
+        measure = "fast" if self._settings.speed_alone else "good"
+        reached = target_reached(known.trials, self._settings.target, measure)
         if reached:
             return asked, reached
         self._look_at_function()
