@@ -3,7 +3,7 @@
     python tests/benchmarks/record_surface.py OUT_FOLDER --case all --before "chrt -f 1"
 
 `all` are those of OpenBLAS; `programs` and `more-programs` are loop nests as two compilers make
-them.
+them; `applications` are programs of MPI.
 
 A process of the worker that measures for `tune` gives one repeat: the median of its calls. Passes
 go over all points of all cases in a new random order each, so that drift of the machine is spread
@@ -32,6 +32,7 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
 
+from application_spaces import APPLICATIONS
 from harness import table, tell
 from program_spaces import MORE_PROGRAMS, PROGRAMS
 from surface_spaces import BUILDS, CASES, Case, environment
@@ -42,9 +43,15 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 CHUNK = 60  # points in one unit of the worker
 TIMEOUT_S = 2.0  # of a process; the slowest that works takes a tenth
+DIFFER = 1.1
 RESIDUAL_MAX = 30.0  # as hpcagent/apps/openblas.yaml has it
 Points = Mapping[str, Mapping[str, Mapping[str, str]]]  # by case and id: the values
-SETS = {"all": CASES, "programs": PROGRAMS, "more-programs": MORE_PROGRAMS}
+SETS = {
+    "all": CASES,
+    "programs": PROGRAMS,
+    "more-programs": MORE_PROGRAMS,
+    "applications": APPLICATIONS,
+}
 FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "LD_")
 
 
@@ -60,8 +67,11 @@ class Place:
     before: tuple[str, ...]
 
     def command(self, case: Case, values: Mapping[str, str]) -> list[str]:
+        before = (*self.before, *case.around(values))
+        if case.program:
+            return [*before, case.program, *case.words(values)]
         if case.built:
-            return [*self.before, str(self.compiled[case.built(values)]), *case.words(values)]
+            return [*before, str(self.compiled[case.built(values)]), *case.words(values)]
         if not case.workload:
             return [*self.before, str(self.blocked), *case.words(values)]
         driver = self.drivers[values["library"]]
@@ -84,8 +94,11 @@ def main() -> int:
     _estimate(place, cases, points, passes)
     for number in range(1, passes + 1):
         _pass(place, cases, points, number, passes)
+    unsettled = {case.name: _unsettled(place, case, points[case.name], passes) for case in cases}
+    for number in range(passes + 1, passes + chosen.again + 1):
+        _pass(place, cases, unsettled, number, passes + chosen.again)
     core = _default_core(place)
-    rows = [_write(place, case, points[case.name], core, passes) for case in cases]
+    rows = [_write(place, case, points[case.name], core, passes + chosen.again) for case in cases]
     table(["", "points", "fail", "median CV", "default / best"], rows)
     return 0
 
@@ -95,6 +108,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="OUT_FOLDER")
     parser.add_argument("--case", action="append", metavar="NAME", help="these only [all]")
     parser.add_argument("--passes", type=int, default=4, help="repeats of every point [4]")
+    parser.add_argument(
+        "--again", type=int, default=0, metavar="N",
+        help="N more of points whose repeats differ by more than a tenth, or failed in part [0]",
+    )  # fmt: skip
     parser.add_argument("--before", default="", metavar="WORDS", help="put before each process")
     parser.add_argument("--quick", action="store_true", help="few points, twice; to try it out")
     return parser.parse_args()
@@ -133,7 +150,7 @@ def _compiled(folder: Path, cases: Sequence[Case], points: Points) -> dict[tuple
     ways = {
         case.built(values) for case in cases if case.built for values in points[case.name].values()
     }
-    found = {way: folder / "-".join(way) for way in sorted(ways)}
+    found = {way: folder / "-".join(way).replace("/", "_") for way in sorted(ways)}
     for way, program in found.items():
         if not program.exists():
             *words, source = way
@@ -227,6 +244,17 @@ def _pass(
         if done % 10 == 0 or done == len(units):
             left = (time.monotonic() - began) / done * (len(units) - done)
             tell(f"pass {number} of {passes}: {done} of {len(units)} units, {left:.0f} s left")
+
+
+def _unsettled(place: Place, case: Case, points: Mapping[str, Any], passes: int) -> dict[str, Any]:
+    """The points of which the passes so far say different things."""
+    runs = _runs(place, case, passes)
+    found = {}
+    for name, values in points.items():
+        times = [run.medians["run"] for run in runs[name] if run.ok]
+        if times and (len(times) < len(runs[name]) or max(times) > DIFFER * min(times)):
+            found[name] = values
+    return found
 
 
 def _unit(place: Place, case: Case, points: Mapping[str, Any], name: str, number: int) -> None:

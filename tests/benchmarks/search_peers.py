@@ -29,6 +29,7 @@ from hpcagent.search.options import Options
 NEEDS = (
     ("hpcagent, embedded", ("llama_cpp",)),
     ("Optuna TPE", ("optuna",)),
+    ("Optuna TPE, failures worst", ("optuna",)),
     ("Optuna GP", ("optuna", "torch")),
     ("forest (skopt)", ("skopt",)),
 )
@@ -109,7 +110,8 @@ def _asked(
     tell: Callable[[Any, float | None], None], begin: Callable[[Config, float], None],
     opening: Opening | None = None,
 ) -> Outcome:  # fmt: skip
-    """An ask-and-tell optimiser: `tell` gets None for a failure or a point outside the space."""
+    """An ask-and-tell optimiser: `tell` gets None for a point outside the space, infinity for one
+    that failed."""
     replay, seconds = Replay(surface, seed), []
     for config in _opened(surface, seed, opening)[:budget]:
         value = replay.evaluate(config)
@@ -124,23 +126,32 @@ def _asked(
             if config in surface.samples and config not in replay.seen:
                 break
             replay.wasted += 1
-            tell(handle, replay.seen.get(config))
+            tell(handle, _told(replay, config))
         else:
             config, handle = _leftover(surface, replay, rng), None
         seconds.append(time.process_time() - began)
         assert config is not None
-        value = replay.evaluate(config)
+        replay.evaluate(config)
         if handle is not None:
-            tell(handle, value)
+            tell(handle, _told(replay, config))
     return Outcome(replay, tuple(seconds))
+
+
+def _told(replay: Replay, config: Config) -> float | None:
+    value = replay.seen.get(config)
+    return math.inf if value is None and config in replay.seen else value
 
 
 def _leftover(surface: Surface, replay: Replay, rng: random.Random) -> Config:
     return rng.choice([c for c in surface.samples if c not in replay.seen])
 
 
-def optuna(sampler: str, opening: Opening | None = None) -> Competitor:
-    """Optuna's TPE or GP sampler with its defaults; ordinals are ranks."""
+def optuna(sampler: str, opening: Opening | None = None, as_worst: bool = False) -> Competitor:
+    """Optuna's TPE or GP sampler with its defaults; ordinals are ranks.
+
+    It is told that a trial failed, of which its samplers take no notice; or, `as_worst`, the worst
+    time so far in its place.
+    """
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
         module: Any = importlib.import_module("optuna")
@@ -156,6 +167,7 @@ def optuna(sampler: str, opening: Opening | None = None) -> Competitor:
         }
         ordinal = {p.name: p.values for p in surface.params if p.kind == "ordinal"}
         failed = module.trial.TrialState.FAIL
+        worst: list[float] = []
 
         def ask() -> tuple[Config, Any]:
             trial = study.ask(distributions)
@@ -163,12 +175,16 @@ def optuna(sampler: str, opening: Opening | None = None) -> Competitor:
             return Config.of(words), trial
 
         def tell(trial: Any, value: float | None) -> None:
-            if value is None:
+            if value == math.inf and as_worst and worst:
+                study.tell(trial, max(worst))
+            elif value is None or value == math.inf:
                 study.tell(trial, state=failed)
             else:
-                study.tell(trial, math.log(value))
+                worst.append(math.log(value))
+                study.tell(trial, worst[-1])
 
         def begin(config: Config, value: float) -> None:
+            worst.append(math.log(value))
             raw = {n: ordinal[n].index(v) if n in ordinal else v for n, v in config.items}
             study.add_trial(
                 module.trial.create_trial(
@@ -209,9 +225,11 @@ def forest(surface: Surface, seed: int, budget: int) -> Outcome:
         return Config.of(words), point
 
     def tell(point: Any, value: float | None) -> None:
-        if value is not None:
+        if value is not None and value < math.inf:
             worst.append(math.log(value))
-        made.tell(point, math.log(value) if value is not None else max(worst))
+            made.tell(point, worst[-1])
+        else:
+            made.tell(point, max(worst, default=0.0))
 
     def begin(config: Config, value: float) -> None:
         values = config.values
@@ -257,6 +275,7 @@ def competitors(batch: int) -> Mapping[str, Competitor]:
         "hpcagent, names hidden": own("surrogate", batch, named=False),
         "hill climbing": hillclimb,
         "Optuna TPE": optuna("TPESampler"),
+        "Optuna TPE, failures worst": optuna("TPESampler", as_worst=True),
         "Optuna GP": optuna("GPSampler"),
         "forest (skopt)": forest,
     }

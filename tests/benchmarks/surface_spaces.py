@@ -32,9 +32,9 @@ class Case:
     """A space and how a point of it is run.
 
     `workload` is the line of the benchmark driver's workload. Without one, `words` are the
-    arguments up to its seed of the blocked driver, or of what is compiled by the words of `built`,
-    the last of which is its source. `chosen` are the values of the default that are the caller's,
-    not the library's.
+    arguments up to its seed of the blocked driver, of an installed `program`, or of what is
+    compiled by the words of `built`, the last of which is its source; `around` comes before it.
+    `chosen` are the values of the default that are the caller's, not the library's.
     """
 
     name: str
@@ -45,6 +45,8 @@ class Case:
     words: Callable[[Values], tuple[str, ...]] = lambda values: ()
     workload: str = ""
     built: Callable[[Values], tuple[str, ...]] | None = None
+    program: str = ""
+    around: Callable[[Values], tuple[str, ...]] = lambda values: ()
 
     def points(self) -> Iterator[dict[str, str]]:
         names = [name for name, _, _ in self.axes]
@@ -56,11 +58,15 @@ class Case:
 
 def environment(values: Values, folders: Mapping[str, str]) -> dict[str, str]:
     """What sets these values; `folders` has the folder of each build of the library."""
-    found = {"OMP_NUM_THREADS": values["threads"]}
+    found = {"OMP_NUM_THREADS": values.get("threads", "1")}
     if "library" in values:
         found["LD_LIBRARY_PATH"] = folders[values["library"]]
+    if "core" in values:
         found["OPENBLAS_CORETYPE"] = values["core"]
         found["OPENBLAS_NUM_THREADS"] = values["threads"]
+    if "maxsup" in values:
+        found["SUPERLU_MAXSUP"] = values["maxsup"]
+        found["SUPERLU_RELAX"] = values["relax"]
     if "schedule" in values:
         found["OMP_SCHEDULE"] = ",".join(values[k] for k in ("schedule", "chunk") if k in values)
     if values.get("thread_timeout", DEFAULT_TIMEOUT) != DEFAULT_TIMEOUT:

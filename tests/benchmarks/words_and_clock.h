@@ -1,4 +1,4 @@
-/* How the recorded programs end on bad arguments, read a size, and take the time. */
+/* How the recorded programs end on bad arguments, read a size or a seed, and take the time. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -16,6 +16,11 @@ static int number(const char *word)
     if (*word == '\0' || *end != '\0' || value < 0 || value > 1 << 20)
         fail(2, "not a number that fits");
     return (int)value;
+}
+
+static inline int seed_of(const char *word) /* any number; small enough to add to others */
+{
+    return (int)(strtoul(word, NULL, 10) % 1000003UL);
 }
 
 static double now(void)
