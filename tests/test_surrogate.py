@@ -219,6 +219,42 @@ def test_a_value_that_only_failed_is_suspect_and_one_that_worked_is_not(grid: Gr
     assert chance[suspect[0]] < 0.5 < 0.8 < chance[cleared[0]]
 
 
+def test_two_values_that_failed_together_are_suspect_together_only(grid: Grid) -> None:
+    """Each of them has worked with others."""
+    worked = rows_of(grid, ("0", "0", "auto"), ("7", "2", "PLAIN"), ("2", "6", "TILED"))
+    failed = rows_of(grid, ("0", "6", "PLAIN"), ("5", "6", "PLAIN"))
+    chance = probability(grid, worked, failed)
+    together = rows_of(grid, ("2", "6", "PLAIN"), ("7", "6", "PLAIN"))
+    apart = rows_of(grid, ("2", "2", "PLAIN"), ("7", "2", "TILED"), ("4", "6", "TILED"))
+    assert chance[together].max() < 0.5 < 0.8 < chance[apart].min()
+
+
+def test_a_new_value_that_failed_once_beside_a_new_partner_can_still_be_tried(grid: Grid) -> None:
+    """The partner, or both together, may be at fault: 0.2 is what waits until nothing is left."""
+    worked = rows_of(grid, ("0", "0", "auto"), ("7", "2", "TILED"), ("5", "6", "auto"))
+    chance = probability(grid, worked, rows_of(grid, ("5", "6", "PLAIN")))
+    assert chance[rows_of(grid, ("0", "0", "PLAIN"))[0]] > 0.2
+    chance = probability(grid, worked, rows_of(grid, ("5", "6", "PLAIN"), ("0", "0", "PLAIN")))
+    assert chance[rows_of(grid, ("7", "2", "PLAIN"))[0]] < 0.2
+
+
+def test_two_values_that_fail_together_are_not_tried_again_and_again() -> None:
+    """The fastest kernel with all that is fast beside it; with anything else it is as fast."""
+    history: list[Trial] = []
+    strategy = Surrogate()
+    for turn in range(25):
+        found = strategy.propose(SPACE, history, [], 1, 1)
+        if isinstance(found, Stop):
+            break
+        config = found[0].config
+        dies = config.values["core"] == "TILED" and config.values["y"] in "234"
+        ratio = None if dies else smooth(config)
+        history.append(Trial(config, ratio, None, ILLEGAL if dies else None, turn, ""))
+    assert sum(trial.failure is not None for trial in history) <= 7
+    best = min(trial.log_ratio for trial in history if trial.log_ratio is not None)
+    assert best < -0.95 + 0.03
+
+
 def test_an_illegal_core_type_is_not_tried_again_and_again() -> None:
     history: list[Trial] = []
     strategy = Surrogate()

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hpcagent.search.blame import DOUBT
 from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence
-from hpcagent.search.feasibility import DOUBT
 
 if TYPE_CHECKING:
     import numpy as np
