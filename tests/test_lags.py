@@ -47,6 +47,8 @@ def octaves(*params: Param) -> list[list[float]]:
     [
         (("Prescott", "Sandybridge", "Haswell", "SkylakeX"), [3.0, 2.0, 1.0, 0.0]),
         (("none", "sse4.1", "AVX_256", "avx2-256", "AVX_512"), [4.0, 3.0, 2.0, 1.0, 0.0]),
+        (("off", "sse2"), [1.0, 0.0]),
+        (("generic", "x86-64-v2"), [1.0, 0.0]),
         (("x86-64", "x86_64_v2", "x86-64-v3", "x86-64-v4"), [3.0, 3.0, 1.0, 0.0]),
         (("SSE4_2", "AVX", "AVX2", "AVX2_E1", "AVX512_E4"), [3.0, 2.0, 1.0, 1.0, 0.0]),
         (("AVX2_128", "AVX_512_KNL"), [2.0, 0.0]),
@@ -73,6 +75,7 @@ def test_an_unknown_name_among_instruction_sets_may_be_the_foremost() -> None:
     [
         ("auto", "none"), ("off", "madvise"), ("none", "compact", "spread"), ("Haswell",),
         ("Haswell", "Zen"), ("Haswell", "other"), ("armv8", "a64fx"),
+        ("none", "atom", "force"), ("off", "nano"), ("", "-no"),
     ],
 )  # fmt: skip
 def test_where_no_two_instruction_sets_differ_nothing_is_thought(values: tuple[str, ...]) -> None:
@@ -280,6 +283,8 @@ def test_lists_of_flags_are_known_by_each_of_them() -> None:
         ("unroll", ("0", "1", "2", "3")), ("level", ("0", "1", "2", "3")),
         ("log", ("debug", "info")), ("fast_math", ("gcc", "icc")), ("prefetch", ("off", "on")),
         ("kernels", ("kernels of O2", "kernels of O3")),
+        ("variant", ("tile", "vectorize", "unroll")), ("method", ("simplex", "ipo")),
+        ("scheme", ("o2", "o4", "o6")),
     ],
 )  # fmt: skip
 def test_other_switches_and_numbers_are_no_ways_to_compile(

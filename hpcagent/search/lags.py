@@ -10,6 +10,7 @@ that is all that is wrong with it. Where that is clearly slower the design keeps
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,6 +35,11 @@ _PREFIXES = ("march=", "mcpu=", "m", "x")  # of a compiler's flag for an instruc
 _SAME = 1e-9  # sums of lags that differ by less are equal
 _SLOWER = 0.15  # log time ratio: more than noise makes of two alike
 _FASTEST = 3  # the level of optimisation where levels are numbers
+_NO_LEVEL = re.compile(r"o\d+")  # beside O2 and O4 an O6 tells of orders, not of a compiler
+_FLAGS = ("flag", "option", "compil")  # a parameter so called lists flags, with "-" or without
+_SCALAR = 2  # operations of code without vectors, whose names (none, off) many choices have
+_VECTORS = 8  # operations of the least set whose names nothing else has
+_NAMED = ("sse", "ssse", "x8664")
 
 
 def octaves(params: Sequence[Param], table: Codes) -> Array:
@@ -100,11 +106,19 @@ def _columns(lags: Sequence[Lags], table: Codes) -> Array:
 
 def _octaves(param: Param) -> Lags:
     told = [_widest(_words(value)) for value in param.values]
+    if not any(map(_is_of_vectors, param.values, told)):
+        told = [None if count == _SCALAR else count for count in told]
     flags = [value.startswith("-") or not value.strip() for value in param.values]
     if any(count and flag for count, flag in zip(told, flags, strict=True)):
         plain = known().operations[_PLAIN]  # what is made where no flag says otherwise
         told = [plain if flag and not c else c for c, flag in zip(told, flags, strict=True)]
     return _behind([count and -math.log2(count) for count in told])
+
+
+def _is_of_vectors(value: str, count: int | None) -> bool:
+    """Whether a value is sure to name an instruction set: Atom and Nano may be anything."""
+    flags = [folded(word) for word in _words(value)]
+    return (count or 0) >= _VECTORS or any(flag.startswith(_NAMED) for flag in flags)
 
 
 def _widest(words: Sequence[str]) -> int | None:
@@ -121,7 +135,8 @@ def _operations(word: str) -> int | None:
     """Of an instruction set, by its name or by the flag of a compiler that chooses it."""
     name = folded(word)
     rests = (name.removeprefix(start) for start in ("", *_PREFIXES))
-    return _first(known().operations.get(rest) for rest in rests)
+    found = _first(known().operations.get(rest) for rest in rests)
+    return None if found == _SCALAR and word.startswith("-") else found
 
 
 def _levels(param: Param) -> Lags:
@@ -129,6 +144,9 @@ def _levels(param: Param) -> Lags:
     counted = folded(param.name) in names.levels
     numbers = {str(level): _FASTEST - level for level in range(_FASTEST + 1)} if counted else {}
     steps = {**names.steps, **numbers}
+    words = {folded(word) for value in param.values for word in _words(value)}
+    if any(_NO_LEVEL.fullmatch(word) for word in words - steps.keys()):
+        steps = {}
     # Of two levels a compiler takes the last.
     return _behind(
         [_first(steps.get(folded(w)) for w in reversed(_words(value))) for value in param.values]
@@ -143,7 +161,12 @@ def _switch(param: Param) -> Lags:
     if is_slow is not None and None not in told:
         return [float(on is is_slow) for on in told]
     # -flto=auto is a way to have -flto
-    words = [[word.partition("=")[0] for word in _words(value)] for value in param.values]
+    listed = any(word in folded(param.name) for word in _FLAGS)
+    words = [
+        [word.partition("=")[0] for word in _words(value)
+         if listed or word.startswith("-") or folded(word) in names.steps]
+        for value in param.values
+    ]  # fmt: skip
     flags = [{names.slow.get(folded(word)) for word in of_one} for of_one in words]
     has = [False in found for found in flags]
     return [float(not fast) for fast in has] if any(has) else [None] * len(has)
