@@ -26,7 +26,7 @@ from hpcagent.records import Config, Param, Stop
 from hpcagent.search import lags, trends
 from hpcagent.search.design import design_size
 from hpcagent.search.encoding import NEIGHBOURS, Grid
-from hpcagent.search.lags import foremost, lags_behind
+from hpcagent.search.foremost import disproved, foremost, lags_behind
 from hpcagent.search.opening import FOREMOST, SPREAD
 from hpcagent.search.prior import Prior
 from hpcagent.search.space import Space
@@ -390,7 +390,7 @@ def test_what_is_foremost_is_disproved_by_all_that_was_measured_of_it() -> None:
     ]
 
     def told(*ratios: float) -> bool:
-        return lags.disproved(grid, np.array(rows[: len(ratios)], dtype=np.intp), np.array(ratios))
+        return disproved(grid, np.array(rows[: len(ratios)], dtype=np.intp), np.array(ratios))
 
     assert not told() and not told(0.0)
     assert told(0.0, 0.2) and not told(0.0, 0.1) and not told(0.3, 0.4)

@@ -23,7 +23,7 @@ from searches import SIZES as X
 
 from hpcagent.records import Config, Failure, Stop, Trial
 from hpcagent.search.evidence import Evidence
-from hpcagent.search.lags import foremost
+from hpcagent.search.foremost import foremost
 from hpcagent.search.opening import TELLING
 from hpcagent.search.space import Space
 from hpcagent.search.surrogate import Surrogate

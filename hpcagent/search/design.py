@@ -12,7 +12,8 @@ is never covered. Every second evaluation then tries its next value with all els
 evaluation, so that these can be compared with each other, whatever the rest does.
 
 Where it is known what won on other machines (winners.py), every second point is like that. Where it
-is known which values of a choice lag behind others, the points are among the foremost (lags.py).
+is known which values of a choice lag behind others, the points are among the foremost
+(foremost.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpcagent.search.encoding import Grid
-from hpcagent.search.lags import lags_behind, spread
+from hpcagent.search.foremost import lags_behind, spread
 
 if TYPE_CHECKING:
     import numpy as np

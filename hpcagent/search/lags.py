@@ -1,10 +1,8 @@
-"""Values that are known to lag behind others of their parameter, and what the search does with it.
+"""How far values are known to lag behind others of their parameter.
 
 Names of instruction sets and of ways to compile (known.yaml): a wider set is thought to be faster,
-and so is what a compiler's manual says is. By how much the measurements decide (trends.py). The
-design keeps to the foremost that run: the others cost an evaluation each, and the process tries
-them where they may be faster. The first of them is the default with these values changed: often
-that is all that is wrong with it. Where that is clearly slower the design keeps to nothing.
+and so is what a compiler's manual says is. By how much the measurements decide (trends.py), and
+foremost.py is what the design makes of it.
 """
 
 from __future__ import annotations
@@ -14,26 +12,20 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from hpcagent.records import Config, Param
+from hpcagent.records import Param
 from hpcagent.search.known import folded, known
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hpcagent.search.encoding import Grid
-
     Array = NDArray[np.float64]
     Codes = NDArray[np.intp]
-    Mask = NDArray[np.bool_]
-    Rows = NDArray[np.intp]
 
 Lags = Sequence[float | None]  # of each value of a parameter; None: not known
 T = TypeVar("T")
 _PLAIN = "x8664"
 _PREFIXES = ("march=", "mcpu=", "m", "x")  # of a compiler's flag for an instruction set
-_SAME = 1e-9  # sums of lags that differ by less are equal
-_SLOWER = 0.15  # log time ratio: more than noise makes of two alike
 _FASTEST = 3  # the level of optimisation where levels are numbers
 _NO_LEVEL = re.compile(r"o\d+")  # beside O2 and O4 an O6 tells of orders, not of a compiler
 _FLAGS = ("flag", "option", "compil")  # a parameter so called lists flags, with "-" or without
@@ -89,18 +81,19 @@ def places(param: Param) -> Array | None:
 
 def ranked(param: Param) -> bool:
     """Whether some of its values are known to lag behind others."""
-    return any(any(lags) for lags in _each(param))
+    return any(any(lags) for lags in each(param))
 
 
-def _each(param: Param) -> tuple[Lags, Lags, Lags]:
+def each(param: Param) -> tuple[Lags, Lags, Lags]:
+    """Of its values as instruction sets, as levels of optimisation and as switches."""
     return _octaves(param), _levels(param), _switch(param)
 
 
 def _columns(lags: Sequence[Lags], table: Codes) -> Array:
     import numpy as np
 
-    each = [np.array([lag or 0.0 for lag in lags[d]])[table[:, d]] for d in range(len(lags))]
-    columns = np.array(each).reshape(len(each), len(table))
+    found = [np.array([lag or 0.0 for lag in lags[d]])[table[:, d]] for d in range(len(lags))]
+    columns = np.array(found).reshape(len(found), len(table))
     return np.asarray(columns[columns.max(axis=1) > columns.min(axis=1)])
 
 
@@ -180,60 +173,3 @@ def _behind(told: Sequence[float | None]) -> Lags:
 
 def _first(found: Iterable[T | None]) -> T | None:
     return next((each for each in found if each is not None), None)
-
-
-def foremost(grid: Grid, free: Mask) -> Mask:
-    """(P,): those of the free points whose lags are the least in sum."""
-    import numpy as np
-
-    total = grid.lags.sum(axis=0)
-    return np.asarray(free & (total <= total[free].min() + _SAME))
-
-
-def hastened(params: Sequence[Param], config: Config) -> Config:
-    """The configuration with each value that is known to lag behind replaced by the foremost."""
-    values = config.values
-    for param in params:
-        each = _each(param)
-        total = {v: sum(lags[i] or 0.0 for lags in each) for i, v in enumerate(param.values)}
-        best = min(param.values, key=lambda value: total[value])
-        if total[best] < total[values[param.name]]:
-            values[param.name] = best
-    return Config.of(values)
-
-
-def spread(grid: Grid, free: Mask) -> Mask:
-    """(P,): the foremost of the free points, and of each value of a choice without a known order.
-
-    Restrictions may leave such a value without points among the foremost, and it is to be seen.
-    """
-    import numpy as np
-
-    if not len(grid.lags):
-        return free
-    fast = foremost(grid, free)
-    found = fast.copy()
-    for d, ordinal in enumerate(grid.ordinal):
-        if ordinal or grid.ranked[d]:
-            continue
-        has = np.bincount(grid.codes[fast, d], minlength=len(grid.coordinates[d])) > 0
-        for value in np.unique(grid.codes[free, d]):
-            if not has[value]:
-                found |= foremost(grid, free & (grid.codes[:, d] == value))
-    return found
-
-
-def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
-    """Whether all that is ahead of the first point measured was clearly slower than it.
-
-    `values` (worked,) are logarithms of times.
-    """
-    ahead = (grid.lags[:, worked] <= grid.lags[:, worked[:1]]).all(axis=0)
-    ahead &= (grid.lags[:, worked] < grid.lags[:, worked[:1]]).any(axis=0)
-    return bool(ahead.any()) and float(values[ahead].min() - values[0]) > _SLOWER
-
-
-def lags_behind(grid: Grid, seen: Sequence[int], fast: Mask) -> bool:
-    """Whether all that was seen lags behind the foremost of the points `fast`."""
-    total = grid.lags.sum(axis=0)
-    return len(seen) > 0 and bool(total[list(seen)].min() > total[fast].min() + _SAME)

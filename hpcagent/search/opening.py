@@ -82,7 +82,7 @@ def first_row(state: Evidence, chance: Array, seed: int) -> tuple[int, str]:
 def _designed(state: Evidence, usable: NDArray[np.bool_], seed: int) -> tuple[int, str]:
     """The next point of a design that follows no earlier runs, and what it is for."""
     from hpcagent.search.design import among_winners, next_row
-    from hpcagent.search.lags import disproved, foremost, lags_behind, spread
+    from hpcagent.search.foremost import disproved, foremost, lags_behind, spread
     from hpcagent.search.suspects import that_run
 
     grid, seen = state.grid, state.seen

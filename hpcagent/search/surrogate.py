@@ -17,7 +17,7 @@ from hpcagent.search.encoding import Grid
 from hpcagent.search.evidence import Evidence, rounds_since_best
 from hpcagent.search.expert import NAME as EXPERT
 from hpcagent.search.expert import Expert
-from hpcagent.search.lags import hastened
+from hpcagent.search.foremost import hastened
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Prior
 from hpcagent.search.unvisited import candidates, none_left
