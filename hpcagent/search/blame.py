@@ -47,8 +47,11 @@ def by_values(grid: Grid, worked: Rows, failed: Rows) -> Array:
     chance = _chances(grid, worked, failed, own, pairs)
     values, together = chance[: len(own)], chance[len(own) :]
     kin = _kin(grid)
-    if (kin != own).any():
-        values = np.minimum(values, _chances(grid, worked, failed, kin, pairs)[: len(own)])
+    alike = np.bincount(kin)[kin] > 1
+    if alike.any():
+        # An instruction set that a processor lacks does not run, whatever stands beside it.
+        each = [_chances(grid, worked, failed, groups, []) for groups in (own, kin)]
+        values = np.where(alike, np.minimum(*each), values)
     return np.minimum(_of_values(grid, values), _of_pairs(grid, pairs, together))
 
 
