@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpcagent.records import Config, Param
-from hpcagent.search import known, lags, winners
+from hpcagent.search import crowding, known, lags, winners
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +63,10 @@ class Grid:
     `combinations`. `ends` (P,) is the sum over ordinals of at least four values of (2 r - 1)^2,
     r the rank scaled to [0, 1]; an "off" is no end and counts as the mean of the others.
     `families` numbers each parameter's values, alike ones alike; `costs` (K, P) is what is known
-    to be slow: both from known.py. `octaves`, `levels` and `switches`, each (some, P),
-    tell of instruction sets and ways to compile how far they lag behind the foremost, `lags` holds
-    all three, `ranked` whose these are, `places` where each value is in such an order: all from
-    lags.py. `rarities` (W, P) is as winners.py has it.
+    to be slow: both from known.py. `octaves`, `levels` and `switches`, each (some, P), tell of
+    instruction sets and ways to compile how far they lag behind the foremost, `lags` holds all
+    three, `ranked` whose these are, `places` where each value is in such an order: all from
+    lags.py. `crowding` (0 or 1, P) is as crowding.py has it, `rarities` (W, P) as winners.py.
     """
 
     params: tuple[Param, ...]
@@ -88,6 +88,7 @@ class Grid:
     lags: NDArray[np.float64]
     ranked: tuple[bool, ...]
     places: tuple[NDArray[np.float64] | None, ...]
+    crowding: NDArray[np.float64]
     rarities: NDArray[np.float64]
 
     @classmethod
@@ -123,6 +124,7 @@ class Grid:
             lags=np.vstack([octaves, levels, switches]),
             ranked=tuple(map(lags.ranked, params)),
             places=tuple(map(lags.places, params)),
+            crowding=crowding.crowding(params, table),
             rarities=winners.rarities(params, table),
         )
 

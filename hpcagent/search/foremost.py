@@ -1,6 +1,7 @@
-"""The points that are foremost in all that names tell (lags.py), and what the design makes of them.
+"""The points that are foremost in all that names tell, and what the design makes of them.
 
-It keeps to the foremost that run: the others cost an evaluation each, and the process tries them
+Values that lag behind others (lags.py) and crowded CPUs (crowding.py) count together. The design
+keeps to the foremost that run: the others cost an evaluation each, and the process tries them
 where they may be faster. The first of them is the default with these values changed: often that is
 all that is wrong with it. Where that is clearly slower the design keeps to nothing.
 """
@@ -31,7 +32,7 @@ def foremost(grid: Grid, free: Mask) -> Mask:
     """(P,): those of the free points whose lags are the least in sum."""
     import numpy as np
 
-    total = grid.lags.sum(axis=0)
+    total = _behind(grid)
     return np.asarray(free & (total <= total[free].min() + _SAME))
 
 
@@ -54,7 +55,7 @@ def spread(grid: Grid, free: Mask) -> Mask:
     """
     import numpy as np
 
-    if not len(grid.lags):
+    if not len(grid.lags) + len(grid.crowding):
         return free
     fast = foremost(grid, free)
     found = fast.copy()
@@ -80,5 +81,12 @@ def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
 
 def lags_behind(grid: Grid, seen: Sequence[int], fast: Mask) -> bool:
     """Whether all that was seen lags behind the foremost of the points `fast`."""
-    total = grid.lags.sum(axis=0)
+    total = _behind(grid)
     return len(seen) > 0 and bool(total[list(seen)].min() > total[fast].min() + _SAME)
+
+
+def _behind(grid: Grid) -> Array:
+    """(P,): the lags of each point in sum."""
+    import numpy as np
+
+    return np.asarray(grid.lags.sum(axis=0) + grid.crowding.sum(axis=0))

@@ -34,7 +34,7 @@ class Known:
     instruction set how many a core completes in a cycle (`native`: what a compiler finds), `steps`
     of a way to compile how far it is from the fastest code, with numbers where the parameter is one
     of `levels`; `slow` whether a switch makes code slower, `switched` whether a word means that it
-    is on; all names folded.
+    is on; `processes` and `threads_of_each` name numbers of these; all names folded.
     """
 
     lanes: int
@@ -48,6 +48,8 @@ class Known:
     levels: frozenset[str]
     slow: Mapping[str, bool]
     switched: Mapping[str, bool]
+    processes: frozenset[str]
+    threads_of_each: frozenset[str]
 
 
 def families(param: Param) -> Codes:
@@ -178,4 +180,6 @@ def known() -> Known:
             for name in names
         },
         {folded(word): kind == "on" for kind in ("on", "off") for word in ways[kind]},
+        frozenset(n for names in _lines(data["placement"]["processes"]) for n in names),
+        frozenset(n for names in _lines(data["placement"]["threads"]) for n in names),
     )

@@ -2,8 +2,9 @@
 
 Before anything is measured an ordinal is thought to be a little slower at its ends than in its
 middle, for people list values to bracket the good ones; a point off the hints of a card slower than
-one on them; what is known of blocks of GPU threads, instruction sets and ways to compile is thought
-to hold (known.py, lags.py); and what an earlier run saw as far as that run is trusted.
+one on them; what is known of blocks of GPU threads, instruction sets, ways to compile and crowded
+CPUs is thought to hold (known.py, lags.py, crowding.py); and what an earlier run saw as far as that
+run is trusted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ ENDS = 0.3  # an ordinal at its end is thought to cost 0.3 / sqrt(D) standard de
 HINT = 0.6  # and what is as far off a hint as can be 0.6 / sqrt(D)
 UNSURE = 0.8  # how uncertain both are, in the same unit
 KNOWN, KNOWN_SPREAD = 0.4, 0.4  # standard deviations that 1 of each of the grid's costs is thought
-LAG, LAG_SPREAD = 0.5, 0.5  # what an octave of an instruction set or a step of compiling,
+# What an octave of an instruction set or of crowding, or a step of compiling,
+LAG, LAG_SPREAD = 0.5, 0.5
 WON, WON_SPREAD = 0.5, 0.5  # and what a unit of rarity among winners elsewhere is
 EARLIER_SPREAD = 0.5  # how uncertain the weight of an earlier run is; its mean is the trust in it
 
@@ -43,6 +45,7 @@ def particular(grid: Grid, belief: Belief) -> Trends:
     told = joined(
         _weighed(grid.costs, KNOWN, KNOWN_SPREAD),
         _weighed(grid.lags, LAG, LAG_SPREAD),
+        _weighed(grid.crowding, LAG, LAG_SPREAD),
         _weighed(grid.rarities, WON, WON_SPREAD),
     )
     off = belief.off_hints
