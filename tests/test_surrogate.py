@@ -229,13 +229,23 @@ def test_two_values_that_failed_together_are_suspect_together_only(grid: Grid) -
     assert chance[together].max() < 0.5 < 0.8 < chance[apart].min()
 
 
-def test_a_new_value_that_failed_once_beside_a_new_partner_can_still_be_tried(grid: Grid) -> None:
-    """The partner, or both together, may be at fault: 0.2 is what waits until nothing is left."""
-    worked = rows_of(grid, ("0", "0", "auto"), ("7", "2", "TILED"), ("5", "6", "auto"))
-    chance = probability(grid, worked, rows_of(grid, ("5", "6", "PLAIN")))
-    assert chance[rows_of(grid, ("0", "0", "PLAIN"))[0]] > 0.2
-    chance = probability(grid, worked, rows_of(grid, ("5", "6", "PLAIN"), ("0", "0", "PLAIN")))
-    assert chance[rows_of(grid, ("7", "2", "PLAIN"))[0]] < 0.2
+def test_a_new_value_that_failed_once_can_still_be_tried_with_others() -> None:
+    """What it was tried with may be at fault, and the others have little left to give."""
+    history = [
+        Trial(config, smooth(config), 0.0, None, turn, "")
+        for turn, config in enumerate(SPACE.points())
+        if config.values["core"] == "auto" and turn % 3
+    ]
+    died = Config.of({"x": "0", "y": "0", "core": "TILED"})
+    trials = [*history, Trial(died, None, None, ILLEGAL, 99, "")]
+
+    def tried(history: list[Trial]) -> set[str]:
+        found = Surrogate().candidates(SPACE, history, (), 3, 0)
+        return {each.config.values["core"] for each in found}
+
+    assert "TILED" in tried(trials)
+    again = Config.of({"x": "7", "y": "7", "core": "TILED"})
+    assert "TILED" not in tried([*trials, Trial(again, None, None, ILLEGAL, 100, "")])
 
 
 def test_two_values_that_fail_together_are_not_tried_again_and_again() -> None:

@@ -1,10 +1,12 @@
 """Which values, and which two values together, are to blame for what failed.
 
 Each failure is blamed on those of its values that have never worked, and on those pairs of its
-values that have never worked together, in proportion to the blame that they have from other
-failures: so what kills everything is found soon, be it one value (a core type that the processor
-lacks) or a combination (too many threads for so many processes, a method that does not converge
-with another). Alike values of which none has worked share it (known.py).
+values that have never worked together and have failed before, in proportion to the blame that they
+have from other failures: so what kills everything is found soon, be it one value (a core type that
+the processor lacks) or a combination (too many threads for so many processes, a method that does
+not converge with another). To suspect pairs from their first failure on cost evaluations where
+what fails is neither (molten salt, tests/benchmarks/applications). Alike values of which none has
+worked share the blame (known.py).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.intp]
 
 DOUBT = 0.2  # chance left to a cause: 0.2 / (0.2 + blame^2), so 0.17 after one sure failure
+_TWICE = 2  # failures that make a pair suspect
 _PAIR = 0.3  # blame that a pair begins with; a value: 1
 _SURE = 0.95  # a chance of a pair that is not told from 1
 _PASSES = 5  # of sharing the blame; it settles within a few
@@ -64,13 +67,14 @@ def _kin(grid: Grid) -> Rows:
 
 
 def _pairs(grid: Grid, worked: Rows, failed: Rows) -> Iterator[_Pair]:
-    """What failed and has never worked together."""
+    """What failed twice and has never worked together."""
     import numpy as np
 
     for a, b in itertools.combinations(range(grid.codes.shape[1]), 2):
         size = len(grid.coordinates[b])
         ran, died = (grid.codes[rows, a] * size + grid.codes[rows, b] for rows in (worked, failed))
-        for both in np.setdiff1d(died, ran).tolist():
+        keys, counts = np.unique(died, return_counts=True)
+        for both in np.setdiff1d(keys[counts >= _TWICE], ran).tolist():
             yield _Pair((a, b), divmod(both, size), (died == both).astype(np.float64))
 
 

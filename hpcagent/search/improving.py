@@ -27,7 +27,8 @@ _SWITCH_EVERY = 3  # evaluations
 _EXPLORE_EVERY, _EXPLORE_AT = 8, 6  # evaluations; the last of a round of four may be a model's
 _SWITCHED = 3  # values of a choice, at least
 _HOPE = 1.5  # standard deviations
-_DOUBTFUL = 0.2  # what is less likely to run has to wait until nothing else is left
+# What is less likely to run has to wait until nothing else is left: what has only failed, twice.
+_DOUBTFUL = 0.15
 
 
 def improving(state: Evidence, k: int, chance: Array, expert: Expert | None) -> Iterator[Candidate]:
