@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from searches import searched
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.acquisition import expected_improvement, squeezed
@@ -250,32 +251,22 @@ def test_a_new_value_that_failed_once_can_still_be_tried_with_others() -> None:
 
 def test_two_values_that_fail_together_are_not_tried_again_and_again() -> None:
     """The fastest kernel with all that is fast beside it; with anything else it is as fast."""
-    history: list[Trial] = []
-    strategy = Surrogate()
-    for turn in range(25):
-        found = strategy.propose(SPACE, history, [], 1, 1)
-        if isinstance(found, Stop):
-            break
-        config = found[0].config
+
+    def measured(config: Config) -> float | None:
         dies = config.values["core"] == "TILED" and config.values["y"] in "234"
-        ratio = None if dies else smooth(config)
-        history.append(Trial(config, ratio, None, ILLEGAL if dies else None, turn, ""))
+        return None if dies else smooth(config)
+
+    history = searched(25, SPACE, measured, seed=1)
     assert sum(trial.failure is not None for trial in history) <= 7
     best = min(trial.log_ratio for trial in history if trial.log_ratio is not None)
     assert best < -0.95 + 0.03
 
 
 def test_an_illegal_core_type_is_not_tried_again_and_again() -> None:
-    history: list[Trial] = []
-    strategy = Surrogate()
-    for turn in range(20):
-        found = strategy.propose(SPACE, history, [], 1, 0)
-        if isinstance(found, Stop):
-            break
-        config = found[0].config
-        dies = config.values["core"] == "PLAIN"
-        ratio = None if dies else smooth(config)
-        history.append(Trial(config, ratio, None, ILLEGAL if dies else None, turn, ""))
+    def measured(config: Config) -> float | None:
+        return None if config.values["core"] == "PLAIN" else smooth(config)
+
+    history = searched(20, SPACE, measured, seed=0)
     assert 1 <= sum(trial.failure is not None for trial in history) <= 3
     best = min(history, key=lambda trial: trial.log_ratio or 0.0)
     assert smooth(best.config) < min(map(smooth, SPACE.points())) + 0.03
