@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from searches import SIZES as X
 
 from hpcagent.records import Config, Param
 from hpcagent.search import known, trends
+from hpcagent.search.blame import by_values
 from hpcagent.search.design import next_row
 from hpcagent.search.encoding import KIN, NEIGHBOURS, Grid
 from hpcagent.search.feasibility import probability
@@ -246,3 +248,23 @@ def test_one_kernel_that_cannot_run_casts_doubt_on_its_kin_until_one_of_them_run
     assert chance("Excavator", [*ran, row("Piledriver")], died) > 0.5
     assert chance("Bulldozer", [*ran, row("Piledriver")], died) < 0.2
     assert chance("SapphireRapids", [*ran, row("SkylakeX")], [row("SapphireRapids")]) < 0.2
+
+
+def test_values_of_a_choice_beside_kernels_share_the_blame_with_their_pairs() -> None:
+    """Only what has kin is out by itself; of two new values either may be at fault, or both."""
+    params = (
+        Param("core", "categorical", CORES, CORES[0]),
+        Param("solver", "categorical", ("cg", "amg"), "cg"),
+        Param("smoother", "categorical", ("jacobi", "chebyshev"), "jacobi"),
+    )
+    grid = Grid.of(params, Space(params).points())
+
+    def rows(*points: tuple[str, str, str]) -> npt.NDArray[np.intp]:
+        names = [param.name for param in params]
+        told = [Config.of(dict(zip(names, point, strict=True))) for point in points]
+        return np.array([grid.index[config] for config in told], dtype=np.intp)
+
+    ran = rows(("Prescott", "cg", "jacobi"), ("Haswell", "cg", "jacobi"))
+    died = rows(("Prescott", "amg", "chebyshev"), ("Haswell", "amg", "chebyshev"))
+    alone = rows(("Prescott", "amg", "jacobi"), ("Prescott", "cg", "chebyshev"))
+    assert (by_values(grid, ran, died)[alone] > 0.2).all()

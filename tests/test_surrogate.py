@@ -14,6 +14,7 @@ from searches import searched
 
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.acquisition import expected_improvement, squeezed
+from hpcagent.search.blame import by_values
 from hpcagent.search.design import design_size
 from hpcagent.search.encoding import Grid, has_off
 from hpcagent.search.feasibility import probability
@@ -228,6 +229,8 @@ def test_two_values_that_failed_together_are_suspect_together_only(grid: Grid) -
     together = rows_of(grid, ("2", "6", "PLAIN"), ("7", "6", "PLAIN"))
     apart = rows_of(grid, ("2", "2", "PLAIN"), ("7", "2", "TILED"), ("4", "6", "TILED"))
     assert chance[together].max() < 0.5 < 0.8 < chance[apart].min()
+    once = by_values(grid, worked, rows_of(grid, ("0", "6", "PLAIN"), ("5", "1", "TILED")))
+    assert (once[together] == 1.0).all()
 
 
 def test_a_new_value_that_failed_once_can_still_be_tried_with_others() -> None:
