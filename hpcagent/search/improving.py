@@ -32,6 +32,10 @@ _DOUBTFUL = 0.15
 
 
 def improving(state: Evidence, k: int, chance: Array, expert: Expert | None) -> Iterator[Candidate]:
+    """Up to `k` free points, each as if the ones before it came out as predicted.
+
+    `chance` (P,) is that each point runs; what an expert says is weighed in.
+    """
     import numpy as np
 
     from hpcagent.search.acquisition import expected_improvement

@@ -144,6 +144,6 @@ APPLICATIONS = (
         {"processes": "1x2", "columns": "metis-sum", "lookahead": "10", "maxsup": "256",
          "relax": "64", "threads": "1"},
         ("-I/usr/include/superlu-dist", "-lsuperlu_dist", "-lm", "superlu_lu.c"),
-        ("56", "P", "Q", "columns", "none", "lookahead"), _few,
+        ("56", "P", "Q", "columns", "lookahead"), _few,
     ),
 )  # fmt: skip

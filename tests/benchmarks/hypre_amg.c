@@ -12,10 +12,9 @@
 #include <HYPRE_krylov.h>
 #include <HYPRE_parcsr_ls.h>
 #include <math.h>
-#include <mpi.h>
 #include <string.h>
 
-#include "words_and_clock.h"
+#include "mpi_frame.h"
 
 #define TOLERANCE 1e-8
 enum { MOST_ITERATIONS = 200, ENTRIES = 7 };
@@ -26,7 +25,8 @@ typedef struct {
     int number;
 } choice;
 
-static const choice COARSENINGS[] = {{"cljp", 0}, {"falgout", 6}, {"pmis", 8}, {"hmis", 10}};
+static const choice SOLVERS[] = {{"amg", 0}, {"pcg", 1}};
+static const choice COARSENINGS[] = {{"falgout", 6}, {"pmis", 8}, {"hmis", 10}};
 static const choice INTERPOLATIONS[] = {{"classical", 0}, {"direct", 3}, {"extended", 6}};
 static const choice SMOOTHERS[] = {
     {"jacobi", 0}, {"gauss-seidel", 3}, {"symmetric", 6}, {"l1", 8}, {"chebyshev", 16}};
@@ -44,7 +44,7 @@ typedef struct {
     HYPRE_BigInt first, last;
 } equations;
 
-static int rank, ranks, n;
+static int n;
 
 static int chosen(const choice *choices, size_t count, const char *word)
 {
@@ -153,14 +153,11 @@ static double residual(const equations *e)
 
 int main(int argc, char **argv)
 {
-    MPI_Init(&argc, &argv);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    if (argc != 10)
-        fail(2, "usage: hypre_amg N SOLVER COARSENING INTERPOLATION SMOOTHER THRESHOLD AGGRESSIVE REPS SEED");
+    begin(argc, argv, 9,
+          "usage: hypre_amg N SOLVER COARSENING INTERPOLATION SMOOTHER THRESHOLD AGGRESSIVE REPS SEED");
     n = number(argv[1]);
     method m = {
-        .conjugate = strcmp(argv[2], "pcg") == 0,
+        .conjugate = CHOSEN(SOLVERS, argv[2]),
         .coarsening = CHOSEN(COARSENINGS, argv[3]),
         .interpolation = CHOSEN(INTERPOLATIONS, argv[4]),
         .smoother = CHOSEN(SMOOTHERS, argv[5]),
@@ -171,17 +168,12 @@ int main(int argc, char **argv)
     HYPRE_Init();
     equations e = assembled(seed_of(argv[9]));
     for (int r = 0; r <= reps; r++) {
-        MPI_Barrier(MPI_COMM_WORLD);
-        double began = now();
+        double began = together();
         solve(&e, &m);
-        MPI_Barrier(MPI_COMM_WORLD);
-        if (rank == 0 && r > 0)
-            printf("time run %.9e\n", now() - began);
+        tell(r, together() - began);
     }
-    double worst = residual(&e);
-    if (rank == 0)
-        printf("residual run %.3e\ndone\n", worst);
+    double left = residual(&e);
     HYPRE_Finalize();
-    MPI_Finalize();
+    end(left);
     return 0;
 }

@@ -8,10 +8,9 @@
  */
 #include <float.h>
 #include <math.h>
-#include <mpi.h>
 #include <string.h>
 
-#include "words_and_clock.h"
+#include "mpi_frame.h"
 
 enum { SAMPLES = 16, FIELDS = 9 };
 
@@ -28,7 +27,7 @@ extern void pddot_(const int *n, double *dot, const double *x, const int *ix, co
                    const int *descx, const int *incx, const double *y, const int *iy,
                    const int *jy, const int *descy, const int *incy);
 
-static int n, rank;
+static int n;
 static int desc[FIELDS];
 
 static double *room(size_t count)
@@ -75,25 +74,21 @@ static void fill(double *matrix, size_t count, int seed)
 static double factor(double *matrix, double *tau, double *work, int lwork)
 {
     int one = 1, info = 0;
-    MPI_Barrier(MPI_COMM_WORLD);
-    double began = now();
+    double began = together();
     pdgeqrf_(&n, &n, matrix, &one, &one, desc, tau, work, &lwork, &info);
-    MPI_Barrier(MPI_COMM_WORLD);
+    double ended = together();
     if (info != 0)
         fail(4, "pdgeqrf refuses its arguments");
-    return now() - began;
+    return ended - began;
 }
 
 int main(int argc, char **argv)
 {
-    MPI_Init(&argc, &argv);
-    if (argc != 8)
-        fail(2, "usage: scalapack_qr N P Q MB NB REPS SEED");
+    begin(argc, argv, 7, "usage: scalapack_qr N P Q MB NB REPS SEED");
     n = number(argv[1]);
     int rows = number(argv[2]), columns = number(argv[3]), mb = number(argv[4]);
     int nb = number(argv[5]), reps = number(argv[6]), seed = seed_of(argv[7]);
     int context, row, column, zero = 0, one = 1, info;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     Cblacs_get(-1, 0, &context);
     Cblacs_gridinit(&context, "Row", rows, columns);
     Cblacs_gridinfo(context, &rows, &columns, &row, &column);
@@ -110,13 +105,8 @@ int main(int argc, char **argv)
     double *work = room((size_t)lwork);
     for (int r = 0; r <= reps; r++) {
         memcpy(after, before, count * sizeof *after);
-        double took = factor(after, tau, work, lwork);
-        if (rank == 0 && r > 0)
-            printf("time run %.9e\n", took);
+        tell(r, factor(after, tau, work, lwork));
     }
-    double worst = residual(before, after, seed);
-    if (rank == 0)
-        printf("residual run %.3e\ndone\n", worst);
-    MPI_Finalize();
+    end(residual(before, after, seed));
     return 0;
 }
