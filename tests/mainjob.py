@@ -81,8 +81,9 @@ class Bench:
         return self.folder / "run"
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
-        lines = (self.run / "journal.jsonl").read_text().splitlines()
-        events = [json.loads(line) for line in lines]
+        """Those written so far: the line that an agent is about to write is not one of them."""
+        whole, _, _ = (self.run / "journal.jsonl").read_text().rpartition("\n")
+        events = [json.loads(line) for line in whole.splitlines()]
         return [e for e in events if not kind or e["type"] == kind]
 
     def outcome(self) -> str:
