@@ -9,47 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from application_parts import GRIDS, MORE_RANKS, RANKS, REPEATS, THREADS, around, driver, few
 from surface_spaces import Axis, Case, Values
 
-REPEATS = "3"  # calls timed in one process, after one that is not
-_RANKS: Axis = ("ranks", "ordinal", ("1", "2"))
-_MORE_RANKS: Axis = ("ranks", "ordinal", ("1", "2", "4"))
-_GRIDS: Axis = ("processes", "categorical", ("1x1", "2x1", "1x2", "4x1", "2x2", "1x4"))
-_THREADS: Axis = ("threads", "ordinal", ("1", "2"))
 _SUFFIX: Axis = ("suffix", "categorical", ("off", "opt"))
-# More processes than CPUs are let run, and no network is looked for.
-_MPIRUN = (
-    "env", "PMIX_MCA_gds=hash", "mpirun.openmpi", "--allow-run-as-root", "--oversubscribe",
-    "--bind-to", "none", "--mca", "plm", "isolated", "--mca", "pml", "ob1",
-    "--mca", "btl", "self,vader", "-n",
-)  # fmt: skip
-
-
-def _around(values: Values) -> tuple[str, ...]:
-    rows, columns = _grid(values)
-    return (*_MPIRUN, str(rows * columns))
-
-
-def _grid(values: Values) -> tuple[int, int]:
-    rows, columns = values.get("processes", f"{values.get('ranks')}x1").split("x")
-    return int(rows), int(columns)
-
-
-def _driver(
-    name: str, what: str, axes: tuple[Axis, ...], chosen: Values, source: tuple[str, ...],
-    words: tuple[str, ...], allowed: Callable[[Values], bool] = lambda values: True,
-) -> Case:  # fmt: skip
-    """`source` are the words of the compiler behind the usual; `words` name axes, or are words."""
-
-    def arguments(values: Values) -> tuple[str, ...]:
-        rows, columns = _grid(values)
-        told = {**values, "P": str(rows), "Q": str(columns)}
-        return (*(told.get(word, word) for word in words), REPEATS)
-
-    built = ("mpicc.openmpi", "-O2", "-std=gnu11", "-Wl,--no-as-needed", *source)
-    return Case(
-        name, what, axes, chosen, allowed, arguments, built=lambda _: built, around=_around
-    )  # fmt: skip
 
 
 def _lammps(
@@ -64,13 +27,7 @@ def _lammps(
         return ("-log", "none", "-in", script, "-suffix", values["suffix"], *words,
                 "-var", "reps", REPEATS, "-var", "seed")  # fmt: skip
 
-    return Case(name, what, axes, chosen, allowed, arguments, around=_around, program="lmp")
-
-
-def _few(values: Values) -> bool:
-    """Processes and their threads, at most two for each of two CPUs."""
-    rows, columns = _grid(values)
-    return rows * columns * int(values["threads"]) <= 4
+    return Case(name, what, axes, chosen, allowed, arguments, around=around, program="lmp")
 
 
 def _delays(values: Values) -> bool:
@@ -87,7 +44,7 @@ APPLICATIONS = (
     _lammps(
         "lammps_melt", "LAMMPS, a Lennard-Jones melt of 2048 atoms, 40 steps",
         (
-            _MORE_RANKS, _SUFFIX, ("newton", "categorical", ("off", "on")),
+            MORE_RANKS, _SUFFIX, ("newton", "categorical", ("off", "on")),
             ("skin", "ordinal", ("0.1", "0.2", "0.3", "0.5", "0.8")),
             ("every", "ordinal", ("1", "5", "10")), ("delay", "ordinal", ("0", "10")),
             ("sort", "ordinal", ("0", "100")),
@@ -99,7 +56,7 @@ APPLICATIONS = (
     _lammps(
         "lammps_salt", "LAMMPS, molten rock salt of 1000 ions with a sum over waves, 20 steps",
         (
-            _RANKS, _SUFFIX, ("waves", "categorical", ("ewald", "pppm")),
+            RANKS, _SUFFIX, ("waves", "categorical", ("ewald", "pppm")),
             ("cutoff", "ordinal", ("6", "7", "8", "9", "10", "12")),
             ("order", "ordinal", ("3", "4", "5", "7")),
             ("gradient", "categorical", ("ad", "ik")), ("skin", "ordinal", ("0.5", "1", "2")),
@@ -108,21 +65,21 @@ APPLICATIONS = (
          "gradient": "ik", "skin": "2"},
         _waves,
     ),
-    _driver(
+    driver(
         "scalapack_qr", "QR of 800 x 800 by ScaLAPACK's pdgeqrf with OpenBLAS",
         (
-            _GRIDS, ("mb", "ordinal", ("8", "32", "64", "128")),
-            ("nb", "ordinal", ("8", "16", "32", "64")), _THREADS,
+            GRIDS, ("mb", "ordinal", ("8", "32", "64", "128")),
+            ("nb", "ordinal", ("8", "16", "32", "64")), THREADS,
             ("core", "categorical", ("Prescott", "Sandybridge", "Haswell", "SkylakeX")),
         ),
         {"processes": "1x2", "mb": "64", "nb": "64", "threads": "1"},
         ("-lscalapack-openmpi", "-lopenblas", "-lm", "scalapack_qr.c"),
-        ("800", "P", "Q", "mb", "nb"), _few,
+        ("800", "P", "Q", "mb", "nb"), few,
     ),
-    _driver(
+    driver(
         "hypre_amg", "a Poisson equation on 20^3 points by hypre's BoomerAMG, set-up and solution",
         (
-            _RANKS, ("solver", "categorical", ("amg", "pcg")),
+            RANKS, ("solver", "categorical", ("amg", "pcg")),
             ("coarsening", "categorical", ("falgout", "pmis", "hmis")),
             ("interpolation", "categorical", ("classical", "direct", "extended")),
             ("smoother", "categorical",
@@ -134,16 +91,16 @@ APPLICATIONS = (
         ("-I/usr/include/hypre", "-lHYPRE", "-lm", "hypre_amg.c"),
         ("20", "solver", "coarsening", "interpolation", "smoother", "threshold", "aggressive"),
     ),
-    _driver(
+    driver(
         "superlu_lu", "sparse LU by SuperLU_DIST, 3136 equations of convection and diffusion",
         (
-            _GRIDS, ("columns", "categorical", ("mmd-ata", "mmd-sum", "metis-sum")),
+            GRIDS, ("columns", "categorical", ("mmd-ata", "mmd-sum", "metis-sum")),
             ("lookahead", "ordinal", ("1", "10")), ("maxsup", "ordinal", ("8", "32", "128", "256")),
-            ("relax", "ordinal", ("4", "64")), _THREADS,
+            ("relax", "ordinal", ("4", "64")), THREADS,
         ),
         {"processes": "1x2", "columns": "metis-sum", "lookahead": "10", "maxsup": "256",
          "relax": "64", "threads": "1"},
         ("-I/usr/include/superlu-dist", "-lsuperlu_dist", "-lm", "superlu_lu.c"),
-        ("56", "P", "Q", "columns", "lookahead"), _few,
+        ("56", "P", "Q", "columns", "lookahead"), few,
     ),
 )  # fmt: skip

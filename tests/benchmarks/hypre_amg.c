@@ -12,19 +12,14 @@
 #include <HYPRE_krylov.h>
 #include <HYPRE_parcsr_ls.h>
 #include <math.h>
-#include <string.h>
 
 #include "mpi_frame.h"
+#include "choices.h"
 
 #define TOLERANCE 1e-8
 enum { MOST_ITERATIONS = 200, ENTRIES = 7 };
 
 /* Numbers of the methods in the reference manual of hypre 2.26 (HYPRE_BoomerAMGSet...). */
-typedef struct {
-    const char *word;
-    int number;
-} choice;
-
 static const choice SOLVERS[] = {{"amg", 0}, {"pcg", 1}};
 static const choice COARSENINGS[] = {{"falgout", 6}, {"pmis", 8}, {"hmis", 10}};
 static const choice INTERPOLATIONS[] = {{"classical", 0}, {"direct", 3}, {"extended", 6}};
@@ -45,17 +40,6 @@ typedef struct {
 } equations;
 
 static int n;
-
-static int chosen(const choice *choices, size_t count, const char *word)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(choices[i].word, word) == 0)
-            return choices[i].number;
-    fail(2, "no such method");
-    return -1;
-}
-
-#define CHOSEN(choices, word) chosen(choices, sizeof(choices) / sizeof *(choices), word)
 
 static void set_row(HYPRE_IJMatrix matrix, HYPRE_BigInt row)
 {

@@ -3,7 +3,7 @@
     python tests/benchmarks/record_surface.py OUT_FOLDER --case all --before "chrt -f 1"
 
 `all` are those of OpenBLAS; `programs` and `more-programs` are loop nests as two compilers make
-them; `applications` are programs of MPI.
+them; `applications` and `more-applications` are programs of MPI.
 
 A process of the worker that measures for `tune` gives one repeat: the median of its calls. Passes
 go over all points of all cases in a new random order each, so that drift of the machine is spread
@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from application_spaces import APPLICATIONS
 from harness import table, tell
+from more_applications import MORE_APPLICATIONS
 from program_spaces import MORE_PROGRAMS, PROGRAMS
 from surface_spaces import BUILDS, CASES, Case, environment
 
@@ -51,8 +52,9 @@ SETS = {
     "programs": PROGRAMS,
     "more-programs": MORE_PROGRAMS,
     "applications": APPLICATIONS,
+    "more-applications": MORE_APPLICATIONS,
 }
-FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "LD_")
+FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "GMX_", "ELPA_", "LD_")
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@
  * known; its error in units of 1e-10.
  */
 #include <math.h>
-#include <string.h>
 #include <superlu_ddefs.h>
 
 #include "mpi_frame.h"
+#include "choices.h"
 
 enum { NINE = 9 };
+
+static const choice COLUMNS[] = {
+    {"mmd-ata", MMD_ATA}, {"mmd-sum", MMD_AT_PLUS_A}, {"metis-sum", METIS_AT_PLUS_A}};
 
 typedef struct {
     int_t first, count, entries;
@@ -63,18 +66,6 @@ static rows_of_a share(int seed)
     return r;
 }
 
-static colperm_t columns_by(const char *word)
-{
-    if (strcmp(word, "mmd-ata") == 0)
-        return MMD_ATA;
-    if (strcmp(word, "mmd-sum") == 0)
-        return MMD_AT_PLUS_A;
-    if (strcmp(word, "metis-sum") == 0)
-        return METIS_AT_PLUS_A;
-    fail(2, "no such order of columns");
-    return NATURAL;
-}
-
 /* Seconds; `worst` becomes the error of the solution. */
 static double solved(gridinfo_t *grid, superlu_dist_options_t options, int seed, double *worst)
 {
@@ -120,7 +111,7 @@ int main(int argc, char **argv)
     superlu_dist_options_t options;
     set_default_options_dist(&options);
     options.PrintStat = NO;
-    options.ColPerm = columns_by(argv[4]);
+    options.ColPerm = (colperm_t)CHOSEN(COLUMNS, argv[4]);
     options.RowPerm = NOROWPERM; /* that of the default, MC64, is not free and not in Debian's */
     options.num_lookaheads = number(argv[5]);
     options.IterRefine = NOREFINE;

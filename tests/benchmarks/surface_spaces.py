@@ -67,6 +67,8 @@ def environment(values: Values, folders: Mapping[str, str]) -> dict[str, str]:
     if "maxsup" in values:
         found["SUPERLU_MAXSUP"] = values["maxsup"]
         found["SUPERLU_RELAX"] = values["relax"]
+    if "max_stored_rows" in values:
+        found["ELPA_DEFAULT_max_stored_rows"] = values["max_stored_rows"]
     if "schedule" in values:
         found["OMP_SCHEDULE"] = ",".join(values[k] for k in ("schedule", "chunk") if k in values)
     if values.get("thread_timeout", DEFAULT_TIMEOUT) != DEFAULT_TIMEOUT:
