@@ -15,7 +15,7 @@ FOLDER = BENCHMARKS / "applications"
 sys.path.insert(0, str(BENCHMARKS))
 
 from application_spaces import APPLICATIONS  # noqa: E402
-from more_applications import MORE_APPLICATIONS  # noqa: E402
+from more_applications import MORE_APPLICATIONS, OTHER_SIZES  # noqa: E402
 from record_surface import RESIDUAL_MAX  # noqa: E402
 from surface_files import load  # noqa: E402
 from surface_spaces import Case, environment  # noqa: E402
@@ -24,8 +24,7 @@ from surfaces import Surface  # noqa: E402
 from hpcagent.measure.results import parse_results  # noqa: E402
 from hpcagent.records import Config  # noqa: E402
 
-CASES = {case.name: case for case in (*APPLICATIONS, *MORE_APPLICATIONS)}
-RECORDED = [case.name for case in APPLICATIONS]
+CASES = {case.name: case for case in (*APPLICATIONS, *MORE_APPLICATIONS, *OTHER_SIZES)}
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,14 @@ def recorded() -> dict[str, Surface]:
 
 
 def test_applications_have_repeats_and_a_default_that_works(recorded: dict[str, Surface]) -> None:
-    assert set(recorded) == set(RECORDED)
+    assert set(recorded) == set(CASES)
     for surface in recorded.values():
         assert surface.repeats == 3
         assert surface.default in surface.truth
         assert surface.failures < len(surface.samples) / 2
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", CASES)
 def test_a_recorded_application_has_every_point_of_its_space(
     name: str, recorded: dict[str, Surface]
 ) -> None:

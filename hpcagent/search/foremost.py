@@ -32,7 +32,7 @@ def foremost(grid: Grid, free: Mask) -> Mask:
     """(P,): those of the free points whose lags are the least in sum."""
     import numpy as np
 
-    total = _behind(grid)
+    total = behind(grid)
     return np.asarray(free & (total <= total[free].min() + _SAME))
 
 
@@ -81,11 +81,11 @@ def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
 
 def lags_behind(grid: Grid, seen: Sequence[int], fast: Mask) -> bool:
     """Whether all that was seen lags behind the foremost of the points `fast`."""
-    total = _behind(grid)
+    total = behind(grid)
     return len(seen) > 0 and bool(total[list(seen)].min() > total[fast].min() + _SAME)
 
 
-def _behind(grid: Grid) -> Array:
+def behind(grid: Grid) -> Array:
     """(P,): the lags of each point in sum."""
     import numpy as np
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 SPREAD = "early coverage of the space"
+NEAR = "early coverage of what is near the fastest, for the rest is far slower"
 WON = "early coverage of what won on other machines"
 FOREMOST = "what names say is fastest, and little else changed"
 TELLING = "to tell which of the values that failed together can run"
@@ -83,15 +84,19 @@ def _designed(state: Evidence, usable: NDArray[np.bool_], seed: int) -> tuple[in
     """The next point of a design that follows no earlier runs, and what it is for."""
     from hpcagent.search.design import among_winners, next_row
     from hpcagent.search.foremost import disproved, foremost, lags_behind, spread
+    from hpcagent.search.nearby import near_fastest
     from hpcagent.search.suspects import that_run
 
-    grid, seen = state.grid, state.seen
+    grid, seen, aim = state.grid, state.seen, SPREAD
     if not disproved(grid, state.worked, state.values):
         usable = that_run(state, usable)
         if lags_behind(grid, seen, usable):
             return _nearest(state, foremost(grid, usable)), FOREMOST
-        usable = spread(grid, usable)
-    aim = WON if among_winners(grid, seen) else SPREAD
+        wide = spread(grid, usable)
+        usable = near_fastest(state, wide)
+        aim = SPREAD if usable is wide else NEAR
+    if among_winners(grid, seen):
+        aim = WON
     return next_row(grid, seen, usable, seed), aim
 
 

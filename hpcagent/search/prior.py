@@ -43,10 +43,15 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Prior:
-    """Earlier runs, and by parameter the value that knowledge of the hardware hints at."""
+    """Earlier runs, and by parameter the value that knowledge of the hardware hints at.
+
+    `chosen_default` tells whether somebody chose the default, so that what is near it is worth more
+    than what is far off; a start that was drawn is nobody's choice.
+    """
 
     earlier: tuple[Earlier, ...] = ()
     hints: Mapping[str, str] | None = None
+    chosen_default: bool = True
 
     def off_hints(self, grid: Grid) -> Array | None:
         """(H, P): how far a point is off each of H hints, 0 to 1; None without any hint.
@@ -76,6 +81,7 @@ class Prior:
             doubt=doubt,
             off_hints=self.off_hints(grid),
             trust=max((run.trust for run, _ in told), default=0.0),
+            chosen_default=self.chosen_default,
         )
 
 
@@ -102,7 +108,8 @@ class Belief:
 
     `trends` is (K, P), `weights` (K,) their prior mean weights, which sum to at most 1; `doubt`
     (P,) is 0 where nothing is known to fail, 1 where failure is certain; `trust` the greatest in
-    any of the runs, 0 where there is none; `off_hints` as `Prior.off_hints` has it.
+    any of the runs, 0 where there is none; `off_hints` as `Prior.off_hints` has it,
+    `chosen_default` as `Prior` has it.
     """
 
     trends: Array
@@ -110,6 +117,7 @@ class Belief:
     doubt: Array
     trust: float
     off_hints: Array | None = None
+    chosen_default: bool = True
 
     @property
     def mean(self) -> Array:

@@ -102,7 +102,7 @@ def _past(seed: int) -> int:
 
 def _searched(surface: Surface, seed: int) -> Earlier:
     space, replay = Replayed(surface, surface.first(seed)), Replay(surface, seed)
-    made = create(Options(seed=seed))
+    made = create(Options(seed=seed, prior=Prior(chosen_default=surface.default is not None)))
     replay.evaluate(space.first)
     while len(replay.tried) < EVALUATIONS:
         found = made.propose(space, replay.trials(), (), 1, seed)

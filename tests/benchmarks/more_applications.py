@@ -40,9 +40,9 @@ def _stages(values: Values) -> bool:
     return told == ("GENERIC", "64", "3")
 
 
-MORE_APPLICATIONS = (
-    driver(
-        "fftw_mpi", "36 real fields of 30^3 forward and backward by FFTW's MPI interface",
+def _fftw(name: str, n: int) -> Case:
+    return driver(
+        name, f"36 real fields of {n}^3 forward and backward by FFTW's MPI interface",
         (
             MORE_RANKS, THREADS, ("rigor", "categorical", ("estimate", "measure")),
             ("data", "categorical", ("complex", "real")),
@@ -53,22 +53,13 @@ MORE_APPLICATIONS = (
         {"ranks": "2", "threads": "1", "rigor": "measure", "data": "real",
          "place": "out-of-place", "order": "natural", "howmany": "1"},
         ("-lfftw3_mpi", "-lfftw3_threads", "-lfftw3", "-lm", "fftw_mpi.c"),
-        ("30", "threads", "rigor", "data", "place", "order", "howmany"), few,
-    ),
-    _gromacs(
-        "gromacs_water", "GROMACS, 1728 molecules of SPC water with PME, 5 steps",
-        (
-            ("ntmpi", "ordinal", ("1", "2")), ("ntomp", "ordinal", ("1", "2", "4")),
-            ("npme", "ordinal", ("0", "1")), ("nstlist", "ordinal", ("10", "20", "40")),
-            ("rcoulomb", "ordinal", ("0.9", "1.0", "1.1", "1.2")),
-            ("fourierspacing", "ordinal", ("0.10", "0.12", "0.16")),
-            ("pme_order", "ordinal", ("4", "6")),
-        ),
-        {"ntmpi": "2", "ntomp": "1", "npme": "0", "nstlist": "10", "rcoulomb": "1.0",
-         "fourierspacing": "0.12", "pme_order": "4"},
-    ),
-    driver(
-        "mumps_ldl", "slow flow in 36 x 36 cells by MUMPS's LDL^T, ordering and all",
+        (str(n), "threads", "rigor", "data", "place", "order", "howmany"), few,
+    )  # fmt: skip
+
+
+def _mumps(name: str, n: int) -> Case:
+    return driver(
+        name, f"slow flow in {n} x {n} cells by MUMPS's LDL^T, ordering and all",
         (
             MORE_RANKS, ("ordering", "categorical", ("amd", "amf", "scotch", "pord")),
             ("strategy", "categorical", ("usual", "compressed", "constrained")),
@@ -79,10 +70,13 @@ MORE_APPLICATIONS = (
         {"ranks": "2", "ordering": "amf", "strategy": "constrained", "relax": "20",
          "threshold": "0.01", "scaling": "auto"},
         ("-ldmumps_ptscotch", "-lopenblas", "-lm", "mumps_ldl.c"),
-        ("36", "ordering", "strategy", "relax", "threshold", "scaling"), _constrained,
-    ),
-    driver(
-        "elpa_eigen", "all eigenvectors of a symmetric matrix of 280 x 280 by ELPA",
+        (str(n), "ordering", "strategy", "relax", "threshold", "scaling"), _constrained,
+    )  # fmt: skip
+
+
+def _elpa(name: str, n: int) -> Case:
+    return driver(
+        name, f"all eigenvectors of a symmetric matrix of {n} x {n} by ELPA",
         (
             GRIDS, ("nblk", "ordinal", ("16", "32", "64", "128")),
             ("solver", "categorical", ("1STAGE", "2STAGE")),
@@ -96,7 +90,29 @@ MORE_APPLICATIONS = (
          "intermediate_bandwidth": "64", "blocking_in_band_to_full": "3",
          "max_stored_rows": "256"},
         ("-I/usr/include/elpa", "-lelpa", "-lopenblas", "-lm", "elpa_eigen.c"),
-        ("280", "P", "Q", "nblk", "solver", "real_kernel", "intermediate_bandwidth",
+        (str(n), "P", "Q", "nblk", "solver", "real_kernel", "intermediate_bandwidth",
          "blocking_in_band_to_full"), _stages,
+    )  # fmt: skip
+
+
+MORE_APPLICATIONS = (
+    _fftw("fftw_mpi", 30),
+    _gromacs(
+        "gromacs_water", "GROMACS, 1728 molecules of SPC water with PME, 5 steps",
+        (
+            ("ntmpi", "ordinal", ("1", "2")), ("ntomp", "ordinal", ("1", "2", "4")),
+            ("npme", "ordinal", ("0", "1")), ("nstlist", "ordinal", ("10", "20", "40")),
+            ("rcoulomb", "ordinal", ("0.9", "1.0", "1.1", "1.2")),
+            ("fourierspacing", "ordinal", ("0.10", "0.12", "0.16")),
+            ("pme_order", "ordinal", ("4", "6")),
+        ),
+        {"ntmpi": "2", "ntomp": "1", "npme": "0", "nstlist": "10", "rcoulomb": "1.0",
+         "fourierspacing": "0.12", "pme_order": "4"},
     ),
+    _mumps("mumps_ldl", 36),
+    _elpa("elpa_eigen", 280),
+)  # fmt: skip
+# The same programs with other sizes of problems.
+OTHER_SIZES = (
+    _fftw("fftw_mpi_20", 20), _mumps("mumps_ldl_26", 26), _elpa("elpa_eigen_200", 200),
 )  # fmt: skip

@@ -3,7 +3,8 @@
     python tests/benchmarks/record_surface.py OUT_FOLDER --case all --before "chrt -f 1"
 
 `all` are those of OpenBLAS; `programs` and `more-programs` are loop nests as two compilers make
-them; `applications` and `more-applications` are programs of MPI.
+them; `applications`, `more-applications` and `other-sizes` (of the latter) are
+programs of MPI.
 
 A process of the worker that measures for `tune` gives one repeat: the median of its calls. Passes
 go over all points of all cases in a new random order each, so that drift of the machine is spread
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from application_spaces import APPLICATIONS
 from harness import table, tell
-from more_applications import MORE_APPLICATIONS
+from more_applications import MORE_APPLICATIONS, OTHER_SIZES
 from program_spaces import MORE_PROGRAMS, PROGRAMS
 from surface_spaces import BUILDS, CASES, Case, environment
 
@@ -53,6 +54,7 @@ SETS = {
     "more-programs": MORE_PROGRAMS,
     "applications": APPLICATIONS,
     "more-applications": MORE_APPLICATIONS,
+    "other-sizes": OTHER_SIZES,
 }
 FOREIGN = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "GLIBC_TUNABLES", "GMX_", "ELPA_", "LD_")
 

@@ -25,6 +25,7 @@ from hpcagent.embedded.opening import WORD, opened
 from hpcagent.protocols import PointModel
 from hpcagent.records import Config, Stop
 from hpcagent.search.options import Options
+from hpcagent.search.prior import Prior
 
 NEEDS = (
     ("hpcagent, embedded", ("llama_cpp",)),
@@ -63,7 +64,8 @@ def own(
     """
 
     def run(surface: Surface, seed: int, budget: int) -> Outcome:
-        prior = prior_of(surface, seed) if prior_of else None
+        known = prior_of(surface, seed) if prior_of else Prior()
+        prior = replace(known, chosen_default=surface.default is not None)
         options = Options(seed=seed, prior=prior, points=points() if points else None)
         made = importlib.import_module(f"hpcagent.search.{strategy}").create(options)
         shown, hidden = (surface, {}) if named else nameless(surface)

@@ -1,0 +1,47 @@
+"""Where the design stays near the fastest point: where most of the space is far slower.
+
+The default of a program is somebody's choice, and what names tell has mended it (foremost.py).
+Where other points that are as far ahead take half as long again and more, what is to gain is a few
+changes away, and points far off tell no more than that it is slow there. Of a start that was drawn
+this is not so: recorded kernels of GPUs, which name no default, are searched worse by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpcagent.search.foremost import behind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hpcagent.search.evidence import Evidence
+
+    Mask = NDArray[np.bool_]
+
+_FAR_SLOWER = 0.5  # log time ratio, of the median of the others to the fastest
+_CHANGES = 2  # parameters
+_SAME = 1e-9  # sums of lags that differ by less are equal
+
+
+def near_fastest(state: Evidence, free: Mask) -> Mask:
+    """(P,): those of the free points that differ from the fastest in two parameters at most.
+
+    All of them while nothing shows that the rest is far slower, or where none is near. Points that
+    lag behind the fastest in what is known do not show it: they were thought slow before.
+    """
+    import numpy as np
+
+    if not state.belief.chosen_default or not state.allowed.any():
+        return free
+    place = int(np.argmin(np.where(state.allowed, state.values, np.inf)))
+    fastest = state.worked[place]
+    lags = behind(state.grid)
+    alike = lags[state.worked] <= lags[fastest] + _SAME
+    alike[place] = False
+    if not alike.any() or np.median(state.values[alike]) - state.values[place] < _FAR_SLOWER:
+        return free
+    changes = (state.grid.codes != state.grid.codes[fastest]).sum(axis=1)
+    near = free & (changes <= _CHANGES)
+    return near if near.any() else free
