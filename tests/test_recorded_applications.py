@@ -26,6 +26,8 @@ from hpcagent.records import Config  # noqa: E402
 
 CASES = {case.name: case for case in (*APPLICATIONS, *MORE_APPLICATIONS, *OTHER_SIZES)}
 
+OTHERS = [case.name for case in OTHER_SIZES]
+
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Surface]:
@@ -35,7 +37,7 @@ def recorded() -> dict[str, Surface]:
 def test_applications_have_repeats_and_a_default_that_works(recorded: dict[str, Surface]) -> None:
     assert set(recorded) == set(CASES)
     for surface in recorded.values():
-        assert surface.repeats == 3
+        assert surface.repeats == (2 if surface.name in OTHERS else 3)
         assert surface.default in surface.truth
         assert surface.failures < len(surface.samples) / 2
 
