@@ -355,5 +355,5 @@ def test_a_case_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path)
     words = [sys.executable, str(BENCHMARKS / "record_surface.py"), str(tmp_path), "--case", "no"]
     ran = subprocess.run(words, capture_output=True, text=True)
     assert ran.returncode == 2
-    there = "all, programs, more-programs, applications, tiled_dgemm_"
+    there = "all, programs, more-programs, applications, more-applications, other-sizes, "
     assert ran.stderr.startswith(f"record_surface.py: no case no; there are {there}")

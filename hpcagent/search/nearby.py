@@ -1,7 +1,7 @@
 """Where the design stays near the fastest point: where most of the space is far slower.
 
 The default of a program is somebody's choice, and what names tell has mended it (foremost.py).
-Where other points that are as far ahead take half as long again and more, what is to gain is a few
+Where other points that are as far ahead take 1.65 times as long and more, what is to gain is a few
 changes away, and points far off tell no more than that it is slow there. Of a start that was drawn
 this is not so: recorded kernels of GPUs, which name no default, are searched worse by it.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hpcagent.search.acquisition import median
 from hpcagent.search.foremost import behind
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def near_fastest(state: Evidence, free: Mask) -> Mask:
     lags = behind(state.grid)
     alike = lags[state.worked] <= lags[fastest] + _SAME
     alike[place] = False
-    if not alike.any() or np.median(state.values[alike]) - state.values[place] < _FAR_SLOWER:
+    if not alike.any() or median(state.values[alike]) - state.values[place] < _FAR_SLOWER:
         return free
     changes = (state.grid.codes != state.grid.codes[fastest]).sum(axis=1)
     near = free & (changes <= _CHANGES)

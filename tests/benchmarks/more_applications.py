@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from application_parts import GRIDS, MORE_RANKS, THREADS, driver, few
 from surface_spaces import Axis, Case, Values
 
+# Where FFTW is, if compilers do not find it by themselves.
+_PREFIX = os.environ.get("FFTW_PREFIX", "")
+_FFTW = (f"-I{_PREFIX}/include", f"-L{_PREFIX}/lib") if _PREFIX else ()
 _GROMACS = str(Path(__file__).with_name("gromacs_water.py"))
 
 
@@ -52,7 +56,7 @@ def _fftw(name: str, n: int) -> Case:
         ),
         {"ranks": "2", "threads": "1", "rigor": "measure", "data": "real",
          "place": "out-of-place", "order": "natural", "howmany": "1"},
-        ("-lfftw3_mpi", "-lfftw3_threads", "-lfftw3", "-lm", "fftw_mpi.c"),
+        (*_FFTW, "-lfftw3_mpi", "-lfftw3_threads", "-lfftw3", "-lm", "fftw_mpi.c"),
         (str(n), "threads", "rigor", "data", "place", "order", "howmany"), few,
     )  # fmt: skip
 

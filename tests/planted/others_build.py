@@ -228,8 +228,8 @@ CASES = (
     Case(
         "gold-no-library",
         "link.missing_library",
-        "-lelpa is not there, gold",
-        "gcc -fuse-ld=gold main.c -lelpa -o m",
+        "-lsirius is not there, gold",
+        "gcc -fuse-ld=gold main.c -lsirius -o m",
         files=MAIN,
     ),
     Case(
