@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     Rows = NDArray[np.intp]
 
-_SAME = 1e-9  # sums of lags that differ by less are equal
+SAME = 1e-9  # sums of lags that differ by less are equal
 _SLOWER = 0.15  # log time ratio: more than noise makes of two alike
 
 
@@ -33,7 +33,7 @@ def foremost(grid: Grid, free: Mask) -> Mask:
     import numpy as np
 
     total = behind(grid)
-    return np.asarray(free & (total <= total[free].min() + _SAME))
+    return np.asarray(free & (total <= total[free].min() + SAME))
 
 
 def hastened(params: Sequence[Param], config: Config) -> Config:
@@ -82,7 +82,7 @@ def disproved(grid: Grid, worked: Rows, values: Array) -> bool:
 def lags_behind(grid: Grid, seen: Sequence[int], fast: Mask) -> bool:
     """Whether all that was seen lags behind the foremost of the points `fast`."""
     total = behind(grid)
-    return len(seen) > 0 and bool(total[list(seen)].min() > total[fast].min() + _SAME)
+    return len(seen) > 0 and bool(total[list(seen)].min() > total[fast].min() + SAME)
 
 
 def behind(grid: Grid) -> Array:

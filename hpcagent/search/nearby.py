@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpcagent.search.acquisition import median
-from hpcagent.search.foremost import behind
+from hpcagent.search.foremost import SAME, behind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _FAR_SLOWER = 0.5  # log time ratio, of the median of the others to the fastest
 _CHANGES = 2  # parameters
-_SAME = 1e-9  # sums of lags that differ by less are equal
 
 
 def near_fastest(state: Evidence, free: Mask) -> Mask:
@@ -39,7 +38,7 @@ def near_fastest(state: Evidence, free: Mask) -> Mask:
     place = int(np.argmin(np.where(state.allowed, state.values, np.inf)))
     fastest = state.worked[place]
     lags = behind(state.grid)
-    alike = lags[state.worked] <= lags[fastest] + _SAME
+    alike = lags[state.worked] <= lags[fastest] + SAME
     alike[place] = False
     if not alike.any() or median(state.values[alike]) - state.values[place] < _FAR_SLOWER:
         return free
