@@ -111,18 +111,31 @@ def steep(values: dict[str, str]) -> float:
     return 0.45 * len(changed - {"order", "place"}) - 0.1 * len(changed & {"order", "place"})
 
 
+def searched(factor: float, count: int) -> list[tuple[Trial, str]]:
+    """So many evaluations of a space so steep, each with the reason for it."""
+    strategy, told = Surrogate(), list[tuple[Trial, str]]()
+    while len(told) < count:
+        found = strategy.propose(SPACE, [trial for trial, _ in told], [], 1, 3)
+        assert not isinstance(found, Stop)
+        config, number = found[0].config, len(told)
+        trial = Trial(config, factor * steep(config.values), 0.0, None, number, "")
+        told.append((trial, found[0].reason))
+    return told
+
+
+def measured(factor: float, count: int) -> list[Trial]:
+    return [trial for trial, _ in searched(factor, count)]
+
+
 def opening(factor: float, count: int) -> list[tuple[str, int]]:
     """The reason of each proposal, and how many changes it is from the fastest of those before."""
-    strategy, history, told = Surrogate(), list[Trial](), list[tuple[str, int]]()
-    while len(history) < count:
-        found = strategy.propose(SPACE, history, [], 1, 3)
-        assert not isinstance(found, Stop)
-        config = found[0].config
-        if history:
-            fastest = min(history, key=lambda trial: trial.log_ratio or 0.0).config.values
-            told.append((found[0].reason, sum(v != fastest[n] for n, v in config.values.items())))
-        history.append(Trial(config, factor * steep(config.values), 0.0, None, len(history), ""))
-    return told
+    told = searched(factor, count)
+    before = [[trial for trial, _ in told[:done]] for done in range(1, count)]
+    fastest = [min(trials, key=lambda t: t.log_ratio or 0.0).config.values for trials in before]
+    return [
+        (reason, sum(v != values[n] for n, v in trial.config.items))
+        for (trial, reason), values in zip(told[1:], fastest, strict=True)
+    ]
 
 
 def test_the_design_of_a_steep_space_says_that_it_stays_near() -> None:
@@ -135,3 +148,23 @@ def test_the_design_of_an_even_space_looks_around() -> None:
     told = opening(0.2, 4)
     assert {reason for reason, _ in told} == {SPREAD}
     assert max(changes for _, changes in told) > 2
+
+
+def follows_what_is_expected(history: list[Trial]) -> bool:
+    """Whether the next evaluation is the one that promises most, not one to learn from."""
+    (found,) = Surrogate().candidates(SPACE, history, [], 1, 3)
+    return found.improvement == found.promise
+
+
+def test_nothing_is_explored_while_all_else_is_far_slower() -> None:
+    steep_one, even_one = measured(2.0, 6), measured(0.2, 6)
+    assert follows_what_is_expected(steep_one)
+    assert not follows_what_is_expected(even_one)
+
+
+def test_it_explores_again_once_much_is_nearly_as_fast() -> None:
+    history = measured(2.0, 6)
+    fast = [Trial(config, 0.1, 0.0, None, 7, "") for config in SPACE.neighbours(SPACE.default)]
+    fresh = [trial for trial in fast if trial.config not in {t.config for t in history}]
+    assert len(fresh) >= 8
+    assert not follows_what_is_expected(history + fresh[:8])

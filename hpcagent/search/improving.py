@@ -1,7 +1,7 @@
 """The points of the greatest expected improvement, once a process can be fitted.
 
 Times the probability that they run at all. Every third evaluation changes one choice of the fastest
-point, every eighth one goes where least is known.
+point, every eighth one goes where least is known, unless all else is far slower (nearby.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from hpcagent.search.candidate import Candidate
 from hpcagent.search.evidence import LIKELY, Evidence
 from hpcagent.search.expert import CHANGED, Expert
+from hpcagent.search.nearby import far_slower
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,10 +75,12 @@ def _chosen(state: Evidence, process: Posterior, best: float, chance: Array, gai
 
     A process fitted to few points may be wrong about where nothing is to be gained, and its own
     expected improvement never finds that out. One evaluation in eight at its most uncertain point
-    does.
+    does; but while all else is far slower, that is where such points are.
     """
     import numpy as np
 
+    if far_slower(state):
+        return int(np.argmax(gain))
     if len(state.seen) % _EXPLORE_EVERY == _EXPLORE_AT:
         likely = state.likely(chance, LIKELY)
         return int(np.argmax(np.where(likely, process.unexplained, -np.inf)))
