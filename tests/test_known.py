@@ -224,6 +224,12 @@ def test_kernels_for_one_instruction_set_are_alike() -> None:
     assert same - kin < 0.5 * (same - far)
 
 
+def test_kernels_of_arm_are_alike_by_what_they_share() -> None:
+    names = ("ARMV8", "CORTEXA72", "NEOVERSEN1", "THUNDERX2T99", "A64FX", "NEOVERSEV2", "THUNDERX")
+    found = known.families(Param("core", "categorical", names, names[0])).tolist()
+    assert found == [0, 0, 2, 2, 4, 4, 6]
+
+
 @given(st.lists(st.sampled_from(CORES), min_size=1, unique=True))
 def test_other_values_and_sizes_are_like_none(names: list[str]) -> None:
     values = tuple(f"{name}-like" for name in names)
