@@ -63,6 +63,7 @@ def test_one_family_alone_lacks_other_programs_only(tmp_path: Path) -> None:
     told = [row for row in ran.stdout.splitlines() if "hpcagent, of other programs" in row]
     assert len(told) == 1 and told[0].startswith("left out: ")
     assert "== over hpcagent: " in ran.stdout and "hpcagent, history (2 surfaces)" in ran.stdout
+    assert "== over hill climbing, from their best: " in ran.stdout
 
     ran = search(folder, "--history", "--only", "hpcagent, of other programs")
     assert ran.returncode == 2 and "none of these can be compared" in ran.stderr

@@ -33,7 +33,7 @@ from earlier import Told, openings, prepare, priors, related, strangers  # noqa:
 from harness import tell  # noqa: E402
 from search_kept import BadFile, Kept, writable  # noqa: E402
 from search_options import BadOption, arguments, asked  # noqa: E402
-from search_peers import Competitor, competitors, lacking, optuna, own  # noqa: E402
+from search_peers import Competitor, competitors, hillclimb, lacking, optuna, own  # noqa: E402
 from search_tables import COUNTS, SHARES, Run, against, of_surface, pooled  # noqa: E402
 from surface_files import load  # noqa: E402
 from surface_head import BadSurface  # noqa: E402
@@ -41,7 +41,7 @@ from surfaces import Surface  # noqa: E402
 
 from hpcagent.report.wording import visible  # noqa: E402
 
-OWN, PEER = "hpcagent", "Optuna TPE"
+OWN, CLIMB, PEER = "hpcagent", "hill climbing", "Optuna TPE"
 # What a search begins with: relatives that tell the truth, relatives that are wrong, strangers.
 HISTORIES = {
     f"{OWN}, history": Told(2),
@@ -51,7 +51,7 @@ HISTORIES = {
     f"{OWN}, of other programs": Told(strangers=2),
 }
 LACKING = "no surface there of another family shares a parameter's name and kind with any"
-FROM_BEST = {OWN: f"{OWN}, from their best", PEER: f"{PEER}, from their best"}
+FROM_BEST = {name: f"{name}, from their best" for name in (OWN, CLIMB, PEER)}
 
 
 def main() -> int:
@@ -93,7 +93,7 @@ def _known(chosen: argparse.Namespace) -> list[str]:
     """All that could be compared."""
     found = list(competitors(chosen.batch))
     if chosen.history:
-        peers = [PEER] * (PEER in found)
+        peers = [name for name in (CLIMB, PEER) if name in found]
         found = [OWN, *peers, *HISTORIES, *(FROM_BEST[name] for name in (OWN, *peers))]
     return found
 
@@ -123,7 +123,7 @@ def _tables(runs: Sequence[Run], names: Sequence[str], chosen: argparse.Namespac
     for surface in _loaded():
         of_surface(surface, [r for r in runs if r.surface == surface.name], names, chosen.budget)
     if chosen.history:
-        for other in (OWN, PEER, *FROM_BEST.values()):
+        for other in (OWN, CLIMB, PEER, *FROM_BEST.values()):
             if other in names:
                 against(runs, names, other, chosen.budget)
     elif len(_SURFACES) > 1 or OWN in names:
@@ -202,6 +202,8 @@ def _competitor(method: str, batch: int) -> Competitor:
         return own("surrogate", batch, priors(_loaded(), HISTORIES[method]))
     if method == FROM_BEST[OWN]:
         return own("surrogate", batch, opening=openings(_loaded()))
+    if method == FROM_BEST[CLIMB]:
+        return hillclimb(openings(_loaded()))
     if method == FROM_BEST[PEER]:
         return optuna("TPESampler", openings(_loaded()))
     return competitors(batch)[method]

@@ -244,22 +244,24 @@ def forest(surface: Surface, seed: int, budget: int) -> Outcome:
     return _asked(surface, seed, budget, ask, tell, begin)
 
 
-def hillclimb(surface: Surface, seed: int, budget: int) -> Outcome:
+def hillclimb(opening: Opening | None = None) -> Competitor:
     """Neighbours of the best so far in random order; a random point where none is left."""
-    replay = Replay(surface, seed)
-    rng = random.Random(f"{seed} climb")
-    best = surface.first(seed)
-    least = replay.evaluate(best) or math.inf
-    seconds = []
-    while len(replay.tried) < min(budget, len(surface.samples)):
-        began = time.process_time()
-        around = [c for c in surface.neighbours(best) if c not in replay.seen]
-        config = rng.choice(around) if around else _leftover(surface, replay, rng)
-        seconds.append(time.process_time() - began)
-        value = replay.evaluate(config)
-        if value is not None and value < least:
-            best, least = config, value
-    return Outcome(replay, tuple(seconds))
+
+    def run(surface: Surface, seed: int, budget: int) -> Outcome:
+        replay, seconds = Replay(surface, seed), []
+        rng = random.Random(f"{seed} climb")
+        for config in _opened(surface, seed, opening)[:budget]:
+            replay.evaluate(config)
+        while len(replay.tried) < min(budget, len(surface.samples)):
+            began = time.process_time()
+            best = replay.returned(len(replay.tried)) or surface.first(seed)
+            around = [c for c in surface.neighbours(best) if c not in replay.seen]
+            config = rng.choice(around) if around else _leftover(surface, replay, rng)
+            seconds.append(time.process_time() - began)
+            replay.evaluate(config)
+        return Outcome(replay, tuple(seconds))
+
+    return run
 
 
 def lacking() -> Mapping[str, str]:
@@ -275,7 +277,7 @@ def competitors(batch: int) -> Mapping[str, Competitor]:
         "random": own("random", 1),
         "hpcagent, embedded": with_embedded(batch),
         "hpcagent, names hidden": own("surrogate", batch, named=False),
-        "hill climbing": hillclimb,
+        "hill climbing": hillclimb(),
         "Optuna TPE": optuna("TPESampler"),
         "Optuna TPE, failures worst": optuna("TPESampler", as_worst=True),
         "Optuna GP": optuna("GPSampler"),
