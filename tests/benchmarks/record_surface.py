@@ -37,7 +37,7 @@ from application_spaces import APPLICATIONS
 from harness import table, tell
 from more_applications import MORE_APPLICATIONS, OTHER_SIZES
 from program_spaces import MORE_PROGRAMS, PROGRAMS
-from surface_spaces import BUILDS, CASES, Case, environment
+from surface_spaces import BUILDS, CASES, SAME_KERNELS, Case, environment
 
 if TYPE_CHECKING:
     from hpcagent.measure.results import Done, Run
@@ -316,7 +316,7 @@ def _write(
     """NAME.json and NAME.csv.gz; a line of the table at the end."""
     runs = _runs(place, case, passes)
     rows = {name: _row(runs[name]) for name in points}
-    own = {"library": "pthread", "core": core, "threads": str(_cpus())}
+    own = {"library": "pthread", "core": _listed(case, core), "threads": str(_cpus())}
     default = {name: {**own, **case.chosen}[name] for name, _, _ in case.axes}
     out = place.folder.parent / f"{case.name}.json"
     # None where these cases lack the kernels that the library chooses, or --quick left it out.
@@ -333,6 +333,12 @@ def _write(
     # No time stamp: the same recording gives the same file.
     out.with_suffix(".csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
     return [case.name, *_figures(points, rows, default)]
+
+
+def _listed(case: Case, core: str) -> str:
+    """The kernels that the library chooses, by a name that the case has for them."""
+    listed = [core in values for name, _, values in case.axes if name == "core"]
+    return core if any(listed) else SAME_KERNELS.get(core, core)
 
 
 def _head(case: Case, default: Mapping[str, str] | None, count: int) -> dict[str, Any]:

@@ -25,6 +25,8 @@ ALL_CORES = (
     "SkylakeX", "Cooperlake", "SapphireRapids",
 )  # fmt: skip
 SOME_CORES = ("Prescott", "Sandybridge", "Haswell", "SkylakeX", "Excavator")
+# Nearly: they differ in how blocks are copied (OpenBLAS 0.3.21, kernel/x86_64/KERNEL.ZEN).
+SAME_KERNELS = {"Zen": "Haswell"}
 
 
 @dataclass(frozen=True)
