@@ -14,11 +14,12 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 SURFACES, COMPILED = BENCHMARKS / "surfaces", BENCHMARKS / "compiled"
+ZEN3 = BENCHMARKS / "surfaces_zen3"
 sys.path.insert(0, str(BENCHMARKS))
 
 from program_spaces import MORE_PROGRAMS, PROGRAMS  # noqa: E402
-from record_surface import _row  # noqa: E402
-from search_peers import own  # noqa: E402
+from record_surface import _listed, _row  # noqa: E402
+from search_peers import hillclimb, own  # noqa: E402
 from surface_files import load  # noqa: E402
 from surface_spaces import CASES, Case, environment  # noqa: E402
 from surfaces import Replay, Surface, nameless  # noqa: E402
@@ -64,6 +65,35 @@ def test_recorded_surfaces_have_repeats_failures_and_a_default_that_works(
         # The processor refuses these kernels; whatever else is set.
         failed = {config.values["core"] for config, times in surface.samples.items() if not times}
         assert failed <= {"Bulldozer", "Piledriver", "Steamroller", "Excavator"}
+
+
+def test_the_same_spaces_were_recorded_where_the_library_chooses_the_kernels_for_zen() -> None:
+    there = {surface.name: surface for surface in load(ZEN3)}
+    assert set(there) == {case.name for case in CASES}
+    for case in CASES:
+        surface = there[case.name]
+        assert set(surface.samples) == {Config.of(values) for values in case.points()}
+        assert surface.repeats == 3 and surface.default is not None and surface.failures > 0
+        assert surface.default.values["core"] == _listed(case, "Zen")
+        assert surface.samples[surface.default]
+        assert f"| {case.name} |" in (ZEN3 / "README.md").read_text(encoding="utf-8")
+
+
+def test_kernels_that_a_case_does_not_list_go_by_the_name_of_their_like() -> None:
+    cores = {case.name: _listed(case, "Zen") for case in CASES}
+    assert (cores["dgemm_160"], cores["blocked_lu_192"]) == ("Zen", "Haswell")
+    assert _listed(CASES[0], "Power9") == "Power9"
+
+
+def test_hill_climbing_goes_on_from_what_it_is_told_to_begin_with(
+    recorded: dict[str, Surface],
+) -> None:
+    surface = recorded["dgemm_160"]
+    best = min(surface.truth, key=lambda config: surface.truth[config])
+    tried = hillclimb(lambda _, __: (best,))(surface, 0, 12).replay.tried
+    assert tried[:2] == [surface.default, best]
+    assert tried[2] in surface.neighbours(best)
+    assert len(set(tried)) == 12
 
 
 def test_loop_nests_have_repeats_and_a_default_and_all_of_their_points_work(
