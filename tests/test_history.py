@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hpcagent.apps.card import Card, load_card
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import Config
-from hpcagent.search.opening import FASTEST_BEFORE
+from hpcagent.search.opening import FASTEST_BEFORE, HEEDED
 from hpcagent.study import history, history_card
 from hpcagent.study.durable import json_bytes
 from hpcagent.study.history_fold import merged
@@ -172,11 +172,9 @@ def test_many_writers_spoil_nothing(tmp_path: Path) -> None:
             history.add(tmp_path, record(f"tune-20260101-000000-{number}", outcome=outcome))
             history.tidy(tmp_path, most=8)
 
-    writers = [threading.Thread(target=write, args=(n,)) for n in range(12)]
-    for each in writers:
-        each.start()
-    for each in writers:
-        each.join(60)
+    with ThreadPoolExecutor(12) as pool:
+        for written in [pool.submit(write, n) for n in range(12)]:
+            written.result(60)
     history.tidy(tmp_path, most=8)
     found = history.read([tmp_path])
     assert found.notes == ()
@@ -251,6 +249,15 @@ def test_what_was_measured_more_precisely_counts_for_more() -> None:
 def present(size: int = 512) -> Present:
     own = record(size=size)
     return Present(own.machine, own.library, tuple(w.case for w in own.workload))
+
+
+def test_what_another_routine_wants_leads_nobody() -> None:
+    own = present()
+    other = replace(own, workload=tuple(replace(c, routine="dsyrk") for c in own.workload))
+    assert trust(other, record()) < HEEDED
+    single = replace(own, workload=tuple(replace(c, routine="sgemm") for c in own.workload))
+    assert trust(single, record()) > 0.7, "another precision of the same"
+    assert trust(own, record(machine={"microarchitecture": "zen3"})) >= HEEDED
 
 
 def test_trust_falls_with_distance() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpcagent.records import Config, Failure, Param, Stop, Trial
 from hpcagent.search.encoding import Grid
 from hpcagent.search.gp import Observations, Theta, Trends, slopes
-from hpcagent.search.opening import FASTEST_BEFORE, SPREAD, SPREAD_BEFORE
+from hpcagent.search.opening import FASTEST_BEFORE, FOREMOST, SPREAD, SPREAD_BEFORE
 from hpcagent.search.options import Options
 from hpcagent.search.prior import Belief, Earlier, Prior
 from hpcagent.search.space import Space
@@ -84,6 +84,41 @@ def test_each_proposal_says_whether_an_earlier_run_is_behind_it() -> None:
         found = made.propose(SPACE, [default], [], 3, 1)
         assert isinstance(found, tuple)
         assert [proposal.reason for proposal in found] == reasons
+
+
+@pytest.mark.parametrize(("trust", "led"), [(0.45, 1), (0.2, 0)])
+def test_a_run_that_is_trusted_a_little_gets_one_evaluation(trust: float, led: int) -> None:
+    default = Trial(SPACE.default, time_of(SPACE.default, 5, 3), 0.0, None, 1, "")
+    run = ran(4.5, 3.2, trust=trust)
+    made = create(Options(prior=Prior((run,))))
+    found = made.propose(SPACE, [default], [], 3, 1)
+    assert isinstance(found, tuple)
+    assert [p.reason for p in found] == [FASTEST_BEFORE] * led + [SPREAD] * (3 - led)
+    if led:
+        assert time_of(found[0].config, 5, 3) < -0.2
+
+
+def test_names_go_before_a_run_that_is_trusted_a_little() -> None:
+    params = (*PARAMS[:2], Param("isa", "categorical", ("sse2", "avx2", "avx512"), "sse2"))
+    space = Space(params)
+    trials = tuple(
+        Trial(p, 0.1 * abs(int(p.values["x"]).bit_length() - 5), 0.01, None, 1, "")
+        for p in space.points()[::5]
+        if p.values["isa"] != "avx512"
+    )
+    reasons = {}
+    for trust in (0.4, 0.8):
+        made = create(Options(prior=Prior((Earlier("elsewhere", trust, params, trials),))))
+        first = Trial(space.default, 0.0, 0.0, None, 1, "")
+        found = made.propose(space, [first], [], 2, 1)
+        assert isinstance(found, tuple)
+        reasons[trust] = [proposal.reason for proposal in found]
+        if trust < 0.5:
+            assert found[0].config.values["isa"] == "avx512"
+    assert reasons == {
+        0.4: [FOREMOST, FASTEST_BEFORE],
+        0.8: [FASTEST_BEFORE, SPREAD_BEFORE],
+    }
 
 
 def test_nothing_known_changes_nothing() -> None:

@@ -69,6 +69,28 @@ def test_one_family_alone_lacks_other_programs_only(tmp_path: Path) -> None:
     assert ran.returncode == 2 and "none of these can be compared" in ran.stderr
 
 
+def test_earlier_runs_can_be_of_another_machine(tmp_path: Path) -> None:
+    here, there = surface(tmp_path / "here", "f_1"), surface(tmp_path / "there", "f_1")
+    words = ["--seeds", 2, "--budget", 6, "--only", "hpcagent", "--only", "hpcagent, history"]
+    runs = {}
+    for trust in (0, 1):
+        path = tmp_path / f"{trust}.json"
+        ran = search(
+            here, "--history", "--earlier", there, "--trust", trust, *words, "--json", path
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "hpcagent, history (1 surfaces)" in ran.stdout
+        told = json.loads(path.read_text())
+        runs[trust] = [
+            [run["needed"] for run in told if run["method"] == name]
+            for name in ("hpcagent", "hpcagent, history")
+        ]
+    assert runs[0][0] == runs[0][1], "what is not trusted changes nothing"
+    assert sum(n[0] for n in runs[1][1]) < sum(n[0] for n in runs[1][0])
+    assert "--earlier" in line(search(here, "--earlier", there))
+    assert "--trust 2" in line(search(here, "--history", "--trust", 2))
+
+
 def test_ordinals_of_words_have_earlier_runs(tmp_path: Path) -> None:
     folder = surface(tmp_path / "s", "f_1", values=("small", "medium", "large"))
     surface(folder, "f_2", values=("small", "mid", "big"), best=2)

@@ -147,7 +147,7 @@ def add(folder: Path, record: Record) -> bool:
     path, line = folder / f"{record.run}{_SUFFIX}", line_of(record)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        old = path.read_bytes() if path.exists() else b""
+        old = _content(path)
         if old == line or old.endswith(b"\n" + line):
             return False
         if len(old) + len(line) > _MOST_BYTES:
@@ -157,6 +157,14 @@ def add(folder: Path, record: Record) -> bool:
     except OSError as error:
         raise problem("keep the history in", folder, error) from None
     return True
+
+
+def _content(path: Path) -> bytes:
+    """Nothing where it is not there: another run may have folded it a moment ago."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _append(path: Path, data: bytes) -> None:

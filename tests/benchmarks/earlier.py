@@ -20,7 +20,7 @@ from hpcagent.search.prior import Earlier, Prior
 from hpcagent.search.surrogate import create
 
 EVALUATIONS = 30
-TRUST = 0.7  # as in a run of the same machine and library with sizes some four times apart
+TRUST = 0.7  # as in a run of the same machine and library whose sizes are twice as large
 MOST = 2  # relatives
 DIFFERENT = 5  # histories of each, drawn in turn by the seeds of the runs that use them
 
@@ -39,9 +39,9 @@ class Told:
 
 
 def related(surfaces: Sequence[Surface], surface: Surface) -> tuple[Surface, ...]:
-    """Others of its family, by name; none where it is alone."""
-    found = [s for s in surfaces if s.family == surface.family and s.name != surface.name]
-    return tuple(sorted(found, key=lambda s: s.name))[:MOST]
+    """Others of its family, the one of its name, on another machine, first; none if alone."""
+    found = [s for s in surfaces if s.family == surface.family and s is not surface]
+    return tuple(sorted(found, key=lambda s: (s.name != surface.name, s.name)))[:MOST]
 
 
 def strangers(surfaces: Sequence[Surface], surface: Surface) -> tuple[Surface, ...]:
@@ -58,7 +58,7 @@ def _names(params: Sequence[Param]) -> set[tuple[str, str]]:
 
 
 @cache
-def priors(surfaces: tuple[Surface, ...], told: Told) -> PriorOf:
+def priors(surfaces: tuple[Surface, ...], told: Told, trust: float = TRUST) -> PriorOf:
     """By surface and seed: what a search is told of earlier runs."""
 
     def prior(surface: Surface, seed: int) -> Prior:
@@ -66,9 +66,8 @@ def priors(surfaces: tuple[Surface, ...], told: Told) -> PriorOf:
         runs = [searched(other, past) for other in related(surfaces, surface)]
         runs = [run if n < told.good else _misplaced(run) for n, run in enumerate(runs)]
         others = strangers(surfaces, surface)[: told.strangers]
-        return Prior(
-            (*runs[: told.good + told.misplaced], *(searched(other, past) for other in others))
-        )
+        runs = [*runs[: told.good + told.misplaced], *(searched(other, past) for other in others)]
+        return Prior(tuple(replace(run, trust=trust) for run in runs))
 
     return prior
 
@@ -90,9 +89,8 @@ def prepare(surfaces: Sequence[Surface], seeds: Sequence[int], processes: int) -
     past = sorted({_past(seed) for seed in seeds})
     jobs = [(surface, seed) for seed in past for surface in surfaces]
     with multiprocessing.get_context("fork").Pool(min(processes, len(jobs))) as pool:
-        names = {surface.name: surface for surface in surfaces}
-        for (surface, seed), run in zip(jobs, pool.starmap(_searched, jobs), strict=True):
-            _KNOWN[names[surface.name], seed] = run
+        for job, run in zip(jobs, pool.starmap(_searched, jobs), strict=True):
+            _KNOWN[job] = run
 
 
 def _past(seed: int) -> int:

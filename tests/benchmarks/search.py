@@ -9,7 +9,8 @@ their choices are called (known.yaml). With --history another table shows what e
 those of the surface's relatives, of its `family` in the same folders (other sizes, machines or
 inputs of one program), never of the surface itself; of relatives told wrongly; of other programs
 with parameters of the same names; and for comparison a search that knows none but begins with the
-best point of each relative's run.
+best point of each relative's run. With --earlier FOLDER they are of the surfaces in another folder,
+such as the same ones on another machine.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -69,14 +71,16 @@ def _compare(chosen: argparse.Namespace) -> int:
         writable(chosen.json)
     surfaces = load(*chosen.folders)
     if chosen.history:
-        surfaces = tuple(s for s in surfaces if related(surfaces, s))
+        elsewhere = load(chosen.earlier) if chosen.earlier else surfaces
+        surfaces = tuple(s for s in surfaces if related(elsewhere, s))
         if not surfaces:
             raise BadOption("--history: no surface has a relative of its family there")
+        _EARLIER.append(_Earlier(elsewhere if chosen.earlier else surfaces, chosen.trust))
     _SURFACES.update({surface.name: surface for surface in surfaces})
     kept = Kept(chosen.keep, chosen.budget, _SURFACES)
     if chosen.history:
         seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
-        prepare(surfaces, seeds, chosen.processes)
+        prepare(_earlier().surfaces, seeds, chosen.processes)
     if not chosen.only:
         for name, package in lacking().items():
             print(f"left out: {name}: {package} is not installed\n")
@@ -130,7 +134,20 @@ def _tables(runs: Sequence[Run], names: Sequence[str], chosen: argparse.Namespac
         pooled(runs, names, OWN, chosen.budget)
 
 
+@dataclass(frozen=True)
+class _Earlier:
+    """What was searched earlier, and how far that is trusted."""
+
+    surfaces: tuple[Surface, ...]
+    trust: float
+
+
 _SURFACES: dict[str, Surface] = {}
+_EARLIER: list[_Earlier] = []  # set once, before processes are forked
+
+
+def _earlier() -> _Earlier:
+    return _EARLIER[-1]
 
 
 def _all(names: Sequence[str], chosen: argparse.Namespace, kept: Kept) -> list[Run]:
@@ -148,7 +165,7 @@ def _all(names: Sequence[str], chosen: argparse.Namespace, kept: Kept) -> list[R
 def _able(method: str, surface: Surface) -> bool:
     """Whether there is anything of the kind that the method is told."""
     told = HISTORIES.get(method)
-    return told is None or not told.strangers or bool(strangers(_loaded(), surface))
+    return told is None or not told.strangers or bool(strangers(_earlier().surfaces, surface))
 
 
 def _loaded() -> tuple[Surface, ...]:
@@ -199,13 +216,14 @@ def _one(job: tuple[str, str, int, int, int]) -> Run:
 
 def _competitor(method: str, batch: int) -> Competitor:
     if method in HISTORIES:
-        return own("surrogate", batch, priors(_loaded(), HISTORIES[method]))
+        known = _earlier()
+        return own("surrogate", batch, priors(known.surfaces, HISTORIES[method], known.trust))
     if method == FROM_BEST[OWN]:
-        return own("surrogate", batch, opening=openings(_loaded()))
+        return own("surrogate", batch, opening=openings(_earlier().surfaces))
     if method == FROM_BEST[CLIMB]:
-        return hillclimb(openings(_loaded()))
+        return hillclimb(openings(_earlier().surfaces))
     if method == FROM_BEST[PEER]:
-        return optuna("TPESampler", openings(_loaded()))
+        return optuna("TPESampler", openings(_earlier().surfaces))
     return competitors(batch)[method]
 
 

@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from earlier import TRUST
+
 from hpcagent.report.wording import visible
 
 # A seed is a number of 32 bits to numpy's older generators, which some competitors have.
@@ -39,6 +41,13 @@ def arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--history", action="store_true", help="begin with what searches of other sizes found"
     )
+    parser.add_argument(
+        "--earlier", type=Path, metavar="FOLDER",
+        help="with --history: the earlier runs are of the surfaces there, as of another machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust", type=float, default=TRUST, metavar="T", help="in the earlier runs, 0 to 1"
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="competitors' runs, made once")
     chosen = parser.parse_args()
     _check(chosen)
@@ -53,6 +62,10 @@ def _check(chosen: argparse.Namespace) -> None:
             raise BadOption(f"{option} {number}: expected {least} to {most}")
     if math.isnan(chosen.minutes) or chosen.minutes < 0:
         raise BadOption(f"--minutes {chosen.minutes}: expected a number that is not negative")
+    if not 0.0 <= chosen.trust <= 1.0:
+        raise BadOption(f"--trust {chosen.trust}: expected 0 to 1")
+    if chosen.earlier and not chosen.history:
+        raise BadOption("--earlier: there are no earlier runs without --history")
     if chosen.json and chosen.json == chosen.keep:
         raise BadOption("--json and --keep name one file; give each its own")
 
