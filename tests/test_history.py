@@ -260,6 +260,16 @@ def test_what_another_routine_wants_leads_nobody() -> None:
     assert trust(own, record(machine={"microarchitecture": "zen3"})) >= HEEDED
 
 
+def test_instructions_that_another_processor_lacks_are_not_doubted_here() -> None:
+    def failures(**machine: str) -> list[str]:
+        kinds = [tried("Zen", "1", None, f"run.{k}") for k in ("illegal_instruction", "signal")]
+        [run] = matching(present(), [record(machine=machine, trials=kinds)])
+        return [t.failure.kind for t in run.trials if t.failure is not None]
+
+    assert failures() == ["illegal_instruction", "signal"]
+    assert failures(microarchitecture="zen3") == ["signal"]
+
+
 def test_trust_falls_with_distance() -> None:
     like = [
         record(),

@@ -30,6 +30,7 @@ _OTHER_ROUTINE = 0.25
 # Another command, build or figure times something else; its settings may well do the same there.
 _OTHER_MEASURED = 0.4
 _AS_IT_WAS = "{} as it was"  # a parameter that has the name of another now
+_OTHER_INSTRUCTIONS = "run.illegal_instruction"  # what one machine lacks another may have
 _SIZE = 3.0  # doublings of a matrix's side after which likeness has fallen to 1/e
 
 
@@ -74,7 +75,12 @@ def _earlier(present: Present, rate: float, record: Record) -> Earlier:
         if _differ(present.sets.get(row.name, ""), row.sets)
     }
     params = [replace(param, name=names.get(param.name, param.name)) for param in record.params]
-    trials = [_trial(row, names) for row in _trials(record)]
+    elsewhere = present.machine.microarchitecture != record.machine.microarchitecture
+    trials = [
+        _trial(row, names)
+        for row in _trials(record)
+        if not (elsewhere and row.failure == _OTHER_INSTRUCTIONS)
+    ]
     return Earlier(record.run, round(rate, 3), tuple(params), tuple(trials))
 
 
