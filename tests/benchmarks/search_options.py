@@ -66,6 +66,8 @@ def _check(chosen: argparse.Namespace) -> None:
         raise BadOption(f"--trust {chosen.trust}: expected 0 to 1")
     if chosen.earlier and not chosen.history:
         raise BadOption("--earlier: there are no earlier runs without --history")
+    if chosen.earlier and chosen.earlier.resolve() in {f.resolve() for f in chosen.folders}:
+        raise BadOption(f"--earlier {chosen.earlier}: searched there now; leave --earlier out")
     if chosen.json and chosen.json == chosen.keep:
         raise BadOption("--json and --keep name one file; give each its own")
 
