@@ -3,6 +3,7 @@
 # that starts when they have ended, and exits; nothing waits in an allocation for the queue.
 #
 #   sbatch bin/agent_job.sh tune --lib openblas --partition compute
+#   sbatch bin/agent_job.sh run plan.yaml
 #   sbatch bin/agent_job.sh resume RUN
 #   sbatch --exclusive --time=4:00:00 bin/agent_job.sh --in-allocation tune --lib openblas
 #

@@ -6,17 +6,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import click
 
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
+from hpcagent.cli.planbegin import command_of
 from hpcagent.cli.runs import drive
-from hpcagent.cli.tune import tune
 from hpcagent.config import load_settings
 from hpcagent.errors import HpcagentError, RunInUse, SchedulerUnreachable, UsageError
 from hpcagent.protocols import Scheduler
@@ -24,7 +24,10 @@ from hpcagent.records import OwnJob
 from hpcagent.study import chain as links
 from hpcagent.study.agent import exit_code
 from hpcagent.study.budget import awaits_approval
+from hpcagent.study.driven import driven
 from hpcagent.study.lease import HEARTBEAT_S, MISSED_HEARTBEATS
+from hpcagent.study.plan import KIND
+from hpcagent.study.plan_steps import step_folder
 from hpcagent.study.rundir import RunDir, resolve
 from hpcagent.study.session import make_scheduler, read_state
 from hpcagent.study.state import TuneState
@@ -34,6 +37,8 @@ _LEASE_S = HEARTBEAT_S * (MISSED_HEARTBEATS + 2)
 # How long jobs without a number yet are waited for before the chain goes on without them.
 _NUMBERLESS_S = 300.0
 _BATCH_SYSTEMS = ("slurm", "pbs")
+# The commands that a chain may begin with, and the kind of run that each makes.
+_BEGINS: Mapping[str, str] = MappingProxyType({"tune": "tune", "run": KIND})
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -43,20 +48,21 @@ _BATCH_SYSTEMS = ("slurm", "pbs")
 def chain(words: tuple[str, ...], in_allocation: bool) -> int:
     """Do one link of a run from inside a batch job, and submit the next.
 
-    WORDS are `tune` with its options, or `resume RUN`. The job submits what can be measured,
-    submits a successor that starts when that has ended, and exits: it never waits in its
+    WORDS are `tune` or `run` with their options, or `resume RUN`. The job submits what can be
+    measured, submits a successor that starts when that has ended, and exits: it never waits in its
     allocation for the queue. Killed, preempted or out of time, its successor goes on.
     `hpcagent cancel RUN` ends the run and the chain.
 
     \b
     Examples:
       sbatch bin/agent_job.sh tune --lib openblas
+      sbatch bin/agent_job.sh run plan.yaml
       sbatch --exclusive bin/agent_job.sh --in-allocation tune --lib openblas
       qsub -v HPCAGENT_ARGS="tune --lib openblas" bin/agent_job.pbs
     """
     name, scheduler, job = _here()
     path = _run_path(words, job)
-    if words[0] == "tune":
+    if words[0] in _BEGINS:
         words = _completed(words, path, "local" if in_allocation else name)
     flags = ("--in-allocation",) if in_allocation else ()
     argv = (*_launcher(), "chain", *flags, *words)
@@ -105,15 +111,17 @@ def _own_job(scheduler: Scheduler) -> OwnJob | None:
 def _run_path(words: Sequence[str], job: OwnJob) -> Path:
     if words[0] == "resume" and len(words) == 2:
         return find_run(words[1]).path
-    if words[0] != "tune":
-        raise UsageError(f"chain: {' '.join(words)!r}: write `tune ...` or `resume RUN`")
+    if words[0] not in _BEGINS:
+        raise UsageError(
+            f"chain: {' '.join(words)!r}: write `tune ...`, `run PLAN.yaml` or `resume RUN`"
+        )
     for number, word in enumerate(words):
         if word.startswith("--run-dir="):
             return Path(word.partition("=")[2]).absolute()
         if word == "--run-dir" and number + 1 < len(words):
             return Path(words[number + 1]).absolute()
     number_only = "".join(c if c.isalnum() else "-" for c in job.id)
-    return runs_folder() / f"tune-job-{number_only}"
+    return runs_folder() / f"{_BEGINS[words[0]]}-job-{number_only}"
 
 
 def _completed(words: tuple[str, ...], path: Path, scheduler: str) -> tuple[str, ...]:
@@ -134,10 +142,9 @@ def _launcher() -> tuple[str, ...]:
 
 
 def _events(path: Path) -> int:
-    try:
-        return (path / "journal.jsonl").read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
+    """How many there are in the journals of a run and of its steps, if it is a plan."""
+    journals = [path / "journal.jsonl", *step_folder(path, "").glob("*/journal.jsonl")]
+    return sum(one.read_bytes().count(b"\n") for one in journals if one.exists())
 
 
 def _interrupt_before_the_end(job: OwnJob) -> None:
@@ -167,7 +174,7 @@ def _work(words: tuple[str, ...], path: Path, until_waiting: bool) -> int:
         if code or not until_waiting or run is None or time.monotonic() > deadline:
             return code
         state = read_state(run)
-        if state.closed is not None or _jobs(state) or awaits_approval(state):
+        if state.closed is not None or _jobs(run, state) or _awaits_approval(run, state):
             return code
         time.sleep(5)  # its submission got no answer yet
 
@@ -180,8 +187,8 @@ def _one_go(words: tuple[str, ...], path: Path, until_waiting: bool) -> int:
             if run is not None and _events(path):
                 return drive(run, until_waiting=until_waiting, as_json=False)
             extra = ["--no-wait"] if until_waiting else []
-            done = tune.main([*words[1:], *extra], "hpcagent tune", standalone_mode=False)
-            return int(done)
+            command, name = command_of(words[0]), f"hpcagent {words[0]}"
+            return int(command.main([*words[1:], *extra], name, standalone_mode=False))
         except RunInUse:
             if time.monotonic() > limit:
                 raise
@@ -192,8 +199,13 @@ def _run(path: Path) -> RunDir | None:
     return resolve(str(path), os.environ) if (path / "run.json").exists() else None
 
 
-def _jobs(state: TuneState) -> list[str]:
-    return [unit.job_id for unit in state.open_units if unit.job_id]
+def _jobs(run: RunDir, state: TuneState) -> list[str]:
+    units = (unit for _, its in driven(run, state) for unit in its.open_units)
+    return [unit.job_id for unit in units if unit.job_id]
+
+
+def _awaits_approval(run: RunDir, state: TuneState) -> bool:
+    return any(awaits_approval(its) for _, its in driven(run, state))
 
 
 def _hand_over(link: links.Chain, path: Path, code: int) -> int:
@@ -209,11 +221,12 @@ def _hand_over(link: links.Chain, path: Path, code: int) -> int:
     if code not in (0, INTERRUPTED):
         link.end()
         return code
-    if awaits_approval(state):
+    jobs = _jobs(run, state)
+    if not jobs and _awaits_approval(run, state):
         link.end()
         return 0
-    jobs = _jobs(state)
-    if jobs and state.settings.scheduler in _BATCH_SYSTEMS:
+    names = {its.settings.scheduler for _, its in driven(run, state)}
+    if jobs and names.issubset(_BATCH_SYSTEMS):
         # Where this fails, the successor that waits for this job's end goes on.
         with suppress(HpcagentError):
             click.echo(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpcagent.errors import HpcagentError
 from hpcagent.protocols import Scheduler
 from hpcagent.records import JobState, JobStatus
+from hpcagent.study.driven import driven
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import make_scheduler, read_state
 from hpcagent.study.standing import in_one_line, standing
@@ -19,7 +20,8 @@ def left_out(run: RunDir) -> str:
     """
     try:
         state = read_state(run)
-        return _told(state, make_scheduler(state.settings.scheduler)) or "no job of it is out"
+        told = [_told(its, make_scheduler(its.settings.scheduler)) for _, its in driven(run, state)]
+        return "; ".join(filter(None, told)) or "no job of it is out"
     except HpcagentError as error:
         return f"what of it is out is not known ({error})"
 

@@ -13,6 +13,7 @@ from hpcagent.cli.waiting import PLAIN_EVERY_S, Plain, words
 from hpcagent.llm.progress import Progress
 from hpcagent.study.agent import RunAgent
 from hpcagent.study.durable import utc_now, utc_text
+from hpcagent.study.plan import KIND
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState, Unit
@@ -80,7 +81,14 @@ class _Plain:
 
 
 def line(run: RunDir, agent: RunAgent) -> str:
-    """The progress line of a run's agent."""
+    """The progress line of a run's agent; of a plan's those of its steps."""
+    if run.kind == KIND:
+        below = agent.under.items()
+        return "; ".join(f"{name}: {_line(one.run_dir, one)}" for name, one in below) or "plan"
+    return _line(run, agent)
+
+
+def _line(run: RunDir, agent: RunAgent) -> str:
     return progress(agent.known, processes(run, agent.state), utc_text(utc_now())).text()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hpcagent import __version__
+from hpcagent.cli.handed import taker
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.errors import SchedulerRefused
@@ -41,17 +42,23 @@ def begin_run(
     as_json: bool,
     compare: Mapping[str, Any] | None = None,
     task: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
     also: Sequence[str] = (),
 ) -> int:
     """The exit code of a new run; `also` are lines to show first.
 
+    Where somebody takes the run over (cli/handed.py), it is made and not driven.
     Where the very first job is refused, SchedulerRefused, and nothing is left of the run: the
     command can be repeated as it was, with what the scheduler did not like mended.
     """
     place = _checked(run_dir)
     theirs = place is not None and os.access(place, os.F_OK)  # else it may not be looked at
     run = create_run(kind, __version__, runs_folder(), place)
-    open_tune(run, settings, __version__, compare, task)
+    open_tune(run, settings, __version__, compare, task, plan)
+    whose = taker()
+    if whose is not None:
+        whose.run = run
+        return 0
     if not as_json:
         for line in (f"run {run.id} in {run.path}", *also):
             click.echo(line, err=True)

@@ -10,9 +10,12 @@ from hpcagent.errors import RunInUse, SchedulerUnreachable, UsageError
 from hpcagent.records import Failure
 from hpcagent.report.publish import publish
 from hpcagent.study import inbox
+from hpcagent.study.budget import awaits_approval
 from hpcagent.study.chain import chain_folder, drop
+from hpcagent.study.driven import driven
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease
+from hpcagent.study.plan import KIND
 from hpcagent.study.proposing import WITH_MODEL
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import make_scheduler, opened, read_state
@@ -66,8 +69,13 @@ def stop(run: str) -> int:
 def approve(run: str) -> int:
     """Let RUN reserve more core-hours than `approve_core_hours` of the configuration."""
     found = find_run(run)
-    if read_state(found).closed is not None:
+    state = read_state(found)
+    if state.closed is not None:
         raise UsageError(f"{found.path.name} is closed: nothing to approve")
+    if found.kind == KIND:
+        waiting = [str(b.path) for b, its in driven(found, state) if awaits_approval(its)]
+        also = f"; now waits: {', '.join(waiting)}" if waiting else "; now none waits for it"
+        raise UsageError(f"{found.path.name} is a plan: approve a step of it by its path{also}")
     inbox.post(found.path, {"type": "approve"})
     click.echo(f"{found.path.name}: approved; its agent goes on, or continue with: {again(found)}")
     return 0
@@ -88,6 +96,8 @@ def advise(run: str, text: str, config: str | None) -> int:
     """
     found = find_run(run)
     state = read_state(found)
+    if found.kind == KIND:
+        raise UsageError(f"{found.path.name} is a plan: give advice to a step, by its path")
     if found.kind == "compare":
         raise UsageError(f"{found.path.name} is a comparison: it measures what its RUNs found")
     if state.closed is not None:

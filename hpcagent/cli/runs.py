@@ -19,30 +19,26 @@ from hpcagent.cli.leaving import left_out
 from hpcagent.cli.live import Display, live, processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run, runs_folder
+from hpcagent.cli.planbegin import begin_step
 from hpcagent.errors import HpcagentError, SchedulerRefused
-from hpcagent.report import compare as comparison
-from hpcagent.report import task_text
+from hpcagent.report.anyrun import Summary, headline, summary_of, terminal
 from hpcagent.report.publish import publish
-from hpcagent.report.text import headline, terminal
 from hpcagent.study.agent import exit_code
 from hpcagent.study.chain import chain_folder, read_chain
-from hpcagent.study.compare_result import CompareSummary, summarise_comparison
+from hpcagent.study.driven import driven
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import is_driven
-from hpcagent.study.outcome import phase, summarise
+from hpcagent.study.outcome import phase
 from hpcagent.study.outcome_model import model_notes
+from hpcagent.study.plan import KIND
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir, list_runs
 from hpcagent.study.session import opened, read_state
 from hpcagent.study.standing import standing
 from hpcagent.study.state import TuneState
-from hpcagent.study.summary import RunSummary
-from hpcagent.study.task_plan import KINDS
-from hpcagent.study.task_summary import TaskSummary, summarise_task
 from hpcagent.study.turn import Turn
 
-Summary = RunSummary | CompareSummary | TaskSummary
 _IN_A_JOB = ("SLURM_JOB_ID", "PBS_JOBID")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
@@ -91,9 +87,10 @@ def status(run: str | None, as_json: bool) -> int:
         click.echo(f"  {taken['reason']}")
     for note in model_notes(state):
         click.echo(textwrap.fill(f"  model: {note}", 80, subsequent_indent="    "))
-    for unit in state.open_units:
-        job = f"job {unit.job_id}, " if unit.job_id else ""
-        click.echo(f"  {job}{standing(unit)}\n    {found.unit(unit.name)}")
+    for below, its in driven(found, state):
+        for unit in its.open_units:
+            job = f"job {unit.job_id}, " if unit.job_id else ""
+            click.echo(f"  {job}{standing(unit)}\n    {below.unit(unit.name)}")
     return 0
 
 
@@ -116,15 +113,17 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
     try:
         with (
             interruptible() as check,
-            opened(run, publish) as agent,
+            opened(run, publish, begin_step) as agent,
             live(run, agent, quiet=as_json) as display,
         ):
             if keep_pace:
                 agent.keep_pace()
             try:
                 agent.run(_both(display, check), until_waiting)
-            except SchedulerRefused as refused:
-                raise _to_go_on(run, agent.state, refused) from None
+            except HpcagentError as error:
+                if run.kind != KIND and not isinstance(error, SchedulerRefused):
+                    raise
+                raise _to_go_on(run, agent.state, error) from None
             state = agent.state
     except KeyboardInterrupt:
         told = f"hpcagent: interrupted; {left_out(run)}. Continue with:\n  {again(run)}"
@@ -142,20 +141,11 @@ def drive(run: RunDir, until_waiting: bool, as_json: bool, keep_pace: bool = Fal
     return exit_code(state)
 
 
-def _to_go_on(run: RunDir, state: TuneState, refused: SchedulerRefused) -> SchedulerRefused:
-    """Told with what to do: a run of which a job ran before goes on."""
+def _to_go_on(run: RunDir, state: TuneState, error: HpcagentError) -> HpcagentError:
+    """Told with what to do: a run of which a job ran before goes on, and so does a plan."""
     if state.closed is not None:
-        return refused
-    return SchedulerRefused(f"{refused}; when that is mended go on with: {again(run)}")
-
-
-def summary_of(run: RunDir, known: Knowledge) -> Summary:
-    """What there is to tell of a run, by its kind."""
-    if run.kind == "compare":
-        return summarise_comparison(run, known.state)
-    if run.kind in KINDS:
-        return summarise_task(run, known.state)
-    return summarise(run, known)
+        return error
+    return type(error)(f"{error}; when that is mended go on with: {again(run)}")
 
 
 def _both(display: Display, check: Callable[[], None]) -> Display:
@@ -171,12 +161,7 @@ def show(run: RunDir, summary: Summary, as_json: bool, width: int | None) -> Non
         click.echo(as_json_text(summary))
         return
     columns = width or min(100, shutil.get_terminal_size((80, 24)).columns)
-    if isinstance(summary, CompareSummary):
-        click.echo(comparison.terminal(summary, columns, str(run.path)))
-    elif isinstance(summary, TaskSummary):
-        click.echo(task_text.terminal(summary, columns, str(run.path)))
-    else:
-        click.echo(terminal(summary, columns, str(run.path)))
+    click.echo(terminal(summary, columns, str(run.path)))
 
 
 def undriven(run: RunDir) -> str:
@@ -220,18 +205,10 @@ def again(run: RunDir) -> str:
 def _line(run: RunDir, state: TuneState) -> str:
     """One run under the name that commands take: a folder of one's own has another than the id."""
     known = Knowledge(state)
-    if state.closed is not None:
-        return f"{run.path.name}: {_headline(summary_of(run, known))}"
+    if state.closed is not None or run.kind == KIND:
+        return f"{run.path.name}: {headline(summary_of(run, known))}"
     words = progress(known, processes(run, state), utc_text(utc_now())).text()
     return f"{run.path.name}: {words}"
-
-
-def _headline(summary: Summary) -> str:
-    if isinstance(summary, CompareSummary):
-        return comparison.headline(summary)
-    if isinstance(summary, TaskSummary):
-        return task_text.headline(summary)
-    return headline(summary)
 
 
 def as_json_text(summary: Summary) -> str:

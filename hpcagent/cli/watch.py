@@ -10,11 +10,14 @@ from hpcagent.cli.interrupt import interruptible
 from hpcagent.cli.live import processes
 from hpcagent.cli.main import INTERRUPTED
 from hpcagent.cli.place import find_run
-from hpcagent.cli.runs import run_argument, show, summary_of, undriven
+from hpcagent.cli.runs import run_argument, show, undriven
+from hpcagent.report.anyrun import headline, summary_of
 from hpcagent.study.agent import exit_code
+from hpcagent.study.driven import driven
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import is_driven
+from hpcagent.study.plan import KIND
 from hpcagent.study.progress import progress
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import read_state
@@ -39,7 +42,7 @@ def watch(run: str, every: float) -> int:
         with interruptible() as check:
             while known.state.closed is None:
                 check()
-                words = waiting_for(known.state) or "between two jobs"
+                words = _waited_for(found, known) or "between two jobs"
                 if words != last or time.monotonic() - shown > REPEAT_S:
                     click.echo(f"{_clock()} {_line(found, known)}\n         {words}", err=True)
                     last, shown = words, time.monotonic()
@@ -53,12 +56,19 @@ def watch(run: str, every: float) -> int:
     return exit_code(known.state)
 
 
+def _waited_for(run: RunDir, known: Knowledge) -> str:
+    waits = (waiting_for(state) for _, state in driven(run, known.state))
+    return "; ".join(words for words in waits if words)
+
+
 def _later(run: RunDir, known: Knowledge) -> Knowledge:
     state: TuneState = read_state(run)
     return known if state.last_utc == known.state.last_utc else Knowledge(state)
 
 
 def _line(run: RunDir, known: Knowledge) -> str:
+    if run.kind == KIND:
+        return headline(summary_of(run, known))
     return progress(known, processes(run, known.state), utc_text(utc_now())).text()
 
 

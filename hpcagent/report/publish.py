@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from hpcagent.apps.render import result_files
+from hpcagent.report.anyrun import told
 from hpcagent.report.compare import publish_comparison
+from hpcagent.report.plan_summary import summarise_plan
+from hpcagent.report.plan_text import publish_plan
 from hpcagent.report.task_text import publish_task
 from hpcagent.report.text import headline
 from hpcagent.report.write import write_report, write_text
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
+from hpcagent.study.plan import KIND
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.summary import RunSummary
 from hpcagent.study.task_plan import KINDS
@@ -16,6 +20,9 @@ from hpcagent.study.task_plan import KINDS
 
 def publish(run: RunDir, known: Knowledge) -> None:
     """Write the result files; EnvironmentProblem where the disk is full."""
+    if run.kind == KIND:
+        publish_plan(summarise_plan(run, known.state, told), run.result)
+        return
     if run.kind == "compare":
         publish_comparison(run, known.state)
         return

@@ -72,6 +72,19 @@ class RunAgent(ABC):
         """As the journal has it now."""
         return self._ledger.state
 
+    @property
+    def run_dir(self) -> RunDir:
+        return self._run
+
+    @property
+    def under(self) -> Mapping[str, RunAgent]:
+        """The agents of runs that this one drives, by the names of their steps."""
+        return {}
+
+    @property
+    def stop_asked(self) -> bool:
+        return self._stop_asked
+
     def tell_of_models(self, tell: Tell) -> None:
         """`tell` hears how far a model is with what it was asked; most kinds of runs ask none."""
         return

@@ -11,7 +11,10 @@ from typing import Any
 from hpcagent.errors import UsageError
 from hpcagent.measure.results import Run, failure_of
 from hpcagent.records import Failure
+from hpcagent.study.plan import KIND
+from hpcagent.study.plan_steps import begun_runs
 from hpcagent.study.rundir import RunDir
+from hpcagent.study.session import read_state
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.toolchain.diagnosis import UNKNOWN, Diagnosis, Found, diagnose
 from hpcagent.toolchain.logfilter import filter_log
@@ -44,8 +47,13 @@ class Explained:
 
 
 def explain_run(run: RunDir, state: TuneState, tokens: int) -> tuple[Explained, ...]:
-    """Each failed unit of a run that no later attempt made good, and each failed step, in order."""
+    """Each failed unit of a run that no later attempt made good, and each failed step, in order;
+    of a plan those of all its runs."""
     found: list[Explained] = []
+    if run.kind == KIND:
+        for step, below in begun_runs(run, state):
+            for one in explain_run(below, read_state(below), tokens):
+                found.append(replace(one, purpose=f"{step.name}, {one.purpose}"))
     for unit in state.units:
         bad = unit.failure is not None or any(s.status not in _FINE for s in unit.steps)
         if bad and state.done(unit.purpose) in (None, unit):

@@ -13,9 +13,12 @@ from hpcagent.study.agent import RunAgent
 from hpcagent.study.codegen_agent import CodegenAgent
 from hpcagent.study.codegen_writer import writer_of
 from hpcagent.study.compare import CompareAgent
+from hpcagent.study.joint import Joint
 from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease
+from hpcagent.study.plan import KIND
+from hpcagent.study.plan_agent import Beginner, PlanAgent, begins_nothing
 from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.settings import TuneSettings
@@ -25,6 +28,7 @@ from hpcagent.study.task_plan import KINDS
 from hpcagent.study.tune_agent import Agent
 
 Publish = Callable[[RunDir, Knowledge], None]
+Schedulers = Callable[[str], Scheduler]
 
 
 def make_scheduler(name: str) -> Scheduler:
@@ -39,8 +43,9 @@ def open_tune(
     version: str,
     compare: Mapping[str, Any] | None = None,
     task: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the first event of a new run; `compare` and `task` are what others add."""
+    """Write the first event of a new run; `compare`, `task` and `plan` are what others add."""
     with Lease.acquire(run.path) as lease, JournalWriter(run.journal, lease.check) as journal:
         if not journal.count:
             data: dict[str, Any] = {
@@ -50,12 +55,21 @@ def open_tune(
             }
             data |= {} if compare is None else {"compare": compare}
             data |= {} if task is None else {"task": task}
+            data |= {} if plan is None else {"plan": plan}
             journal.append("run_opened", data)
 
 
 @contextmanager
-def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
-    """The run's agent, with its lease held until the end of the block; RunInUse otherwise."""
+def opened(
+    run: RunDir,
+    publish: Publish,
+    begin: Beginner = begins_nothing,
+    schedulers: Schedulers = make_scheduler,
+) -> Iterator[RunAgent]:
+    """The run's agent, with its lease held until the end of the block; RunInUse otherwise.
+
+    `begin` makes the runs of a plan's steps.
+    """
     if next(iter(read_journal(run.journal)), None) is None:
         raise _never_opened(run)
     folding = Folding(str(run.path))
@@ -64,7 +78,18 @@ def opened(run: RunDir, publish: Publish) -> Iterator[RunAgent]:
         JournalWriter(run.journal, lease.check, heed=folding.add) as journal,
     ):
         settings = folding.state().settings
-        scheduler = make_scheduler(settings.scheduler)
+        scheduler = schedulers(settings.scheduler)
+        if run.kind == KIND:
+            joint = Joint(schedulers)
+            planning = PlanAgent(
+                run, journal, folding, scheduler, publish, begin,
+                lambda step: opened(step, publish, begin, joint),
+            )  # fmt: skip
+            try:
+                yield planning
+            finally:
+                planning.leave()
+            return
         if run.kind == "codegen":
             writing = CodegenAgent(
                 run, journal, folding, scheduler, publish, writer=writer_of(settings)

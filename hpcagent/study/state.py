@@ -65,7 +65,7 @@ class TuneState:
     `passed_s` are the seconds between its events, of which a clock that is set back takes none
     (None: not told). `compare` is what a run of that kind was opened with besides
     (compare_plan.Comparison), `task` what a probe, a doctor's visit or a build was
-    (task_plan.Task).
+    (task_plan.Task), `plan` what a plan was (plan.Plan).
     """
 
     settings: TuneSettings
@@ -83,6 +83,7 @@ class TuneState:
     passed_s: float | None = None
     compare: Mapping[str, Any] | None = None
     task: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
 
     @cached_property
     def open_units(self) -> tuple[Unit, ...]:
@@ -224,6 +225,7 @@ def _opened(event: Event) -> TuneState:
         version=str(event.data["version"]),
         compare=event.data.get("compare"),
         task=event.data.get("task"),
+        plan=event.data.get("plan"),
     )
 
 

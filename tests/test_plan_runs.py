@@ -1,0 +1,327 @@
+"""`hpcagent run plan.yaml` for real: on the local queue, and on two partitions of Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.slurm_lab import Cluster
+from mainjob import ROOT, Bench, Inside, busy_queue, make_bench, until
+
+from hpcagent.study.lease import Lease
+
+pytestmark = pytest.mark.openblas
+TUNE = "{lib: openblas, workload: mix.yaml, challengers: 2, budget: rounds=1}"
+TWO = f"""\
+schema: 1
+title: Two and which of them
+steps:
+  - name: a
+    tune: {TUNE}
+  - name: b
+    tune: {TUNE[:-1]}, openblas-prefix: "{{a.library}}"}}
+  - name: which
+    compare: {{runs: ["{{a.run}}", "{{b.run}}"], pairs: 3}}
+"""
+DEADLINE_S = 300.0
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    made = Inside(tmp_path, make_bench(tmp_path).env)
+    made.env["HPCAGENT_MINIMUM_EFFECT"] = "1000"  # nothing wins, however fast it was
+    return made
+
+
+def plan(bench: Bench, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    (bench.folder / "plan.yaml").write_text(text)
+    return bench.hpcagent("run", "plan.yaml", "--run-dir", str(bench.run), *words)
+
+
+def step(bench: Bench, name: str) -> Bench:
+    """The step's run as a bench of its own, to look into."""
+
+    class Below(Bench):
+        @property
+        def run(self) -> Path:
+            return self.folder / "run" / "steps" / name
+
+    return Below(bench.folder, bench.env)
+
+
+def status(bench: Bench) -> dict[str, Any]:
+    done = bench.hpcagent("status", str(bench.run), "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def states(bench: Bench) -> dict[str, str]:
+    return {row["name"]: row["state"] for row in status(bench)["steps"]}
+
+
+def decisions(bench: Bench) -> list[str]:
+    return [event["data"]["what"] for event in bench.events("decision")]
+
+
+def test_steps_use_what_those_before_them_found(bench: Bench) -> None:
+    done = plan(bench, TWO)
+    assert done.returncode == 0, done.stderr
+    assert decisions(bench) == ["begin a", "end a", "begin b", "end b", "begin which", "end which"]
+    for name in ("a", "b"):
+        step(bench, name).job_of()
+    library = bench.events("decision")[1]["data"]["results"]["library"]
+    opened = step(bench, "b").events("run_opened")[0]["data"]
+    assert opened["settings"]["prefix"] == library
+    assert "openblas" in library
+    # What it says, in 80 columns, and where the rest is.
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert "Two and which of them" in done.stdout
+    assert "done: 3 of 3 steps done" in done.stdout
+    assert "a (tune): done" in done.stdout
+    assert "a: round-1: done" in done.stderr
+    report = (bench.run / "result" / "report.md").read_text()
+    assert "`../steps/a/result/report.html`" in report
+    assert (bench.run / "result" / "../steps/a/result/report.html").is_file()
+    assert "hpcagent compare --pairs 3" in report
+    assert states(bench) == dict.fromkeys(("a", "b", "which"), "done")
+    # Each step is a run like any other.
+    one = bench.hpcagent("report", f"{bench.run}/steps/which")
+    assert one.returncode == 0
+    assert "In" in one.stdout
+    again = bench.hpcagent("report", str(bench.run))
+    assert again.stdout == done.stdout
+    closed = bench.hpcagent("resume", str(bench.run))
+    assert (closed.returncode, closed.stdout) == (0, done.stdout)
+
+
+def test_a_killed_plan_goes_on_and_measures_nothing_twice(bench: Bench) -> None:
+    (bench.folder / "plan.yaml").write_text(TWO)
+    words = bench.argv("run", "plan.yaml", "--run-dir", str(bench.run))
+    agent = subprocess.Popen(words, cwd=bench.folder, env=bench.env)
+    below = step(bench, "b")
+
+    def measuring() -> bool:
+        there = (below.run / "journal.jsonl").exists()
+        return there and bool(below.events("unit_submitted"))
+
+    until(measuring, lambda: decisions(bench))
+    os.kill(agent.pid, signal.SIGKILL)
+    agent.wait()
+    before = len(step(bench, "a").events())
+    told = bench.hpcagent("status", str(bench.run))
+    assert "1 of 3 steps done; under way: b" in told.stdout
+    assert "no process drives it now" in told.stdout
+    done = bench.hpcagent("resume", str(bench.run))
+    assert done.returncode == 0, done.stderr
+    assert len(step(bench, "a").events()) == before
+    for name in ("a", "b"):
+        step(bench, name).job_of()
+    assert sorted(set(decisions(bench))) == sorted(decisions(bench))
+
+
+def test_a_run_that_a_killed_agent_was_making_is_made_anew(bench: Bench) -> None:
+    with busy_queue(bench):
+        assert plan(bench, TWO, "--no-wait").returncode == 0
+    whole = step(bench, "a").run
+    shutil.rmtree(whole / "work")
+    (whole / "journal.jsonl").unlink()
+    done = bench.hpcagent("resume", str(bench.run))
+    assert done.returncode == 0, done.stderr
+    assert decisions(bench).count("begin a") == 1
+
+
+def test_a_step_that_fails_keeps_only_those_from_beginning_that_need_it(bench: Bench) -> None:
+    (bench.folder / "src").mkdir()
+    (bench.folder / "src" / "Makefile").write_text("all:\n\tfalse\n")
+    text = f"""\
+schema: 1
+steps:
+  - name: bad
+    tune: {TUNE[:-1]}, openblas-prefix: mix.yaml}}
+  - name: after
+    tune: {TUNE[:-1]}, openblas-prefix: "{{bad.library}}"}}
+  - name: last
+    tune: {TUNE}
+    needs: [after]
+  - name: good
+    probe: {{no-measure: true}}
+"""
+    done = plan(bench, text)
+    assert done.returncode == 3, done.stderr
+    assert states(bench) == {
+        "bad": "failed", "after": "left out", "last": "left out", "good": "done"
+    }  # fmt: skip
+    assert "failed: 1 of 4 steps done; bad: failed; after: left out; last: left out" in " ".join(
+        done.stdout.split()
+    )
+    assert "it needs bad, which ended with: failed" in done.stdout
+    why = bench.hpcagent("explain", str(bench.run))
+    assert why.returncode == 0
+
+
+def test_what_is_missing_when_a_step_begins_leaves_the_plan_open(bench: Bench) -> None:
+    text = TWO.replace("workload: mix.yaml, challengers: 2, budget: rounds=1, open",
+                       "workload: later.yaml, challengers: 2, budget: rounds=1, open")  # fmt: skip
+    done = plan(bench, text)
+    assert done.returncode == 2
+    assert "hpcagent: error: b: later.yaml: cannot be read" in done.stderr
+    assert bench.outcome() == ""
+    assert states(bench) == {"a": "done", "b": "under way", "which": "waiting"}
+    shutil.copy(bench.folder / "mix.yaml", bench.folder / "later.yaml")
+    again = bench.hpcagent("resume", str(bench.run))
+    assert again.returncode == 0, again.stderr
+    assert bench.outcome() == "done"
+
+
+def test_cancelling_a_plan_ends_its_jobs_and_those_of_its_steps(bench: Bench) -> None:
+    with busy_queue(bench):
+        begun = plan(bench, TWO, "--no-wait")
+        assert begun.returncode == 0, begun.stderr
+        assert "continue with: hpcagent resume" in begun.stdout
+        told = bench.hpcagent("status", str(bench.run))
+        assert "probe" in told.stdout
+        done = bench.hpcagent("cancel", str(bench.run))
+        assert done.returncode == 0, done.stderr
+        assert step(bench, "a").outcome() == "cancelled"
+        assert bench.outcome() == "cancelled"
+    assert states(bench) == {"a": "failed", "b": "waiting", "which": "waiting"}
+    (end,) = step(bench, "a").events("unit_result")
+    assert end["data"]["state"] == "CANCELLED"
+    again = bench.hpcagent("cancel", str(bench.run))
+    assert "closed already" in again.stdout
+
+
+def test_a_step_that_another_process_drives_is_left_to_it(bench: Bench) -> None:
+    with busy_queue(bench):
+        assert plan(bench, TWO, "--no-wait").returncode == 0
+        with Lease.acquire(step(bench, "a").run):
+            other = [sys.executable, "-c", "import sys; from hpcagent.cli import main; main()"]
+            words = [*other, "step", str(bench.run)]
+            told = subprocess.run(
+                words, cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False
+            )
+        assert told.returncode == 0, told.stderr
+        assert "a: another process works on" in told.stderr
+    assert bench.hpcagent("resume", f"{bench.run}/steps/a").returncode == 0
+    done = bench.hpcagent("resume", str(bench.run))
+    assert done.returncode == 0, done.stderr
+    assert states(bench)["a"] == "done"
+
+
+def test_a_dry_run_shows_the_commands_and_writes_nothing(bench: Bench) -> None:
+    before = sorted(path.name for path in bench.folder.iterdir())
+    done = plan(bench, TWO, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "== b on local, after a:" in done.stdout
+    words = "hpcagent tune --lib openblas --workload mix.yaml --challengers 2 --budget rounds=1"
+    assert words in done.stdout
+    assert "--openblas-prefix '{a.library}'" in done.stdout
+    assert sorted(path.name for path in bench.folder.iterdir()) == sorted([*before, "plan.yaml"])
+    as_json = json.loads(plan(bench, TWO, "--dry-run", "--json").stdout)
+    assert [row["name"] for row in as_json["steps"]] == ["a", "b", "which"]
+
+
+def test_what_a_plan_cannot_take_is_said(bench: Bench) -> None:
+    with busy_queue(bench):
+        assert plan(bench, TWO, "--no-wait").returncode == 0
+        for words in (("approve",), ("advise", "--config", "threads=1")):
+            told = bench.hpcagent(words[0], str(bench.run), *words[1:])
+            assert told.returncode == 2
+            assert "is a plan" in told.stderr
+        folder = bench.hpcagent("run", str(bench.run))
+        assert folder.returncode == 2
+        assert "is a folder, not a plan: go on with `hpcagent resume" in folder.stderr
+        assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
+    missing = bench.hpcagent("run", "nowhere.yaml")
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+
+
+@pytest.fixture
+def cluster_bench(tmp_path: Path, slurm: Cluster) -> Bench:
+    made = make_bench(tmp_path)
+    env = {**made.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_GRACE_SECONDS": "3",
+           "HPCAGENT_MINIMUM_EFFECT": "1000"}  # fmt: skip
+    (tmp_path / "bin").mkdir()
+    shutil.copy(ROOT / "bin" / "agent_job.sh", tmp_path / "bin")
+    launcher = tmp_path / "bin" / "hpcagent"
+    launcher.write_text(f'#!/bin/bash\nexec {sys.executable} -m hpcagent "$@"\n')
+    launcher.chmod(0o755)
+    return Inside(tmp_path, env)
+
+
+SIDES = f"""\
+schema: 1
+defaults: {{account: proj}}
+steps:
+  - name: one
+    tune: {TUNE[:-1]}, partition: one}}
+  - name: two
+    tune: {TUNE[:-1]}, partition: two}}
+  - name: which
+    compare: {{runs: ["{{one.run}}", "{{two.run}}"], pairs: 3}}
+"""
+
+
+def whole(bench: Bench, slurm: Cluster) -> None:
+    """Both sides were under way at once, each on its node, and nothing was measured twice."""
+    jobs = {name: step(bench, name).job_of() for name in ("one", "two")}
+    assert decisions(bench)[:2] == ["begin one", "begin two"]
+    rows: dict[str, dict[str, str]] = {}
+
+    def recorded() -> bool:
+        rows.update({row["JobName"]: row for row in slurm.rows("-X")})
+        return all(
+            name in rows and rows[name]["State"] == "COMPLETED" for o in jobs.values() for name in o
+        )
+
+    until(recorded, lambda: rows)
+    nodes = {name: {rows[unit]["NodeList"] for unit in its} for name, its in jobs.items()}
+    assert nodes == {"one": {"n1"}, "two": {"n2"}}
+    first = {name: step(bench, name).events("unit_submitted")[0]["t_utc"] for name in jobs}
+    ends = {name: step(bench, name).events("run_closed")[0]["t_utc"] for name in jobs}
+    assert max(first.values()) < min(ends.values())
+
+
+@pytest.mark.slurm
+def test_two_partitions_side_by_side(cluster_bench: Bench, slurm: Cluster) -> None:
+    done = plan(cluster_bench, SIDES)
+    assert done.returncode == 0, done.stderr
+    whole(cluster_bench, slurm)
+    assert "which (compare): done" in done.stdout
+
+
+@pytest.mark.slurm
+def test_a_plan_as_a_chain_of_jobs(cluster_bench: Bench, slurm: Cluster) -> None:
+    bench = cluster_bench
+    (bench.folder / "plan.yaml").write_text(SIDES)
+    argv = ["sbatch", "--parsable", "bin/agent_job.sh", "run", "plan.yaml",
+            "--run-dir", str(bench.run)]  # fmt: skip
+    first = subprocess.run(argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    limit = time.monotonic() + DEADLINE_S
+    while bench.outcome() == "":
+        assert time.monotonic() < limit, slurm.jobs()
+        time.sleep(0.2)
+    assert bench.outcome() == "done"
+    whole(bench, slurm)
+    output = (bench.folder / f"slurm-{first.stdout.strip()}.out").read_text()
+    assert "waits for" in output
+
+
+@pytest.mark.slurm
+def test_a_partition_that_is_not_there_is_told_before_anything_begins(
+    cluster_bench: Bench, slurm: Cluster
+) -> None:
+    done = plan(cluster_bench, SIDES.replace("partition: two", "partition: tow"))
+    assert done.returncode == 4
+    assert "plan.yaml:6: step two: slurm has no partition or queue 'tow'" in done.stderr
+    assert not cluster_bench.run.exists()
