@@ -92,6 +92,10 @@ def test_steps_use_what_those_before_them_found(bench: Bench) -> None:
     assert "`../steps/a/result/report.html`" in report
     assert (bench.run / "result" / "../steps/a/result/report.html").is_file()
     assert "hpcagent compare --pairs 3" in report
+    assert "](figures/timeline.svg)" in report
+    page = (bench.run / "result" / "report.html").read_text()
+    assert "<svg" in page
+    assert "3 of 3" in page
     assert states(bench) == dict.fromkeys(("a", "b", "which"), "done")
     # Each step is a run like any other.
     one = bench.hpcagent("report", f"{bench.run}/steps/which")
@@ -325,3 +329,74 @@ def test_a_partition_that_is_not_there_is_told_before_anything_begins(
     assert done.returncode == 4
     assert "plan.yaml:6: step two: slurm has no partition or queue 'tow'" in done.stderr
     assert not cluster_bench.run.exists()
+
+
+@pytest.mark.strace
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_killed_at_every_durable_step(bench: Bench) -> None:
+    """A process is killed before its n-th write, fsync or rename; the next one takes over."""
+    (bench.folder / "plan.yaml").write_text(TWO.partition("  - name: which")[0])
+    words, killed = ["run", "plan.yaml", "--run-dir", str(bench.run)], 0
+    for n, call in ((n, call) for n in range(1, 100) for call in ("write", "fsync", "rename")):
+        inject = f"inject={call}:signal=KILL:when={n}"
+        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+        done = subprocess.run(
+            [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        if (bench.run / "journal.jsonl").exists() and bench.events():
+            words = ["resume", str(bench.run)]
+        elif bench.run.exists():  # killed before the run was opened: the user starts again
+            shutil.rmtree(bench.run)
+        if done.returncode == 0:
+            break
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        killed += 1
+    assert done.returncode == 0
+    assert killed > 20
+    assert decisions(bench) == ["begin a", "end a", "begin b", "end b"]
+    for name in ("a", "b"):
+        step(bench, name).job_of()
+        assert step(bench, name).outcome() == "nothing better"
+    assert not list(bench.run.rglob(".tmp-*")), "what a kill left unfinished"
+
+
+def test_what_an_earlier_run_did_well_is_taken_over(bench: Bench) -> None:
+    text = f"""\
+schema: 1
+steps:
+  - name: a
+    probe: {{no-measure: true}}
+  - name: b
+    tune: {TUNE}
+  - name: c
+    tune: {TUNE[:-1]}, openblas-prefix: "{{b.library}}"}}
+  - name: d
+    tune: {TUNE[:-1].replace("mix", "later")}, openblas-prefix: "{{b.library}}"}}
+"""
+    shutil.copy(bench.folder / "mix.yaml", bench.folder / "later.yaml")
+    assert plan(bench, text).returncode == 0
+    first = bench.folder / "first"
+    bench.run.rename(first)
+    # A rename changes the paths that the earlier journal told, so nothing is there any more.
+    done = plan(bench, text, "--reuse", "first", "--dry-run")
+    assert "taken over" not in done.stdout
+    first.rename(bench.run)
+    second = ["--run-dir", "second", "--reuse", "run"]
+    future = time.time() + 5
+    os.utime(bench.folder / "later.yaml", (future, future))
+    (bench.folder / "plan.yaml").write_text(text)
+    shown = bench.hpcagent("run", "plan.yaml", *second, "--dry-run")
+    assert shown.stdout.count("is taken over") == 3
+    again = bench.hpcagent("run", "plan.yaml", *second)
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in (bench.folder / "second/steps").iterdir()) == ["d"]
+    assert again.stdout.count("taken over: ") == 3
+    report = (bench.folder / "second/result/report.md").read_text()
+    assert "`../../run/steps/b/result/report.html`" in report
+    # What needs something that is done again is done again as well.
+    (bench.folder / "plan.yaml").write_text(text.replace("challengers: 2", "challengers: 3", 1))
+    shown = bench.hpcagent("run", "plan.yaml", "--reuse", "second", "--dry-run")
+    assert shown.stdout.count("is taken over") == 1
+    no_plan = bench.hpcagent("run", "plan.yaml", "--reuse", "run/steps/b", "--dry-run")
+    assert (no_plan.returncode, "is a tune run, not one of a plan" in no_plan.stderr) == (2, True)

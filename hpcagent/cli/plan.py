@@ -12,6 +12,7 @@ import click
 
 from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.newrun import begin_run, foreseen
+from hpcagent.cli.place import find_run
 from hpcagent.cli.planbegin import rehearse
 from hpcagent.cli.planwords import planned
 from hpcagent.cli.runs import json_option
@@ -20,6 +21,7 @@ from hpcagent.config import load_settings
 from hpcagent.errors import UsageError
 from hpcagent.study.plan import KIND, LOCAL, Plan
 from hpcagent.study.plan_file import EXAMPLE, PlanFile, read_plan
+from hpcagent.study.plan_reuse import reusing
 
 
 def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -35,6 +37,10 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     help="Print a complete PLAN.yaml to start from.",
 )  # fmt: skip
 @click.option(
+    "--reuse", metavar="RUN", help="Take over what ended well in an earlier run of the plan and "
+    "has not changed since: neither its options, nor its files, nor what it needs.",
+)  # fmt: skip
+@click.option(
     "--scheduler",
     metavar="NAME",
     help="Where the jobs of all steps go that name none: local, slurm or pbs.",
@@ -48,8 +54,8 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
 @click.option("--dry-run", is_flag=True, help="Check every step and show its command; run nothing.")
 @json_option
 def run(
-    plan: Path, scheduler: str | None, run_dir: Path | None, no_wait: bool, dry_run: bool,
-    as_json: bool,
+    plan: Path, reuse: str | None, scheduler: str | None, run_dir: Path | None, no_wait: bool,
+    dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Do the steps of PLAN.yaml: probe, doctor, build, tune, compare, codegen.
 
@@ -63,11 +69,14 @@ def run(
       hpcagent run --example > plan.yaml
       hpcagent run plan.yaml --dry-run
       hpcagent run plan.yaml
+      hpcagent run plan.yaml --reuse RUN
       sbatch bin/agent_job.sh run plan.yaml
       hpcagent report RUN/steps/NAME
     """
     file = _with_scheduler(read_plan(_file(plan)), scheduler)
     wanted = planned(file)
+    if reuse is not None:
+        wanted = reusing(wanted, find_run(reuse))
     rehearse(wanted)
     if dry_run:
         _show(wanted, foreseen(KIND, run_dir), as_json)
@@ -98,6 +107,9 @@ def _show(plan: Plan, place: Path, as_json: bool) -> None:
     for step in plan.steps:
         after = f", after {', '.join(step.needs)}" if step.needs else ""
         where = f" on {step.scheduler}" if step.scheduler else ""
-        click.echo(f"== {step.name}{where}{after}: {place / 'steps' / step.name}")
+        folder = place / "steps" / step.name
+        if step.taken is not None:
+            where, folder = " is taken over", step.taken["results"]["run"]
+        click.echo(f"== {step.name}{where}{after}: {folder}")
         click.echo(f"   {shlex.join(['hpcagent', step.command, *step.words])}")
     click.echo(f"\nCommands begin in {plan.folder}; with --dry-run each shows its files and jobs.")

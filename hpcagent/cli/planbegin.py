@@ -30,7 +30,7 @@ def rehearse(plan: Plan) -> None:
     Each that waits for nothing of another is called with --dry-run, and shown to nobody.
     """
     for step in plan.steps:
-        if any(references(step.words)):
+        if step.taken is not None or any(references(step.words)):
             continue
         silence = contextlib.redirect_stdout(io.StringIO())
         with placed(step.where, step.name), _begun_in(plan.folder), silence:

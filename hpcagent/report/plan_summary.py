@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hpcagent.study import budget, plan
+from hpcagent.study.durable import seconds_between
 from hpcagent.study.plan_steps import begun_runs
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import read_state
@@ -17,9 +18,20 @@ Teller = Callable[[RunDir, TuneState], str]
 
 
 @dataclass(frozen=True)
+class Span:
+    """A job of a step, in seconds: submitted so long after the plan was begun, then how long it
+    was queued and how long it ran."""
+
+    start: float
+    queued: float
+    ran: float
+
+
+@dataclass(frozen=True)
 class StepSummary:
     """`run` is the folder of its run (empty: none yet), `told` a sentence on it, or why there is
-    none; `words` are those of its command, with what was referred to put in once it has begun."""
+    none; `words` are those of its command, with what was referred to put in once it has begun.
+    A step that was taken over from an earlier run costs this one nothing."""
 
     name: str
     command: str
@@ -33,6 +45,7 @@ class StepSummary:
     core_hours: float
     created_utc: str
     closed_utc: str
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,10 @@ def summarise_plan(run: RunDir, state: TuneState, tell: Teller) -> PlanSummary:
 def _step(step: plan.PlanStep, state: TuneState, run: RunDir | None, tell: Teller) -> StepSummary:
     begin, end, skip = (plan.told(state, w, step.name) for w in (plan.BEGIN, plan.END, plan.SKIP))
     child = None if run is None else read_state(run)
+    mine = None if step.taken is not None else child
     said = "" if run is None or child is None else tell(run, child)
+    if step.taken is not None:
+        said = f"taken over: {said}"
     if skip is not None:
         said = str(skip["reason"]).removeprefix(f"{LEFT_OUT}: ")
     elif begin is None and step.needs and state.closed is None:
@@ -90,10 +106,20 @@ def _step(step: plan.PlanStep, state: TuneState, run: RunDir | None, tell: Telle
         run="" if run is None else str(run.path),
         outcome=str(end["outcome"]) if end is not None else "",
         exit_code=int(end["exit_code"]) if end is not None else None,
-        core_hours=0.0 if child is None else budget.spent_core_hours(child),
+        core_hours=0.0 if mine is None else budget.spent_core_hours(mine),
         created_utc="" if child is None else child.created_utc,
         closed_utc="" if child is None else child.closed_utc,
+        spans=() if mine is None else _spans(mine, state.created_utc),
     )  # fmt: skip
+
+
+def _spans(state: TuneState, began_utc: str) -> tuple[Span, ...]:
+    """The jobs that have ended; the units of one pack share theirs."""
+    first = {unit.job_id: unit for unit in reversed(state.units) if unit.job_id and unit.finished}
+    return tuple(
+        Span(seconds_between(began_utc, one.submitted_utc), one.queued_seconds, one.job_seconds)
+        for one in reversed(first.values())
+    )
 
 
 def _state(begun: bool, skipped: bool, well: bool, ended: bool) -> str:

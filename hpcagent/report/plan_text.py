@@ -1,4 +1,4 @@
-"""The result of a plan: for a terminal, and as report.md with the way to each step's own report."""
+"""The result of a plan: for a terminal, and as a page with the way to each step's own report."""
 
 from __future__ import annotations
 
@@ -6,22 +6,38 @@ import os
 import shlex
 from pathlib import Path
 
-from hpcagent.report import wording
+from hpcagent.report import html, markdown, wording
 from hpcagent.report.columns import labelled, wrapped
-from hpcagent.report.document import Code, Line, Section, Table, paragraph, table
-from hpcagent.report.markdown import page
+from hpcagent.report.document import Code, Figure, Line, Section, Table, paragraph, table
+from hpcagent.report.plan_figure import CAPTION, TIMELINE, plan_figures
 from hpcagent.report.plan_summary import DONE, UNDER_WAY, PlanSummary, StepSummary
 from hpcagent.report.write import write_text
 from hpcagent.study.plan import counted
 
 _WIDEST, _NARROWEST = 80, 40
+_ENDS = {"": "; the plan goes on", "cancelled": "; the plan was cancelled"}
 _REPORTS = ("report.html", "report.md", "report.txt")
 
 
 def publish_plan(summary: PlanSummary, result: Path) -> None:
-    """Write result/report.md; EnvironmentProblem where the disk is full."""
+    """Write report.md, report.html and the figure; EnvironmentProblem where the disk is full."""
     title = summary.title or f"Plan {summary.run_id}"
-    write_text(result / "report.md", page(title, _sections(summary, result), {}))
+    parts, drawn = _sections(summary, result), plan_figures(summary)
+    for name, svg in drawn.items():
+        write_text(result / "figures" / f"{name}.svg", svg)
+    paths = {name: f"figures/{name}.svg" for name in drawn}
+    write_text(result / "report.md", markdown.page(title, parts, paths))
+    foot = f"hpcagent {summary.version}, run {summary.run_id}"
+    write_text(result / "report.html", html.document(title, _box(summary), foot, parts, drawn))
+
+
+def _box(summary: PlanSummary) -> dict[str, str]:
+    done = sum(step.state == DONE for step in summary.steps)
+    return {
+        "tone": "good" if summary.outcome == "done" else "plain",
+        "number": f"{done} of {len(summary.steps)}",
+        "note": f"steps done{_ENDS.get(summary.outcome, '')}",
+    }
 
 
 def headline(summary: PlanSummary) -> str:
@@ -59,7 +75,7 @@ def _end(summary: PlanSummary, columns: int, folder: str) -> list[str]:
         return lines + labelled("Next", f"hpcagent resume {shlex.quote(folder)}", columns)
     steps = shlex.quote(f"{folder}/steps/")
     lines += labelled("A step's", f"hpcagent report {steps}NAME", columns)
-    return lines + labelled("Report", "result/report.md", columns)
+    return lines + labelled("Report", "result/report.html", columns)
 
 
 # --- report.md -----------------------------------------------------------------------------------
@@ -68,7 +84,7 @@ def _end(summary: PlanSummary, columns: int, folder: str) -> list[str]:
 def _sections(summary: PlanSummary, result: Path) -> tuple[Section, ...]:
     return (
         Section("Result", (paragraph(headline(summary)),)),
-        Section("Steps", (_steps(summary),)),
+        Section("Steps", (_steps(summary), Figure(TIMELINE, CAPTION))),
         *(_one(step, result) for step in summary.steps),
         Section("From", (paragraph("The plan was read from ", Code(summary.file), "."),)),
     )

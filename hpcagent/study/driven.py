@@ -17,5 +17,5 @@ def driven(run: RunDir, state: TuneState) -> Iterator[tuple[RunDir, TuneState]]:
         yield run, state
         return
     for step, below in begun_runs(run, state):
-        if plan.told(state, plan.END, step.name) is None:
+        if step.taken is None and plan.told(state, plan.END, step.name) is None:
             yield below, read_state(below)

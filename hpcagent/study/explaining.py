@@ -52,6 +52,8 @@ def explain_run(run: RunDir, state: TuneState, tokens: int) -> tuple[Explained, 
     found: list[Explained] = []
     if run.kind == KIND:
         for step, below in begun_runs(run, state):
+            if step.taken is not None:
+                continue
             for one in explain_run(below, read_state(below), tokens):
                 found.append(replace(one, purpose=f"{step.name}, {one.purpose}"))
     for unit in state.units:

@@ -40,7 +40,7 @@ class PlanStep:
 
     `needs` are the steps before it, those that it refers to among them. `scheduler` is where its
     jobs go, as far as that was known when the plan was begun (empty: it was not). `where` is its
-    place in the file.
+    place in the file. `taken` is its end in an earlier run, which is taken over.
     """
 
     name: str
@@ -49,6 +49,7 @@ class PlanStep:
     needs: tuple[str, ...] = ()
     scheduler: str = ""
     where: str = ""
+    taken: Mapping[str, Any] | None = None
 
     @property
     def here(self) -> bool:
@@ -102,7 +103,15 @@ class Skip:
     reason: str
 
 
-Next = Begin | Skip | Close | None
+@dataclass(frozen=True)
+class Take:
+    """The end of a step in an earlier run is that of this one."""
+
+    step: PlanStep
+    end: Mapping[str, Any]
+
+
+Next = Begin | Skip | Take | Close | None
 
 
 def told(state: TuneState, what: str, name: str) -> Mapping[str, Any] | None:
@@ -132,8 +141,10 @@ def next_step(plan: Plan, state: TuneState, stuck: Collection[str] = ()) -> Next
     out = [step for step in active(plan, state) if step.name not in stuck]
     busy = any(step.here for step in out)
     for step in plan.steps:
-        if any(told(state, what, step.name) for what in (BEGIN, SKIP)):
+        if any(told(state, what, step.name) for what in (BEGIN, SKIP, END)):
             continue
+        if step.taken is not None:
+            return Take(step, step.taken)
         why = _left_out(step, state)
         if why:
             return Skip(step, why)

@@ -95,6 +95,8 @@ class PlanAgent(RunAgent):
             case plan.Skip(left_out, reason):
                 what = f"{plan.SKIP} {left_out.name}"
                 return self._follow(tune.Decide(what, {"reason": f"left out: {reason}"}))
+            case plan.Take(taken, end):
+                return self._follow(tune.Decide(f"{plan.END} {taken.name}", dict(end)))
             case plan.Begin(begun, words):
                 what = f"{plan.BEGIN} {begun.name}"
                 data = {"words": list(words), "reason": f"hpcagent {begun.command}"}
@@ -148,8 +150,9 @@ class PlanAgent(RunAgent):
         assert closed is not None
         results = results_of(open_run(self._folder(step)), agent.known)
         decision = plan.closing(step, closed, results)
-        self._write("decision", decision)
+        # First: nobody opens it again to clear up once its end is told.
         self._let_go(step.name)
+        self._write("decision", decision)
         return Turn(f"{decision['outcome']}: {decision['text']}")
 
     # --- the runs of steps -----------------------------------------------------------------------

@@ -35,7 +35,11 @@ def begun_runs(run: RunDir, state: TuneState) -> Iterator[tuple[plan.PlanStep, R
     """The steps of a plan whose run is there, ended ones included, in the plan's order."""
     for step in plan.Plan.of(state).steps:
         folder = step_folder(run.path, step.name)
-        if plan.told(state, plan.BEGIN, step.name) and opened_before(folder):
+        if step.taken is not None:
+            folder = Path(step.taken["results"][plan.RUN])
+        elif not plan.told(state, plan.BEGIN, step.name):
+            continue
+        if opened_before(folder):
             yield step, open_run(folder)
 
 
