@@ -30,7 +30,7 @@ class Counting:
 
 def joint(counting: Counting) -> tuple[JointScheduler, list[float]]:
     now = [100.0]
-    return JointScheduler(cast(Scheduler, counting), lambda: now[0]), now
+    return JointScheduler(cast(Scheduler, counting), counting.pace.poll_s, lambda: now[0]), now
 
 
 def test_what_one_run_asks_answers_the_others_until_the_pace_allows_another_query() -> None:
@@ -84,6 +84,23 @@ def test_a_start_that_is_not_told_asks_for_all_times() -> None:
     both.poll(["a"], "2026-01-01")
     both.poll(["b"], "")
     assert counting.asked[-1][1] == ""
+
+
+def test_jobs_that_are_watched_are_asked_for_with_the_first_query() -> None:
+    counting = Counting(a=JobState.RUNNING, b=JobState.QUEUED)
+    both, _ = joint(counting)
+    both.watch({"a": "2026-01-02", "b": "2026-01-01"})
+    both.poll(["a"], "2026-01-02")
+    both.poll(["b"], "2026-01-01")
+    assert counting.asked == [(("a", "b"), "2026-01-01")]
+
+
+def test_the_configured_time_between_queries_holds() -> None:
+    counting = Counting(a=JobState.RUNNING)
+    shared = Joint(lambda name: cast(Scheduler, counting), 0.0)("slurm")
+    shared.poll(["a"])
+    shared.poll(["a"])
+    assert len(counting.asked) == 2
 
 
 def test_a_scheduler_is_made_once() -> None:

@@ -39,7 +39,7 @@ def read(folder: Path, text: str) -> Plan:
 def refused(folder: Path, text: str) -> str:
     """What is said of a plan, behind `plan.yaml:`."""
     with pytest.raises(UsageError) as error:
-        rehearse(read(folder, text))
+        rehearse(read(folder, text), folder / "run")
     told = str(error.value)
     assert "\n" not in told
     head = f"{folder}/plan.yaml:"
@@ -153,6 +153,22 @@ def test_the_example_is_a_plan(folder: Path) -> None:
             "4: target: must be text: put it between quotes",
         ),
         (
+            f"schema: 1\nsteps:\n- name: a\n  tune: {TUNE[:-1]}, account: 0123}}",
+            "4: account: must be text: put it between quotes",
+        ),
+        (
+            f"schema: 1\nsteps:\n- name: a\n  tune: {TUNE[:-1]}, max-wait: 1:30:00}}",
+            "4: max-wait: must be text: put it between quotes",
+        ),
+        (
+            f"schema: 1\nsteps:\n- name: a\n  tune: {TUNE[:-1]}, seed: {'9' * 30}}}",
+            "4: seed: the number is too large",
+        ),
+        (
+            f'schema: 1\nsteps:\n- name: a\n  tune: {TUNE[:-1]}, store: "a\\0b"}}',
+            "4: store: control characters are not allowed",
+        ),
+        (
             f"schema: 1\nsteps:\n- name: a\n  tune: {TUNE[:-1]}, target: [a, b]}}",
             "4: target: must be one value, not a list",
         ),
@@ -177,6 +193,14 @@ def test_the_example_is_a_plan(folder: Path) -> None:
         (
             "schema: 1\nsteps:\n- name: a\n  tune: {lib: openblas, budget: round=1}",
             "3: step a: --budget",
+        ),
+        (
+            "schema: 1\nsteps:\n- name: a\n  codegen: {task: new}",
+            "4: task: new begins no run",
+        ),
+        (
+            "schema: 1\nsteps:\n- name: a\n  codegen: {task: new, name: mine}",
+            "4: name: is not for a step of a plan",
         ),
         # references
         (

@@ -11,11 +11,13 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from lab.slurm_lab import Cluster
 from mainjob import ROOT, Bench, Inside, busy_queue, make_bench, until
 
+from hpcagent.errors import SchedulerRefused
 from hpcagent.study.lease import Lease
 
 pytestmark = pytest.mark.openblas
@@ -31,7 +33,6 @@ steps:
   - name: which
     compare: {{runs: ["{{a.run}}", "{{b.run}}"], pairs: 3}}
 """
-DEADLINE_S = 300.0
 
 
 @pytest.fixture
@@ -105,6 +106,11 @@ def test_steps_use_what_those_before_them_found(bench: Bench) -> None:
     assert again.stdout == done.stdout
     closed = bench.hpcagent("resume", str(bench.run))
     assert (closed.returncode, closed.stdout) == (0, done.stdout)
+    # One that is damaged later hides none of the others.
+    journal = bench.run / "steps" / "a" / "journal.jsonl"
+    journal.write_bytes(b"nonsense\n" + journal.read_bytes())
+    assert states(bench) == dict.fromkeys(("a", "b", "which"), "done")
+    assert "it cannot be read:" in bench.hpcagent("report", str(bench.run)).stdout
 
 
 def test_a_killed_plan_goes_on_and_measures_nothing_twice(bench: Bench) -> None:
@@ -241,12 +247,24 @@ def test_what_a_plan_cannot_take_is_said(bench: Bench) -> None:
             told = bench.hpcagent(words[0], str(bench.run), *words[1:])
             assert told.returncode == 2
             assert "is a plan" in told.stderr
+        with Lease.acquire(bench.run):  # whoever drives the plan drives its steps
+            stopped = bench.hpcagent("stop", f"{bench.run}/steps/a")
+        assert stopped.returncode == 2
+        assert f"hpcagent stop {bench.run}" in stopped.stderr
         folder = bench.hpcagent("run", str(bench.run))
         assert folder.returncode == 2
         assert "is a folder, not a plan: go on with `hpcagent resume" in folder.stderr
         assert bench.hpcagent("cancel", str(bench.run)).returncode == 0
     missing = bench.hpcagent("run", "nowhere.yaml")
     assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+
+
+def submit_agent(bench: Bench, *words: str, sbatch: tuple[str, ...] = ()) -> str:
+    argv = ["sbatch", "--parsable", *sbatch, "bin/agent_job.sh", *words, "run", "plan.yaml",
+            "--run-dir", str(bench.run)]  # fmt: skip
+    done = subprocess.run(argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -307,18 +325,49 @@ def test_two_partitions_side_by_side(cluster_bench: Bench, slurm: Cluster) -> No
 def test_a_plan_as_a_chain_of_jobs(cluster_bench: Bench, slurm: Cluster) -> None:
     bench = cluster_bench
     (bench.folder / "plan.yaml").write_text(SIDES)
-    argv = ["sbatch", "--parsable", "bin/agent_job.sh", "run", "plan.yaml",
-            "--run-dir", str(bench.run)]  # fmt: skip
-    first = subprocess.run(argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
-    limit = time.monotonic() + DEADLINE_S
-    while bench.outcome() == "":
-        assert time.monotonic() < limit, slurm.jobs()
-        time.sleep(0.2)
+    first = submit_agent(bench)
+    until(lambda: bench.outcome() != "", slurm.jobs)
     assert bench.outcome() == "done"
     whole(bench, slurm)
-    output = (bench.folder / f"slurm-{first.stdout.strip()}.out").read_text()
-    assert "waits for" in output
+    assert "waits for" in (bench.folder / f"slurm-{first}.out").read_text()
+
+
+@pytest.mark.slurm
+def test_a_plan_inside_the_agent_s_own_allocation(cluster_bench: Bench, slurm: Cluster) -> None:
+    bench = cluster_bench
+    (bench.folder / "plan.yaml").write_text(TWO)
+    first = submit_agent(bench, "--in-allocation", sbatch=("--exclusive",))
+    until(lambda: bench.outcome() != "", slurm.jobs)
+    assert bench.outcome() == "done"
+    opened = step(bench, "b").events("run_opened")[0]["data"]
+    assert opened["settings"]["scheduler"] == "local"
+    until(lambda: slurm.jobs()[first] == "COMPLETED", slurm.jobs)
+
+
+@pytest.mark.slurm
+def test_cancelling_a_plan_ends_its_chain(cluster_bench: Bench, slurm: Cluster) -> None:
+    bench = cluster_bench
+    (bench.folder / "plan.yaml").write_text(SIDES)
+    blocker = bench.folder / "blocker.sh"
+    blocker.write_text("#!/bin/sh\nsleep 300\n")
+    argv = ["sbatch", "--parsable", "--exclusive", "--partition=one", str(blocker)]
+    done = subprocess.run(argv, cwd=bench.folder, env=bench.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    submit_agent(bench, sbatch=("--partition=two",))
+    waits = step(bench, "one")
+    until(
+        lambda: (waits.run / "journal.jsonl").exists() and bool(waits.events("unit_submitted")),
+        slurm.jobs,
+    )
+    cancelled = bench.hpcagent("cancel", str(bench.run))
+    assert cancelled.returncode == 0, cancelled.stderr
+    live = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
+    until(
+        lambda: [j for j, state in slurm.jobs().items() if state in live] == [done.stdout.strip()],
+        slurm.jobs,
+    )
+    assert bench.outcome() == "cancelled"
+    assert waits.outcome() == "cancelled"
 
 
 @pytest.mark.slurm
@@ -390,6 +439,8 @@ steps:
     assert shown.stdout.count("is taken over") == 3
     again = bench.hpcagent("run", "plan.yaml", *second)
     assert again.returncode == 0, again.stderr
+    told = bench.hpcagent("status", "second").stdout
+    assert "4 of 4 steps done" in told
     assert sorted(path.name for path in (bench.folder / "second/steps").iterdir()) == ["d"]
     assert again.stdout.count("taken over: ") == 3
     report = (bench.folder / "second/result/report.md").read_text()
@@ -400,3 +451,43 @@ steps:
     assert shown.stdout.count("is taken over") == 1
     no_plan = bench.hpcagent("run", "plan.yaml", "--reuse", "run/steps/b", "--dry-run")
     assert (no_plan.returncode, "is a tune run, not one of a plan" in no_plan.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "told"),
+    [
+        (SchedulerRefused("the partition is down"), 4, "a: the partition is down; when that is"),
+        (KeyboardInterrupt(), 130, "interrupted; no job of it is out. Continue with"),
+    ],
+)
+def test_what_hinders_the_very_first_step_leaves_a_plan_to_resume(
+    bench: Bench, trouble: BaseException, code: int, told: str
+) -> None:
+    first = TWO.partition("  - name: b")[0]
+    with mock.patch("hpcagent.cli.tune.begin_run", side_effect=trouble):
+        done = plan(bench, first)
+    assert done.returncode == code
+    assert told in done.stderr
+    assert f"hpcagent resume {bench.run}" in done.stderr
+    assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+    assert bench.outcome() == "done"
+
+
+def test_files_elsewhere_and_another_scheduler_are_not_taken_over(bench: Bench) -> None:
+    first = TWO.partition("  - name: b")[0]
+    assert plan(bench, first).returncode == 0
+    words = ("--reuse", str(bench.run), "--dry-run")
+    assert "is taken over" in bench.hpcagent("run", "plan.yaml", *words).stdout
+    bench.env["HPCAGENT_SCHEDULER"] = "local"
+    assert "is taken over" in bench.hpcagent("run", "plan.yaml", *words).stdout
+    # What was there when the step ended is gone.
+    report = bench.run / "steps" / "a" / "run.json"
+    report.rename(report.with_name("away"))
+    (bench.run / "steps" / "a").rename(bench.run / "steps" / "b")
+    assert "is taken over" not in bench.hpcagent("run", "plan.yaml", *words).stdout
+    other = bench.folder / "other"
+    other.mkdir()
+    for name in ("plan.yaml", "mix.yaml"):
+        shutil.copy(bench.folder / name, other)
+    elsewhere = bench.hpcagent("run", "other/plan.yaml", *words)
+    assert (elsewhere.returncode, "is of a plan in" in elsewhere.stderr) == (2, True)

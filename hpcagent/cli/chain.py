@@ -31,6 +31,7 @@ from hpcagent.study.plan_steps import step_folder
 from hpcagent.study.rundir import RunDir, resolve
 from hpcagent.study.session import make_scheduler, read_state
 from hpcagent.study.state import TuneState
+from hpcagent.study.submission import jobs_out
 
 # A killed agent of another node keeps its lease for so long (study/lease.py).
 _LEASE_S = HEARTBEAT_S * (MISSED_HEARTBEATS + 2)
@@ -68,7 +69,7 @@ def chain(words: tuple[str, ...], in_allocation: bool) -> int:
     argv = (*_launcher(), "chain", *flags, *words)
     folder = links.chain_folder(path)
     ours = {name: os.environ[name] for name in os.environ if name.startswith("HPCAGENT_")}
-    link = links.Chain(scheduler, job, folder, argv, Path.cwd(), ours)
+    link = links.Chain(scheduler, job, folder, argv, Path.cwd(), ours, name)
     link.begin(_events(path))
     _interrupt_before_the_end(job)
     if in_allocation:
@@ -200,8 +201,7 @@ def _run(path: Path) -> RunDir | None:
 
 
 def _jobs(run: RunDir, state: TuneState) -> list[str]:
-    units = (unit for _, its in driven(run, state) for unit in its.open_units)
-    return [unit.job_id for unit in units if unit.job_id]
+    return sorted(frozenset().union(*(jobs_out(its) for _, its in driven(run, state))))
 
 
 def _awaits_approval(run: RunDir, state: TuneState) -> bool:
@@ -225,7 +225,7 @@ def _hand_over(link: links.Chain, path: Path, code: int) -> int:
     if not jobs and _awaits_approval(run, state):
         link.end()
         return 0
-    names = {its.settings.scheduler for _, its in driven(run, state)}
+    names = {its.settings.scheduler for _, its in driven(run, state) if jobs_out(its)}
     if jobs and names.issubset(_BATCH_SYSTEMS):
         # Where this fails, the successor that waits for this job's end goes on.
         with suppress(HpcagentError):

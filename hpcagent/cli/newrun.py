@@ -14,6 +14,7 @@ from hpcagent.cli.handed import taker
 from hpcagent.cli.place import runs_folder
 from hpcagent.cli.runs import drive
 from hpcagent.errors import SchedulerRefused
+from hpcagent.study.plan import KIND
 from hpcagent.study.rundir import create_run, remove_run
 from hpcagent.study.runplace import foresee
 from hpcagent.study.session import open_tune, read_state
@@ -65,6 +66,8 @@ def begin_run(
     try:
         return drive(run, until_waiting=no_wait, as_json=as_json)
     except SchedulerRefused as refused:
+        if kind == KIND:  # it stays open, and says how to go on
+            raise
         if never_submitted(read_state(run)) and remove_run(run, but_the_folder=theirs):
             words = "nothing was submitted, and nothing is left of the run"
         elif str(run.path) in str(refused):  # it says how to go on

@@ -19,6 +19,7 @@ from hpcagent.cli.runs import json_option
 from hpcagent.cli.targets import job_settings
 from hpcagent.config import load_settings
 from hpcagent.errors import UsageError
+from hpcagent.report.wording import visible
 from hpcagent.study.plan import KIND, LOCAL, Plan
 from hpcagent.study.plan_file import EXAMPLE, PlanFile, read_plan
 from hpcagent.study.plan_reuse import reusing
@@ -77,9 +78,10 @@ def run(
     wanted = planned(file)
     if reuse is not None:
         wanted = reusing(wanted, find_run(reuse))
-    rehearse(wanted)
+    place = foreseen(KIND, run_dir)
+    rehearse(wanted, place)
     if dry_run:
-        _show(wanted, foreseen(KIND, run_dir), as_json)
+        _show(wanted, place, as_json)
         return 0
     configured = load_settings(os.environ, Path.cwd())
     settings = job_settings(configured, LOCAL, {})
@@ -96,7 +98,7 @@ def _file(path: Path) -> Path:
 
 
 def _with_scheduler(file: PlanFile, said: str | None) -> PlanFile:
-    return file if said is None else replace(file, defaults={**file.defaults, "scheduler": said})
+    return file if said is None else replace(file, defaults={"scheduler": said, **file.defaults})
 
 
 def _show(plan: Plan, place: Path, as_json: bool) -> None:
@@ -111,5 +113,5 @@ def _show(plan: Plan, place: Path, as_json: bool) -> None:
         if step.taken is not None:
             where, folder = " is taken over", step.taken["results"]["run"]
         click.echo(f"== {step.name}{where}{after}: {folder}")
-        click.echo(f"   {shlex.join(['hpcagent', step.command, *step.words])}")
+        click.echo(f"   {visible(shlex.join(['hpcagent', step.command, *step.words]))}")
     click.echo(f"\nCommands begin in {plan.folder}; with --dry-run each shows its files and jobs.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import click
 
 from hpcagent.cli.handed import Taker
 from hpcagent.cli.main import group
-from hpcagent.errors import HpcagentError, UsageError
-from hpcagent.study.plan import Plan, references
+from hpcagent.errors import EnvironmentProblem, HpcagentError, UsageError
+from hpcagent.study.plan import Plan, references, resolved
+from hpcagent.study.plan_steps import step_folder
 
 
 def begin_step(command: str, words: Sequence[str], folder: Path, where: str) -> None:
@@ -24,17 +26,21 @@ def begin_step(command: str, words: Sequence[str], folder: Path, where: str) -> 
         raise UsageError(f"hpcagent {' '.join([command, *words])}: begins no run")
 
 
-def rehearse(plan: Plan) -> None:
+def rehearse(plan: Plan, place: Path) -> None:
     """Raise what would be refused when a step begins, before any does.
 
-    Each that waits for nothing of another is called with --dry-run, and shown to nobody.
+    Each that waits for nothing of another is called with --dry-run, and shown to nobody. `place` is
+    the folder of the plan's run.
     """
+    taken = {step.name for step in plan.steps if step.taken is not None}
     for step in plan.steps:
-        if step.taken is not None or any(references(step.words)):
+        if step.taken is not None or {name for name, _ in references(step.words)} - taken:
             continue
         silence = contextlib.redirect_stdout(io.StringIO())
         with placed(step.where, step.name), _begun_in(plan.folder), silence:
-            _called(step.command, ["--dry-run", *step.words])
+            folder = str(step_folder(place, step.name))
+            words = resolved(step.words, plan.taken)
+            _called(step.command, ["--dry-run", "--run-dir", folder, *words])
 
 
 def command_of(name: str) -> click.Command:
@@ -62,15 +68,27 @@ def _called(name: str, words: Sequence[str], taker: Taker | None = None) -> None
         command_of(name).main(list(words), f"hpcagent {name}", standalone_mode=False, obj=taker)
     except click.UsageError as error:
         raise UsageError(message(error)) from None
+    except click.exceptions.Abort:  # what click makes of an interruption
+        raise KeyboardInterrupt from None
 
 
 @contextlib.contextmanager
 def _begun_in(folder: str) -> Iterator[None]:
     """A step begins where its plan lies, with the configuration of that folder."""
+    before = os.open(".", os.O_PATH)  # which needs no name any more
     try:
-        with contextlib.chdir(folder):
+        _enter(folder)
+        try:
             yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if error.filename != folder:
-            raise
-        raise UsageError(f"{folder}: the plan's folder is not there any more") from None
+        finally:
+            os.fchdir(before)
+    finally:
+        os.close(before)
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        words = f"{folder}: cannot be entered, where the plan's steps begin: {error.strerror}"
+        raise EnvironmentProblem(words) from None

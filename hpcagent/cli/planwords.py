@@ -12,16 +12,22 @@ from typing import Any
 import click
 
 from hpcagent.cli.asks import asked, choose_scheduler
+from hpcagent.cli.codegen import LIST, NEW
 from hpcagent.cli.planbegin import command_of, message, placed
 from hpcagent.config import load_settings
 from hpcagent.errors import UsageError
 from hpcagent.study.plan import COMMANDS, Plan, PlanStep
 from hpcagent.study.plan_file import FileStep, PlanFile
+from hpcagent.templates import clean
 
 # What the plan itself decides, and what makes no run.
 _NOT_HERE = frozenset(
-    {"run_dir", "no_wait", "dry_run", "as_json", "help", "parameters", "cached", "function_example"}
-)
+    {"run_dir", "no_wait", "dry_run", "as_json", "help", "parameters", "cached", "function_example",
+     "name"}
+)  # fmt: skip
+
+
+_MOST = 2.0**63
 
 
 def planned(file: PlanFile) -> Plan:
@@ -57,6 +63,8 @@ def _step(file: PlanFile, step: FileStep, folder: Path) -> PlanStep:
             arguments += texts
         else:
             words += _option(parameter, texts, value)
+    if step.command == "codegen" and set(arguments) & {NEW, LIST}:
+        raise UsageError(f"{file.where(step, 'task')}: task: {arguments[0]} begins no run")
     words += (["--"] if any(text.startswith("-") for text in arguments) else []) + arguments
     made = PlanStep(step.name, step.command, tuple(words), step.needs, where=file.where(step))
     return replace(made, scheduler=_scheduler(command, file, step, made, folder))
@@ -103,11 +111,14 @@ def _texts(parameter: click.Parameter, value: Any, where: str) -> list[str]:
 
 
 def _text(parameter: click.Parameter, value: str | float, where: str) -> str:
-    """YAML reads 1e6 or 0x10 as numbers, yes as true: only text is certain to be what is meant."""
+    """YAML reads 0123, 1:30:00 or 1e6 as other numbers and yes as true: only text is as written."""
     numeric = isinstance(parameter.type, click.types.IntParamType | click.types.FloatParamType)
-    doubtful = isinstance(value, bool) or (isinstance(value, float) and not numeric)
-    if doubtful:
+    if isinstance(value, str):
+        return clean(value, where)
+    if isinstance(value, bool) or not numeric:
         raise UsageError(f"{where}: must be text: put it between quotes")
+    if abs(value) >= _MOST:
+        raise UsageError(f"{where}: the number is too large")
     return str(value)
 
 

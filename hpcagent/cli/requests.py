@@ -11,11 +11,12 @@ from hpcagent.records import Failure
 from hpcagent.report.publish import publish
 from hpcagent.study import inbox
 from hpcagent.study.budget import awaits_approval
-from hpcagent.study.chain import chain_folder, drop
+from hpcagent.study.chain import chain_folder, drop, read_chain
 from hpcagent.study.driven import driven
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.lease import Lease
+from hpcagent.study.lease import Lease, is_driven
 from hpcagent.study.plan import KIND
+from hpcagent.study.plan_steps import plan_above
 from hpcagent.study.proposing import WITH_MODEL
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import make_scheduler, opened, read_state
@@ -43,7 +44,8 @@ def cancel(run: str) -> int:
             f"{found.path.name} is not cancelled yet: {turn.words}; try again"
         )
     click.echo(f"{found.path.name}: cancelled")
-    drop(make_scheduler(state.settings.scheduler), chain_folder(found.path))
+    folder = chain_folder(found.path)
+    drop(make_scheduler(read_chain(folder).system or state.settings.scheduler), folder)
     return 0
 
 
@@ -55,6 +57,11 @@ def stop(run: str) -> int:
     if read_state(found).closed is not None:
         click.echo(f"{found.path.name} is closed already: nothing to stop")
         return 0
+    above = plan_above(found)
+    if above is not None and is_driven(above.path):
+        raise UsageError(
+            f"{found.path} is driven by its plan: stop that: hpcagent stop {above.path}"
+        )
     try:
         with Lease.acquire(found.path):
             click.echo(f"{found.path.name}: no agent works on it; continue with: {again(found)}")

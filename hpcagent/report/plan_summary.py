@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from hpcagent.errors import HpcagentError
 from hpcagent.study import budget, plan
 from hpcagent.study.durable import seconds_between
-from hpcagent.study.plan_steps import begun_runs
-from hpcagent.study.rundir import RunDir
+from hpcagent.study.plan_steps import folder_of, opened_before
+from hpcagent.study.rundir import RunDir, open_run
 from hpcagent.study.session import read_state
 from hpcagent.study.state import TuneState
 
@@ -67,8 +69,7 @@ class PlanSummary:
 def summarise_plan(run: RunDir, state: TuneState, tell: Teller) -> PlanSummary:
     """The summary of a plan at any point of its life."""
     wanted = plan.Plan.of(state)
-    below = {step.name: found for step, found in begun_runs(run, state)}
-    steps = tuple(_step(step, state, below.get(step.name), tell) for step in wanted.steps)
+    steps = tuple(_step(step, run, state, tell) for step in wanted.steps)
     closed = state.closed or {}
     return PlanSummary(
         run_id=run.id,
@@ -84,16 +85,16 @@ def summarise_plan(run: RunDir, state: TuneState, tell: Teller) -> PlanSummary:
     )
 
 
-def _step(step: plan.PlanStep, state: TuneState, run: RunDir | None, tell: Teller) -> StepSummary:
+def _step(step: plan.PlanStep, run: RunDir, state: TuneState, tell: Teller) -> StepSummary:
     begin, end, skip = (plan.told(state, w, step.name) for w in (plan.BEGIN, plan.END, plan.SKIP))
-    child = None if run is None else read_state(run)
+    folder = folder_of(run, state, step)
+    child, said = (None, "") if folder is None else _child(folder, tell)
     mine = None if step.taken is not None else child
-    said = "" if run is None or child is None else tell(run, child)
     if step.taken is not None:
         said = f"taken over: {said}"
     if skip is not None:
         said = str(skip["reason"]).removeprefix(f"{LEFT_OUT}: ")
-    elif begin is None and step.needs and state.closed is None:
+    elif begin is None and end is None and step.needs and state.closed is None:
         said = f"for {', '.join(n for n in step.needs if not plan.told(state, plan.END, n))}"
     return StepSummary(
         name=step.name,
@@ -103,7 +104,7 @@ def _step(step: plan.PlanStep, state: TuneState, run: RunDir | None, tell: Telle
         state=_state(begin is not None, skip is not None, end is not None and plan.ended_well(end),
                      end is not None),
         told=said,
-        run="" if run is None else str(run.path),
+        run="" if child is None else str(folder),
         outcome=str(end["outcome"]) if end is not None else "",
         exit_code=int(end["exit_code"]) if end is not None else None,
         core_hours=0.0 if mine is None else budget.spent_core_hours(mine),
@@ -111,6 +112,18 @@ def _step(step: plan.PlanStep, state: TuneState, run: RunDir | None, tell: Telle
         closed_utc="" if child is None else child.closed_utc,
         spans=() if mine is None else _spans(mine, state.created_utc),
     )  # fmt: skip
+
+
+def _child(folder: Path, tell: Teller) -> tuple[TuneState | None, str]:
+    """The state of a step's run and what there is to tell of it, or why neither can be read."""
+    try:
+        if not opened_before(folder):
+            return None, ""
+        below = open_run(folder)
+        state = read_state(below)
+        return state, tell(below, state)
+    except HpcagentError as error:
+        return None, f"it cannot be read: {error}"
 
 
 def _spans(state: TuneState, began_utc: str) -> tuple[Span, ...]:

@@ -45,7 +45,8 @@ def headline(summary: PlanSummary) -> str:
     if summary.outcome:
         return f"{summary.outcome}: {summary.outcome_text}"
     done = sum(step.state == DONE for step in summary.steps)
-    out = [f"{step.name} ({step.told})" for step in summary.steps if step.state == UNDER_WAY]
+    under_way = [step for step in summary.steps if step.state == UNDER_WAY]
+    out = [f"{step.name} ({step.told})" if step.told else step.name for step in under_way]
     words = f"{done} of {counted(len(summary.steps), 'step')} done"
     return f"{words}; under way: {'; '.join(out)}" if out else words
 

@@ -89,6 +89,14 @@ class RunAgent(ABC):
         """`tell` hears how far a model is with what it was asked; most kinds of runs ask none."""
         return
 
+    def beside(self, jobs: Callable[[], frozenset[str]]) -> None:
+        """`jobs` are those of other runs that are out for the same process."""
+        self._submission.beside = jobs
+
+    def will_stay(self, stays: bool) -> None:
+        """Whether it is there while a job is out, so that it can get ready for what follows."""
+        self._stays = stays
+
     def keep_pace(self) -> None:
         """Ask the scheduler no earlier than the processes before this one would have."""
         self._desk.pacing.recall()
@@ -126,7 +134,7 @@ class RunAgent(ABC):
         `until_waiting` ends at the first wait (`hpcagent step`); else the wait is slept through.
         """
         pause = FIRST_PAUSE_S
-        self._stays = not until_waiting
+        self.will_stay(not until_waiting)
         while True:
             turn = self.turn()
             notify(self.state, turn)

@@ -31,12 +31,14 @@ PAUSE_S = 10.0
 
 @dataclass(frozen=True)
 class ChainState:
-    """What chain.json holds: the successor, and how long the chain has not moved the run."""
+    """What chain.json holds: the successor, how long the chain has not moved the run, and which
+    batch `system` its jobs are in (empty: not told)."""
 
     link: int = 0
     next_job: str = ""
     events: int = -1
     idle: int = 0
+    system: str = ""
 
 
 class Chain:
@@ -53,6 +55,7 @@ class Chain:
         argv: Sequence[str],
         cwd: Path,
         environment: Mapping[str, str],
+        system: str = "",
     ) -> None:
         self._scheduler = scheduler
         self._job = job
@@ -60,7 +63,7 @@ class Chain:
         self._argv = tuple(argv)
         self._cwd = cwd
         self._exports = tuple(f"export {k}={quote_sh(v)}" for k, v in sorted(environment.items()))
-        self._state = read_chain(folder)
+        self._state = replace(read_chain(folder), system=system)
 
     def begin(self, events: int) -> None:
         """Submit the successor that starts when this job has ended.
@@ -101,7 +104,7 @@ class Chain:
 
     def begin_anew(self) -> None:
         """Nothing is left of a run whose first job was refused: the next try is a chain's first."""
-        self._keep(ChainState(link=self._state.link))
+        self._keep(ChainState(link=self._state.link, system=self._state.system))
 
     def _follow(self, after: Sequence[str]) -> None:
         link = self._state.link + 1

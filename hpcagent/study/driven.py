@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpcagent.errors import HpcagentError
 from hpcagent.study import plan
 from hpcagent.study.plan_steps import begun_runs
 from hpcagent.study.rundir import RunDir
@@ -12,10 +13,14 @@ from hpcagent.study.state import TuneState
 
 
 def driven(run: RunDir, state: TuneState) -> Iterator[tuple[RunDir, TuneState]]:
-    """Each run that has jobs, or will have, with its state."""
+    """Each run that has jobs, or will have, with its state; what cannot be read tells of none."""
     if run.kind != plan.KIND:
         yield run, state
         return
     for step, below in begun_runs(run, state):
         if step.taken is None and plan.told(state, plan.END, step.name) is None:
-            yield below, read_state(below)
+            try:
+                its = read_state(below)
+            except HpcagentError:
+                continue
+            yield below, its

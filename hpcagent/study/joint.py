@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,33 +23,45 @@ from hpcagent.records import (
 
 @dataclass
 class Joint:
-    """Makes a scheduler once for each name: those that ask share its answers."""
+    """Makes a scheduler once for each name: those that ask share its answers.
+
+    `poll_s` are the seconds between two queries that are configured (None: the scheduler's pace).
+    """
 
     make: Callable[[str], Scheduler]
+    poll_s: float | None = None
+    monotonic: Callable[[], float] = time.monotonic
     made: dict[str, JointScheduler] = field(default_factory=dict)
 
-    def __call__(self, name: str) -> Scheduler:
+    def __call__(self, name: str) -> JointScheduler:
         if name not in self.made:
-            self.made[name] = JointScheduler(self.make(name))
+            scheduler = self.make(name)
+            poll_s = scheduler.pace.poll_s if self.poll_s is None else self.poll_s
+            self.made[name] = JointScheduler(scheduler, poll_s, self.monotonic)
         return self.made[name]
 
 
 class JointScheduler:
     """The same scheduler, asked for the jobs of all runs where it is asked for those of one.
 
-    An answer holds for as long as the scheduler's pace asks to wait between two queries. It is
-    never one of before a job was asked for, nor of before one was cancelled.
+    An answer holds for `poll_s` seconds. It is never one of before a job was asked for, nor of
+    before one was cancelled.
     """
 
     def __init__(
-        self, scheduler: Scheduler, monotonic: Callable[[], float] = time.monotonic
+        self, scheduler: Scheduler, poll_s: float, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._scheduler = scheduler
+        self._poll_s = poll_s
         self._monotonic = monotonic
         self._since: dict[str, str] = {}  # of the jobs that are worth asking for
         self._asked: frozenset[str] = frozenset()
         self._answer: dict[str, JobStatus] = {}
         self._until = 0.0
+
+    def watch(self, since_utc: Mapping[str, str]) -> None:
+        """Ask for these jobs as well when it is asked the next time: id -> when submitted."""
+        self._since |= since_utc
 
     def poll(self, ids: Sequence[str], since_utc: str = "") -> dict[str, JobStatus]:
         if not (self._asked.issuperset(ids) and self._monotonic() < self._until):
@@ -62,7 +74,7 @@ class JointScheduler:
         earliest = min(self._since.values()) if self._since and known else ""
         self._answer = self._scheduler.poll(tuple(self._since), earliest)
         self._asked = frozenset(self._since)
-        self._until = self._monotonic() + self.pace.poll_s
+        self._until = self._monotonic() + self._poll_s
         running = {i for i, status in self._answer.items() if not status.state.terminal}
         self._since = {i: since for i, since in self._since.items() if i in running}
 

@@ -32,7 +32,8 @@ class Ledger:
         return event
 
     def note(self, unit: Unit, state: JobState, word: str, reason: str) -> None:
-        """Write how the unit stands, where that is new."""
-        if (state, word, reason) != (unit.job_state, unit.word, unit.reason):
+        """Write how the unit stands, where that is new: `unit` may be of before the last event."""
+        now = next(one for one in self._state.units if one.name == unit.name)
+        if (state, word, reason) != (now.job_state, now.word, now.reason):
             data = {"unit": unit.name, "state": state.value, "word": word, "reason": reason}
             self.write("unit_state", data)

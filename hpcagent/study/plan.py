@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpcagent.errors import RunFailed
@@ -87,8 +87,10 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def named(self, name: str) -> PlanStep:
-        return next(step for step in self.steps if step.name == name)
+    @property
+    def taken(self) -> dict[str, Mapping[str, Any]]:
+        """The ends of steps that are taken over, by name."""
+        return {step.name: step.taken for step in self.steps if step.taken is not None}
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def next_step(plan: Plan, state: TuneState, stuck: Collection[str] = ()) -> Next
             return Skip(step, why)
         ready = all(told(state, END, name) for name in step.needs)
         if ready and not (busy and step.here):
-            return Begin(step, resolved(step.words, state))
+            return Begin(step, resolved(step.words, _ends(plan, state)))
     if active(plan, state) or any(not _over(state, step) for step in plan.steps):
         return None
     return _close(plan, state)
@@ -181,13 +183,16 @@ def references(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield from ((found[1], found[2]) for found in REFERENCE.finditer(word))
 
 
-def resolved(words: Sequence[str], state: TuneState) -> tuple[str, ...]:
-    """Words with the results of steps that have ended put in."""
+def _ends(plan: Plan, state: TuneState) -> dict[str, Mapping[str, Any]]:
+    ends = ((step.name, told(state, END, step.name)) for step in plan.steps)
+    return {name: end for name, end in ends if end is not None}
+
+
+def resolved(words: Sequence[str], ends: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Words with the results of steps that have ended put in; `ends` are by the steps' names."""
 
     def value(found: re.Match[str]) -> str:
-        end = told(state, END, found[1])
-        assert end is not None
-        return str(end["results"][found[2]])
+        return str(ends[found[1]]["results"][found[2]])
 
     return tuple(REFERENCE.sub(value, word) for word in words)
 
@@ -222,8 +227,3 @@ def closing(
         "results": dict(results),
         "reason": str(closed["outcome"]),
     }
-
-
-def with_schedulers(plan: Plan, names: Mapping[str, str]) -> Plan:
-    steps = tuple(replace(step, scheduler=names[step.name]) for step in plan.steps)
-    return replace(plan, steps=steps)

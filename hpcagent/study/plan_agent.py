@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from hpcagent.errors import (
+    EnvironmentProblem,
     Fenced,
     HpcagentError,
     RunFailed,
@@ -20,16 +22,19 @@ from hpcagent.protocols import Scheduler
 from hpcagent.study import inbox, plan, tune
 from hpcagent.study.agent import RunAgent
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.joint import Joint
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.plan_steps import opened_before, results_of, step_folder
+from hpcagent.study.plan_steps import has_jobs, opened_before, results_of, step_folder
 from hpcagent.study.rundir import RunDir, open_run, remove_run
 from hpcagent.study.state import Folding, Unit
+from hpcagent.study.submission import jobs_out
 from hpcagent.study.turn import Turn
 
 # Makes the run of a step: its command, the words that follow it, the run's folder, where to begin.
 Beginner = Callable[[str, Sequence[str], Path, str], None]
 Opener = Callable[[RunDir], AbstractContextManager[RunAgent]]
+Act = Callable[[RunAgent], Turn | None]
 _PAUSE_S = 5.0
 
 
@@ -55,13 +60,16 @@ class PlanAgent(RunAgent):
         publish: Callable[[RunDir, Knowledge], None],
         begin: Beginner,
         open_step: Opener,
+        joint: Joint,
         clock: Clock = SYSTEM,
     ) -> None:
         super().__init__(run, journal, folding, scheduler, publish, clock)
         self._begin = begin
         self._open_step = open_step
+        self._joint = joint
         self._agents: dict[str, tuple[RunAgent, ExitStack]] = {}
         self._stuck: dict[str, HpcagentError] = {}
+        self._rests: dict[str, tuple[float, Turn]] = {}  # until when, and what it said
         self._tell: Tell | None = None
         self._keeps_pace = False
 
@@ -107,11 +115,16 @@ class PlanAgent(RunAgent):
 
     def _drive(self) -> Turn:
         """One turn of the first step that has something to do."""
+        steps = [s for s in plan.active(self._plan, self.state) if s.name not in self._stuck]
+        for step in steps:
+            opening = self._asked(step, lambda agent: None)
+            if opening is not None and not opening.waiting:
+                return Turn(f"{step.name}: {opening.words}")
+        self._watch_all()
         waits: list[tuple[str, Turn]] = []
-        for step in plan.active(self._plan, self.state):
-            if step.name in self._stuck:
-                continue
-            turn = self._turn_of(step)
+        for step in steps:
+            turn = self._asked(step, lambda agent: agent.turn())
+            assert turn is not None
             if not turn.waiting:
                 return Turn(f"{step.name}: {turn.words}")
             waits.append((step.name, turn))
@@ -120,10 +133,39 @@ class PlanAgent(RunAgent):
         words = "; ".join(f"{name}: {turn.words}" for name, turn in waits)
         return Turn(words, waiting=True, pause_s=min(turn.pause_s for _, turn in waits))
 
-    def _turn_of(self, step: plan.PlanStep) -> Turn:
+    def _asked(self, step: plan.PlanStep, act: Act) -> Turn | None:
+        """What comes of `act` on the step's agent, which is opened for it; None: nothing odd.
+
+        A scheduler that did not answer is not asked again at once because of other steps.
+        """
+        resting = self._resting(step)
+        if resting is not None:
+            return resting
+        turn = self._tried(step, act)
+        if turn is not None and turn.waiting:
+            self._rests[step.name] = (self._clock.monotonic() + turn.pause_s, turn)
+        return turn
+
+    def _resting(self, step: plan.PlanStep) -> Turn | None:
+        """What a step said that is not worth being called again yet."""
+        until, turn = self._rests.get(step.name, (0.0, None))
+        left_s = until - self._clock.monotonic()
+        return None if turn is None or left_s <= 0 else replace(turn, pause_s=left_s)
+
+    def _watch_all(self) -> None:
+        """One query tells of the jobs of all steps, whichever of them asks first."""
+        for agent in self.under.values():
+            units = [unit for unit in agent.state.open_units if unit.job_id]
+            scheduler = self._joint(agent.state.settings.scheduler)
+            scheduler.watch({unit.job_id: unit.submitted_utc for unit in units})
+
+    def _out(self) -> frozenset[str]:
+        return frozenset().union(*(jobs_out(agent.state) for agent in self.under.values()))
+
+    def _tried(self, step: plan.PlanStep, act: Act) -> Turn | None:
         try:
             agent = self._agent(step)
-            turn = agent.turn()
+            turn = act(agent)
         except SchedulerUnreachable as error:
             return Turn(str(error), waiting=True, pause_s=_PAUSE_S)
         except (RunInUse, Fenced):
@@ -169,6 +211,8 @@ class PlanAgent(RunAgent):
                 self._agents[step.name] = (agent, opening.pop_all())
             if self._tell is not None:
                 agent.tell_of_models(self._tell)
+            agent.beside(self._out)
+            agent.will_stay(self._stays)
             if self._keeps_pace:
                 agent.keep_pace()
         return self._agents[step.name][0]
@@ -184,6 +228,8 @@ class PlanAgent(RunAgent):
 
     def _clear(self, folder: Path) -> None:
         """Take away a run that an agent was killed in making: nothing has happened in it."""
+        if has_jobs(folder):
+            raise EnvironmentProblem(f"{folder} is no run any more, and its jobs may be out")
         try:
             half_made = open_run(folder)
         except UsageError:
@@ -196,17 +242,29 @@ class PlanAgent(RunAgent):
             opened.close()
 
     def cancel(self, words: str) -> None:
-        """Cancel the runs of all steps that are under way, and close the plan."""
+        """Cancel the runs of all steps that are under way, and close the plan.
+
+        One that cannot be cancelled keeps no other from it, and the plan open.
+        """
+        problems = []
         for step in plan.active(self._plan, self.state):
-            if opened_before(self._folder(step)):
+            try:
                 self._cancel(step, words)
+            except HpcagentError as error:
+                problems.append(type(error)(f"{step.name}: {error}"))
+        if problems:
+            raise problems[0]
         self._close(tune.Close(plan.CANCELLED, words, 0))
 
     def _cancel(self, step: plan.PlanStep, words: str) -> None:
+        folder = self._folder(step)
+        if not opened_before(folder):
+            self._clear(folder)
+            return
         try:
             agent = self._agent(step)
         except RunInUse:
-            inbox.post(self._folder(step), {"type": "cancel"})
+            inbox.post(folder, {"type": "cancel"})
             return
         if agent.state.closed is None:
             agent.cancel(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from hpcagent.errors import UsageError
 from hpcagent.study import plan
 from hpcagent.study.durable import parse_utc
-from hpcagent.study.plan_steps import opened_before
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import read_state
 
@@ -22,40 +21,65 @@ _WRITTEN = ("--store",)  # options whose folder a command writes to
 def reusing(wanted: plan.Plan, run: RunDir) -> plan.Plan:
     """The plan, with the ends of steps that `run` has done well and that have not changed since.
 
-    As make does, it looks at times: a step whose words name a file that is newer than the run is
-    done again, and so is every step that needs one that is. UsageError for a run that is no plan.
+    As make does, it looks at times: a step is done again whose words name a file that is newer
+    than the run, or a folder with such a file, and so is one whose results are gone, and every
+    step that needs one that is. UsageError for a run that is no plan of the same folder.
     """
     if run.kind != plan.KIND:
         raise UsageError(f"--reuse: {run.path.name} is a {run.kind} run, not one of a plan")
     state = read_state(run)
-    before = {step.name: step for step in plan.Plan.of(state).steps}
+    before = plan.Plan.of(state)
+    if before.folder != wanted.folder:
+        raise UsageError(
+            f"--reuse: {run.path.name} is of a plan in {before.folder}, where its files are; this "
+            f"one is in {wanted.folder}"
+        )
+    steps = {step.name: step for step in before.steps}
     since = parse_utc(state.created_utc).timestamp()
     taken: dict[str, Mapping[str, Any]] = {}
     for step in wanted.steps:
-        old, end = before.get(step.name), plan.told(state, plan.END, step.name)
+        old, end = steps.get(step.name), plan.told(state, plan.END, step.name)
         if old is None or end is None or not plan.ended_well(end):
             continue
-        same = (old.command, old.words, old.needs) == (step.command, step.words, step.needs)
-        there = opened_before(Path(end["results"][plan.RUN]))
-        if same and there and taken.keys() >= set(step.needs) and not _newer(wanted, step, since):
+        there = all(Path(path).exists() for path in end["results"].values())
+        kept = taken.keys() >= set(step.needs)
+        if there and kept and _same(old, step) and not _newer(wanted, step, since):
             taken[step.name] = {**end, "reason": f"taken over from {run.path}"}
     return replace(
         wanted, steps=tuple(replace(step, taken=taken.get(step.name)) for step in wanted.steps)
     )
 
 
+def _same(old: plan.PlanStep, new: plan.PlanStep) -> bool:
+    return replace(old, where="", taken=None) == replace(new, where="", taken=None)
+
+
 def _newer(wanted: plan.Plan, step: plan.PlanStep, since: float) -> bool:
-    """Whether a file that the step reads was changed after this moment (seconds since 1970)."""
-    before = ("", *step.words)
-    words = [word for word, name in zip(step.words, before, strict=False) if name not in _WRITTEN]
+    """Whether what the step reads was changed after this moment (seconds since 1970)."""
     folder = Path(wanted.folder)
-    return any(_changed(folder / word, since) for word in (*words, _CONFIGURATION))
+    try:
+        return any(_changed(path, since) for path in _read(step, folder))
+    except (OSError, ValueError):  # it cannot be looked at, so nobody knows
+        return True
+
+
+def _read(step: plan.PlanStep, folder: Path) -> Iterator[Path]:
+    """The files and folders that a step's words name, with all that is in them."""
+    yield folder / _CONFIGURATION
+    for word, name in zip(step.words, ("", *step.words), strict=False):
+        path = folder / word
+        if name in _WRITTEN or not path.exists():
+            continue
+        yield path
+        if path.is_dir():
+            yield from path.rglob("*")
+        elif step.command == "codegen":  # a task's reference lies beside it
+            yield from (one for one in path.parent.iterdir() if one.is_file())
 
 
 def _changed(path: Path, since: float) -> bool:
-    """Whether a file, or one in a folder, is newer; a word that names neither has not changed."""
-    try:
-        files = path.rglob("*") if path.is_dir() else (path,)
-        return any(one.stat().st_mtime > since for one in files if one.is_file())
-    except (OSError, ValueError):
+    """By the later of its times: a copy may keep that of the contents."""
+    if not path.exists():
         return False
+    info = path.stat()
+    return max(info.st_mtime, info.st_ctime) > since

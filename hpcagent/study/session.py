@@ -80,10 +80,10 @@ def opened(
         settings = folding.state().settings
         scheduler = schedulers(settings.scheduler)
         if run.kind == KIND:
-            joint = Joint(schedulers)
+            joint = Joint(schedulers, settings.poll_s)
             planning = PlanAgent(
                 run, journal, folding, scheduler, publish, begin,
-                lambda step: opened(step, publish, begin, joint),
+                lambda step: opened(step, publish, begin, joint), joint,
             )  # fmt: skip
             try:
                 yield planning

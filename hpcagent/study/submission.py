@@ -36,6 +36,8 @@ class Submission:
         self._files = files
         self._started_with = started_with
         self._own: set[str] = set()
+        # Jobs of other runs that this process looks after: they end, too, and make room.
+        self.beside: Callable[[], frozenset[str]] = frozenset
 
     def prepared(self, unit_name: str) -> None:
         """This process has prepared the unit: nobody can have submitted it before."""
@@ -47,7 +49,7 @@ class Submission:
         job_id = packs.job_of(state, pack)
         if job_id:
             return self._submitted(pack, Submitted(job_id))
-        out = frozenset(unit.job_id for unit in state.open_units if unit.job_id)
+        out = jobs_out(state) | self.beside()
         full = self._desk.full(out)
         if full:
             return self._put_off(pack, full)
@@ -104,6 +106,10 @@ class Submission:
                     *self._started_with(unit),
                 )  # fmt: skip
             write_files(self._run.make_unit(unit.name), files)
+
+
+def jobs_out(state: TuneState) -> frozenset[str]:
+    return frozenset(unit.job_id for unit in state.open_units if unit.job_id)
 
 
 def _tries(unit: Unit) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from lab.slurm_counting import Job, Simulated
 
 from hpcagent import __version__
+from hpcagent.protocols import Scheduler
 from hpcagent.records import Proposal
 from hpcagent.schedulers.slurm import SlurmScheduler
 from hpcagent.study.clock import Clock
@@ -122,9 +123,15 @@ def settings(**changes: Any) -> TuneSettings:
     return TuneSettings(**{**values, **changes})
 
 
-def new_run(folder: Path, clock: Clock, chosen: TuneSettings) -> RunDir:
-    run = create_run("tune", __version__, folder, clock=clock.now)
+def new_run(
+    folder: Path, clock: Clock, chosen: TuneSettings, place: Path | None = None,
+    plan: Mapping[str, Any] | None = None,
+) -> RunDir:  # fmt: skip
+    """A run below `folder`, or in `place`; that of a plan where there is one."""
+    kind = "tune" if plan is None else "plan"
+    run = create_run(kind, __version__, folder, place, clock=clock.now)
     data = {"kind": run.kind, "version": __version__, "settings": chosen.to_json()}
+    data |= {} if plan is None else {"plan": plan}
     with Lease.acquire(run.path) as lease, JournalWriter(
         run.journal, lease.check, clock.now
     ) as journal:  # fmt: skip
@@ -133,17 +140,21 @@ def new_run(folder: Path, clock: Clock, chosen: TuneSettings) -> RunDir:
 
 
 @contextmanager
-def agent_of(run: RunDir, clock: Clock, proposer: type[Proposer] = EachInTurn) -> Iterator[Agent]:
+def agent_of(
+    run: RunDir, clock: Clock, proposer: type[Proposer] = EachInTurn,
+    scheduler: Scheduler | None = None,
+) -> Iterator[Agent]:  # fmt: skip
     """The agent of a run as session.opened makes it, but for strategy, clock and report."""
     folding = Folding()
     with Lease.acquire(run.path) as lease, JournalWriter(
         run.journal, lease.check, clock.now, folding.add
     ) as journal:  # fmt: skip
         strategy = proposer(folding.state().settings, run.llm_log)
-        yield Agent(run, journal, folding, SlurmScheduler(), strategy, _no_report, clock)
+        asked = scheduler or SlurmScheduler()
+        yield Agent(run, journal, folding, asked, strategy, no_report, clock)
 
 
-def _no_report(run: RunDir, known: Knowledge) -> None:
+def no_report(run: RunDir, known: Knowledge) -> None:
     """The report belongs to the end of a run, and asks no scheduler."""
 
 
