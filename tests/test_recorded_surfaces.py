@@ -14,7 +14,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 SURFACES, COMPILED = BENCHMARKS / "surfaces", BENCHMARKS / "compiled"
-ZEN3 = BENCHMARKS / "surfaces_zen3"
+ZEN3, COMPILED_ZEN3 = BENCHMARKS / "surfaces_zen3", BENCHMARKS / "compiled_zen3"
 sys.path.insert(0, str(BENCHMARKS))
 
 from program_spaces import MORE_PROGRAMS, PROGRAMS  # noqa: E402
@@ -65,6 +65,20 @@ def test_recorded_surfaces_have_repeats_failures_and_a_default_that_works(
         # The processor refuses these kernels; whatever else is set.
         failed = {config.values["core"] for config, times in surface.samples.items() if not times}
         assert failed <= {"Bulldozer", "Piledriver", "Steamroller", "Excavator"}
+
+
+def test_the_same_loop_nests_were_recorded_where_code_for_avx512_cannot_run() -> None:
+    there = {surface.name: surface for surface in load(COMPILED_ZEN3)}
+    assert set(there) == {case.name for case in NESTS}
+    for case in NESTS:
+        surface = there[case.name]
+        assert set(surface.samples) == {Config.of(values) for values in case.points()}
+        assert surface.repeats == 11 and surface.default in surface.truth
+        failed = [config for config, times in surface.samples.items() if not times]
+        assert 0 < len(failed) < len(surface.samples) / 4
+        assert all(config.values.get("march") != "x86-64" or case.name == "nbody_600"
+                   for config in failed)  # fmt: skip
+        assert f"| {case.name} |" in (COMPILED_ZEN3 / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_same_spaces_were_recorded_where_the_library_chooses_the_kernels_for_zen() -> None:
