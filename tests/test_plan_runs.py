@@ -491,3 +491,17 @@ def test_files_elsewhere_and_another_scheduler_are_not_taken_over(bench: Bench) 
         shutil.copy(bench.folder / name, other)
     elsewhere = bench.hpcagent("run", "other/plan.yaml", *words)
     assert (elsewhere.returncode, "is of a plan in" in elsewhere.stderr) == (2, True)
+
+
+def test_a_step_waits_for_an_approval_of_its_own(bench: Bench) -> None:
+    bench.env["HPCAGENT_APPROVE_CORE_HOURS"] = "1e-9"
+    begun = plan(bench, TWO.partition("  - name: b")[0], "--no-wait")
+    assert begun.returncode == 0
+    path = f"{bench.run}/steps/a"
+    assert f"approve it with `hpcagent approve {path}`" in begun.stderr
+    of_the_plan = bench.hpcagent("approve", str(bench.run))
+    assert (of_the_plan.returncode, f"now waits: {path}" in of_the_plan.stderr) == (2, True)
+    assert bench.hpcagent("approve", path).returncode == 0
+    done = bench.hpcagent("resume", str(bench.run))
+    assert done.returncode == 0, done.stderr
+    assert states(bench) == {"a": "done"}

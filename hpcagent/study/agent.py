@@ -6,6 +6,7 @@ survive is journaled before it is acted on.
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -249,7 +250,8 @@ class RunAgent(ABC):
         if why is not None:
             if "approval" not in self.state.decisions:
                 self._write("decision", {"what": "approval", "reason": why})
-            return Turn(f"{why}: approve it with `hpcagent approve RUN`", waiting=True)
+            how = f"hpcagent approve {shlex.quote(str(self._run.path))}"
+            return Turn(f"{why}: approve it with `{how}`", waiting=True)
         tried = self.state.attempts(plan.purpose)
         name = unit_name(self._run.id, len(self.state.units) + 1)
         self._submission.prepared(name)

@@ -90,6 +90,8 @@ def phase(state: TuneState) -> str:
     """Where the run is, in one word or two."""
     if state.closed is not None:
         return "closed"
+    if state.plan is not None:
+        return "steps"
     out = state.open_units
     if out:
         return ", ".join(unit.purpose for unit in out) if len(out) < 4 else f"{len(out)} units out"

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hpcagent.errors import (
     EnvironmentProblem,
@@ -174,28 +175,37 @@ class PlanAgent(RunAgent):
             return Turn(words, waiting=True, pause_s=_PAUSE_S)
         except HpcagentError as error:
             return self._in_trouble(step, error)
-        if agent.state.closed is not None:
-            return self._ended(step, agent)
+        end = self._end_of(step, agent)
+        if end is not None:
+            return self._ended(step, end)
         self._stop_asked |= agent.stop_asked
         return turn
 
     def _in_trouble(self, step: plan.PlanStep, error: HpcagentError) -> Turn:
         agent = self.under.get(step.name)
-        if agent is not None and agent.state.closed is not None:
-            return self._ended(step, agent)  # a refusal of its first job
+        end = None if agent is None else self._end_of(step, agent)
+        if end is not None:  # a refusal of its first job
+            return self._ended(step, end)
         self._let_go(step.name)
         self._stuck[step.name] = type(error)(f"{step.name}: {error}")
         return Turn(str(error))
 
-    def _ended(self, step: plan.PlanStep, agent: RunAgent) -> Turn:
+    def _end_of(self, step: plan.PlanStep, agent: RunAgent) -> Mapping[str, Any] | None:
+        """The decision that a step has ended; None: it has not."""
         closed = agent.state.closed
-        assert closed is not None
-        results = results_of(open_run(self._folder(step)), agent.known)
-        decision = plan.closing(step, closed, results)
+        if closed is None:
+            return None
+        try:
+            results = results_of(agent.run_dir, agent.known)
+        except HpcagentError:  # later steps that need more of it are left out
+            results = {plan.RUN: str(agent.run_dir.path)}
+        return plan.closing(step, closed, results)
+
+    def _ended(self, step: plan.PlanStep, end: Mapping[str, Any]) -> Turn:
         # First: nobody opens it again to clear up once its end is told.
         self._let_go(step.name)
-        self._write("decision", decision)
-        return Turn(f"{decision['outcome']}: {decision['text']}")
+        self._write("decision", end)
+        return Turn(f"{end['outcome']}: {end['text']}")
 
     # --- the runs of steps -----------------------------------------------------------------------
 
@@ -268,4 +278,6 @@ class PlanAgent(RunAgent):
             return
         if agent.state.closed is None:
             agent.cancel(words)
-        self._ended(step, agent)
+        end = self._end_of(step, agent)
+        assert end is not None
+        self._ended(step, end)
