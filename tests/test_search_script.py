@@ -88,6 +88,7 @@ def test_earlier_runs_can_be_of_another_machine(tmp_path: Path) -> None:
     assert runs[0][0] == runs[0][1], "what is not trusted changes nothing"
     assert sum(n[0] for n in runs[1][1]) < sum(n[0] for n in runs[1][0])
     assert "--earlier" in line(search(here, "--earlier", there))
+    assert "--trust" in line(search(here, "--trust", "0.4"))
     assert "searched there now" in line(search(here, "--history", "--earlier", here))
     assert "--trust 2" in line(search(here, "--history", "--trust", 2))
 

@@ -46,7 +46,7 @@ def arguments(about: str | None) -> argparse.Namespace:
         help="with --history: the earlier runs are of the surfaces there, as of another machine",
     )  # fmt: skip
     parser.add_argument(
-        "--trust", type=float, default=TRUST, metavar="T", help="in the earlier runs, 0 to 1"
+        "--trust", type=float, metavar="T", help=f"in the earlier runs, 0 to 1 [{TRUST}]"
     )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="competitors' runs, made once")
     chosen = parser.parse_args()
@@ -62,6 +62,9 @@ def _check(chosen: argparse.Namespace) -> None:
             raise BadOption(f"{option} {number}: expected {least} to {most}")
     if math.isnan(chosen.minutes) or chosen.minutes < 0:
         raise BadOption(f"--minutes {chosen.minutes}: expected a number that is not negative")
+    if chosen.trust is not None and not chosen.history:
+        raise BadOption("--trust: there are no earlier runs without --history")
+    chosen.trust = TRUST if chosen.trust is None else chosen.trust
     if not 0.0 <= chosen.trust <= 1.0:
         raise BadOption(f"--trust {chosen.trust}: expected 0 to 1")
     if chosen.earlier and not chosen.history:
