@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -171,6 +172,31 @@ def until(true: Callable[[], bool], told: Callable[[], object], limit_s: float =
     while not true():
         assert time.monotonic() < limit, told()
         time.sleep(0.1)
+
+
+def killed_at_every_durable_step(bench: Bench, words: list[str]) -> int:
+    """How often a process was killed, before its n-th write, fsync or rename, until one ended.
+
+    The next one takes over. strace counts each system call by itself, so that each is swept alone
+    (tests/faults does so to the end, here they take turns).
+    """
+    kills = ((n, call) for n in range(1, 100) for call in ("write", "fsync", "rename"))
+    for killed, (n, call) in enumerate(kills):
+        inject = f"inject={call}:signal=KILL:when={n}"
+        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+        done = subprocess.run(
+            [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        if (bench.run / "journal.jsonl").exists() and bench.events():
+            words = ["resume", str(bench.run)]
+        elif bench.run.exists():
+            # Killed before the run was opened: nothing was lost, the user starts again.
+            shutil.rmtree(bench.run)
+        if done.returncode == 0:
+            return killed
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+    raise AssertionError("none ended in peace")
 
 
 def make_bench(folder: Path) -> Bench:

@@ -15,7 +15,15 @@ from unittest import mock
 
 import pytest
 from lab.slurm_lab import Cluster
-from mainjob import ROOT, Bench, Inside, busy_queue, make_bench, until
+from mainjob import (
+    ROOT,
+    Bench,
+    Inside,
+    busy_queue,
+    killed_at_every_durable_step,
+    make_bench,
+    until,
+)
 
 from hpcagent.errors import SchedulerRefused
 from hpcagent.study.lease import Lease
@@ -383,26 +391,9 @@ def test_a_partition_that_is_not_there_is_told_before_anything_begins(
 @pytest.mark.strace
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_killed_at_every_durable_step(bench: Bench) -> None:
-    """A process is killed before its n-th write, fsync or rename; the next one takes over."""
     (bench.folder / "plan.yaml").write_text(TWO.partition("  - name: which")[0])
-    words, killed = ["run", "plan.yaml", "--run-dir", str(bench.run)], 0
-    for n, call in ((n, call) for n in range(1, 100) for call in ("write", "fsync", "rename")):
-        inject = f"inject={call}:signal=KILL:when={n}"
-        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
-        done = subprocess.run(
-            [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        if (bench.run / "journal.jsonl").exists() and bench.events():
-            words = ["resume", str(bench.run)]
-        elif bench.run.exists():  # killed before the run was opened: the user starts again
-            shutil.rmtree(bench.run)
-        if done.returncode == 0:
-            break
-        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
-        killed += 1
-    assert done.returncode == 0
-    assert killed > 20
+    words = ["run", "plan.yaml", "--run-dir", str(bench.run)]
+    assert killed_at_every_durable_step(bench, words) > 20
     assert decisions(bench) == ["begin a", "end a", "begin b", "end b"]
     for name in ("a", "b"):
         step(bench, name).job_of()

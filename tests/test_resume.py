@@ -13,14 +13,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mainjob import Bench, Inside, busy_queue, make_bench
+from mainjob import Bench, Inside, busy_queue, killed_at_every_durable_step, make_bench
 
 from hpcagent.study.journal import read_journal
 from hpcagent.study.state import fold
 
 pytestmark = pytest.mark.openblas
-
-STEPS = ("write", "fsync", "rename")
 
 
 def assert_whole(bench: Bench) -> None:
@@ -57,31 +55,8 @@ def assert_whole(bench: Bench) -> None:
 @pytest.mark.strace
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_killed_at_every_durable_step(tmp_path: Path) -> None:
-    """A process is killed before its n-th write, fsync or rename; the next one takes over.
-
-    strace counts each system call by itself, so that each is swept alone (tests/faults does so to
-    the end, here they take turns).
-    """
     bench = make_bench(tmp_path)
-    words = bench.tune_words("--budget", "rounds=1")
-    killed = 0
-    for n, call in ((n, call) for n in range(1, 100) for call in STEPS):
-        inject = f"inject={call}:signal=KILL:when={n}"
-        argv = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
-        done = subprocess.run(
-            [*argv, *bench.argv(*words)], cwd=bench.folder, env=bench.env,
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        if (bench.run / "journal.jsonl").exists() and bench.events():
-            words = ["resume", str(bench.run)]
-        elif (bench.run / "run.json").exists() or bench.run.exists():
-            # Killed before the run was opened: nothing was lost, the user starts again.
-            shutil.rmtree(bench.run)
-        if done.returncode == 0:
-            break
-        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
-        killed += 1
-    assert done.returncode == 0
+    killed = killed_at_every_durable_step(bench, bench.tune_words("--budget", "rounds=1"))
     assert killed > 15
     assert_whole(bench)
 

@@ -9,7 +9,7 @@ from typing import Any
 from hpcagent.errors import RunFailed
 from hpcagent.measure.worker import cycle_order
 from hpcagent.records import Resources
-from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.state import TuneState, Unit, unusable_opening
 from hpcagent.study.units import Plan
 
 # A block is one allocation. What differs between allocations (nodes, placement, the hour) is seen
@@ -91,10 +91,7 @@ class Comparison:
             sides = tuple(Side.from_json(row) for row in state.compare["sides"])
             return cls(**{**state.compare, "sides": sides})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunFailed(
-                f"the journal is damaged: its first event cannot be used: {error!r}; restore "
-                "journal.jsonl from a backup"
-            ) from None
+            raise unusable_opening(error) from None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

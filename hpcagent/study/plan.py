@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpcagent.errors import RunFailed
-from hpcagent.study.state import TuneState
+from hpcagent.study.state import TuneState, unusable_opening
 from hpcagent.study.tune import Close
 
 KIND = "plan"
@@ -79,10 +79,7 @@ class Plan:
             steps = tuple(PlanStep(**row) for row in rows)
             return cls(**{**state.plan, "steps": steps})
         except (KeyError, TypeError) as error:
-            raise RunFailed(
-                f"the journal is damaged: its first event cannot be used: {error!r}; restore "
-                "journal.jsonl from a backup"
-            ) from None
+            raise unusable_opening(error) from None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

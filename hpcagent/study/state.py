@@ -216,6 +216,14 @@ def _when(event: Event) -> str:
     return str(ended or event.t_utc)
 
 
+def unusable_opening(error: Exception) -> RunFailed:
+    """What is said of a first event that lacks what its kind of run is opened with."""
+    return RunFailed(
+        f"the journal is damaged: its first event cannot be used: {error!r}; restore "
+        "journal.jsonl from a backup"
+    )
+
+
 def _opened(event: Event) -> TuneState:
     if event.type != "run_opened":
         raise RunFailed(_UNOPENED)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from hpcagent.errors import RunFailed
 from hpcagent.records import Failure, Resources
 from hpcagent.study import tune
-from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.state import TuneState, Unit, unusable_opening
 from hpcagent.study.units import Plan
 
 KINDS = ("probe", "doctor", "build", "codegen", "kernels")
@@ -51,10 +51,7 @@ class Task:
             )
             return cls(str(state.task["kind"]), targets, dict(state.task["request"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunFailed(
-                f"the journal is damaged: its first event cannot be used: {error!r}; restore "
-                "journal.jsonl from a backup"
-            ) from None
+            raise unusable_opening(error) from None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
