@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import click
 
 from hpcagent.cli.place import find_run
@@ -21,6 +24,9 @@ from hpcagent.study.proposing import WITH_MODEL
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.session import make_scheduler, opened, read_state
 from hpcagent.study.state import TuneState
+from hpcagent.study.turn import Turn
+
+_LEAVING_S = 5.0  # in which an agent that has nothing more to do lets go of its run
 
 
 @click.command()
@@ -32,11 +38,9 @@ def cancel(run: str) -> int:
     if state.closed is not None:
         click.echo(f"{found.path.name} is closed already: nothing to cancel")
         return 0
-    inbox.post(found.path, {"type": "cancel"})
-    try:
-        with opened(found, publish) as agent:
-            turn = agent.turn()
-    except RunInUse:
+    request = inbox.post(found.path, {"type": "cancel"})
+    turn = _served(found, request)
+    if turn is None:
         click.echo(f"{found.path.name}: its agent has been asked to cancel")
         return 0
     if not turn.closed:
@@ -47,6 +51,22 @@ def cancel(run: str) -> int:
     folder = chain_folder(found.path)
     drop(make_scheduler(read_chain(folder).system or state.settings.scheduler), folder)
     return 0
+
+
+def _served(run: RunDir, request: Path) -> Turn | None:
+    """The turn that served a request; None where the agent that works on the run does.
+
+    One that is about to leave does not look for requests any more, and the next may come in hours.
+    """
+    limit = time.monotonic() + _LEAVING_S
+    while True:
+        try:
+            with opened(run, publish) as agent:
+                return agent.turn()
+        except RunInUse:
+            if not request.exists() or time.monotonic() > limit:
+                return None
+        time.sleep(0.2)
 
 
 @click.command()
