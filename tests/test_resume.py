@@ -16,6 +16,7 @@ import pytest
 from mainjob import Bench, Inside, busy_queue, killed_at_every_durable_step, make_bench
 
 from hpcagent.study.journal import read_journal
+from hpcagent.study.lease import Lease
 from hpcagent.study.state import fold
 
 pytestmark = pytest.mark.openblas
@@ -157,6 +158,21 @@ def test_a_run_in_use_says_by_whom(tmp_path: Path) -> None:
     assert bench.events()[-1]["data"]["outcome"] == "cancelled"
     assert not list((bench.run / "inbox").iterdir())
     assert bench.hpcagent("resume", str(bench.run)).returncode == 0
+
+
+def test_a_run_whose_agent_is_just_leaving_is_cancelled(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    with busy_queue(bench):
+        assert bench.tune("--no-wait").returncode == 0
+        with Lease.acquire(bench.run):
+            words = bench.argv("cancel", str(bench.run))
+            cancel = subprocess.Popen(
+                words, cwd=bench.folder, env=bench.env, stdout=subprocess.PIPE, text=True
+            )
+            _wait_for(lambda: any((bench.run / "inbox").iterdir()))
+        told, _ = cancel.communicate(timeout=60)
+    assert (cancel.returncode, told) == (0, "run: cancelled\n")
+    assert bench.outcome() == "cancelled"
 
 
 def test_cancel_without_an_agent_cancels_the_job(tmp_path: Path) -> None:
