@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from hpcagent.cli.example import example_option
 from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.place import find_run
@@ -25,18 +26,9 @@ from hpcagent.study.plan_file import EXAMPLE, PlanFile, read_plan
 from hpcagent.study.plan_reuse import reusing
 
 
-def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(EXAMPLE, nl=False)
-        context.exit(0)
-
-
 @click.command()
 @click.argument("plan", metavar="PLAN.yaml", type=PATH)
-@click.option(
-    "--example", is_flag=True, is_eager=True, expose_value=False, callback=_show_example,
-    help="Print a complete PLAN.yaml to start from.",
-)  # fmt: skip
+@example_option("--example", "PLAN.yaml", lambda: EXAMPLE)
 @click.option(
     "--reuse", metavar="RUN", help="Take over what ended well in an earlier run of the plan and "
     "has not changed since: neither its options, nor its files, nor what it needs.",

@@ -25,6 +25,7 @@ from hpcagent.cli.asks import (
 from hpcagent.cli.build import searched_builds
 from hpcagent.cli.dryrun import fact_names, show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
+from hpcagent.cli.example import example_option
 from hpcagent.cli.givenpath import PATH
 from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
@@ -46,12 +47,6 @@ MIN_PAIRS = 3
 # The fewest pairs whose exact interval for the median covers 99.5 %: 1 - 2 x 0.5^9 = 99.61 %.
 MIN_CONFIRM_PAIRS = 9
 MOST_CHALLENGERS = 16
-
-
-def _show_example(context: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
-        context.exit(0)
 
 
 @click.command()
@@ -80,10 +75,7 @@ def _show_example(context: click.Context, option: click.Parameter, wanted: bool)
     "--function", metavar="FILE.py", help="Your own search: a file that defines "
     "propose(space, history); with --model analyse(space, history).",
 )  # fmt: skip
-@click.option(
-    "--function-example", is_flag=True, is_eager=True, expose_value=False, callback=_show_example,
-    help="Print a complete FILE.py to start from.",
-)  # fmt: skip
+@example_option("--function-example", "FILE.py", lambda: EXAMPLE.read_text(encoding="utf-8"))
 @click.option(
     "--target",
     metavar="1.2x",
