@@ -190,7 +190,7 @@ def test_an_unknown_library_lists_the_known_ones() -> None:
         ("OPENBLAS_CORETYPE: ", "'A=B; rm': ", "environment variable"),
         ("    binding: true\n", "", "nothing sets this parameter"),
         ("success:", "succes:", "succes"),
-        ("(?P<value>", "(?P<valu>", "lacks the group 'key' or 'value'"),
+        ("(?P<value>", "(?P<valu>", "lacks the group 'value'"),
         ("'^time (?P", "'^time ((?P", "is not a regular expression"),
     ],
 )
@@ -338,7 +338,7 @@ def test_a_card_that_ships_and_one_of_another_driver_are_no_card_of_one_s_own(
         ("nodes: 1,", "nodes: 4,", "resources.nodes: only 1 is possible"),
         ("cpus_per_task: cores", "cpus_per_task: corse", "did you mean 'cores'"),
         ("cpus_per_task: cores", "cpus_per_task: 0", "resources.cpus_per_task: 0 CPUs"),
-        ("kind: library", "kind: application", "kind: applications cannot be tuned so far"),
+        ("kind: library", "kind: application", "an application is tuned with --app FILE.yaml"),
         ("restrictions:", "restriction:", "restriction: is not known; did you mean restrictions"),
         ("'\"1\"'", "1", "space.0.default: must be text: put it between quotes"),
         ("title:", "titel:", "titel: is not known; did you mean title"),

@@ -17,7 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-from hpcagent.apps.cardcheck import VARIABLE, check_driver, check_values, check_words
+from hpcagent.apps.cardcheck import (
+    VARIABLE,
+    check_kind,
+    check_library,
+    check_values,
+    check_words,
+    refused,
+)
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
@@ -40,10 +47,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _as_texts(value: Any) -> Any:
+    """The numbers of a list as they would be written."""
+    if not isinstance(value, list):
+        return value
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, str | int | float):
+            raise ValueError(f"{each!r} must be a number or text: put it between quotes")
+    return [str(each) for each in value]
+
+
 class Dimension(_Strict):
     """A parameter: where it acts (`when`), what it may be, and how it is set.
 
-    `values` is an expression that gives a list, or `by` names a fact whose value picks one of
+    `values` is an expression that gives a list, or a list of values that stand for themselves, as
+    do a default and a hint that are among them; or `by` names a fact whose value picks one of
     `choices`. A value other than the default sets `env`, puts `argv` before the command, or
     (`binding`) restricts the CPUs. `probe` names the read-back that must show the value.
     `hint` is an expression for the value that knowledge of the hardware makes likely; the search
@@ -56,7 +74,7 @@ class Dimension(_Strict):
     kind: Literal["ordinal", "categorical"]
     meaning: str
     when: str = "True"
-    values: str | None = None
+    values: Annotated[str | list[str] | None, BeforeValidator(_as_texts)] = None
     by: str | None = None
     choices: dict[str, list[str]] | None = None
     default: str
@@ -74,9 +92,17 @@ class Dimension(_Strict):
             raise ValueError("give either 'values', or 'by' with 'choices'")
         if self.limit and self.kind != "ordinal":
             raise ValueError("only an ordinal has a limit")
-        if not (self.env or self.argv or self.binding):
-            raise ValueError("nothing sets this parameter: give 'env', 'argv' or 'binding'")
         return self
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The values that stand for themselves."""
+        return tuple(self.values) if isinstance(self.values, list) else ()
+
+    @property
+    def acts(self) -> bool:
+        """Whether it says itself what sets it."""
+        return bool(self.env or self.argv or self.binding)
 
     @field_validator("env")
     @classmethod
@@ -96,15 +122,23 @@ class Build(_Strict):
 
 
 class Command(_Strict):
-    argv: list[str]
+    """What runs. With `launch: mpi` the words of `launcher` and `-n RANKS` come first; `ranks` is
+    an expression (empty: the parameter of that name). A process may take `timeout_s` until the
+    time of the default is known."""
+
+    argv: Annotated[list[str], Field(min_length=1)]
     launch: Literal["none", "mpi"] = "none"
+    launcher: Annotated[list[str], Field(min_length=1)] = ["mpirun"]
+    ranks: str = ""
+    timeout_s: Annotated[float, Field(gt=0, le=604800), BeforeValidator(number)] = 600.0
 
 
 class FigureOfMerit(_Strict):
     """A figure that the application prints, for each key of the workload.
 
-    `regex` has the groups `key` and `value` and is matched at the beginning of a line. The first
-    of a card is always measured; the others where an objective names them.
+    `regex` has the group `value`, for a library `key` as well, and is matched at the beginning of a
+    line; an application's that is empty stands for the time of the whole process. The first of a
+    card is always measured; the others where an objective names them.
     """
 
     name: Label
@@ -116,10 +150,10 @@ class FigureOfMerit(_Strict):
     def _means_what_it_says(self) -> FigureOfMerit:
         try:
             groups = re.compile(self.regex).groupindex
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{self.regex!r} is not a regular expression: {error}") from None
-        if not {"key", "value"} <= set(groups):
-            raise ValueError(f"{self.regex!r} lacks the group 'key' or 'value'")
+        if self.regex and "value" not in groups:
+            raise ValueError(f"{self.regex!r} lacks the group 'value': (?P<value>...)")
         if self.name in (THROUGHPUT, COST, ENERGY, MEMORY, CV):
             raise ValueError(f"{self.name} is an objective of every run: take another name")
         if self.name == TIME and (self.unit, self.direction) != ("s", "min"):
@@ -129,21 +163,40 @@ class FigureOfMerit(_Strict):
 
 class Residual(_Strict):
     pattern: str
-    max: Annotated[float, BeforeValidator(number)]
+    max: Annotated[float, Field(allow_inf_nan=False), BeforeValidator(number)]
+
+
+class Answer(_Strict):
+    """What a right result prints: the group `value` of the last line that `pattern` matches.
+
+    It is `value`, or (None) what the default prints, to `tolerance` of its size (to `tolerance`
+    where it is 0).
+    """
+
+    pattern: str
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
+    value: Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(number)] = None
 
 
 class Check(_Strict):
-    residual: Residual
+    """A library's has a residual; an application's may have both, or none."""
+
+    residual: Residual | None = None
+    answer: Answer | None = None
 
 
 class Request(_Strict):
     nodes: int = 1
-    tasks_per_node: int = 1
+    tasks_per_node: str | int = 1
     cpus_per_task: str | int = 1
     exclusive: bool = True
 
 
 class Card(_Strict):
+    """An application sets its parameters by `{name}` in the words of its command, in `env` and in
+    `files` (name -> text, written where it runs) as well; `derived` gives further such names, each
+    an expression. `inputs` are files beside its card that are put where it runs."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
     schema_: Literal[1] = Field(alias="schema")
@@ -163,6 +216,14 @@ class Card(_Strict):
     check: Check
     readback: dict[str, str]
     resources: Request
+    env: dict[str, str] = {}
+    derived: dict[str, str] = {}
+    files: dict[str, str] = {}
+    outputs: list[str] = []
+
+    @property
+    def is_application(self) -> bool:
+        return self.kind == "application"
 
     @field_validator("figures_of_merit")
     @classmethod
@@ -187,7 +248,11 @@ def load_card(name: str) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    return _checked(load_yaml(path))
+    """The card of a library; UsageError, with file and line, where it is malformed."""
+    document = load_yaml(path)
+    card = checked(document)
+    check_library(document, card)
+    return card
 
 
 def is_file(lib: str) -> bool:
@@ -201,8 +266,8 @@ def own_card(path: Path, facts: Collection[str]) -> tuple[Card, dict[str, Any]]:
     `facts` are the names that its expressions may use beside its parameters.
     """
     document = load_yaml(path)
-    check_driver(document)
-    card = _checked(document)
+    check_kind(document, "library", "an application is tuned with --app FILE.yaml")
+    card = checked(document)
     if card.build.template != _DRIVER or card.build.program is not None or not card.space:
         raise UsageError(
             f"{document.where('build')}: build: only what OpenBLAS's driver measures can be tuned "
@@ -213,19 +278,24 @@ def own_card(path: Path, facts: Collection[str]) -> tuple[Card, dict[str, Any]]:
             f"{document.where('name')}: name: {card.name} is a card that ships, whose history is "
             "another: give yours a name of its own"
         )
+    check_library(document, card)
     check_words(document, card)
-    _check_expressions(document, card, facts)
+    check_expressions(document, card, facts)
     return card, dict(document.data)
 
 
-def _check_expressions(document: Document, card: Card, facts: Collection[str]) -> None:
-    """What can be told of them before the machine is known."""
+def check_expressions(document: Document, card: Card, facts: Collection[str]) -> None:
+    """UsageError for what can be told of them before the machine is known."""
     found: list[tuple[tuple[str | int, ...], str, frozenset[str]]] = [
         (("space", index, field), text, frozenset(facts))
         for index, dimension in enumerate(card.space)
         for field in ("when", "default", "values", "hint")
-        if (text := getattr(dimension, field)) is not None
+        if isinstance(text := getattr(dimension, field), str) and text not in dimension.listed
     ]
+    for index, dimension in enumerate(card.space):
+        if dimension.by is not None and dimension.by not in facts:
+            words = f"there is no fact {dimension.by}; there are {', '.join(sorted(facts))}"
+            raise refused(document, ("space", index, "by"), words)
     known = frozenset(facts) | {dimension.name for dimension in card.space}
     found += [(("restrictions", i), text, known) for i, text in enumerate(card.restrictions)]
     for keys, text, names in found:
@@ -236,17 +306,18 @@ def _check_expressions(document: Document, card: Card, facts: Collection[str]) -
     check_values(document, card)
 
 
-def _checked(document: Document) -> Card:
+def checked(document: Document, begin: str = _BEGIN) -> Card:
+    """The card of a document, as far as each field goes; `begin` says where to get one."""
     try:
         return Card.model_validate(document.data)
     except ValidationError as error:
-        problem = first_problem(document.where, error.errors(), _fields(), _BEGIN)
+        problem = first_problem(document.where, error.errors(), _fields(), begin)
         raise UsageError(problem) from None
 
 
 def _fields() -> frozenset[str]:
     """Every name that stands in a card."""
-    parts = (Card, Dimension, Build, Command, FigureOfMerit, Check, Residual, Request)
+    parts = (Card, Dimension, Build, Command, FigureOfMerit, Check, Residual, Answer, Request)
     return frozenset(
         field.alias or name for part in parts for name, field in part.model_fields.items()
     )

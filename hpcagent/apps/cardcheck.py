@@ -14,29 +14,48 @@ if TYPE_CHECKING:
     from hpcagent.apps.card import Card
     from hpcagent.yamlfile import Document
 
-Keys = tuple[str | int, ...]
 
+Keys = tuple[str | int, ...]
 _PLACEHOLDER = re.compile(r"(?<!\$)\{[A-Za-z_]*\}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMAND = ("{driver}", "{workload}", "{seed}")
 _ALIKE = 0.8  # {valeu}, not {valid}
 
 
-def check_driver(document: Document) -> None:
-    """UsageError for a card that is for something else than OpenBLAS's driver."""
+def refused(document: Document, keys: Keys, problem: str) -> UsageError:
+    """What is wrong with the value at `keys`, with file, line and field."""
+    field = ".".join(map(str, keys))
+    return UsageError(f"{document.where(*keys)}: {field}: {problem}")
+
+
+def check_kind(document: Document, kind: str, cure: str) -> None:
+    """UsageError, with the cure, for a card of the other kind than is asked for."""
     data: Any = document.data
-    if isinstance(data, Mapping) and data.get("kind") == "application":
-        raise UsageError(
-            f"{document.where('kind')}: kind: applications cannot be tuned so far: a card is one "
-            "for OpenBLAS (kind: library, build: {template: openblas ...}). "
-            "`hpcagent build --app FILE.yaml` builds programs, `hpcagent codegen` tunes kernels"
-        )
+    if isinstance(data, Mapping) and data.get("kind", kind) != kind:
+        raise refused(document, ("kind",), f"{data['kind']}: {cure}")
+
+
+def check_library(document: Document, card: Card) -> None:
+    """UsageError for what only an application's card may lack, or may have."""
+    if card.check.residual is None:
+        raise refused(document, ("check",), "residual is missing")
+    for field in ("env", "derived", "files", "outputs"):
+        if getattr(card, field):
+            raise refused(document, (field,), "is for applications")
+    for index, figure in enumerate(card.figures_of_merit):
+        if "key" not in re.compile(figure.regex).groupindex:
+            words = f"{figure.regex!r} lacks the group 'key' or 'value'"
+            raise refused(document, ("figures_of_merit", index), words)
+    for index, dimension in enumerate(card.space):
+        if not dimension.acts:
+            words = "nothing sets this parameter: give 'env', 'argv' or 'binding'"
+            raise refused(document, ("space", index), words)
 
 
 def check_words(document: Document, card: Card) -> None:
     """UsageError for the first text of the card that no job could use."""
     for keys, problem in (*_patterns(card), *_settings(card), *_request(card)):
-        raise UsageError(f"{document.where(*keys)}: {'.'.join(map(str, keys))}: {problem}")
+        raise refused(document, keys, problem)
 
 
 def check_values(document: Document, card: Card) -> None:
@@ -45,19 +64,20 @@ def check_values(document: Document, card: Card) -> None:
     Where these depend on the machine it is not told: there a default joins the values.
     """
     for index, dimension in enumerate(card.space):
-        values = _constant(dimension.values)
+        values = dimension.listed or _constant(str(dimension.values))
         if not isinstance(values, tuple) or not values:
             continue  # values that are no list are refused where the space is made
         texts = [str(value) for value in values]
         for field in ("default", "hint"):
-            found = _constant(getattr(dimension, field))
+            text = getattr(dimension, field)
+            found = text if text in dimension.listed else _constant(text)
             if found is None or str(found) in texts:
                 continue
             near = field == "hint" and dimension.kind == "ordinal"
             if near and isinstance(number(found), int | float):
                 continue  # the nearest value is hinted at
-            place = f"{document.where('space', index, field)}: space.{index}.{field}"
-            raise UsageError(f"{place}: {found} is none of the values {', '.join(texts)}")
+            words = f"{found} is none of the values {', '.join(texts)}"
+            raise refused(document, ("space", index, field), words)
 
 
 def _constant(text: str | None) -> Any:
@@ -70,18 +90,33 @@ def _constant(text: str | None) -> Any:
         return None
 
 
+def check_patterns(document: Document, card: Card) -> None:
+    """UsageError for the first text that is no pattern, or lacks a group that it needs."""
+    for keys, problem in _patterns(card):
+        raise refused(document, keys, problem)
+
+
 def _patterns(card: Card) -> Iterator[tuple[Keys, str]]:
-    found: list[tuple[Keys, str]] = [(("success", i), x) for i, x in enumerate(card.success)]
-    found += [(("readback", name), text) for name, text in card.readback.items()]
-    residual: Keys = ("check", "residual", "pattern")
-    for keys, text in (*found, (residual, card.check.residual.pattern)):
+    keyed = () if card.is_application else ("key",)
+    found: list[tuple[Keys, str, tuple[str, ...]]] = [
+        (("success", i), text, ()) for i, text in enumerate(card.success)
+    ]
+    found += [(("readback", name), text, ()) for name, text in card.readback.items()]
+    if card.check.residual is not None:
+        found.append((("check", "residual", "pattern"), card.check.residual.pattern, keyed))
+    if card.check.answer is not None:
+        found.append((("check", "answer", "pattern"), card.check.answer.pattern, ()))
+    for keys, text, groups in found:
         try:
             pattern = re.compile(text)
         except (re.error, OverflowError, RecursionError) as error:
             yield keys, f"{text!r} is not a regular expression: {error}"
             continue
-        if keys == residual and not {"key", "value"} <= set(pattern.groupindex):
-            yield keys, f"{text!r} lacks the group 'key' or 'value': (?P<key>...) (?P<value>...)"
+        needed = (*groups, "value") if keys[0] == "check" else ()
+        if not set(needed) <= set(pattern.groupindex):
+            named = " or ".join(repr(name) for name in needed)
+            example = " ".join(f"(?P<{name}>...)" for name in needed)
+            yield keys, f"{text!r} lacks the group {named}: {example}"
         if keys[0] == "readback" and not pattern.groups:
             yield keys, f"{text!r} has no group: put what is to be read between ( and )"
 
@@ -96,9 +131,7 @@ def _settings(card: Card) -> Iterator[tuple[Keys, str]]:
             for word in _PLACEHOLDER.findall(text):  # braces of awk or bash are none of ours
                 if word != "{value}" and _mistaken(word):
                     yield keys, f"{word} stands for nothing: only {{value}} is replaced"
-        if dimension.probe is not None and dimension.probe not in card.readback:
-            known = ", ".join(card.readback) or "none"
-            yield ("space", index, "probe"), f"readback has no {dimension.probe}, but: {known}"
+    yield from probes(card)
     for index, word in enumerate(card.command.argv):
         if _PLACEHOLDER.fullmatch(word) and word not in _COMMAND:
             words = ", ".join(_COMMAND)
@@ -106,6 +139,14 @@ def _settings(card: Card) -> Iterator[tuple[Keys, str]]:
     for index, name in enumerate(card.unset):
         if not VARIABLE.match(name):
             yield ("unset", index), f"{name!r} is not the name of an environment variable"
+
+
+def probes(card: Card) -> Iterator[tuple[Keys, str]]:
+    """A parameter whose value is read back by a pattern that is not there."""
+    for index, dimension in enumerate(card.space):
+        if dimension.probe is not None and dimension.probe not in card.readback:
+            known = ", ".join(card.readback) or "none"
+            yield ("space", index, "probe"), f"readback has no {dimension.probe}, but: {known}"
 
 
 def _mistaken(word: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hpcagent.records import Cpu, Machine
 
+POLICIES = ("none", "compact", "spread")
+
 
 def place(machine: Machine, policy: str, threads: int) -> tuple[int, ...]:
     """CPU ids for `threads` threads, one to a physical core while cores last.

@@ -7,6 +7,7 @@ refused with a UsageError before any text is made.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -127,6 +128,7 @@ def result_files(
     values = {
         "run_id": _run_id(run_id),
         "date_utc": clean(date_utc, "date"),
+        "what": "OpenBLAS",
         "library": clean(library_path, "library path"),
         "headline": clean(headline, "headline"),
         "environment": _environment(environment),
@@ -139,6 +141,41 @@ def result_files(
         f"modulefiles-lua/hpcagent-openblas/{run_id}.lua": render(modules / "tuned.lua.j2", values),
         f"modulefiles-tcl/hpcagent-openblas/{run_id}": render(modules / "tuned.tcl.j2", values),
     }
+
+
+def application_files(
+    run_id: str,
+    date_utc: str,
+    title: str,
+    headline: str,
+    environment: Sequence[tuple[str, str]],
+    command: Sequence[str],
+    files: Sequence[tuple[str, str]],
+    inputs: Sequence[str],
+    unset: Sequence[str],
+) -> dict[str, str]:
+    """best.env, run.sh, which starts the application as it was tuned, and its input files below
+    files/.
+
+    `inputs` are those that it reads beside them, `unset` variables that it must not inherit. Words
+    of the command may have several lines; nothing else may.
+    """
+    beside = ["all of files/"] if files else []
+    values = {
+        "run_id": _run_id(run_id),
+        "date_utc": clean(date_utc, "date"),
+        "what": "",
+        "library": "",
+        "title": clean(title, "title"),
+        "headline": clean(headline, "headline"),
+        "environment": [(name, clean(value, name)) for name, value in environment],
+        "unset": unset,
+        "command": shlex.join(command),
+        "needed": " and ".join([*beside, *(clean(name, "input") for name in inputs)]),
+    }
+    scripts = share("jobscripts")
+    made = {name: render(scripts / f"{name}.j2", values) for name in ("best.env", "run.sh")}
+    return made | {f"files/{name}": text for name, text in files}
 
 
 def cpu_list(cpus: Iterable[int]) -> str:

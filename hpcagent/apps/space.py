@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hpcagent.apps.card import Card, Dimension
+from hpcagent.apps.filling import NOWHERE, PLACEHOLDER, Places, count, fill, filled
 from hpcagent.apps.placement import place
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.records import Config, Library, Machine, Param
 from hpcagent.search.space import Space
 
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What puts a configuration into effect: environment, words before the command, CPUs."""
+    """What puts a configuration into effect: environment, words before the command, CPUs.
+
+    Of an application also its `command` and its `files` (name, text).
+    """
 
     env: tuple[tuple[str, str], ...]
     prefix: tuple[str, ...]
     binding: tuple[int, ...]
+    command: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def facts_of(machine: Machine, library: Library) -> dict[str, Any]:
-    """The names a card's expressions may use. `cores` are usable ones, `cpus` logical ones.
+    """The names that the card of a library may use in its expressions."""
+    return {
+        **machine_facts(machine),
+        "library.dynamic_arch": library.dynamic_arch,
+        "library.threading": library.threading,
+        "library.max_threads": library.max_threads or len(machine.cpus_allowed),
+        "library.default_threads": library.default_threads,
+        "library.core": library.core,
+        "threads": library.default_threads,
+    }
+
+
+def machine_facts(machine: Machine) -> dict[str, Any]:
+    """The names any card's expressions may use. `cores` are usable ones, `cpus` logical ones.
 
     Hardware threads of one core are one of `physical_cores`.
     """
@@ -36,36 +59,58 @@ def facts_of(machine: Machine, library: Library) -> dict[str, Any]:
         "machine.sockets": machine.sockets,
         "machine.huge_pages": machine.huge_pages or "unknown",
         "machine.glibc_minor": _glibc_minor(machine.glibc),
-        "library.dynamic_arch": library.dynamic_arch,
-        "library.threading": library.threading,
-        "library.max_threads": library.max_threads or len(machine.cpus_allowed),
-        "library.default_threads": library.default_threads,
-        "library.core": library.core,
         "tools.numactl": "numactl" in machine.tools,
         "cores": machine.usable_cores,
         "physical_cores": _physical_cores(machine),
         "cpus": len(machine.cpus_allowed),
-        "threads": library.default_threads,
     }
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """The card's dimensions that act with this library on this machine, with their defaults."""
+    """The card's dimensions that act on this machine (with this library), with their defaults.
+
+    `places` are an application's.
+    """
 
     card: Card
     machine: Machine
     facts: Mapping[str, Any]
     active: tuple[tuple[Dimension, str], ...]
+    places: Places = NOWHERE
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether each value of each parameter is certain to set something of its own."""
+        words = self.card.command.argv, self.card.env.values(), self.card.files.values()
+        used = {name for texts in words for text in texts for name in PLACEHOLDER.findall(text)}
+        return self.card.is_application and all(d.name in used for d, _ in self.active)
 
     @property
     def hints(self) -> dict[str, str]:
         """The value that the card hints at, of each parameter of which it does."""
         told = {d.name: d.hint for d, _ in self.active if d.hint is not None}
-        return {name: str(_evaluate(hint, self.facts)) for name, hint in told.items()}
+        listed = {d.name: d.listed for d, _ in self.active}
+        return {name: _literal(hint, listed[name], self.facts) for name, hint in told.items()}
 
     def setting(self, config: Config) -> Setting:
-        """What puts `config` into effect; parameters at their default set nothing."""
+        """What puts `config` into effect; parameters at their default set nothing of their own.
+
+        UsageError where an application's card cannot be filled with it.
+        """
+        if not self.card.is_application:
+            return self._own(config, {})
+        try:
+            made = filled(self.card, self._all(config), self.facts, self.places)
+        except UsageError as error:
+            raise UsageError(f"{self.card.name}: with {config}: {error}") from None
+        own = self._own(config, made.names)
+        env = tuple(sorted((dict(made.env) | dict(own.env)).items()))
+        prefix = (*made.prefix, *own.prefix)
+        return Setting(env, prefix, own.binding, made.command, made.files)
+
+    def _own(self, config: Config, names: Mapping[str, str]) -> Setting:
+        """What the parameters that differ from their defaults set by themselves."""
         env: dict[str, str] = {}
         prefix: list[str] = []
         binding: tuple[int, ...] = ()
@@ -74,24 +119,51 @@ class Knobs:
             value = values[dimension.name]
             if value == default:
                 continue
+            known = {**names, "value": value}
             for name, text in dimension.env.items():
-                env[name] = text.replace("{value}", value)
-            prefix += [word.replace("{value}", value) for word in dimension.argv]
+                env[name] = fill(text, known)
+            prefix += [fill(word, known) for word in dimension.argv]
             if dimension.binding:
-                threads = int(values.get("threads", str(self.facts["threads"])))
-                binding = place(self.machine, value, threads)
+                told = values.get("threads") or names.get("threads")
+                threads = told or self.facts.get("threads", self.facts["cores"])
+                binding = place(self.machine, value, count(threads, "threads"))
         return Setting(tuple(sorted(env.items())), tuple(prefix), binding)
+
+    def _all(self, config: Config) -> dict[str, str]:
+        """The values of all parameters: those that do not act here are at their defaults."""
+        acting = {dimension.name for dimension, _ in self.active}
+        others = {
+            d.name: _literal(d.default, d.listed, self.facts)
+            for d in self.card.space
+            if d.name not in acting
+        }
+        return others | config.values
 
 
 def find_knobs(card: Card, machine: Machine, library: Library) -> Knobs:
-    facts = facts_of(machine, library)
+    """Those of a library."""
+    return _acting(card, machine, facts_of(machine, library), f"library {library.path}, ")
+
+
+def application_knobs(card: Card, machine: Machine, places: Places) -> Knobs:
+    """Those of an application; its facts include how many `nodes` a job has."""
+    knobs = _acting(card, machine, application_facts(machine, card.resources.nodes))
+    return dataclasses.replace(knobs, places=places)
+
+
+def application_facts(machine: Machine, nodes: int) -> dict[str, Any]:
+    """The names that the card of an application may use in its expressions."""
+    return {**machine_facts(machine), "nodes": nodes}
+
+
+def _acting(card: Card, machine: Machine, facts: dict[str, Any], where: str = "") -> Knobs:
     active = tuple(
-        (d, str(_evaluate(d.default, facts))) for d in card.space if _evaluate(d.when, facts)
+        (d, _literal(d.default, d.listed, facts)) for d in card.space if _evaluate(d.when, facts)
     )
     if not active:
         raise EnvironmentProblem(
-            f"{card.name}: no parameter acts here (library {library.path}, "
-            f"{machine.usable_cores} core): there is nothing to tune"
+            f"{card.name}: no parameter acts here ({where}{machine.usable_cores} core): there is "
+            "nothing to tune"
         )
     return Knobs(card, machine, facts, active)
 
@@ -115,22 +187,35 @@ def without_doubles(knobs: Knobs, space: Space) -> Space:
 
     One that is too large to enumerate stays as it is.
     """
-    if not space.enumerable:
+    if not space.enumerable or knobs.tells_apart:
         return space
     seen = {knobs.setting(space.default): space.default.id}
     doubles = set()
     for config in space.points():
-        if seen.setdefault(knobs.setting(config), config.id) != config.id:
+        try:
+            setting = knobs.setting(config)
+        except UsageError:  # an application's card cannot be filled with it
+            continue
+        if seen.setdefault(setting, config.id) != config.id:
             doubles.add(config.id)
     return space.excluding(frozenset(doubles))
 
 
 def cpus_requested(card: Card, machine: Machine) -> int:
-    """CPUs a measuring job asks for."""
-    asked = card.resources.cpus_per_task
-    if isinstance(asked, int):
-        return asked
-    return int(_evaluate(asked, {"cores": machine.usable_cores, "cpus": len(machine.cpus_allowed)}))
+    """CPUs of each task that a measuring job asks for."""
+    return _asked(card.resources.cpus_per_task, machine)
+
+
+def tasks_requested(card: Card, machine: Machine) -> int:
+    """Tasks on each node that a measuring job asks for."""
+    return _asked(card.resources.tasks_per_node, machine)
+
+
+def _asked(said: str | int, machine: Machine) -> int:
+    if isinstance(said, int):
+        return said
+    facts = {"cores": machine.usable_cores, "cpus": len(machine.cpus_allowed)}
+    return int(count(_evaluate(said, facts), f"resources: {said}"))
 
 
 def _param(dimension: Dimension, default: str, facts: Mapping[str, Any]) -> Param:
@@ -149,7 +234,7 @@ def _param(dimension: Dimension, default: str, facts: Mapping[str, Any]) -> Para
 
 
 def _listed(dimension: Dimension, facts: Mapping[str, Any]) -> list[str]:
-    found = _evaluate(str(dimension.values), facts)
+    found = dimension.listed or _evaluate(str(dimension.values), facts)
     if not isinstance(found, tuple | list) or not found:
         raise UsageError(
             f"space: {dimension.name}: values {dimension.values!r} are no list, or none"
@@ -158,13 +243,17 @@ def _listed(dimension: Dimension, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _ascending(name: str, values: list[str]) -> list[str]:
-    try:
-        return sorted(values, key=float)
-    except ValueError:
+    if not all(_NUMBER.fullmatch(value) for value in values):
         raise UsageError(
             f"space: {name}: an ordinal has numbers, in contrast to {', '.join(values)}: write them"
             " so, or make it categorical"
-        ) from None
+        )
+    return sorted(values, key=float)
+
+
+def _literal(text: str, listed: Sequence[str], facts: Mapping[str, Any]) -> str:
+    """One of the values that stand for themselves, or what an expression gives."""
+    return text if text in listed else str(_evaluate(text, facts))
 
 
 def _evaluate(text: str, facts: Mapping[str, Any]) -> Any:

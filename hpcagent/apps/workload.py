@@ -25,13 +25,18 @@ _TRANSPOSED: Mapping[str, tuple[str, ...]] = {"gemm": ("transa", "transb"), "gem
 _BYTES = {"s": 4, "d": 8}
 ROUTINES = tuple(p + name for name in _DIMENSIONS for p in "sd")
 
+PROGRAM = "run"  # what is measured of an application, in the place of a routine
+
 MAX_DIMENSION = 1_000_000
 MAX_CASES = 200
 
 
 @dataclass(frozen=True)
 class Case:
-    """One routine and shape. Dimensions a routine does not have are 0, unused flags "-"."""
+    """One routine and shape. Dimensions a routine does not have are 0, unused flags "-".
+
+    A program has no dimension at all.
+    """
 
     routine: str
     m: int
@@ -43,13 +48,20 @@ class Case:
 
     @property
     def key(self) -> str:
+        if self.routine == PROGRAM:
+            return PROGRAM
         dims = "x".join(str(d) for d in (self.m, self.n, self.k) if d)
         flags = (self.transa + self.transb).replace("-", "")
         return f"{self.routine}_{dims}" + (f"_{flags}" if "T" in flags else "")
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of one call (LAPACK Working Note 41, leading terms)."""
+        """Floating-point operations of one call (LAPACK Working Note 41, leading terms).
+
+        0 of a program.
+        """
+        if self.routine == PROGRAM:
+            return 0.0
         m, n, k = self.m, self.n, self.k
         kind = self.routine[1:]
         if kind == "gemm":
@@ -187,6 +199,11 @@ def load_workload(path: Path) -> Workload:
             )
         seen[case.key] = index
     return Workload(_normalised(cases), str(path))
+
+
+def one_program(source: str) -> Workload:
+    """That of an application, which is run as it is: nobody has counted its operations."""
+    return Workload((Case(PROGRAM, 0, 0, 0, "-", "-", 1.0),), source)
 
 
 def workload_from(rows: Sequence[Mapping[str, Any]], source: str) -> Workload:

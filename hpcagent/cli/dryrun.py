@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import Any
 import click
 
 from hpcagent import __version__
-from hpcagent.apps.space import facts_of
+from hpcagent.apps.space import application_facts, facts_of
 from hpcagent.apps.workload import ROUTINES
 from hpcagent.records import Compiler, Config, Cpu, Library, Machine
+from hpcagent.report.columns import labelled
+from hpcagent.report.wording import shorten, visible
 from hpcagent.study import units
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
@@ -30,13 +33,24 @@ from hpcagent.study.settings import TuneSettings
 from hpcagent.study.state import TuneState
 
 _SHOWN_LINES = 45
+_LONGEST = 400  # characters of a parameter's values
 _RUN_ID = "tune-DATE-TIME-ID"
 # Only to size the example's repeats; the feasibility probe measures the real figure.
 _ASSUMED_GFLOPS_PER_CORE = 20.0
+_ASSUMED_PROCESS_S = 10.0  # of an application
 _RESULTS = (
     "best.env", "snippet.sh", "modulefiles-lua/hpcagent-openblas/", "modulefiles-tcl/"
     "hpcagent-openblas/", "report.md", "report.html", "figures/",
 )  # fmt: skip
+_APPLICATION_RESULTS = ("best.env", "run.sh", "files/", "report.md", "report.html", "figures/")
+_ASSUMED = (
+    "Assumed until the probe has run: the library, its threads and core type, the C compiler,\n"
+    "and the speed that sizes the repeats."
+)
+_APPLICATION_ASSUMED = (
+    "Assumed until it has run: the node is like this machine, and the application takes\n"
+    f"{_ASSUMED_PROCESS_S:.0f} s a time."
+)
 
 
 @dataclass(frozen=True)
@@ -49,23 +63,45 @@ class Preview:
 
 def show_plan(settings: TuneSettings, place: Path, as_json: bool) -> None:
     """Print the plan of a run with these settings in the folder `place`."""
-    previews = tuple(_previews(settings, place))
+    known = assumed(TuneState(settings, created_utc=utc_text(utc_now()), version=__version__))
+    if settings.of_application and known.card_problem is not None:
+        raise known.card_problem
+    previews = tuple(_previews(known, place))
     if as_json:
         rows = [vars(preview) for preview in previews]
         click.echo(json.dumps({"settings": settings.to_json(), "units": rows}, indent=1))
         return
-    click.echo("Dry run: nothing is run, nothing is written. In the order of the run:\n")
+    click.echo("Dry run: nothing is run, nothing is written.\n")
+    click.echo("\n".join(_space_lines(known)))
+    click.echo("\nIn the order of the run:\n")
     for preview in previews:
         click.echo(f"== {preview.purpose}: {preview.folder}\n   {preview.command}")
         for name, text in sorted(preview.files.items()):
             click.echo(f"-- {name}\n{_shown(text)}")
-    click.echo(f"== result: {place / 'result'}/\n   {'  '.join(_RESULTS)}")
+    application = settings.of_application
+    results = _APPLICATION_RESULTS if application else _RESULTS
+    click.echo(f"== result: {place / 'result'}/\n   {'  '.join(results)}")
     click.echo(
         f"\nThen up to {settings.rounds} rounds of {settings.challengers} challengers, and "
         f"{settings.confirm_pairs} pairs {_jobs(settings)}to confirm the winner.\n"
-        "Assumed until the probe has run: the library, its threads and core type, the C compiler,\n"
-        "and the speed that sizes the repeats. With --json every file is shown whole."
+        f"{_APPLICATION_ASSUMED if application else _ASSUMED} "
+        "With --json every file is shown whole."
     )
+
+
+def _space_lines(known: Knowledge) -> Iterator[str]:
+    """The parameters with their values, and of an application what runs."""
+    space = known.unpruned
+    yield f"== space: {space.size} configurations of these (the default in brackets)"
+    for param in space.params:
+        values = " ".join(f"[{v}]" if v == param.default else v for v in param.values)
+        yield from (f"   {line}" for line in labelled(param.name, shorten(values, _LONGEST), 77))
+    if known.card.is_application:
+        yield "== commands: of the default, and of other configurations for example"
+        for config in (space.default, *examples(known)[:2]):
+            setting = known.setting(config)
+            words = [f"{name}={value}" for name, value in setting.env]
+            yield f"   {visible(shlex.join([*words, *setting.prefix, *setting.command]))}"
 
 
 def _jobs(settings: TuneSettings) -> str:
@@ -80,16 +116,16 @@ def _shown(text: str) -> str:
     return f"{head}\n   ... {len(lines) - 12} more lines\n"
 
 
-def _previews(settings: TuneSettings, place: Path) -> Iterator[Preview]:
-    now = utc_text(utc_now())
-    known = assumed(TuneState(settings, created_utc=now, version=__version__))
-    build = _folder(place, 2)
+def _previews(known: Knowledge, place: Path) -> Iterator[Preview]:
+    settings = known.state.settings
+    application = settings.of_application
+    build = "" if application else str(_folder(place, 2))
     plans = (
         units.probe_plan(settings, None),
-        units.build_plan(known),
-        units.feasibility_plan(known, str(build)),
-        units.round_plan(known, 1, examples(known), str(build)),
-        units.confirmation_plan(known, examples(known)[0], str(build)),
+        *(() if application else (units.build_plan(known),)),
+        units.feasibility_plan(known, build),
+        units.round_plan(known, 1, examples(known), build),
+        units.confirmation_plan(known, (*examples(known), known.unpruned.default)[0], build),
     )
     for number, plan in enumerate(plans, start=1):
         yield preview(known, plan, place, number)
@@ -116,7 +152,7 @@ def examples(known: Knowledge) -> tuple[Config, ...]:
     """Configurations that are spread over the space: as many as a round has challengers."""
     space = known.unpruned
     points = space.points() if space.enumerable else space.first(100)
-    others = [point for point in points if point != space.default]
+    others = [p for p in points if p != space.default and known.failure_before(p) is None]
     step = max(1, len(others) // known.state.settings.challengers)
     return tuple(others[::step][: known.state.settings.challengers])
 
@@ -126,9 +162,17 @@ def fact_names() -> frozenset[str]:
     return frozenset(facts_of(_machine(), _library("")))
 
 
+def application_fact_names() -> frozenset[str]:
+    """The same for the card of an application."""
+    return frozenset(application_facts(_machine(), 1))
+
+
 def assumed(state: TuneState) -> Knowledge:
     """Knowledge in which what the probe would find is assumed."""
     known = Knowledge(state)
+    if state.settings.of_application:
+        vars(known).update({"machine": _machine(), "process_s": _ASSUMED_PROCESS_S})
+        return known
     assumptions: dict[str, Any] = {
         "machine": _machine(),
         "library": _library(state.settings.prefix),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +12,7 @@ from hpcagent.apps.card import Card
 from hpcagent.config import Settings, rates
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.measure import energy
-from hpcagent.measure.objectives import COST, ENERGY, TIME, Objective, parse_constraints
+from hpcagent.measure.objectives import COST, ENERGY, Objective, parse_constraints
 from hpcagent.measure.statistics import pairs_needed
 from hpcagent.protocols import Scheduler
 from hpcagent.records import Resources
@@ -46,14 +46,18 @@ def goal_options(command: Command) -> Command:
         "--objective", "objectives", multiple=True, metavar="NAME", callback=_keep,
         expose_value=False,
         help="What to make better: time, throughput, cost, energy, memory, cv or the card's own "
-        "figure. Repeated: the first decides, and the trade-off is shown. [default: time]",
+        "figure. Repeated: the first decides, and the trade-off is shown. [default: the card's "
+        "first figure, which is time]",
     )(command)  # fmt: skip
 
 
-def wanted(configured: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(objectives, constraints) in the user's order, the constraints as they are written."""
+def wanted(configured: Settings, figure: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(objectives, constraints) in the user's order, the constraints as they are written.
+
+    Where nothing is said it is for what the card prints first, the `figure`.
+    """
     said: Mapping[str, Any] = click.get_current_context().meta.get(_META, {})
-    objectives = said.get("objectives") or configured.objectives or (TIME,)
+    objectives = said.get("objectives") or configured.objectives or (figure,)
     within = parse_constraints(said.get("within") or configured.within)
     return objectives, tuple(each.text for each in within)
 
@@ -84,11 +88,15 @@ def check(settings: TuneSettings, card: Card) -> tuple[Objective, ...]:
 
 
 def charge(
-    objectives: tuple[str, ...], scheduler: Scheduler, asks: Resources, cores: int,
+    objectives: tuple[str, ...], scheduler: Scheduler, asks: Resources, cores: int, nodes: int,
     configured: Settings,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """What an hour costs, as JSON; None where nobody asks. SchedulerUnreachable where untold."""
+    """What an hour of a job on so many nodes, with so many cores of each, costs, as JSON.
+
+    None where nobody asks. SchedulerUnreachable where untold.
+    """
     if COST not in objectives:
         return None
     catalogue = scheduler.catalogue().priced(rates(configured.charge_rates))
-    return asdict(price(catalogue, asks, cores))
+    found = price(catalogue, asks, cores)
+    return asdict(replace(found, job_hour=found.job_hour * nodes))

@@ -21,7 +21,7 @@ from hpcagent.measure.objectives import TIME
 from hpcagent.report.wording import plural
 from hpcagent.study import history as store
 from hpcagent.study.durable import problem, write_named
-from hpcagent.study.history_record import Record, record_of
+from hpcagent.study.history_record import Record, Tuned, record_of
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.session import read_state
 
@@ -211,7 +211,7 @@ def _row(record: Record) -> dict[str, Any]:
         "outcome": record.outcome,
         "microarchitecture": record.machine.microarchitecture,
         "cores": record.machine.cores,
-        "library": f"{record.library.name} {record.library.version} {record.library.threading}",
+        "library": _tuned(record.library),
         "cases": len(record.workload),
         "workload": [row.case.key for row in record.workload],
         "trials": len(record.trials),
@@ -225,9 +225,14 @@ def _line(record: Record) -> str:
     more = f" and {len(shapes) - 2} more" if len(shapes) > 2 else ""
     return (
         f"{record.run}: {record.machine.microarchitecture} {record.machine.cores} cores, "
-        f"{record.library.name} {record.library.version} {record.library.threading}\n"
+        f"{_tuned(record.library)}\n"
         f"  {', '.join(shapes[:2])}{more}: {len(record.trials)} trials{best}"
     )
+
+
+def _tuned(library: Tuned) -> str:
+    """A library with its version and threading; of an application there is the name alone."""
+    return " ".join(word for word in (library.name, library.version, library.threading) if word)
 
 
 def _in(record: Record) -> str:
@@ -242,7 +247,7 @@ def _page(record: Record) -> list[str]:
         f"run       {record.run} ({record.outcome or 'not finished'}, hpcagent {record.hpcagent})",
         f"machine   {machine.architecture} {machine.microarchitecture}, {machine.cores} cores, "
         f"{plural(machine.sockets, 'socket')}",
-        f"library   {library.name} {library.version} {library.threading}, core {library.core}",
+        f"tuned     {_tuned(library)}" + (f", core {library.core}" if library.core else ""),
         f"workload  {', '.join(shapes[:4])}" + (" ..." if len(shapes) > 4 else ""),
         "",
         f"{'gain' if _in(record) else 'speed-up':<9} settings that are not at their default",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from hpcagent.apps.card import is_file, load_card, own_card
+from hpcagent.apps.application import EXAMPLE as APPLICATION
 from hpcagent.apps.workload import load_workload
 from hpcagent.cli.asks import (
     MOST_AHEAD,
@@ -23,7 +22,7 @@ from hpcagent.cli.asks import (
     resources,
 )
 from hpcagent.cli.build import searched_builds
-from hpcagent.cli.dryrun import fact_names, show_plan
+from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.example import example_option
 from hpcagent.cli.givenpath import PATH
@@ -31,10 +30,11 @@ from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
 from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.runs import json_option
+from hpcagent.cli.subject import Subject, prefix_of, require_here, subject
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
 from hpcagent.config import Settings, load_settings
-from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.errors import UsageError
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.llm.routing import Route
 from hpcagent.search.function_file import EXAMPLE
@@ -51,9 +51,17 @@ MOST_CHALLENGERS = 16
 
 @click.command()
 @click.option(
-    "--lib", required=True, metavar="NAME",
+    "--lib", metavar="NAME",
     help="The library to tune: openblas, or FILE.yaml, a card of your own.",
 )  # fmt: skip
+@click.option(
+    "--app", type=PATH, metavar="FILE.yaml", help="The application to tune: its card, which says "
+    "how it is run, what can be set and how its output is read.",
+)  # fmt: skip
+@click.option(
+    "--app-prefix", metavar="PATH", help="Where it is installed: {prefix} in its card.",
+)  # fmt: skip
+@example_option("--app-example", "FILE.yaml", lambda: APPLICATION)
 @click.option(
     "--openblas-prefix", "prefix", metavar="PATH", help="Folder (or .so file) of the OpenBLAS.",
 )  # fmt: skip
@@ -157,14 +165,14 @@ MOST_CHALLENGERS = 16
 @click.option("--dry-run", is_flag=True, help="Show every file and command; run nothing.")
 @json_option
 def tune(
-    lib: str, prefix: str | None, workload: Path | None, model: str | None, replay: str | None,
-    strategy: str | None, function: str | None, target: str | None, budget: tuple[str, ...],
-    challengers: int | None, seed: int, scheduler: str | None, run_dir: Path | None, building: bool,
-    source: Path | None, sha256: str, given: tuple[str, ...], families: tuple[str, ...],
-    modules: tuple[str, ...], store: Path | None, no_history: bool, no_wait: bool, dry_run: bool,
-    as_json: bool,
+    lib: str | None, app: Path | None, app_prefix: str | None, prefix: str | None,
+    workload: Path | None, model: str | None, replay: str | None, strategy: str | None,
+    function: str | None, target: str | None, budget: tuple[str, ...], challengers: int | None,
+    seed: int, scheduler: str | None, run_dir: Path | None, building: bool, source: Path | None,
+    sha256: str, given: tuple[str, ...], families: tuple[str, ...], modules: tuple[str, ...],
+    store: Path | None, no_history: bool, no_wait: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Find settings under which a library runs fastest here, and prove it.
+    """Find settings under which a library or an application runs fastest here, and prove it.
 
     Candidates and the default are measured interleaved; the winner is confirmed with fresh
     pairs before anything is claimed. Kill it at any time: `hpcagent resume` goes on.
@@ -181,29 +189,34 @@ def tune(
       hpcagent tune --lib openblas --function mine.py --target 1.2x
       hpcagent tune --lib openblas --partition compute --account proj1
       hpcagent tune --lib openblas --build --source FILE.tar.gz --sha256 HASH
+      hpcagent tune --app-example > melt.yaml
+      hpcagent tune --app melt.yaml
     """
-    card, own = own_card(Path(lib), fact_names()) if is_file(lib) else (load_card(lib), None)
+    tuned = subject(lib, app)
+    _check_possible(tuned, workload, building)
     configured = load_settings(os.environ, Path.cwd())
     transcript = transcript_path(replay, model)
     model = "" if transcript else model
     routes = wanted_to_tune(configured, model, strategy, function)
     settings = _settings(
-        configured, card.name, prefix, workload, routes, strategy, budget, challengers, seed,
-        scheduler,
-    )  # fmt: skip
+        configured, tuned, workload, routes, strategy, budget, challengers, seed, scheduler
+    )
     settings = replace(
         settings,
         history=_history(configured, no_history),
         site_history=_site_history(configured, no_history),
         replay=transcript,
-        card=own,
-        card_source=lib if own else "",
+        prefix=prefix_of(tuned, configured, prefix, app_prefix, settings.scheduler),
+        card=tuned.own,
+        card_source=tuned.source,
+        card_folder=tuned.folder,
+        inputs_sha256=tuned.inputs_sha256,
     )
     settings = replace(settings, **searching(configured, settings, strategy, function, target))
-    check(settings, card)
+    check(settings, tuned.card)
     if building:
-        _check_buildable(prefix, own)
-        builds = searched_builds(lib, source, sha256, given, families, modules, store)
+        _check_buildable(prefix, tuned.own)
+        builds = searched_builds(tuned.card.name, source, sha256, given, families, modules, store)
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
         raise UsageError("--source, --set and the like need --build")
@@ -213,37 +226,39 @@ def tune(
         return 0
     ask_servers(routes, configured.model_hosts)
     if settings.scheduler == "local":
-        _require_build_tools()
+        require_here(tuned, settings.prefix, settings.prologue)
     return begin_run("tune", settings, run_dir, no_wait=no_wait, as_json=as_json)
 
 
 def planned(configured: Settings, lib: str) -> TuneSettings:
     """What `hpcagent tune --lib LIB` without any other option does; its first error otherwise."""
     routes = wanted_to_tune(configured, None, None, None)
-    settings = _settings(configured, lib, None, None, routes, None, (), None, 0, None)
+    tuned = subject(lib, None)
+    settings = _settings(configured, tuned, None, routes, None, (), None, 0, None)
+    prefix = prefix_of(tuned, configured, None, None, settings.scheduler)
+    settings = replace(settings, prefix=prefix)
     settings = replace(settings, **searching(configured, settings, None, None, None))
-    check(settings, load_card(lib))
+    check(settings, tuned.card)
     return settings
 
 
 def _settings(
-    configured: Settings, lib: str, prefix: str | None, workload: Path | None,
-    routes: dict[str, Route], strategy: str | None, budget: tuple[str, ...],
-    challengers: int | None, seed: int, scheduler: str | None,
+    configured: Settings, tuned: Subject, workload: Path | None, routes: dict[str, Route],
+    strategy: str | None, budget: tuple[str, ...], challengers: int | None, seed: int,
+    scheduler: str | None,
 ) -> TuneSettings:  # fmt: skip
-    prefix = configured.openblas_prefix if prefix is None else prefix
     words = asked()
     scheduler = choose_scheduler(scheduler, configured, words)
     asks = resources(words, configured)
     rounds, core_hours, wall_s = budget_of(configured, budget)
-    objectives, within = wanted(configured)
+    objectives, within = wanted(configured, tuned.figure)
     machine = make_scheduler(scheduler)
     cores = node_cores(scheduler, machine, asks, words.get("cores"))
     cases = None
     if workload is not None:
         cases = tuple(asdict(case) for case in load_workload(workload).cases)
     return TuneSettings(
-        app=lib,
+        app=tuned.card.name,
         seed=seed,
         scheduler=scheduler,
         strategy=strategy or configured.strategy,
@@ -256,7 +271,6 @@ def _settings(
         model=routes[OPTIMISE].choice.label if OPTIMISE in routes else "",
         models={role: route.to_json() for role, route in routes.items()},
         model_hosts=configured.model_hosts if routes else (),
-        prefix=_prefix(prefix, scheduler) if prefix else "",
         python=configured.python or (sys.executable if scheduler == "local" else "python3"),
         workload=cases,
         workload_source=str(workload) if workload else "default",
@@ -277,9 +291,20 @@ def _settings(
         max_wait_s=max_wait_s(configured, words.get("max_wait")),
         objectives=objectives,
         within=within,
-        charge=charge(objectives, machine, asks, cores, configured),
+        charge=charge(objectives, machine, asks, cores, tuned.card.resources.nodes, configured),
         confirm_jobs=confirm_jobs(configured),
     )
+
+
+def _check_possible(tuned: Subject, workload: Path | None, building: bool) -> None:
+    if not tuned.card.is_application:
+        return
+    if workload is not None:
+        raise UsageError("--workload is for --lib openblas: an application's card says what runs")
+    if building:
+        raise UsageError(
+            "--build searches builds of a library: build an application with `hpcagent build --app`"
+        )
 
 
 def _check_buildable(prefix: str | None, own_card: object) -> None:
@@ -310,22 +335,3 @@ def _at_least(key: str, value: float, least: float) -> float:
     if value < least:
         raise UsageError(f"configuration: {key} is {value:g}, it must be at least {least:g}")
     return value
-
-
-def _require_build_tools() -> None:
-    """Told before a run is made, where jobs run on this machine."""
-    if shutil.which("make") is None:
-        raise EnvironmentProblem(
-            "make is missing: install it (Debian: build-essential, RHEL: make)"
-        )
-    if not any(shutil.which(name) for name in ("cc", "gcc", "clang", "icx", "nvc")):
-        raise EnvironmentProblem(
-            "no C compiler: install gcc (Debian: build-essential, RHEL: gcc), or load a module"
-        )
-
-
-def _prefix(text: str, scheduler: str) -> str:
-    path = Path(clean(text, "--openblas-prefix")).absolute()
-    if scheduler == "local" and not path.exists():
-        raise EnvironmentProblem(f"--openblas-prefix: {path} does not exist")
-    return str(path)

@@ -23,6 +23,7 @@ import os
 import random
 import re
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -60,6 +61,10 @@ CONSTANT_FROM = 4  # processes that give one and the same figure before it is wo
 LARGEST = 1e300  # the mean of two figures must not overflow
 WAIT_SHARE = 0.5  # of the budget: what may be spent on waiting for the node
 MIN, MAX = "min", "max"
+WHOLE = ""  # for a pattern: the figure is the time of the whole process
+FORTRAN = re.compile(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))[dD]([-+]?[0-9]{1,4})\Z")
+SEED = re.compile(r"(?<!\$)\{seed\}")  # `${seed}` is the application's own
+ANSWER = "answer"  # what is read back of a process that gives one
 FLOOD = "too much output"
 UNSTARTABLE = "cannot start"
 
@@ -243,6 +248,7 @@ Config = NamedTuple(
         ("argv", List[str]),
         ("env", Dict[str, str]),
         ("binding", Optional[List[int]]),
+        ("files", Dict[str, str]),
     ],
 )
 
@@ -254,6 +260,7 @@ class Check:
         residual = data.get("residual") or {}
         self.keys: List[str] = list(data.get("keys", ()))
         self.figure: Pattern[str] = re.compile(data.get("figure") or "(?!)")
+        self.whole = data.get("figure") == WHOLE
         self.residual: Optional[Pattern[str]] = (
             re.compile(residual["pattern"]) if residual else None
         )
@@ -265,6 +272,10 @@ class Check:
         self.maximum = _bounds(data, "maximum", self.direction == MAX)
         self.success: List[Pattern[str]] = [re.compile(p) for p in data.get("success", ())]
         self.readback = {name: re.compile(p) for name, p in data.get("readback", {}).items()}
+        answer = data.get("answer") or {}
+        self.answer: Optional[Pattern[str]] = re.compile(answer["pattern"]) if answer else None
+        self.right: Optional[float] = answer.get("value")
+        self.tolerance = float(answer.get("tolerance", 0.0))
         further = data.get("further") or {}
         self.further = {name: re.compile(figure["pattern"]) for name, figure in further.items()}
 
@@ -286,7 +297,13 @@ class Spec:
         self.mode: str = data["mode"]
         self.configs: Dict[str, Config] = {}
         for c in data["configs"]:
-            config = Config(c["id"], c.get("argv") or [], c.get("env") or {}, c.get("binding"))
+            config = Config(
+                c["id"],
+                c.get("argv") or [],
+                c.get("env") or {},
+                c.get("binding"),
+                c.get("files") or {},
+            )
             self.configs[config.id] = config
         self.reference: str = data["reference"]
         if self.mode != "once" and self.reference not in self.configs:
@@ -294,6 +311,7 @@ class Spec:
         self.challengers = [name for name in self.configs if name != self.reference]
         self.unset: List[str] = list(data.get("unset", ()))
         self.command: List[str] = list(data["command"])
+        self.scene: Optional[Mapping[str, Any]] = data.get("scene")
         self.timeout_s = float(data["timeout_s"])
         self.budget_s = float(data["budget_s"])
         self.seed = int(data["seed"])
@@ -323,9 +341,10 @@ def read_spec(path: str) -> Spec:
 
 
 class Printed:
-    """The figures, residuals and read-back in the output of a process that exited with 0."""
+    """The figures, residuals and read-back in the output of a process that exited with 0 after
+    `wall_s` seconds."""
 
-    def __init__(self, text: str, check: Check) -> None:
+    def __init__(self, text: str, check: Check, wall_s: float = 0.0) -> None:
         self.samples: Dict[str, List[float]] = {}
         self.residuals: Dict[str, Optional[float]] = {}
         self.readback: Dict[str, Any] = {}
@@ -333,10 +352,13 @@ class Printed:
         self._wrong: List[str] = []
         self._implausible: List[str] = []
         missing = list(check.success)
+        if check.whole and wall_s > 0.0:
+            self.samples = {key: [wall_s] for key in check.keys}
         for line in telling(lines_of(text), check):
             self._read_figure(line, check)
             self._read_residual(line, check)
             self._read_further(line, check)
+            self._read_answer(line, check)
             for name, pattern in check.readback.items():
                 found = pattern.match(line)
                 if found:
@@ -353,9 +375,10 @@ class Printed:
 
     def _read_figure(self, line: str, check: Check) -> None:
         found = check.figure.match(line)
-        if not found or found.group("key") not in check.keys:
+        key = key_of(found, check)
+        if not found or key not in check.keys:
             return
-        key, figure = found.group("key"), _number(found.group("value"))
+        figure = _number(found.group("value"))
         if figure is None or not 0.0 < figure < LARGEST:
             what = "rate" if check.direction == MAX else "time"
             _add(self._implausible, "not a %s: %r" % (what, line[:200]))
@@ -371,26 +394,50 @@ class Printed:
     def _read_further(self, line: str, check: Check) -> None:
         for name, pattern in check.further.items():
             found = pattern.match(line)
-            if not found or found.group("key") not in check.keys:
+            key = key_of(found, check)
+            if not found or key not in check.keys:
                 continue
             figure = _number(found.group("value"))
             if figure is None or not 0.0 < figure < LARGEST:
                 _add(self._implausible, "not a positive %s: %r" % (name, line[:200]))
             else:
-                self.further[name].setdefault(found.group("key"), []).append(figure)
+                self.further[name].setdefault(key, []).append(figure)
 
     def _read_residual(self, line: str, check: Check) -> None:
         found = check.residual.match(line) if check.residual else None
-        if not found or found.group("key") not in check.keys:
+        key = key_of(found, check)
+        if not found or key not in check.keys:
             return
-        key, value = found.group("key"), _number(found.group("value"))
+        value = _number(found.group("value"))
         previous = self.residuals.get(key, 0.0)
         if value is None or abs(value) > check.residual_max:
             _add(self._wrong, "%r is above %g" % (line[:200], check.residual_max))
         worst = None if value is None or previous is None else max(abs(value), previous)
         self.residuals[key] = worst
 
+    def _read_answer(self, line: str, check: Check) -> None:
+        found = check.answer.match(line) if check.answer else None
+        if found:
+            self.readback[ANSWER] = found.group("value") or ""
+
+    def _require_answer(self, check: Check) -> None:
+        """The last one counts."""
+        if check.answer is None:
+            return
+        if ANSWER not in self.readback:
+            self._wrong.append("no line matches %s" % check.answer.pattern)
+            return
+        value = _number(self.readback[ANSWER])
+        if value is None:
+            self._wrong.append("the answer %r is no finite number" % self.readback[ANSWER][:200])
+        elif check.right is not None:
+            most = check.tolerance * (abs(check.right) or 1.0)
+            if abs(value - check.right) > most:
+                words = "the answer %.10g is more than %.3g away from %.10g"
+                self._wrong.append(words % (value, most, check.right))
+
     def _require(self, check: Check) -> None:
+        self._require_answer(check)
         for key in check.keys:
             if key not in self.samples and not self._implausible:
                 self._wrong.append("no figure for %s" % key)
@@ -406,7 +453,7 @@ def telling(lines: Iterator[str], check: Check) -> Iterator[str]:
     prints the same few lines millions of times would else take longer to read than to run."""
     dull: Set[str] = set()
     patterns = [check.figure, *check.success, *check.readback.values(), *check.further.values()]
-    patterns += [check.residual] if check.residual else []
+    patterns += [each for each in (check.residual, check.answer) if each]
     matches = [pattern.match for pattern in patterns]
     for line in lines:
         if line in dull:
@@ -415,6 +462,13 @@ def telling(lines: Iterator[str], check: Check) -> Iterator[str]:
             yield line
         elif len(line) <= DULL_LENGTH and len(dull) < DULL_LINES:
             dull.add(line)
+
+
+def key_of(found: Optional[Any], check: Check) -> str:
+    """The key that a line is of: a pattern without one is of the only key there is."""
+    if found is None or not check.keys:
+        return ""
+    return str(found.group("key")) if "key" in found.re.groupindex else check.keys[0]
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -434,10 +488,16 @@ def _add(reasons: List[str], reason: str) -> None:
 
 
 def _number(word: str) -> Optional[float]:
+    """The finite number that a word is, as C or Fortran (1.5D+03) writes it."""
     try:
         value = float(word)
-    except ValueError:
+    except TypeError:  # of a group that took no part in the match
         return None
+    except ValueError:
+        found = FORTRAN.match(word)
+        if found is None:
+            return None
+        value = float("%se%s" % found.groups())
     return value if math.isfinite(value) else None
 
 
@@ -722,6 +782,7 @@ class Signals:
 
 # Fixed, not told by the environment: a job and a login differ in TMPDIR and XDG_RUNTIME_DIR.
 PLACES = ("/run/user/%d", "/dev/shm", "/tmp")
+SCENE_VARIABLE = "HPCAGENT_SCENE"  # of the processes of an application: where they run
 PLACES_VARIABLE = "HPCAGENT_NODE_LOCK"  # other folders, separated by colons
 
 
@@ -1107,7 +1168,13 @@ class Process:
     not a sum, and at least the size of this one, from which the child was forked.
     """
 
-    def __init__(self, config: Config, command: Sequence[str], unset: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        command: Sequence[str],
+        unset: Sequence[str],
+        folder: Optional[str] = None,
+    ) -> None:
         environment = dict(os.environb)
         for name in unset:
             environment.pop(name.encode("utf-8"), None)
@@ -1116,6 +1183,7 @@ class Process:
         self.started = time.monotonic()
         self._child = subprocess.Popen(
             [word.encode("utf-8") for word in (*config.argv, *command)],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -1245,17 +1313,133 @@ def load_since(before: Optional[Tuple[int, int]]) -> Dict[str, Optional[float]]:
     return {"avg1": os.getloadavg()[0], "steal": steal}
 
 
+# --- where an application runs --------------------------------------------------------------------
+
+
+def seeded(config: Config, seed: int) -> Config:
+    """The configuration of an application with the seed of the inputs filled in."""
+
+    def fill(text: str) -> str:
+        return SEED.sub(str(seed), text)
+
+    return config._replace(
+        argv=[fill(word) for word in config.argv],
+        env={name: fill(text) for name, text in config.env.items()},
+        files={name: fill(text) for name, text in config.files.items()},
+    )
+
+
+def set_scene(directory: str, scene: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """A new folder for one process, with links to what it reads and the files of its configuration.
+
+    scene["links"] maps names to absolute paths. The folder of the process before goes; the last
+    one's stays, to be looked at.
+    """
+    folder = os.path.join(directory, "run")
+    try:
+        _clear(folder)
+        os.mkdir(folder)
+        for name, path in sorted(scene.get("links", {}).items()):
+            os.symlink(path, _within(folder, name))
+        for name, text in sorted(files.items()):
+            with open(_within(folder, name), "x", encoding="utf-8") as stream:
+                stream.write(text)
+    except OSError as error:
+        raise End(EXIT_WRITE, "cannot fill %s: %s" % (folder, error), done=False) from None
+    return folder
+
+
+def _clear(folder: str) -> None:
+    """What cannot be removed (a folder without permission, a file open over NFS) is set aside."""
+    if os.path.islink(folder):
+        os.unlink(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    number = 1
+    while os.path.lexists(folder) and number < 10000:
+        try:
+            os.rename(folder, "%s.left%d" % (folder, number))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        number += 1
+
+
+def _within(folder: str, name: str) -> str:
+    """The path of a name in the folder; nothing is written where a link leads out of it."""
+    path = os.path.join(folder, name)
+    parent = os.path.dirname(path)
+    os.makedirs(parent, exist_ok=True)
+    if os.path.commonpath([os.path.realpath(parent), os.path.realpath(folder)]) != (
+        os.path.realpath(folder)
+    ):
+        raise OSError(errno.EXDEV, "%s lies outside, behind a link" % name)
+    return path
+
+
+def end_strays(folder: str) -> None:
+    """Kill what processes that ran in this folder left behind on this node.
+
+    Each rank of Open MPI leads a process group of its own, and lives on where its launcher is
+    killed. They are told by the variable that they were started with.
+    """
+    mark = ("%s=%s" % (SCENE_VARIABLE, folder)).encode("utf-8")
+    deadline = time.monotonic() + GRACE_S
+    while True:
+        found = [
+            pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, mark)
+        ]
+        if not found or time.monotonic() > deadline:
+            return
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        time.sleep(0.01)
+
+
+def _has(pid: int, mark: bytes) -> bool:
+    """Whether a process was started with this variable, and still runs."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as stream:
+            return mark in stream.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def read_outputs(folder: Optional[str], scene: Optional[Mapping[str, Any]]) -> str:
+    """What the process wrote into the files that it is to be read from, each on lines of its own.
+
+    Of one that is very long the end; one that is not there says nothing.
+    """
+    found = []
+    for name in (scene or {}).get("outputs", ()):
+        path = os.path.join(str(folder), name)
+        if not os.path.isfile(path):  # what is no plain file could be waited for in vain
+            continue
+        try:
+            with open(path, "rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - STDOUT_CAP_BYTES))
+                found.append("\n" + stream.read(STDOUT_CAP_BYTES).decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return "".join(found)
+
+
 # --- the round -----------------------------------------------------------------------------------
 
 
 class Round:
     """The measurements of one unit. Its state is a fold over the lines of result.jsonl.
 
-    `began` is the monotonic time that the budget counts from.
+    `began` is the monotonic time that the budget counts from, `directory` the unit's own.
     """
 
-    def __init__(self, spec: Spec, log: Log, signals: Signals, began: float) -> None:
+    def __init__(
+        self, spec: Spec, log: Log, signals: Signals, began: float, directory: str = ""
+    ) -> None:
         self._spec = spec
+        self._directory = directory
         self._log = log
         self._signals = signals
         self._began = began
@@ -1266,6 +1450,8 @@ class Round:
         self._walls: Dict[str, List[float]] = {name: [] for name in spec.configs}
         self._out: Dict[str, str] = {}
         self._last = 0
+        if spec.scene is not None:  # of a worker that was killed
+            end_strays(os.path.join(directory, "run"))
         for line in log.earlier:
             try:
                 self._see(line)
@@ -1365,17 +1551,25 @@ class Round:
         command = [word.replace("{seed}", str(seed)) for word in self._spec.command]
         limit_s, over = self._limit(config.id)
         self._stop_if_asked(0.0)
+        folder = None
+        if self._spec.scene is not None:
+            config = seeded(config, seed)
+            folder = set_scene(self._directory, self._spec.scene, config.files)
+            config.env[SCENE_VARIABLE] = folder
         ticks, t_utc = cpu_ticks(), utc()
         reading = Reading(self._meters, config.binding or sorted(os.sched_getaffinity(0)))
         try:
-            process = Process(config, command, self._spec.unset)
+            process = Process(config, command, self._spec.unset, folder)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             check = {"passed": False, "residuals": {}, "message": _why_not(config, command, error)}
             return dict(_line(config.id, pair, order, "failed", check), t_utc=t_utc, seed=seed)
         ended = process.run(self._signals, limit_s, reading)
+        if folder is not None:
+            end_strays(folder)
         # A batch system signals the whole job: the child's end may be seen before our own signal.
         self._stop_if_asked(GRACE_S if process.signal in (*STOP_SIGNALS, signal.SIGKILL) else 0.0)
-        line = judge(config.id, process, ended, over, self._spec.check)
+        wrote = read_outputs(folder, self._spec.scene)
+        line = judge(config.id, process, ended, over, self._spec.check, wrote)
         line.update(pair=pair, order=order, t_utc=t_utc, seed=seed, load=load_since(ticks))
         before, self._clocks = self._clocks, clocks()
         step_s = clock_step(before, self._clocks)
@@ -1473,8 +1667,11 @@ def _why_not(config: Config, command: Sequence[str], error: Exception) -> str:
     return "%s %s: %s" % (UNSTARTABLE, program, os.strerror(number) if number else error)
 
 
-def judge(name: str, process: Process, ended: str, over: str, check: Check) -> Dict[str, Any]:
-    """The line of a finished process; `over` is the status of one that took too long."""
+def judge(
+    name: str, process: Process, ended: str, over: str, check: Check, wrote: str = ""
+) -> Dict[str, Any]:
+    """The line of a finished process; `over` is the status of one that took too long, `wrote` what
+    is in the files that it is to be read from."""
     printed = Printed("", Check({}))
     if ended == "timeout":
         status, message = over, "%s after %.3g s" % (over, process.wall_s)
@@ -1485,7 +1682,7 @@ def judge(name: str, process: Process, ended: str, over: str, check: Check) -> D
     elif process.exit:
         status, message = "failed", "exit code %d" % process.exit
     else:
-        printed = Printed(process.stdout, check)
+        printed = Printed(process.stdout + wrote, check, process.wall_s)
         status, message = printed.verdict()
     if status != "ok" and process.stderr:
         message = "%s; stderr: %s" % (message, process.stderr)
@@ -1512,7 +1709,7 @@ def work(path: str) -> int:
     node = NodeLock(builds, WAIT_SHARE * spec.budget_s, directory)
 
     def measure(log: Log, signals: Signals, told: Dict[str, Any]) -> str:
-        work = Round(spec, log, signals, began)
+        work = Round(spec, log, signals, began, directory)
         try:
             return work.run()
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from hpcagent.records import Library, Machine
-from hpcagent.report import wording
+from hpcagent.report import application, wording
 from hpcagent.report.document import Block, Code, Line, Listing, Section, paragraph, table
 from hpcagent.report.text import model_words
 from hpcagent.study.summary import RunSummary
@@ -25,11 +25,14 @@ def machine_and_library(summary: RunSummary) -> Section:
         if summary.machine.missing:
             rows: list[Line] = [(n, Code(why)) for n, why in summary.machine.missing.items()]
             blocks.append(table(("Not known", "Why"), rows))
-    if summary.library is None:
+    if summary.application is not None:
+        blocks.append(application.described(summary.application))
+    elif summary.library is None:
         blocks.append(paragraph("No library was found or described."))
     else:
         blocks.append(table(("Library", "Value"), _library(summary.library)))
-    return Section("The machine and library", tuple(blocks))
+    what = "library" if summary.application is None else "application"
+    return Section(f"The machine and {what}", tuple(blocks))
 
 
 def space(summary: RunSummary) -> Section:
@@ -41,12 +44,18 @@ def space(summary: RunSummary) -> Section:
     ]
     size = wording.plural(summary.points, "configuration")
     blocks: list[Block] = [
-        paragraph(f"{size} that the probed build and machine let act."),
+        paragraph(f"{size} {_acting(summary)}."),
         table(("Parameter", "Default", "Values"), rows),
     ]
     if summary.history:
         blocks.append(paragraph("Earlier runs: ", summary.history, "."))
     return Section("Space", tuple(blocks))
+
+
+def _acting(summary: RunSummary) -> str:
+    if summary.application is not None:
+        return "that the card allows on this machine"
+    return "that the probed build and machine let act"
 
 
 def budget(summary: RunSummary) -> Section:

@@ -19,8 +19,9 @@ def variation(summary: RunSummary) -> tuple[Block, ...]:
     numeric = ("CV", "Lower quartile", "Upper quartile", "Processes")
     rows = [_variation(one) for one in summary.variation]
     coverage = summary.variation[0].seen.cv_interval.coverage
+    what = "The whole workload" if summary.application is None else "Whole processes"
     told = (
-        "The whole workload; quartiles are of the times over their median. The intervals "
+        f"{what}; quartiles are of the times over their median. The intervals "
         f"cover with {wording.coverage(coverage)}, that of the CV (a bootstrap) about so."
     )
     return (paragraph(told), table(("Side", *numeric), rows, numeric))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.apps.render import result_files
+from hpcagent.apps.render import application_files, cpu_list, result_files
 from hpcagent.report.anyrun import told
 from hpcagent.report.compare import publish_comparison
 from hpcagent.report.plan_summary import summarise_plan
@@ -14,7 +14,7 @@ from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
 from hpcagent.study.plan import KIND
 from hpcagent.study.rundir import RunDir
-from hpcagent.study.summary import RunSummary
+from hpcagent.study.summary import ApplicationSummary, RunSummary
 from hpcagent.study.task_plan import KINDS
 
 
@@ -36,8 +36,13 @@ def publish(run: RunDir, known: Knowledge) -> None:
 
 
 def _settings(summary: RunSummary) -> dict[str, str]:
-    """best.env, the job-script snippet and the modulefiles; nothing without a library."""
-    if summary.library is None or summary.outcome not in ("improved", "nothing better"):
+    """What sets the result: best.env, for a library a job-script snippet and modulefiles, for an
+    application a script that runs it. Nothing where neither was found."""
+    if summary.outcome not in ("improved", "nothing better"):
+        return {}
+    if summary.application is not None and summary.application.command:
+        return _application(summary, summary.application)
+    if summary.library is None:
         return {}
     return result_files(
         summary.run_id,
@@ -47,4 +52,19 @@ def _settings(summary: RunSummary) -> dict[str, str]:
         summary.best_environment,
         summary.best_prefix,
         summary.best_binding,
+    )
+
+
+def _application(summary: RunSummary, application: ApplicationSummary) -> dict[str, str]:
+    cpus = cpu_list(summary.best_binding)
+    return application_files(
+        summary.run_id,
+        summary.closed_utc,
+        application.title,
+        headline(summary).replace("\n", " "),
+        summary.best_environment,
+        [*(("taskset", "-c", cpus) if cpus else ()), *application.command],
+        application.files,
+        application.inputs,
+        application.unset,
     )

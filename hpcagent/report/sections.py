@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcagent.measure.statistics.multiple import VERDICT_LEVEL
-from hpcagent.report import goal_words, noise, wording
+from hpcagent.report import application, goal_words, noise, wording
 from hpcagent.report.document import (
     Block,
     Code,
@@ -81,7 +81,7 @@ def certainty(summary: RunSummary) -> Section:
     limits = (
         "The default and the candidate ran in turns, each time in a fresh process, in an "
         "allocation that the search had not used. The result holds for this machine, this "
-        "library and this workload."
+        f"{'application and its input' if summary.application else 'library and this workload'}."
     )
     return Section(
         "How sure is it",
@@ -98,11 +98,14 @@ def _job(number: int, job: JobClaim) -> Line:
 
 def _gain(summary: RunSummary) -> str:
     if goal_words.first_objective(summary) == goal_words.TIME:
-        return "Speed-up (weighted geometric mean)"
+        return "Speed-up" if summary.application else "Speed-up (weighted geometric mean)"
     return goal_words.gain_noun(summary).capitalize()
 
 
 def routines(summary: RunSummary) -> Section:
+    origin = paragraph(_origin(summary), *_source(_case_units(summary)))
+    if summary.application is not None:
+        return application.times(summary, _other(summary), origin)
     if not summary.cases:
         return Section("Per routine", (paragraph("No routine was measured to the end."),))
     numeric = ("Weight", "Default", _other(summary), "Speed-up", "Interval", "GFLOP/s", "Pairs")
@@ -116,7 +119,7 @@ def routines(summary: RunSummary) -> Section:
     return Section(
         "Per routine",
         (
-            paragraph(_origin(summary), *_source(_case_units(summary))),
+            origin,
             table(("Routine", *numeric), rows, numeric),
             paragraph(note),
             Figure("pairs", "Speed-up of every pair, median and interval, per routine."),
@@ -129,14 +132,16 @@ def variability(summary: RunSummary) -> Section:
         nothing = paragraph("No repeated measurement to take it from.")
         return Section("Variability", (nothing, *noise.disturbances(summary)))
     numeric = ("CV default", f"CV {_other(summary).lower()}")
+    several = summary.application is None
     rows: list[Line] = [
         (Code(case.key), wording.percent(case.default_cv), wording.percent(case.best_cv))
         for case in summary.cases
+        if several
     ]
     claim = summary.claim
     if claim is not None:
         cvs = (wording.percent(claim.default_cv), wording.percent(claim.best_cv))
-        rows.insert(0, ("the whole workload", *cvs))
+        rows.insert(0, ("the whole workload" if several else "a process", *cvs))
     return Section(
         "Variability",
         (
@@ -145,7 +150,7 @@ def variability(summary: RunSummary) -> Section:
                 "processes, from ",
                 *_source(_case_units(summary)),
             ),
-            table(("Routine", *numeric), rows, numeric),
+            table(("Routine" if several else "Of", *numeric), rows, numeric),
             Figure("variability", "Run-to-run variability, default against candidate."),
             *noise.variation(summary),
             *noise.disturbances(summary),
@@ -209,6 +214,8 @@ def failed(summary: RunSummary) -> Section:
 
 
 def _how_to_set(summary: RunSummary) -> list[Block]:
+    if summary.application is not None:
+        return application.how_to_run(summary, summary.application)
     settings = [f"{name}={value}" for name, value in summary.best_environment]
     blocks: list[Block] = [
         paragraph("The confirmed configuration, set by ", Code("result/best.env"), ":"),

@@ -158,6 +158,8 @@ def _table(summary: RunSummary, columns: int) -> list[str]:
     if not summary.cases:
         return []
     shown = _columns(summary.cases, "best" if wording.proven(summary) else "candidate")
+    if summary.application is not None:  # one program, whose weight is all there is
+        shown = [each for each in shown if each.title not in ("routine", "weight")]
     lines = laid_out(shown, columns)
     if summary.claim is None:
         lines.append(fit("(from the last round of the search, not confirmed)", columns))
@@ -197,11 +199,16 @@ def _configuration(summary: RunSummary, columns: int) -> list[str]:
         return []
     words = [f"{name}={value}" for name, value in summary.best_environment]
     lines = labelled("Environment", " ".join(words) or "nothing to set", columns)
+    if summary.application is not None and summary.best is not None:
+        changed = wording.differences(summary.best, summary)
+        lines = labelled("Settings", changed, columns) + (lines if words else [])
     if summary.best_build and summary.library is not None:
         build = " ".join(f"{name}={value}" for name, value in summary.best_build)
         lines += labelled("Build", build, columns)
         lines += labelled("Library", summary.library.path, columns)
-    if summary.best_prefix:
+    if summary.application is not None:
+        lines += labelled("Run as", shlex.join(summary.application.command), columns)
+    elif summary.best_prefix:
         lines += labelled("Run with", " ".join(summary.best_prefix), columns)
     if summary.best_binding:
         lines += labelled("Bound to", "CPUs " + ",".join(map(str, summary.best_binding)), columns)
@@ -232,7 +239,8 @@ def _variability(summary: RunSummary, columns: int) -> list[str]:
     if summary.claim is None:
         return []
     change = wording.change(summary.claim.default_cv, summary.claim.best_cv)
-    return labelled("Variability", f"run-to-run CV of the whole workload: {change}", columns)
+    what = "of the whole workload" if summary.application is None else "of its processes"
+    return labelled("Variability", f"run-to-run CV {what}: {change}", columns)
 
 
 def _model_time(summary: RunSummary) -> str:
@@ -297,12 +305,13 @@ def _choices(model: ModelSummary) -> str:
 
 def _next(summary: RunSummary, columns: int, folder: str) -> list[str]:
     lines = labelled("In", folder, columns) if folder else []
+    application = summary.application is not None
     if wording.proven(summary):
-        lines += labelled(
-            "Use it", "result/snippet.sh, result/best.env or the modulefiles there", columns
-        )
+        files = "result/snippet.sh, result/best.env or the modulefiles there"
+        lines += labelled("Use it", "result/run.sh" if application else files, columns)
     elif summary.outcome == "nothing better":
-        lines += labelled("Next", "leave the library as it is" + _or_again(summary), columns)
+        what = "run it as it is" if application else "leave the library as it is"
+        lines += labelled("Next", what + _or_again(summary), columns)
     elif summary.outcome == "":
         again = shlex.quote(folder or wording.visible(summary.run_id))
         lines += labelled("Next", f"hpcagent status {again}; hpcagent resume {again}", columns)

@@ -24,6 +24,7 @@ SHORTEST = len(KEPT) - 1
 SHORT_MENU = 2
 # A capital letter is one token, so that a ranking takes one evaluation.
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+APPLICATION = "application"  # the fact that tells what it is, in the place of a library
 _PROMPTS = Path(__file__).resolve().parent.parent / "llm" / "prompts"
 
 Chapters = Sequence[Sequence[Trial]]
@@ -57,6 +58,7 @@ class Question:
         SHORTEST times.
         """
         values = {
+            "what": "an application" if APPLICATION in self.facts else "a numerical library",
             "facts": sorted(self.facts.items()),
             "params": self.space.params,
             "restrictions": self.space.restrictions,

@@ -27,8 +27,8 @@ def as_it_can_be(
         return asked
     for queue in queues():
         if queue.name == asked.partition if asked.partition else queue.default:
-            if queue.nodes <= len(asked.avoid_nodes):
+            if queue.nodes - len(asked.avoid_nodes) < asked.nodes:
                 asked = replace(asked, avoid_nodes=confirmed_on(state))
-            fits = queue.nodes > len(asked.avoid_nodes)
+            fits = queue.nodes - len(asked.avoid_nodes) >= asked.nodes
             asked = within_node(asked, tried, queue.memory_bytes)
     return asked if fits else replace(asked, avoid_nodes=())

@@ -67,6 +67,10 @@ def _source(run: RunDir) -> Source:
         raise UsageError(f"compare: {run.id} goes on; finish it first: hpcagent resume {run.path}")
     if outcome not in _COMPARABLE:
         raise UsageError(f"compare: {run.id} ended as {outcome!r}: it has no settings to compare")
+    if state.settings.of_application:
+        raise UsageError(
+            f"compare: {run.id} tuned an application; only runs of a library can be compared so far"
+        )
     build = state.done("build")
     folder = run.unit(build.name) if build is not None else run.path / "work"
     if not os.access(folder / "driver", os.X_OK):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpcagent.apps.workload import Workload
 from hpcagent.measure.results import Run, failure_of
-from hpcagent.measure.worker import median
+from hpcagent.measure.worker import ANSWER, MAX, MIN, median
 from hpcagent.records import Failure, Machine
 from hpcagent.search.space import Space
 from hpcagent.study.state import Unit
@@ -41,11 +41,26 @@ class Probed:
 def default_seconds(unit: Unit) -> dict[str, float]:
     """Median seconds by case over the default's runs in a feasibility unit."""
     found: dict[str, list[float]] = {}
-    for run in unit.runs:
-        if run.config in unit.spec["defaults"] and run.ok:
-            for key, seconds in run.medians.items():
-                found.setdefault(key, []).append(seconds)
+    for run in _defaults(unit):
+        for key, seconds in run.medians.items():
+            found.setdefault(key, []).append(seconds)
     return {key: median(seconds) for key, seconds in found.items()}
+
+
+def default_wall_s(unit: Unit) -> float:
+    """Median seconds of a whole process of the default in a feasibility unit."""
+    return median([run.wall_s or 0.0 for run in _defaults(unit)])
+
+
+def default_answer(unit: Unit) -> float | None:
+    """The middle one of the results that the default printed; None where it printed none."""
+    # The worker let none pass that is no number.
+    found = sorted(float(r.readback[ANSWER]) for r in _defaults(unit) if ANSWER in r.readback)
+    return found[len(found) // 2] if found else None
+
+
+def _defaults(unit: Unit) -> list[Run]:
+    return [run for run in unit.runs if run.config in unit.spec["defaults"] and run.ok]
 
 
 def judge_feasibility(unit: Unit, space: Space, time_decides: bool = True) -> tuple[Probed, ...]:
@@ -58,12 +73,13 @@ def judge_feasibility(unit: Unit, space: Space, time_decides: bool = True) -> tu
     """
     runs = {run.config: run for run in unit.runs}
     default = default_seconds(unit)
+    direction = unit.spec.get("check", {}).get("direction", MIN)
     names = {value.casefold(): value for p in space.params for value in p.values}
     judged = []
     for config_id, probe in unit.spec["probes"].items():
         param, value, readback = probe["param"], probe["value"], probe["readback"]
         run = runs.get(config_id)
-        judged.append(_judge(param, value, readback, run, default, names))
+        judged.append(_judge(param, value, readback, run, default, direction, names))
         if not time_decides and judged[-1].slow:
             judged[-1] = Probed(param, value)
         if run is not None and judged[-1].kept:
@@ -77,6 +93,7 @@ def _judge(
     readback: str,
     run: Run | None,
     default: Mapping[str, float],
+    direction: str,
     names: Mapping[str, str],
 ) -> Probed:
     if run is None:
@@ -87,17 +104,20 @@ def _judge(
     ran = str(run.readback.get(readback, ""))
     if ran.casefold() != value.casefold() and ran.casefold() in names:
         return Probed(param, value, alias_of=names[ran.casefold()])
-    slower = _times_slower(run.medians, default)
+    slower = _times_slower(run.medians, default, direction)
     if slower > CLEARLY_SLOWER:
         words = f"{slower:.1f} times slower than the default in the feasibility probe"
         return Probed(param, value, Failure("run", "clearly_slower", words))
     return Probed(param, value)
 
 
-def _times_slower(seconds: Mapping[str, float], default: Mapping[str, float]) -> float:
+def _times_slower(
+    figures: Mapping[str, float], default: Mapping[str, float], direction: str
+) -> float:
     """The middle one of the cases' ratios: a single call that was disturbed must not decide."""
-    ratios = [seconds[key] / default[key] for key in seconds if key in default]
-    return median(ratios) if ratios else 1.0
+    ratios = [figures[key] / default[key] for key in figures if key in default]
+    middle = median(ratios) if ratios else 1.0
+    return 1.0 / middle if direction == MAX else middle
 
 
 def memory_problem(workload: Workload, machine: Machine) -> str | None:

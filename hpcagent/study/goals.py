@@ -79,7 +79,7 @@ class Standing:
 def goals_of(card: Card, settings: TuneSettings, workload: Workload | None) -> Goals:
     """UsageError for what cannot be asked for. Without a workload only names can be checked."""
     printed = card.figures_of_merit[0]
-    counted = printed.unit == "s" and printed.direction == "min"
+    counted = printed.unit == "s" and printed.direction == "min" and not card.is_application
     log_gflop = None
     if counted and workload is not None:
         log_gflop = math.fsum(case.weight * math.log(case.flops / 1e9) for case in workload.cases)

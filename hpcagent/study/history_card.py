@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from hpcagent.apps.card import Card
 
 
-def measures(card: Card, objective: str) -> str:
+def measures(card: Card, objective: str, inputs: str = "") -> str:
     """Of what is built, run and read: with any of these another, other figures are measured.
+
+    `inputs` is a digest of what an application reads beside its card.
 
     Titles, meanings, hints, lists of values, checks and what a job asks for are none of it, nor are
     other figures than the objective's; what is at its default is as if it were not there.
     """
-    parts = {"sources", "build", "command", "inputs", "unset"}
-    told = card.model_dump(include=parts, exclude_defaults=True)
+    parts = {"sources", "build", "command", "inputs", "unset", "env", "derived", "files", "outputs"}
+    limit = {"command": {"timeout_s"}}
+    told = card.model_dump(include=parts, exclude=limit, exclude_defaults=True)
+    told |= {"inputs_sha256": inputs} if inputs else {}
     own = [each for each in card.figures_of_merit if each.name == objective]
     figure = (own or card.figures_of_merit)[0]
     return _mark({**told, "figure": figure.model_dump(exclude_defaults=True)})

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpcagent.errors import EnvironmentProblem
+from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.records import Config, Failure, Param, Trial
 from hpcagent.search.opening import FASTEST_BEFORE
 from hpcagent.search.prior import Earlier
@@ -37,10 +37,10 @@ def recalled(run_id: str, known: Knowledge) -> dict[str, Any]:
     others = [record for record in found.records if record.run != run_id]
     present = Present(
         place_of(known.machine),
-        tuned_of(settings.app, known.needed_library()),
+        tuned_of(settings.app, known.library),
         known.workload.cases,
         settings.objectives[0],
-        history_card.measures(known.card, settings.objectives[0]),
+        history_card.measures(known.card, settings.objectives[0], settings.inputs_sha256),
         history_card.sets(known.card),
     )
     rows = [_row(run) for run in matching(present, others) if _common(known, run)]
@@ -79,13 +79,13 @@ def kept(run_id: str, known: Knowledge, outcome: str) -> str:
     folder = known.state.settings.history
     if not folder:
         return ""
-    record = record_of(run_id, known, outcome)
-    if record is None:
-        return ""
     try:
+        record = record_of(run_id, known, outcome)
+        if record is None:
+            return ""
         history.add(Path(folder), record)
         history.tidy(Path(folder))
-    except EnvironmentProblem as error:
+    except (EnvironmentProblem, UsageError) as error:
         return f"not kept for later runs: {error}"
     return f"kept for later runs in {folder}"
 

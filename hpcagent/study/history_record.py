@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hpcagent.apps.workload import Case
+from hpcagent.errors import UsageError
 from hpcagent.records import Library, Machine, Param, Trial
 from hpcagent.study import history_card
 from hpcagent.study.knowledge import round_index
@@ -209,7 +210,10 @@ def place_of(machine: Machine) -> Place:
     )
 
 
-def tuned_of(name: str, library: Library) -> Tuned:
+def tuned_of(name: str, library: Library | None) -> Tuned:
+    """Of an application (without a library) its name alone."""
+    if library is None:
+        return Tuned(name=name, version="", threading="", interface="", dynamic_arch=False, core="")
     return Tuned(
         name=name,
         version=library.version,
@@ -224,10 +228,21 @@ def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
     """What is worth keeping of a run; None before its first round has been measured.
 
     Neither is a run kept that was for something else than speed: its ratios are not those of times.
+    UsageError for what no record can hold (a value of 200 characters).
     """
     state = known.state
-    if not state.rounds or known.library is None or not state.settings.speed_alone:
+    if not state.rounds or not known.tunable or not state.settings.speed_alone:
         return None
+    try:
+        return _record(run_id, known, outcome)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(key) for key in problem["loc"])
+        raise UsageError(f"the history cannot hold it: {field}: {problem['msg']}") from None
+
+
+def _record(run_id: str, known: Knowledge, outcome: str) -> Record:
+    state = known.state
     return Record(
         schema=1,
         run=run_id,
@@ -238,7 +253,9 @@ def record_of(run_id: str, known: Knowledge, outcome: str) -> Record | None:
         machine=place_of(known.machine),
         library=tuned_of(state.settings.app, known.library),
         workload=[Work(**vars(case)) for case in known.workload.cases],
-        measures=history_card.measures(known.card, state.settings.objectives[0]),
+        measures=history_card.measures(
+            known.card, state.settings.objectives[0], state.settings.inputs_sha256
+        ),
         space=_space(known),
         trials=_tried(known)[:MOST_TRIALS],
     )

@@ -13,10 +13,20 @@ from functools import cached_property
 from typing import Any
 
 from hpcagent.apps.card import Card, load_card
-from hpcagent.apps.space import Knobs, Setting, find_knobs, whole_space, without_doubles
+from hpcagent.apps.filling import Places
+from hpcagent.apps.space import (
+    Knobs,
+    Setting,
+    application_knobs,
+    cpus_requested,
+    find_knobs,
+    tasks_requested,
+    whole_space,
+    without_doubles,
+)
 from hpcagent.apps.variants import Variants
-from hpcagent.apps.workload import Workload, default_workload, workload_from
-from hpcagent.errors import EnvironmentProblem, RunFailed, UsageError
+from hpcagent.apps.workload import Workload, default_workload, one_program, workload_from
+from hpcagent.errors import EnvironmentProblem, HpcagentError, RunFailed, UsageError
 from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import failure_of
 from hpcagent.measure.statistics import Effect, effects
@@ -26,7 +36,13 @@ from hpcagent.probe.rawfacts import RawFacts
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
 from hpcagent.study import building
-from hpcagent.study.feasibility import Probed, default_seconds, judge_feasibility
+from hpcagent.study.feasibility import (
+    Probed,
+    default_answer,
+    default_seconds,
+    default_wall_s,
+    judge_feasibility,
+)
 from hpcagent.study.goals import Goals, Standing, effects_of, goals_of, history, leader, standings
 from hpcagent.study.state import TuneState, Unit
 
@@ -45,10 +61,13 @@ _FROM_FACTS = frozenset(
         "unpruned",
         "variants",
         "build_problem",
+        "card_problem",
         "goals",
     }
 )
-_FROM_FEASIBILITY = frozenset({"probed", "space", "seconds_per_call", "repeats", "process_s"})
+_FROM_FEASIBILITY = frozenset(
+    {"probed", "space", "seconds_per_call", "repeats", "process_s", "answer"}
+)
 _FROM_ROUNDS = frozenset({"effects", "standings", "trials", "best"})
 
 
@@ -108,14 +127,42 @@ class Knowledge:
             return str(error)
         return ""
 
-    def variant_failure(self, config: Config) -> Failure | None:
-        """Why the configuration's build cannot be had, as far as is known."""
-        if self.variants is None:
-            return None
-        return building.failure_of_build(self.state, self.variants, config)
+    def failure_before(self, config: Config) -> Failure | None:
+        """Why the configuration cannot be run, as far as is known: its build cannot be had, or the
+        card of an application cannot be filled with it."""
+        if self.variants is not None:
+            return building.failure_of_build(self.state, self.variants, config)
+        if self.card.is_application:
+            try:
+                self.setting(config)
+            except UsageError as error:
+                return Failure("configure", "outside_space", str(error))
+        return None
+
+    @property
+    def tunable(self) -> bool:
+        """Whether what is to be tuned has been found, and its card fits this machine."""
+        if self.card.is_application:
+            return self.card_problem is None
+        return self.library is not None
+
+    @cached_property
+    def card_problem(self) -> HpcagentError | None:
+        """Why what the card of an application says cannot be done on this machine."""
+        try:
+            self.setting(self.unpruned.default)
+            tasks_requested(self.card, self.machine)
+            cpus_requested(self.card, self.machine)
+            _ = self.knobs.hints
+        except (UsageError, EnvironmentProblem) as error:
+            return type(error)(f"{self.state.settings.card_source}: {error}")
+        return None
 
     @cached_property
     def library(self) -> Library | None:
+        """None where none was found, and of an application, which is no library."""
+        if self.card.is_application:
+            return None
         if self.variants is not None:
             return self.variants.of(self.variants.space.default).library
         usable, _ = parse_libraries(self.facts)
@@ -157,6 +204,8 @@ class Knowledge:
     @cached_property
     def workload(self) -> Workload:
         settings = self.state.settings
+        if self.card.is_application:
+            return one_program(settings.card_source)
         if settings.workload is None:
             memory = self.machine.memory_available_bytes
             whole = default_workload(self.machine.usable_cores, memory)
@@ -168,6 +217,10 @@ class Knowledge:
     def knobs(self) -> Knobs:
         if self.variants is not None:
             return self.variants.run_knobs(self.variants.space.default)
+        if self.card.is_application:
+            settings = self.state.settings
+            places = Places(settings.card_folder, settings.prefix)
+            return application_knobs(self.card, self.machine, places)
         return find_knobs(self.card, self.machine, self.needed_library())
 
     @cached_property
@@ -210,7 +263,12 @@ class Knowledge:
 
     @cached_property
     def repeats(self) -> dict[str, int]:
-        """Timed calls a process makes of each case, so that it takes about `repeat_s`."""
+        """Timed calls a process makes of each case, so that it takes about `repeat_s`.
+
+        An application runs as it is.
+        """
+        if self.card.is_application:
+            return {}
         share = self.state.settings.repeat_s / max(1, len(self.seconds_per_call))
         return {
             key: max(1, min(MAX_REPEATS, math.ceil(share / seconds)))
@@ -218,11 +276,21 @@ class Knowledge:
         }
 
     @cached_property
+    def answer(self) -> float | None:
+        """What the default printed as its result; None where that is not looked at."""
+        unit = self.state.done("feasibility")
+        return default_answer(unit) if unit is not None else None
+
+    @cached_property
     def process_s(self) -> float:
         """Expected seconds of one process: timed calls, one warm-up call, filling and checking.
 
-        The last part was seen to cost about half of the timed part again.
+        The last part was seen to cost about half of the timed part again. Of an application it is
+        what the default took.
         """
+        if self.card.is_application:
+            unit = self.state.done("feasibility")
+            return default_wall_s(unit) if unit is not None else self.card.command.timeout_s
         timed = sum(self.repeats[key] * s for key, s in self.seconds_per_call.items())
         warmup = sum(self.seconds_per_call.values())
         return 1.5 * (timed + warmup) + 0.2
@@ -296,7 +364,7 @@ class Knowledge:
 
     def _trial(self, proposal: Proposal, index: int, failure: Failure | None) -> Trial:
         config = proposal.config
-        failure = failure or self.variant_failure(config)
+        failure = failure or self.failure_before(config)
         effect = self.effects.get(config.id)
         if failure is None and effect is None:
             failure = self._unmeasured(config)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hpcagent.apps.filling import SEED, fill
 from hpcagent.apps.space import Setting
 from hpcagent.records import Config, Library, Machine
 from hpcagent.study import budget, noise_notes, result_words
@@ -18,7 +19,7 @@ from hpcagent.study.outcome_model import model_summary
 from hpcagent.study.outcome_trials import failures_of, infeasible_of, trials_of
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState
-from hpcagent.study.summary import RunSummary, Spent, TrialSummary
+from hpcagent.study.summary import ApplicationSummary, RunSummary, Spent, TrialSummary
 from hpcagent.study.variation import variation
 
 # Share of CPU time lost to other guests of the host that is worth telling.
@@ -30,9 +31,9 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
     """The summary of a run at any point of its life."""
     state = known.state
     probed, searched = state.facts is not None, state.done("feasibility") is not None
-    tunable = searched and known.library is not None
+    tunable = searched and known.tunable
     best = _best(known) if tunable else None
-    setting = known.setting(best) if best is not None else _NO_SETTING
+    setting = _seeded(known.setting(best), state) if best is not None else _NO_SETTING
     closed = state.closed or {}
     summary = RunSummary(
         run_id=run.id,
@@ -69,6 +70,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         disturbances=noise_notes.disturbances(state),
         variation=variation(known),
         history=_history(state, trials_of(known) if tunable else ()),
+        application=_application(known, best),
     )
     return _with_words(summary, state.decisions.get(result_words.DECISION, {}))
 
@@ -111,6 +113,42 @@ def _library(known: Knowledge, best: Config | None) -> Library | None:
     if known.variants is not None and best is not None:
         return known.variants.of(best).library
     return known.library
+
+
+def _application(known: Knowledge, best: Config | None) -> ApplicationSummary | None:
+    """Before it has been tried nothing is said of what runs."""
+    settings = known.state.settings
+    if not settings.of_application:
+        return None
+    card, made, default = known.card, _NO_SETTING, _NO_SETTING
+    if best is not None:
+        made = _seeded(known.setting(best), known.state)
+        default = _seeded(known.setting(known.unpruned.default), known.state)
+    return ApplicationSummary(
+        title=card.title,
+        card=settings.card_source,
+        folder=settings.card_folder,
+        prefix=settings.prefix,
+        command=(*made.prefix, *made.command),
+        default=(*default.prefix, *default.command),
+        files=made.files,
+        inputs=tuple(card.inputs),
+        unset=tuple(card.unset),
+    )
+
+
+def _seeded(setting: Setting, state: TuneState) -> Setting:
+    """Of an application with the run's seed, where a measurement has one for each pair."""
+    if not state.settings.of_application:
+        return setting
+    seed = {SEED: str(state.settings.seed)}
+    return replace(
+        setting,
+        env=tuple((name, fill(text, seed)) for name, text in setting.env),
+        prefix=tuple(fill(word, seed) for word in setting.prefix),
+        command=tuple(fill(word, seed) for word in setting.command),
+        files=tuple((name, fill(text, seed)) for name, text in setting.files),
+    )
 
 
 def _build(known: Knowledge, best: Config | None) -> tuple[tuple[str, str], ...]:
@@ -161,12 +199,13 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
         dropped = len(state.settings.workload or ()) - len(known.workload.cases)
         if state.settings.workload is not None and dropped > 0:
             found.append(f"{dropped} cases of the workload need routines this library lacks")
-        if known.unset_here:
-            found.append(
-                f"set in the environment of this run, and left out of every measurement: "
-                f"{' '.join(known.unset_here)}; unset them where the result is used"
-            )
-    slower = [case.key for case in cases_of(known) if case.high < 1.0] if _improved(state) else []
+    if state.facts is not None and known.tunable and known.unset_here:
+        found.append(
+            f"set in the environment of this run, and left out of every measurement: "
+            f"{' '.join(known.unset_here)}; unset them where the result is used"
+        )
+    several = _improved(state) and not state.settings.of_application
+    slower = [case.key for case in cases_of(known) if case.high < 1.0] if several else []
     if slower:
         found.append(
             f"not every routine gains: {', '.join(slower)} became slower (the whole interval is "

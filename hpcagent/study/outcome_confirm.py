@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from hpcagent.measure.objectives import MIN
 from hpcagent.measure.results import Run
 from hpcagent.measure.statistics import (
     Speedup,
@@ -89,10 +90,12 @@ def _good(runs: Sequence[Run], config: Config) -> list[Run]:
 def cases_of(known: Knowledge) -> tuple[CaseSummary, ...]:
     """Per case, from the confirmation; before there is one, nothing is claimed by case.
 
-    Of several jobs as of the claim (measure.statistics.together).
+    Of several jobs as of the claim (measure.statistics.together). None where what is printed is no
+    time.
     """
     done, winner = confirmations(known.state), winner_of(known.state)
-    if not done or winner is None:
+    printed = known.card.figures_of_merit[0]
+    if not done or winner is None or (printed.unit, printed.direction) != ("s", MIN):
         return ()
     ids = (winner.id, known.unpruned.default.id)
     coverage = 1.0 - known.state.settings.alpha
@@ -140,7 +143,7 @@ def _case(
         default_cv=_cv_within(before),
         best_cv=_cv_within(after),
         ratios=tuple(math.exp(-value) for value in log_ratios),
-        gflops=case.flops / best_s / 1e9,
+        gflops=case.flops / best_s / 1e9 if case.flops else None,
     )
 
 

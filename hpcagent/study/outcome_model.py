@@ -35,7 +35,7 @@ def model_summary(known: Knowledge, best: Config | None) -> ModelSummary:
     shortened = len(calls) - len(_answered(calls))
     steps = verdicts.count(_STEP)
     measured, bests, share = 0, False, ""
-    if state.done("feasibility") is not None and known.library is not None:
+    if state.done("feasibility") is not None and known.tunable:
         picks = [trial for trial in known.trials if trial.proposed_by in ("model", "embedded")]
         measured = len(picks)
         bests = any(trial.config == best for trial in picks)

@@ -32,7 +32,7 @@ def trials_of(known: Knowledge) -> tuple[TrialSummary, ...]:
                 round=trial.round,
                 config=trial.config,
                 proposed_by=trial.proposed_by,
-                reason=reasons.get((trial.round, trial.config.id), "what the library does unset"),
+                reason=reasons.get((trial.round, trial.config.id), "the default"),
                 speedup=None if trial.log_ratio is None else math.exp(-trial.log_ratio),
                 spread=trial.spread,
                 pairs=effect.pairs if effect else 0,

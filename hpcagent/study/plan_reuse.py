@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpcagent.apps.application import inputs_beside
 from hpcagent.errors import UsageError
 from hpcagent.study import plan
 from hpcagent.study.durable import parse_utc
@@ -59,7 +60,7 @@ def _newer(wanted: plan.Plan, step: plan.PlanStep, since: float) -> bool:
     folder = Path(wanted.folder)
     try:
         return any(_changed(path, since) for path in _read(step, folder))
-    except (OSError, ValueError):  # it cannot be looked at, so nobody knows
+    except (OSError, ValueError, UsageError):  # it cannot be looked at, so nobody knows
         return True
 
 
@@ -75,6 +76,8 @@ def _read(step: plan.PlanStep, folder: Path) -> Iterator[Path]:
             yield from path.rglob("*")
         elif step.command == "codegen":  # a task's reference lies beside it
             yield from (one for one in path.parent.iterdir() if one.is_file())
+        elif name == "--app":
+            yield from inputs_beside(path)
 
 
 def _changed(path: Path, since: float) -> bool:

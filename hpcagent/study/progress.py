@@ -55,7 +55,7 @@ class Progress:
 def progress(known: Knowledge, processes: int, now_utc: str) -> Progress:
     """`processes` counts what the open unit has run so far."""
     state = known.state
-    searched = state.done("feasibility") is not None and known.library is not None
+    searched = state.done("feasibility") is not None and known.tunable
     # How long a build takes, and how many there will be, nobody knows.
     foreseen = searched and state.closed is None and state.settings.build is None
     return Progress(

@@ -21,6 +21,7 @@ from hpcagent.search.function_file import digest
 from hpcagent.search.limits import bisections, bounded
 from hpcagent.search.options import ANSWER_S, FunctionCall, Options
 from hpcagent.search.prior import Prior
+from hpcagent.search.question import APPLICATION
 from hpcagent.search.stopping import target_reached
 from hpcagent.study import transcript
 from hpcagent.study.durable import problem
@@ -307,7 +308,7 @@ def hints_here(known: Knowledge) -> dict[str, str]:
 
 def prompt_facts(known: Knowledge) -> dict[str, str]:
     """What a model is told of the machine, the library and the work."""
-    machine, library = known.machine, known.needed_library()
+    machine = known.machine
     memory = machine.memory_available_bytes
     texts = [
         str(a["text"]) for a in known.state.advice if a.get("type") == "advise" and a.get("text")
@@ -323,10 +324,19 @@ def prompt_facts(known: Knowledge) -> dict[str, str]:
             "hardware threads per core": str(machine.threads_per_core),
             "NUMA nodes": str(machine.numa_nodes),
             "memory": f"{memory / 2**30:.0f} GiB" if memory else "unknown",
-            "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
-            "workload": ", ".join(known.workload.weights),
         }
+        | _subject(known)
     )
+
+
+def _subject(known: Knowledge) -> dict[str, str]:
+    if known.card.is_application:
+        return {APPLICATION: known.card.title}
+    library = known.needed_library()
+    return {
+        "library": f"OpenBLAS {library.version}, {library.threading}, core {library.core}",
+        "workload": ", ".join(known.workload.weights),
+    }
 
 
 def _goal_facts(settings: TuneSettings) -> dict[str, str]:

@@ -42,6 +42,8 @@ def figures(summary: RunSummary) -> dict[str, str]:
     }
     if summary.library is not None:
         found["library"] = f"OpenBLAS {summary.library.version}"
+    if summary.application is not None:
+        found["application"] = summary.application.title
     if summary.machine is not None:
         found["processor"] = summary.machine.cpu_model
     if summary.best_environment:

@@ -36,8 +36,9 @@ class TuneSettings:
     that takes part in the proposals, as `--model` does; `models` holds llm.routing.Route as JSON,
     by role, and `model_hosts` the hosts whose servers may be asked. `function` is a user's own
     file, with its digest when the run was opened; `replay` a transcript that answers in the place
-    of a model. `card` is a user's own, as data, read from `card_source` when the run was opened
-    (None: the card of this `app`).
+    of a model. `card` is a user's own, as data, read from `card_source` in `card_folder` when the
+    run was opened (None: the card of this `app`); `prefix` is where an application is installed,
+    `inputs_sha256` a digest of what it reads beside its card.
     """
 
     app: str
@@ -84,17 +85,30 @@ class TuneSettings:
     confirm_jobs: int = 1
     card: Mapping[str, Any] | None = None
     card_source: str = ""
+    card_folder: str = ""
+    inputs_sha256: str = ""
     replay: str = ""
 
     @property
     def plain(self) -> bool:
-        """Whether it is for time alone, and nothing constrains it."""
-        return self.objectives == (TIME,) and not self.within
+        """Whether it is for the time that is printed, and nothing constrains it."""
+        return self.objectives == (TIME,) == (self._printed,) and not self.within
 
     @property
     def speed_alone(self) -> bool:
-        """Whether only speed decides, however it is told."""
-        return self.objectives in ((TIME,), (THROUGHPUT,)) and not self.within
+        """Whether only what is printed first decides, however it is told: the figure that the
+        in-job worker looks at."""
+        told = {self._printed, THROUGHPUT} if self._printed == TIME else {self._printed}
+        return len(self.objectives) == 1 and self.objectives[0] in told and not self.within
+
+    @property
+    def _printed(self) -> str:
+        """The name of the card's first figure; the cards that ship print a time."""
+        return TIME if self.card is None else str(self.card["figures_of_merit"][0]["name"])
+
+    @property
+    def of_application(self) -> bool:
+        return self.card is not None and self.card.get("kind") == "application"
 
     @property
     def routes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -108,7 +122,8 @@ class TuneSettings:
 
     def command(self) -> tuple[str, ...]:
         """The words of the `hpcagent tune` that asks for the same; files as they were named."""
-        words = ["tune", "--lib", self.card_source or self.app, "--seed", str(self.seed)]
+        what = "--app" if self.of_application else "--lib"
+        words = ["tune", what, self.card_source or self.app, "--seed", str(self.seed)]
         words += ["--challengers", str(self.challengers), "--budget", f"rounds={self.rounds}"]
         if self.core_hours:
             words += ["--budget", f"core-hours={self.core_hours:g}"]
@@ -118,7 +133,7 @@ class TuneSettings:
             "--scheduler": self.scheduler if self.scheduler != "local" else "",
             "--confirm-jobs": str(self.confirm_jobs),
             "--strategy": "" if self.strategy in _IMPLIED else self.strategy,
-            "--openblas-prefix": self.prefix,
+            "--app-prefix" if self.of_application else "--openblas-prefix": self.prefix,
             "--workload": self.workload_source if self.workload is not None else "",
             "--model": self.model,
             "--replay": self.replay,

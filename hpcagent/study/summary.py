@@ -257,6 +257,26 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class ApplicationSummary:
+    """What was tuned where that is no library: the card, and what runs with the best configuration.
+
+    `command` are all words, `default` those of the default configuration; `files` (name, text) are
+    written for it, `inputs` lie beside the card in `folder`, `unset` are variables that it must not
+    inherit. `command` and `default` are empty where it has not been run yet.
+    """
+
+    title: str
+    card: str
+    folder: str
+    prefix: str
+    command: tuple[str, ...]
+    default: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    inputs: tuple[str, ...]
+    unset: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """A tune run, finished or not (`phase` says where it is, `outcome` is "" while it goes on).
 
@@ -267,7 +287,8 @@ class RunSummary:
     `history` tells which earlier runs the search began with, and whether this one was kept.
     `words` is a paragraph by the model `words_by`, its figures the run's own.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
-    then `library`. `found_as` is the path of a run that its id does not lead to.
+    then `library`; of an application there is none. `found_as` is the path of a run that its id
+    does not lead to.
     """
 
     run_id: str
@@ -306,3 +327,4 @@ class RunSummary:
     words: str = ""
     words_by: str = ""
     found_as: str = ""
+    application: ApplicationSummary | None = None  # None: a library

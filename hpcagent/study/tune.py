@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.errors import EnvironmentProblem, HpcagentError, UsageError
 from hpcagent.llm.roles import OPTIMISE
 from hpcagent.measure import energy
 from hpcagent.measure.objectives import ENERGY
@@ -82,12 +82,11 @@ def next_step(known: Knowledge, now_utc: str, embedded: str | None, folder_of: F
         return Wait()
     if state.facts is None:
         return attempt(state, units.probe_plan(state.settings, embedded))
-    step = _library_step(known) or _preparation_step(known, folder_of)
+    step = _ready_step(known, folder_of)
     if step is not None:
         return step
     build = state.done("build")
-    assert build is not None
-    folder = folder_of(build)
+    folder = folder_of(build) if build is not None else ""  # an application is built already
     if "search_ended" not in state.decisions:
         return _search_step(known, now_utc, folder)
     return _claim_step(known, folder)
@@ -113,6 +112,27 @@ def shares_node(settings: TuneSettings) -> bool:
     return Models.from_json(settings.routes, settings.model_hosts).computes_here(OPTIMISE)
 
 
+def _closed_by(error: HpcagentError) -> Close:
+    return Close("failed", str(error), error.exit_code)
+
+
+def _ready_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
+    """What has to be done before the search; None where all of it is."""
+    if known.card.is_application:
+        return _application_step(known)
+    return _library_step(known) or _preparation_step(known, folder_of)
+
+
+def _application_step(known: Knowledge) -> Step | None:
+    if known.card_problem is not None:
+        return _closed_by(known.card_problem)
+    tried = known.state.done("feasibility")
+    if tried is None:
+        return attempt(known.state, units.feasibility_plan(known, ""))
+    problem = _unmeasurable(known, tried)
+    return _all_alike(known) if problem is None else Close("failed", problem, 3)
+
+
 def _library_step(known: Knowledge) -> Step | None:
     state = known.state
     if known.build_problem:
@@ -122,7 +142,7 @@ def _library_step(known: Knowledge) -> Step | None:
     try:
         _ = known.unpruned if known.variants is None else None
     except (UsageError, EnvironmentProblem) as error:
-        return Close("failed", str(error), error.exit_code)
+        return _closed_by(error)
     if not known.workload.cases:
         return Close("failed", "the library has none of the workload's routines", 3)
     problem = memory_problem(known.workload, known.machine)
@@ -163,32 +183,34 @@ def _preparation_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
         try:
             units.driver_sources(known)
         except UsageError as error:
-            return Close("failed", str(error), error.exit_code)
+            return _closed_by(error)
         return attempt(known.state, units.build_plan(known))
     foreign = _foreign_library(known, build) or _unmeasurable(known, build)
     if foreign is not None:
         return Close("failed", foreign, 3)
     if known.state.done("feasibility") is None:
         return attempt(known.state, units.feasibility_plan(known, folder_of(build)))
-    if known.space.size < 2:
-        return Close("nothing better", _only_default(known), 0)
-    return None
+    return _all_alike(known)
 
 
-def _only_default(known: Knowledge) -> str:
+def _all_alike(known: Knowledge) -> Close | None:
+    """The end where there is nothing to search."""
+    if known.space.size >= 2:
+        return None
+    words = "all but the default does not run here, or is the same as the default"
     if known.unpruned.size < 2:
-        return "values and restrictions leave only the default"
-    return "all but the default does not run here, or is the same as the default"
+        words = "values and restrictions leave only the default"
+    return Close("nothing better", words, 0)
 
 
 def _default_variant_step(known: Knowledge) -> Step | None:
     """Everything is compared with the default build: without it there is no run."""
     try:
         default = known.unpruned.default
-        failure = known.variant_failure(default)
+        failure = known.failure_before(default)
         step = _variant_step(known, default)
     except UsageError as error:
-        return Close("failed", str(error), error.exit_code)
+        return _closed_by(error)
     if failure is not None:
         return Close("failed", f"the default build failed ({failure.id}): {failure.evidence}", 7)
     return step
@@ -205,9 +227,9 @@ def _foreign_library(known: Knowledge, build: Unit) -> str | None:
     )
 
 
-def _unmeasurable(known: Knowledge, build: Unit) -> str | None:
-    """Why energy cannot be had: the build is the first unit that the worker meters on the node."""
-    if ENERGY not in metrics(known.state.settings) or any(run.joules for run in build.runs):
+def _unmeasurable(known: Knowledge, first: Unit) -> str | None:
+    """Why energy cannot be had; `first` is the first unit that the worker metered on the node."""
+    if ENERGY not in metrics(known.state.settings) or any(run.joules for run in first.runs):
         return None
     return f"{known.machine.host} tells no energy (RAPL): {energy.CURE}"
 
@@ -228,7 +250,7 @@ def attempt(state: TuneState, plan: units.Plan) -> Step:
 
 def _variant_step(known: Knowledge, config: Config) -> Step | None:
     """What makes the configuration's build ready; None where it is, or cannot be."""
-    if known.variant_failure(config) is not None:
+    if known.failure_before(config) is not None:
         return None
     for plan in (units.variant_plan(known, config), units.driver_plan(known, config)):
         if known.state.done(plan.purpose) is None:
@@ -245,7 +267,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
         return _end("the budget of " + _rounds(settings.rounds) + " is used up")
     one = units.confirmation_plan(known, known.best.config, folder).need
     confirm = sum([one] * (settings.confirm_jobs - 1), one)
-    likely = known.space.first(settings.challengers)
+    likely = [c for c in known.space.first(settings.challengers) if known.failure_before(c) is None]
     size = units.round_plan(known, index, likely, folder)
     problem = budget.refused(state, size.need + confirm, now_utc)
     if problem is not None:
@@ -264,7 +286,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             unbuilt = _variant_step(known, config)
             if unbuilt is not None:
                 return Wait() if state.open_units else unbuilt
-        challengers = tuple(c for c in challengers if known.variant_failure(c) is None)
+    challengers = tuple(c for c in challengers if known.failure_before(c) is None)
     step = attempt(state, units.round_plan(known, index, challengers, folder))
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")

@@ -118,7 +118,7 @@ class Agent(RunAgent):
         return self._alone(f"round {index}", lambda: self._proposed(index, spare_s))
 
     def _may_prepare(self) -> bool:
-        known = self.state.facts is not None and self.known.library is not None
+        known = self.state.facts is not None and self.known.tunable
         return (
             known
             and self._stays

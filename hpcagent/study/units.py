@@ -16,7 +16,7 @@ from typing import Any
 
 from hpcagent.apps.card import Card
 from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script, pack_script
-from hpcagent.apps.space import Setting, cpus_requested
+from hpcagent.apps.space import Setting, cpus_requested, tasks_requested
 from hpcagent.apps.variants import Variant
 from hpcagent.measure import worker
 from hpcagent.probe import collect
@@ -41,6 +41,7 @@ BUILD_WALLTIME_S = 900
 VARIANT_CORE_S = 4 * 3600
 VARIANT_FLOOR_S = 1800
 LOOK_S = 240
+FEASIBILITY_TIMEOUT_S = 120.0
 HANG_FLOOR_S = 60
 
 
@@ -66,7 +67,7 @@ def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
     """Ask the node what it is; an OpenBLAS is looked for under the prefix, where one is named."""
     spec: dict[str, Any] = {
         "schema": 1,
-        "prefix": settings.prefix or None,
+        "prefix": None if settings.of_application else settings.prefix or None,
         "extra_libraries": [embedded] if embedded else [],
         "timeout_s": 20,
         "budget_s": PROBE_BUDGET_S,
@@ -134,12 +135,13 @@ def feasibility_plan(known: Knowledge, build_folder: str) -> Plan:
     again = [{**first, "id": name} for name in _defaults(known)]
     half = len(configs) // 2
     configs = [again[0], *configs[:half], again[1], *configs[half:], again[2]]
-    timeout_s = 120
+    application = known.card.is_application
+    timeout_s = known.card.command.timeout_s if application else FEASIBILITY_TIMEOUT_S
     spec = _spec(known, "once", default.id, configs, _command(known, build_folder), timeout_s)
     spec["probes"] = probes
     spec["defaults"] = list(_defaults(known))
-    spec["repeats"] = dict.fromkeys(known.workload.weights, 1)
-    spec["budget_s"] = timeout_s * 2 + 15 * len(configs)
+    spec["repeats"] = {} if application else dict.fromkeys(known.workload.weights, 1)
+    spec["budget_s"] = timeout_s * (len(configs) if application else 2) + 15 * len(configs)
     return Plan("probe", "feasibility", _resources(known, int(spec["budget_s"]) + 180), spec)
 
 
@@ -200,7 +202,7 @@ def unit_files(known: Knowledge | None, plan: Plan, name: str) -> dict[str, str]
     if plan.kind == "build" and known is not None:
         variant = _named_variant(known, plan.purpose)
         files |= driver_sources(known, variant.library if variant else None)
-    if "repeats" in plan.spec and known is not None:
+    if plan.spec.get("repeats") and known is not None:
         files["workload.txt"] = known.workload.text(warmup=1, repeats=plan.spec["repeats"])
     return files
 
@@ -256,7 +258,7 @@ def _spec(
     command: Sequence[str], timeout_s: float,
 ) -> dict[str, Any]:  # fmt: skip
     card, settings = known.card, known.state.settings
-    weights = known.workload.weights
+    weights, residual = known.workload.weights, card.check.residual
     return {
         "schema": 1,
         "mode": mode,
@@ -268,18 +270,39 @@ def _spec(
         "check": {
             "figure": card.figures_of_merit[0].regex,
             "direction": card.figures_of_merit[0].direction,
-            "residual": card.check.residual.model_dump(),
+            "residual": residual.model_dump() if residual is not None else {},
             "minimum": _fastest_possible(known),
             "keys": sorted(weights),
             "success": list(card.success),
             "readback": dict(card.readback),
             **_further(card, metrics(settings)),
+            **_answer(known),
         },
         "weights": weights,
         "budget_s": 0,
         "seed": settings.seed,
         "stop_rule": stop_rule(settings),
+        **_scene(known),
     }
+
+
+def _answer(known: Knowledge) -> dict[str, Any]:
+    """What a right result is: the card says it, or the default has shown it."""
+    answer = known.card.check.answer
+    if answer is None:
+        return {}
+    value = known.answer if answer.value is None else answer.value
+    return {"answer": {**answer.model_dump(), "value": value}}
+
+
+def _scene(known: Knowledge) -> dict[str, Any]:
+    """What an application finds where it runs, and what of it is read."""
+    card = known.card
+    if not card.is_application:
+        return {}
+    folder = known.state.settings.card_folder
+    links = {name: f"{folder}/{name}" for name in card.inputs}
+    return {"scene": {"links": links, "outputs": list(card.outputs)}}
 
 
 def _further(card: Card, wanted: Collection[str]) -> dict[str, Any]:
@@ -302,6 +325,8 @@ def _fastest_possible(known: Knowledge) -> dict[str, float]:
 
 
 def _command(known: Knowledge, build_folder: str) -> list[str]:
+    if known.card.is_application:
+        return []  # each configuration has its own
     words = {"{driver}": f"{build_folder}/driver", "{workload}": "workload.txt"}
     filled = [words.get(word, word) for word in known.card.command.argv]
     return filled if known.variants is None else filled[1:]  # each configuration has its driver
@@ -322,9 +347,10 @@ def _config(config: Config, setting: Setting) -> dict[str, Any]:
     return {
         "id": config.id,
         "values": config.values,
-        "argv": list(setting.prefix),
+        "argv": [*setting.prefix, *setting.command],
         "env": dict(setting.env),
         "binding": list(setting.binding) or None,
+        **({"files": dict(setting.files)} if setting.files else {}),
     }
 
 
@@ -333,8 +359,13 @@ def _measuring_resources(known: Knowledge, spec: Mapping[str, Any]) -> Resources
 
 
 def _resources(known: Knowledge, walltime_s: int) -> Resources:
-    cpus = cpus_requested(known.card, known.machine)
-    return replace(known.state.settings.asks, walltime_s=walltime_s, cpus_per_task=cpus)
+    return replace(
+        known.state.settings.asks,
+        walltime_s=walltime_s,
+        nodes=known.card.resources.nodes,
+        tasks_per_node=tasks_requested(known.card, known.machine),
+        cpus_per_task=cpus_requested(known.card, known.machine),
+    )
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -1,0 +1,357 @@
+"""`hpcagent tune --app` for real: programs of the tests', LAMMPS with MPI, and Slurm."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.slurm_lab import Cluster
+from mainjob import Bench, Inside, killed_at_every_durable_step, make_bench
+
+from hpcagent.apps.application import EXAMPLE
+
+# Sleeps as its options say, so that on any machine the same one is the fastest: nothing computes.
+PROGRAM = """#!/bin/sh
+test -e mesh.txt || exit 4
+test "$METHOD" = broken && exit 3
+test "$METHOD" = sloppy && answer=7 || answer=42
+sleep "$(awk '{print $2}' size.txt)"
+echo "answer $answer"
+echo "speed $(awk '{print 1 / $2}' size.txt) per second" > log.txt
+"""
+CARD = """\
+schema: 1
+name: sleeper
+kind: application
+title: a program that sleeps
+command:
+  argv: [./program, "{nap}"]
+inputs: [mesh.txt]
+outputs: [log.txt]
+files: {size.txt: "nap {nap}"}
+env: {METHOD: "{method}"}
+space:
+  - {name: nap, kind: ordinal, meaning: seconds, values: [0.01, 0.05, 0.1], default: 0.1}
+  - {name: method, kind: categorical, meaning: how, values: [good, sloppy, broken], default: good}
+check:
+  answer: {pattern: 'answer (?P<value>\\S+)', tolerance: 1e-6}
+"""
+QUICK = ("--budget", "rounds=2", "--challengers", "4")
+
+
+def put(bench: Bench, card: str = CARD) -> Bench:
+    program = bench.folder / "program"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    (bench.folder / "mesh.txt").write_text("a mesh\n")
+    (bench.folder / "card.yaml").write_text(card)
+    return bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return put(Inside(tmp_path, make_bench(tmp_path).env))
+
+
+def tune(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    return bench.hpcagent("tune", "--app", "card.yaml", "--run-dir", str(bench.run), *words)
+
+
+def summary(bench: Bench) -> dict[str, Any]:
+    done = bench.hpcagent("report", str(bench.run), "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def values(config: dict[str, Any]) -> dict[str, str]:
+    return dict(config["items"])
+
+
+def trials(bench: Bench) -> dict[tuple[str, ...], str]:
+    """Values, in the order of their names, to what became of them."""
+    rows = summary(bench)["trials"]
+    return {tuple(v for _, v in row["config"]["items"]): row["status"] for row in rows}
+
+
+def test_an_application_is_tuned_and_what_it_may_not_do_cannot_win(bench: Bench) -> None:
+    done = tune(bench, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert bench.outcome() == "improved", done.stdout
+    bench.job_of()
+    found = summary(bench)
+    assert values(found["best"]) == {"nap": "0.01", "method": "good"}
+    assert found["claim"]["speedup"] > 1.5
+    assert found["application"]["title"] == "a program that sleeps"
+    states = trials(bench)
+    assert states["good", "0.1"] == "ok"
+    broken = {state for (method, _), state in states.items() if method == "broken"}
+    sloppy = {state for (method, _), state in states.items() if method == "sloppy"}
+    assert broken <= {"run.exit_nonzero"}
+    assert sloppy <= {"numerics.wrong_result"}
+    assert broken | sloppy
+    assert "Run as" in done.stdout
+    assert "result/run.sh" in done.stdout
+
+
+def test_the_result_runs_as_it_says(bench: Bench) -> None:
+    tune(bench, *QUICK)
+    place = bench.folder / "elsewhere"
+    shutil.copytree(bench.run / "result" / "files", place)
+    shutil.copy(bench.folder / "mesh.txt", place)
+    script = bench.run / "result" / "run.sh"
+    done = subprocess.run(["sh", str(script)], cwd=place, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "answer 42\n"), script.read_text()
+    assert (place / "log.txt").read_text() == "speed 100 per second\n"
+    report = (bench.run / "result" / "report.md").read_text()
+    assert "a program that sleeps" in report
+    assert "outine" not in report, "there are none"
+    assert "OpenBLAS" not in report
+    best = (bench.run / "result" / "best.env").read_text()
+    assert "METHOD=good" in best
+
+
+def test_a_rate_that_is_printed_is_what_is_made_better(bench: Bench) -> None:
+    figure = (
+        "figures_of_merit: [{name: speed, regex: 'speed (?P<value>\\S+) per', unit: 1/s,"
+        " direction: max}]\n"
+    )
+    (bench.folder / "card.yaml").write_text(CARD + figure)
+    done = tune(bench, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert bench.outcome() == "improved", done.stdout
+    found = summary(bench)
+    assert values(found["best"])["nap"] == "0.01"
+    assert found["claim"]["speedup"] == pytest.approx(10.0), "as printed, not as it took"
+    again = ("tune", "--app", "card.yaml")
+    assert tuple(found["command"][1:4]) == again
+    assert "--objective speed" in " ".join(found["command"])
+
+
+def test_what_was_found_helps_the_next_run(bench: Bench) -> None:
+    bench.env["HPCAGENT_HISTORY"] = str(bench.folder / "history")
+    assert tune(bench, *QUICK).returncode == 0
+    shutil.move(bench.run, bench.folder / "first")
+    assert tune(bench, "--budget", "rounds=1", "--challengers", "1").returncode == 0
+    decided = [e["data"] for e in bench.events("decision") if e["data"]["what"] == "history"]
+    assert "prior from 1 earlier run" in decided[0]["reason"]
+    first = summary(bench)["trials"][1]["config"]
+    assert values(first) == {"nap": "0.01", "method": "good"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "told"),
+    [
+        (
+            "{METHOD:",
+            "{N: '{half}', METHOD:",
+            2,
+            "card.yaml: sleeper: with method=good nap=0.1: expression",
+        ),
+        ("kind: ordinal,", "kind: ordinal, when: cpus > 9999,", 3, "no parameter acts here"),
+    ],
+)
+def test_a_card_that_does_not_fit_the_machine_ends_the_run_with_the_reason(
+    bench: Bench, old: str, new: str, code: int, told: str
+) -> None:
+    derived = 'derived: {half: "1 // (nap - 0.1)"}\nspace:'
+    card = CARD.replace(old, new).replace("space:", derived if code == 2 else "space:")
+    if code == 3:
+        card = card.replace("kind: categorical,", "kind: categorical, when: cpus > 9999,")
+    (bench.folder / "card.yaml").write_text(card)
+    done = tune(bench, *QUICK)
+    assert done.returncode == code, done.stderr
+    assert told in " ".join(done.stdout.split())
+    assert bench.outcome() == "failed"
+    assert told in (bench.run / "result" / "report.md").read_text()
+
+
+def test_a_point_that_the_card_cannot_be_filled_with_is_one_that_fails(bench: Bench) -> None:
+    card = CARD.replace("{METHOD:", "{N: '{half}', METHOD:")
+    card = card.replace("space:", 'derived: {half: "1 // (nap - 0.05)"}\nspace:')
+    (bench.folder / "card.yaml").write_text(card)
+    done = tune(bench, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert bench.outcome() == "improved", done.stdout
+    failed = {nap: state for (_, nap), state in trials(bench).items() if nap == "0.05"}
+    assert set(failed.values()) <= {"configure.outside_space"}
+
+
+def test_a_card_with_lines_in_its_command_ends_as_well_as_any(bench: Bench) -> None:
+    words = '[sh, -c, "exec ./program\\n# it\'s a comment", "{nap}"]'
+    (bench.folder / "card.yaml").write_text(CARD.replace('[./program, "{nap}"]', words))
+    shutil.copy(bench.folder / "program", bench.folder / "mesh.txt")
+    card = (
+        (bench.folder / "card.yaml")
+        .read_text()
+        .replace("inputs: [mesh.txt]", "inputs: [mesh.txt, program]")
+    )
+    (bench.folder / "card.yaml").write_text(card)
+    done = tune(bench, "--budget", "rounds=1")
+    assert done.returncode == 0, done.stderr
+    script = bench.run / "result" / "run.sh"
+    assert subprocess.run(["sh", "-n", str(script)]).returncode == 0, script.read_text()
+    assert bench.hpcagent("report", str(bench.run)).returncode == 0
+
+
+def test_what_the_history_cannot_hold_is_told(bench: Bench) -> None:
+    bench.env["HPCAGENT_HISTORY"] = str(bench.folder / "history")
+    long = "0." + "1" * 250
+    (bench.folder / "card.yaml").write_text(CARD.replace("[0.01, 0.05, 0.1]", f"['{long}', 0.1]"))
+    done = tune(bench, "--budget", "rounds=1", "--challengers", "1")
+    assert done.returncode == 0, done.stderr
+    assert "not kept for later runs" in " ".join(done.stdout.split())
+
+
+def test_a_default_that_fails_ends_the_run_with_the_reason(bench: Bench) -> None:
+    (bench.folder / "card.yaml").write_text(CARD.replace("default: good", "default: broken"))
+    done = tune(bench, *QUICK)
+    assert done.returncode == 7
+    assert "run.exit_nonzero" in done.stdout
+    assert "exit code 3" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--lib", "openblas"), 2, "--lib and --app exclude each other"),
+        (("--workload", "mix.yaml"), 2, "--workload is for --lib openblas"),
+        (("--openblas-prefix", "/usr"), 2, "--app-prefix for --app"),
+        (("--build", "--source", "x"), 2, "hpcagent build --app"),
+        (("--app-prefix", "/absent"), 3, "--app-prefix: /absent does not exist"),
+        (("--objective", "throughput"), 2, "'throughput' is unknown"),
+        (("--within", "answer<3"), 2, "--within 'answer<3'"),
+    ],
+)
+def test_what_does_not_go_together_is_told(
+    bench: Bench, words: tuple[str, ...], code: int, told: str
+) -> None:
+    done = tune(bench, *words)
+    assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not bench.run.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "told"),
+    [
+        ("./program", "./progam", 3, "progam is not a program that can be run here"),
+        ("argv:", "launch: mpi\n  launcher: [mpiabsent]\n  ranks: '1'\n  argv:", 3,
+         "mpiabsent is not a program that can be run here"),
+        ("inputs:", "resources: {nodes: 2}\ninputs:", 2, "nodes: 2 need a batch system"),
+        ("./program", '"{prefix}/program"', 2, "card.yaml: it says {prefix}: tell which with"),
+        ("./program", '"./program{nap}"', 0, ""),
+    ],
+)  # fmt: skip
+def test_what_this_machine_lacks_is_told_before_a_run_is_made(
+    bench: Bench, old: str, new: str, code: int, told: str
+) -> None:
+    (bench.folder / "card.yaml").write_text(CARD.replace(old, new))
+    done = tune(bench, *QUICK, *(("--dry-run",) if not code else ()))
+    assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+    assert not bench.run.exists()
+
+
+def test_a_dry_run_shows_what_would_run(bench: Bench) -> None:
+    done = tune(bench, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "space: 9 configurations" in done.stdout
+    assert "nap          0.01 0.05 [0.1]" in done.stdout
+    assert f"METHOD=good {bench.folder}/program 0.1" in done.stdout
+    assert not bench.run.exists()
+    shown = json.loads(tune(bench, "--dry-run", "--json").stdout)
+    spec = json.loads(shown["units"][2]["files"]["spec.json"])
+    assert spec["scene"] == {"links": {"mesh.txt": f"{bench.folder}/mesh.txt"},
+                             "outputs": ["log.txt"]}  # fmt: skip
+
+
+def test_an_application_where_a_prefix_says_it_is(bench: Bench) -> None:
+    (bench.folder / "opt" / "bin").mkdir(parents=True)
+    shutil.move(bench.folder / "program", bench.folder / "opt" / "bin")
+    (bench.folder / "card.yaml").write_text(CARD.replace("./program", '"{prefix}/bin/program"'))
+    done = tune(bench, "--app-prefix", "opt", "--budget", "rounds=1")
+    assert done.returncode == 0, done.stderr
+    assert shlex.split(" ".join(summary(bench)["command"]))[-2:] != ["--openblas-prefix", "opt"]
+    assert "--app-prefix" in summary(bench)["command"]
+
+
+def test_steps_of_a_plan_tune_what_a_step_built(bench: Bench) -> None:
+    (bench.folder / "plan.yaml").write_text(
+        "schema: 1\nsteps:\n  - name: first\n    tune: {app: card.yaml, budget: rounds=1}\n"
+        "  - name: second\n    tune: {app: card.yaml, app-prefix: '{first.run}',"
+        " budget: rounds=1}\n"
+    )
+    done = bench.hpcagent("run", "plan.yaml", "--run-dir", str(bench.run))
+    assert done.returncode == 0, done.stderr + done.stdout
+    again = bench.hpcagent("run", "plan.yaml", "--reuse", str(bench.run), "--dry-run")
+    assert again.stdout.count("is taken over") == 2
+    (bench.folder / "mesh.txt").write_text("another mesh\n")
+    changed = bench.hpcagent("run", "plan.yaml", "--reuse", str(bench.run), "--dry-run")
+    assert "is taken over" not in changed.stdout, "what the card reads has changed"
+
+
+def test_compare_says_that_it_cannot(bench: Bench) -> None:
+    tune(bench, "--budget", "rounds=1")
+    other = bench.folder / "other"
+    shutil.copytree(bench.run, other)
+    done = bench.hpcagent("compare", str(bench.run), str(other))
+    assert done.returncode == 2
+    assert "tuned an application" in done.stderr
+
+
+@pytest.mark.strace
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_killed_at_every_durable_step(bench: Bench) -> None:
+    words = ["tune", "--app", "card.yaml", "--run-dir", str(bench.run), "--budget", "rounds=1",
+             "--challengers", "1"]  # fmt: skip
+    assert killed_at_every_durable_step(bench, words) > 10
+    bench.job_of()
+    assert bench.outcome() in ("improved", "nothing better")
+
+
+# --- LAMMPS, by MPI -------------------------------------------------------------------------------
+
+# The tests may run as root, which Open MPI wants to be told; an environment need not reach a job.
+AS_ROOT = 'OMPI_ALLOW_RUN_AS_ROOT: "1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1", OMP_NUM_THREADS'
+SMALL = EXAMPLE.replace("0 10 0 10 0 10", "0 5 0 5 0 5").replace("run 100", "run 20")
+SMALL = SMALL.replace("env: {OMP_NUM_THREADS", f"env: {{{AS_ROOT}")
+
+
+@pytest.mark.toolchain
+@pytest.mark.skipif(shutil.which("lmp") is None, reason="LAMMPS is not installed")
+def test_lammps_as_the_example_has_it(bench: Bench) -> None:
+    (bench.folder / "card.yaml").write_text(SMALL)
+    done = tune(bench, "--budget", "rounds=1", "--challengers", "3")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert bench.outcome() in ("improved", "nothing better")
+    bench.job_of()
+    measured = [row for row in summary(bench)["trials"] if row["speedup"] is not None]
+    assert len(measured) == 4
+    spec = next(e["data"]["spec"] for e in bench.events("unit_intent")
+                if e["data"]["purpose"] == "round-1")  # fmt: skip
+    # An atom's, at a temperature of 1.44 and a density of 0.8442.
+    assert spec["check"]["answer"]["value"] == pytest.approx(-4.62, rel=0.01)
+
+
+@pytest.mark.slurm
+@pytest.mark.toolchain
+@pytest.mark.skipif(shutil.which("lmp") is None, reason="LAMMPS is not installed")
+def test_lammps_through_slurm(tmp_path: Path, slurm: Cluster) -> None:
+    made = make_bench(tmp_path)
+    env = {**made.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3"}
+    bench = put(Inside(tmp_path, env), SMALL)
+    done = tune(bench, "--scheduler", "slurm", "--budget", "rounds=1", "--challengers", "2")
+    assert done.returncode == 0, done.stderr + done.stdout
+    bench.job_of()
+    rows = [e["data"]["resources"] for e in bench.events("unit_intent")]
+    probe, *measuring = ((row["tasks_per_node"], row["cpus_per_task"]) for row in rows)
+    cores = probe[1]
+    assert probe == (1, cores)
+    assert set(measuring) == {(cores, 1)}, "as many slots as processes may be started"
+    ranks = {values(row["config"])["ranks"] for row in summary(bench)["trials"]}
+    assert str(cores) in ranks

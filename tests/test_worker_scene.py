@@ -1,0 +1,216 @@
+"""The in-job worker with an application: where its processes run, and how they are read."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.worker_unit import Unit, gone, wait_for
+
+from hpcagent.measure.results import Run, parse_results
+
+# Reads its own files, leaves some, says what the configuration tells it to.
+PROGRAM = """#!/bin/sh
+echo "left before: $(ls | tr '\\n' ' ')"
+cat given.txt set.txt
+date > restart
+mkdir -p deep
+echo "rate 7.5 per second" > deep/log
+echo "seed $1"
+eval "$SAY"
+"""
+
+
+class Application(Unit):
+    def __init__(self, path: Path, configs: dict[str, str], **check: Any) -> None:
+        super().__init__(path, {name: {"SAY": say} for name, say in configs.items()})
+        program, given = path / "program", path / "given"
+        program.write_text(PROGRAM)
+        program.chmod(0o755)
+        given.write_text("from beside the card\n")
+        self.spec["command"] = []
+        for config in self.spec["configs"]:
+            config["argv"] = [str(program), "{seed}"]
+            config["files"] = {"set.txt": f"set {config['id']} {{seed}}\n"}
+        self.spec["scene"] = {"links": {"given.txt": str(given)}, "outputs": []}
+        self.spec["check"] = {"keys": ["run"], "figure": r"took (?P<value>\S+)", **check}
+        self.spec["weights"] = {"run": 1.0}
+
+    def runs(self) -> list[Run]:
+        code, stderr = self.run()
+        assert code == 0, stderr
+        text = (self.path / "result.jsonl").read_text()
+        return list(parse_results(text, {"run": 1.0}, self.spec["check"].get("direction", "min")))
+
+
+def test_each_process_has_a_new_folder_with_its_files(tmp_path: Path) -> None:
+    say = 'echo "took 0.1"; cat set.txt | grep -q "^set $CONFIG [0-9]*$" || exit 3'
+    readback = {"found": "left before: (.*)", "seed": r"seed (\d+)", "given": "(from beside.*)"}
+    unit = Application(tmp_path, {"a": say, "b": say}, readback=readback)
+    for config in unit.spec["configs"]:
+        config["env"]["CONFIG"] = config["id"]
+    runs = unit.runs()
+    assert len(runs) >= 8
+    assert {run.status for run in runs} == {"ok"}
+    assert {run.readback["found"] for run in runs} == {"given.txt set.txt "}
+    assert {run.readback["given"] for run in runs} == {"from beside the card"}
+    by_pair = {run.pair: run.readback["seed"] for run in runs}
+    assert len(set(by_pair.values())) == len(by_pair), "each pair has inputs of its own"
+    # The last one's is kept, to be looked at.
+    last = {path.name for path in (tmp_path / "run").iterdir()}
+    assert last == {"given.txt", "set.txt", "restart", "deep"}
+
+
+def test_figures_without_a_key_are_of_the_run(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": "echo took 0.1; echo took 0.3", "b": "echo took 0.4"})
+    runs = unit.runs()
+    assert {run.medians["run"] for run in runs if run.config == "a"} == {0.2}
+    assert {run.medians["run"] for run in runs if run.config == "b" and run.ok} == {0.4}
+
+
+def test_what_is_written_into_files_is_read_as_if_it_were_printed(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": ":", "b": "rm deep/log"}, figure=r"rate (?P<value>\S+) per")
+    unit.spec["scene"]["outputs"] = ["deep/log", "absent"]
+    unit.spec["check"]["direction"] = "max"
+    runs = unit.runs()
+    good = [run for run in runs if run.config == "a"]
+    assert {run.medians["run"] for run in good} == {7.5}
+    assert {run.objective for run in good} == {-math.log(7.5)}
+    assert [run.message for run in runs if run.config == "b"] == ["no figure for run"]
+
+
+def test_the_time_of_the_whole_process_can_be_the_figure(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": "sleep 0.05", "b": "sleep 0.3"}, figure="")
+    runs = [run for run in unit.runs() if run.status != "dropped"]
+    assert all(run.ok for run in runs)
+    assert all(run.medians["run"] == run.wall_s for run in runs)
+    assert min(run.medians["run"] for run in runs if run.config == "b") >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("say", "value", "tolerance", "status", "words"),
+    [
+        ("echo energy -1.5", -1.5, 0.0, "ok", ""),
+        ("echo energy -1.5005", -1.5, 1e-3, "ok", ""),
+        ("echo energy -1.502", -1.5, 1e-3, "wrong", "the answer -1.502 is more than 0.0015 away"),
+        ("echo energy 1.5", -1.5, 1e-3, "wrong", "the answer 1.5 is more than"),
+        ("echo energy 9; echo energy -1.5", -1.5, 0.0, "ok", ""),
+        ("echo energy -1.5; echo energy 9", -1.5, 0.1, "wrong", "the answer 9 is"),
+        ("echo energy nan", -1.5, 1e9, "wrong", "'nan' is no finite number"),
+        ("echo energy 1e400", None, 0.0, "wrong", "no finite number"),
+        ("echo power -1.5", -1.5, 0.1, "wrong", "no line matches energy"),
+        ("echo energy 3e-7", 0.0, 1e-6, "ok", ""),
+        ("echo energy 3e-6", 0.0, 1e-6, "wrong", "is more than 1e-06 away from 0"),
+        ("echo energy 12", None, 0.0, "ok", ""),
+    ],
+)
+def test_a_result_is_held_to_the_answer(
+    tmp_path: Path, say: str, value: float | None, tolerance: float, status: str, words: str
+) -> None:
+    answer = {"pattern": r"energy (?P<value>\S+)", "value": value, "tolerance": tolerance}
+    unit = Application(tmp_path, {"a": f"echo took 1; {say}"}, answer=answer)
+    unit.spec["mode"] = "once"
+    (run,) = unit.runs()
+    assert (run.status, words in run.message) == (status, True), run
+    if status == "ok":
+        assert run.readback["answer"] == say.split()[-1]
+
+
+def test_numbers_of_fortran_are_numbers(tmp_path: Path) -> None:
+    answer = {"pattern": r"energy (?P<value>\S+)", "value": -1500.0, "tolerance": 0.0}
+    say = "echo took 1.5D-01; echo energy -0.15D+04"
+    unit = Application(tmp_path, {"a": say}, answer=answer)
+    unit.spec["mode"] = "once"
+    (run,) = unit.runs()
+    assert (run.status, run.medians["run"]) == ("ok", 0.15)
+
+
+def test_a_group_that_took_no_part_is_no_number(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": "echo took n/a"}, figure=r"took (?:(?P<value>\d+)|n/a)")
+    unit.spec["mode"] = "once"
+    (run,) = unit.runs()
+    assert run.status == "implausible"
+
+
+def test_variables_of_the_application_s_own_stay(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": "echo took 1"}, readback={"set": "set (.*)"})
+    unit.spec["mode"] = "once"
+    unit.spec["configs"][0]["files"] = {"set.txt": "set ${seed} {seed}\n"}
+    (run,) = unit.runs()
+    assert run.readback["set"].startswith("${seed} ")
+    assert run.readback["set"].split()[1].isdigit()
+
+
+def test_links_lead_nothing_out_of_the_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "p.in").write_text("the user's own")
+    unit = Application(tmp_path, {"a": "echo took 1"})
+    unit.spec["scene"]["links"]["data"] = str(data)
+    for name in ("data/p.in", "data/new", "given.txt"):
+        unit.spec["configs"][0]["files"] = {name: "x"}
+        code, stderr = unit.run()
+        assert (code, "cannot fill" in stderr) == (5, True), stderr
+    assert [path.name for path in data.iterdir()] == ["p.in"]
+    assert (data / "p.in").read_text() == "the user's own"
+    assert (tmp_path / "given").read_text() == "from beside the card\n"
+
+
+def test_what_a_process_left_behind_is_ended(tmp_path: Path) -> None:
+    """As the ranks that outlive their launcher: each in a session of its own."""
+    say = "setsid sleep 300 & echo $! > $PIDS/$$; echo took 1"
+    unit = Application(tmp_path, {"a": say, "b": say})
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    for config in unit.spec["configs"]:
+        config["env"]["PIDS"] = str(pids)
+    other = subprocess.Popen(["sleep", "300"])
+    try:
+        assert all(run.ok for run in unit.runs())
+        assert len(list(pids.iterdir())) >= 8
+        assert all(gone(path) for path in pids.iterdir())
+        assert other.poll() is None, "nobody else's"
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_worker_that_takes_over_ends_what_the_killed_one_had_started(tmp_path: Path) -> None:
+    say = "setsid sleep 300 & echo $! > $PIDS/$$; wait"
+    unit = Application(tmp_path, {"a": say})
+    unit.spec["mode"] = "once"
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    unit.spec["configs"][0]["env"]["PIDS"] = str(pids)
+    worker = unit.start()
+    wait_for(lambda: any(path.read_text() for path in pids.iterdir()))
+    [first] = pids.iterdir()
+    worker.kill()
+    worker.wait()
+    assert not gone(first), "a session of its own outlives the worker"
+    unit.spec["timeout_s"] = 0.5
+    unit.run()
+    assert gone(first)
+
+
+def test_a_run_that_fails_is_no_answer(tmp_path: Path) -> None:
+    answer = {"pattern": r"energy (?P<value>\S+)", "value": 1.0, "tolerance": 0.0}
+    unit = Application(tmp_path, {"a": "echo took 1; echo energy 1; exit 5"}, answer=answer)
+    unit.spec["mode"] = "once"
+    (run,) = unit.runs()
+    assert (run.status, run.exit, run.readback) == ("failed", 5, {})
+
+
+def test_a_scene_that_cannot_be_set_ends_the_unit_in_one_line(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": "echo took 1"})
+    unit.spec["configs"][0]["files"] = {"given.txt/x": "a file where a link is"}
+    code, stderr = unit.run()
+    assert code == 5
+    assert "cannot fill" in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "done.json").exists()
+    assert json.loads((tmp_path / "spec.json").read_text())["scene"]["links"]
