@@ -400,3 +400,67 @@ def test_points_that_set_the_same_are_one(tmp_path: Path) -> None:
 
 def test_the_application_s_own_variables_are_not_the_seed() -> None:
     assert fill("${seed} {seed}", {"seed": "7"}) == "${seed} 7"
+
+
+FULL: dict[str, Any] = {
+    "schema": 1, "name": "a", "kind": "application", "title": "t",
+    "command": {"argv": ["p", "{x}"], "launch": "mpi", "launcher": ["mpirun"], "ranks": "x",
+                "timeout_s": 5},
+    "inputs": [], "outputs": ["log"], "env": {"A": "{x}"}, "files": {"f": "{y}"},
+    "derived": {"half": "x / 2"}, "unset": ["B"], "success": ["ok"], "readback": {"r": "(.)"},
+    "restrictions": ["x <= cpus"], "resources": {"nodes": 1, "tasks_per_node": "cores"},
+    "figures_of_merit": [
+        {"name": "time", "regex": "(?P<value>.)", "unit": "s", "direction": "min"}],
+    "check": {"answer": {"pattern": "(?P<value>.)", "tolerance": 0.1, "value": 1.0},
+              "residual": {"pattern": "(?P<value>.)", "max": 1.0}},
+    "space": [
+        {"name": "x", "kind": "ordinal", "meaning": "m", "values": [1, 2, 4], "default": 1,
+         "hint": "cpus", "when": "True", "limit": ""},
+        {"name": "y", "kind": "categorical", "meaning": "m", "values": ["a", "b"], "default": "a",
+         "env": {"Y": "{value}"}, "argv": ["-y", "{value}"], "binding": False},
+    ],
+}  # fmt: skip
+
+
+def places_in(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        rows = list(value.items())
+    elif isinstance(value, list):
+        rows = list(enumerate(value))
+    return [at] * bool(at) + [p for key, each in rows for p in places_in(each, (*at, key))]
+
+
+odd = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**12), st.floats(), st.text(max_size=6),
+    st.sampled_from(["", "x", "{x}", "{", "{{x}}", "${x}", "cpus", "1 // 0", "x / 3", "ladder(0)",
+                     "(?P<value>", "(?P<key>.)(?P<value>.)", "..", "/", ".", "a\tb", "ranks",
+                     "seed", "none", "()", "'a'", "None", "1e999", "²"]),
+    st.lists(st.integers(0, 3) | st.text("ab{}x", max_size=3), max_size=3),
+    st.dictionaries(st.text("abx", min_size=1, max_size=2), st.text("a{}", max_size=3), max_size=2),
+)  # fmt: skip
+
+
+@given(st.sampled_from(places_in(FULL)), odd)
+def test_an_odd_card_is_used_or_refused_in_one_line(at: tuple[Any, ...], value: Any) -> None:
+    """Whatever stands anywhere in it, and as far as it can be known before a process runs."""
+    import tempfile
+
+    data = json.loads(json.dumps(FULL))
+    inner = data
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "card.yaml"
+        path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+        try:
+            card, kept = application_card(path, FACTS)
+            assert Card.model_validate(json.loads(json.dumps(kept, allow_nan=False))) == card
+            knobs = application_knobs(card, machine(), Places(folder, ""))
+            space = whole_space(knobs)
+            assert knobs.setting(space.default).command
+            assert all(isinstance(hint, str) for hint in knobs.hints.values())
+            assert min(tasks_requested(card, machine()), cpus_requested(card, machine())) >= 1
+        except (UsageError, EnvironmentProblem) as error:
+            assert "\n" not in str(error)

@@ -355,3 +355,40 @@ def test_lammps_through_slurm(tmp_path: Path, slurm: Cluster) -> None:
     assert set(measuring) == {(cores, 1)}, "as many slots as processes may be started"
     ranks = {values(row["config"])["ranks"] for row in summary(bench)["trials"]}
     assert str(cores) in ranks
+
+
+STEP = """\
+schema: 1
+name: step
+kind: application
+title: a program that each task of a job step runs
+command: {argv: [./program, "{nap}"], launch: mpi, launcher: [srun, --overlap]}
+space:
+  - {name: ranks, kind: ordinal, meaning: tasks, values: ladder(cpus), default: cpus}
+  - {name: nap, kind: ordinal, meaning: seconds, values: [0.01, 0.4], default: 0.4}
+figures_of_merit: [{name: time, regex: 'took (?P<value>\\S+)', unit: s, direction: min}]
+readback: {tasks: 'tasks (\\d+)'}
+"""
+
+
+@pytest.mark.slurm
+def test_a_scheduler_s_own_launcher_starts_the_tasks(tmp_path: Path, slurm: Cluster) -> None:
+    made = make_bench(tmp_path)
+    env = {**made.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3"}
+    bench = put(Inside(tmp_path, env), STEP)
+    (tmp_path / "program").write_text(
+        '#!/bin/sh\ntest "$SLURM_PROCID" = 0 || exit 0\n'
+        'echo "took $1"\necho "tasks $SLURM_NTASKS"\n'
+    )
+    done = tune(bench, "--scheduler", "slurm", "--budget", "rounds=1", "--challengers", "2")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert bench.outcome() == "improved", done.stdout
+    seen = {}
+    for path in bench.run.glob("work/*/result.jsonl"):
+        spec = json.loads((path.parent / "spec.json").read_text())
+        ranks = {c["id"]: c.get("values", {}).get("ranks") for c in spec["configs"]}
+        for line in map(json.loads, path.read_text().splitlines()):
+            if line["status"] == "ok":
+                seen[ranks[line["config"]]] = line["readback"]["tasks"]
+    assert len(seen) > 1
+    assert all(ranks == tasks for ranks, tasks in seen.items() if ranks), seen

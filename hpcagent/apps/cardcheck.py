@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 Keys = tuple[str | int, ...]
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{[A-Za-z_]*\}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _COMMAND = ("{driver}", "{workload}", "{seed}")
@@ -23,9 +24,9 @@ _ALIKE = 0.8  # {valeu}, not {valid}
 
 
 def refused(document: Document, keys: Keys, problem: str) -> UsageError:
-    """What is wrong with the value at `keys`, with file, line and field."""
-    field = ".".join(map(str, keys))
-    return UsageError(f"{document.where(*keys)}: {field}: {problem}")
+    """What is wrong with the value at `keys`, with file, line and field, in one line."""
+    told = f"{'.'.join(map(str, keys))}: {problem}"
+    return UsageError(f"{document.where(*keys)}: {_CONTROLS.sub(' ', told)}")
 
 
 def check_kind(document: Document, kind: str, cure: str) -> None:
