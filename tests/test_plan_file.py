@@ -180,7 +180,7 @@ def test_the_example_is_a_plan(folder: Path) -> None:
             "schema: 1\nsteps:\n- name: a\n  tune:\n    lib: openblas\n    challengers: 99",
             "6: step a: Invalid value for '--challengers'",
         ),
-        ("schema: 1\nsteps:\n- name: a\n  tune: {}", "3: step a: Missing option '--lib'"),
+        ("schema: 1\nsteps:\n- name: a\n  tune: {}", "3: step a: name what to tune: --lib"),
         ("schema: 1\ndefaults: {lib: a, x: 1}\nsteps: [{name: a, probe: {}}]",
          "2: x: no command has such an option"),
         ("schema: 1\ndefaults: {seed: x}\nsteps: [{name: a, tune: {lib: openblas}}]",

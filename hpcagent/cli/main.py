@@ -20,7 +20,7 @@ INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk that the output goes to
 
 _COMMANDS: Table = {
-    "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library on this machine."),
+    "tune": ("hpcagent.cli.tune", "Find the fastest settings of a library or an application."),
     "build": ("hpcagent.cli.build", "Build a library or a program, once and correctly."),
     "run": ("hpcagent.cli.plan", "Do the steps of a plan: build, tune, compare and others."),
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from hpcagent.apps.application import application_card, inputs_sha256, uses_prefix
 from hpcagent.apps.card import Card, is_file, load_card, own_card
 from hpcagent.apps.filling import HERE, PREFIX, fill
@@ -38,11 +40,23 @@ class Subject:
         return self.card.figures_of_merit[0].name
 
 
-def subject(lib: str | None, app: Path | None) -> Subject:
-    """Of --lib and --app the one that was given. UsageError for none, both, or a bad card."""
-    if (lib is None) == (app is None):
+class NamesOne(click.Command):
+    """A command with --lib and --app, of which it takes one: told with what else is wrong with its
+    words, before it is run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        left = super().parse_args(ctx, args)
+        named = [name for name in ("lib", "app") if ctx.params.get(name) is not None]
         words = "name what to tune: --lib openblas, or --app FILE.yaml"
-        raise UsageError(words if lib is None else f"--lib and --app exclude each other: {words}")
+        if len(named) > 1:
+            raise click.UsageError(f"--lib and --app exclude each other: {words}", ctx)
+        if not named and not ctx.resilient_parsing:
+            raise click.UsageError(words, ctx)
+        return left
+
+
+def subject(lib: str | None, app: Path | None) -> Subject:
+    """Of --lib and --app the one that was given. UsageError for a bad card."""
     if app is not None:
         card, own = application_card(_named(app), application_fact_names())
         folder = app.absolute().parent

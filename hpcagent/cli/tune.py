@@ -30,7 +30,7 @@ from hpcagent.cli.goals import charge, check, confirm_jobs, goal_options, wanted
 from hpcagent.cli.modelroutes import ask_servers, model_option, wanted_to_tune
 from hpcagent.cli.newrun import begin_run, foreseen
 from hpcagent.cli.runs import json_option
-from hpcagent.cli.subject import Subject, prefix_of, require_here, subject
+from hpcagent.cli.subject import NamesOne, Subject, prefix_of, require_here, subject
 from hpcagent.cli.tunebudget import budget_of
 from hpcagent.cli.tunesearch import searching, transcript_path
 from hpcagent.config import Settings, load_settings
@@ -49,7 +49,7 @@ MIN_CONFIRM_PAIRS = 9
 MOST_CHALLENGERS = 16
 
 
-@click.command()
+@click.command(cls=NamesOne)
 @click.option(
     "--lib", metavar="NAME",
     help="The library to tune: openblas, or FILE.yaml, a card of your own.",
