@@ -41,7 +41,8 @@ space:
 check:
   answer: {pattern: 'answer (?P<value>\\S+)', tolerance: 1e-6}
 """
-QUICK = ("--budget", "rounds=2", "--challengers", "4")
+ONE = ("--budget", "rounds=1", "--confirm-jobs", "1")
+QUICK = ("--budget", "rounds=2", "--challengers", "4", "--confirm-jobs", "1")
 
 
 def put(bench: Bench, card: str = CARD) -> Bench:
@@ -137,7 +138,7 @@ def test_what_was_found_helps_the_next_run(bench: Bench) -> None:
     bench.env["HPCAGENT_HISTORY"] = str(bench.folder / "history")
     assert tune(bench, *QUICK).returncode == 0
     shutil.move(bench.run, bench.folder / "first")
-    assert tune(bench, "--budget", "rounds=1", "--challengers", "1").returncode == 0
+    assert tune(bench, *ONE, "--challengers", "1").returncode == 0
     decided = [e["data"] for e in bench.events("decision") if e["data"]["what"] == "history"]
     assert "prior from 1 earlier run" in decided[0]["reason"]
     first = summary(bench)["trials"][1]["config"]
@@ -192,7 +193,7 @@ def test_a_card_with_lines_in_its_command_ends_as_well_as_any(bench: Bench) -> N
         .replace("inputs: [mesh.txt]", "inputs: [mesh.txt, program]")
     )
     (bench.folder / "card.yaml").write_text(card)
-    done = tune(bench, "--budget", "rounds=1")
+    done = tune(bench, *ONE)
     assert done.returncode == 0, done.stderr
     script = bench.run / "result" / "run.sh"
     assert subprocess.run(["sh", "-n", str(script)]).returncode == 0, script.read_text()
@@ -203,7 +204,7 @@ def test_what_the_history_cannot_hold_is_told(bench: Bench) -> None:
     bench.env["HPCAGENT_HISTORY"] = str(bench.folder / "history")
     long = "0." + "1" * 250
     (bench.folder / "card.yaml").write_text(CARD.replace("[0.01, 0.05, 0.1]", f"['{long}', 0.1]"))
-    done = tune(bench, "--budget", "rounds=1", "--challengers", "1")
+    done = tune(bench, *ONE, "--challengers", "1")
     assert done.returncode == 0, done.stderr
     assert "not kept for later runs" in " ".join(done.stdout.split())
 
@@ -274,7 +275,7 @@ def test_an_application_where_a_prefix_says_it_is(bench: Bench) -> None:
     (bench.folder / "opt" / "bin").mkdir(parents=True)
     shutil.move(bench.folder / "program", bench.folder / "opt" / "bin")
     (bench.folder / "card.yaml").write_text(CARD.replace("./program", '"{prefix}/bin/program"'))
-    done = tune(bench, "--app-prefix", "opt", "--budget", "rounds=1")
+    done = tune(bench, "--app-prefix", "opt", *ONE)
     assert done.returncode == 0, done.stderr
     assert shlex.split(" ".join(summary(bench)["command"]))[-2:] != ["--openblas-prefix", "opt"]
     assert "--app-prefix" in summary(bench)["command"]
@@ -282,9 +283,10 @@ def test_an_application_where_a_prefix_says_it_is(bench: Bench) -> None:
 
 def test_steps_of_a_plan_tune_what_a_step_built(bench: Bench) -> None:
     (bench.folder / "plan.yaml").write_text(
-        "schema: 1\nsteps:\n  - name: first\n    tune: {app: card.yaml, budget: rounds=1}\n"
+        "schema: 1\nsteps:\n"
+        "  - name: first\n    tune: {app: card.yaml, budget: rounds=1, confirm-jobs: 1}\n"
         "  - name: second\n    tune: {app: card.yaml, app-prefix: '{first.run}',"
-        " budget: rounds=1}\n"
+        " budget: rounds=1, confirm-jobs: 1}\n"
     )
     done = bench.hpcagent("run", "plan.yaml", "--run-dir", str(bench.run))
     assert done.returncode == 0, done.stderr + done.stdout
@@ -296,7 +298,7 @@ def test_steps_of_a_plan_tune_what_a_step_built(bench: Bench) -> None:
 
 
 def test_compare_says_that_it_cannot(bench: Bench) -> None:
-    tune(bench, "--budget", "rounds=1")
+    tune(bench, *ONE)
     other = bench.folder / "other"
     shutil.copytree(bench.run, other)
     done = bench.hpcagent("compare", str(bench.run), str(other))
@@ -307,8 +309,10 @@ def test_compare_says_that_it_cannot(bench: Bench) -> None:
 @pytest.mark.strace
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_killed_at_every_durable_step(bench: Bench) -> None:
+    card = CARD.replace("[0.01, 0.05, 0.1], default: 0.1", "[0.01, 0.02], default: 0.02")
+    (bench.folder / "card.yaml").write_text(card)
     words = ["tune", "--app", "card.yaml", "--run-dir", str(bench.run), "--budget", "rounds=1",
-             "--challengers", "1"]  # fmt: skip
+             "--challengers", "1", "--confirm-jobs", "1"]  # fmt: skip
     assert killed_at_every_durable_step(bench, words) > 10
     bench.job_of()
     assert bench.outcome() in ("improved", "nothing better")
@@ -326,7 +330,7 @@ SMALL = SMALL.replace("env: {OMP_NUM_THREADS", f"env: {{{AS_ROOT}")
 @pytest.mark.skipif(shutil.which("lmp") is None, reason="LAMMPS is not installed")
 def test_lammps_as_the_example_has_it(bench: Bench) -> None:
     (bench.folder / "card.yaml").write_text(SMALL)
-    done = tune(bench, "--budget", "rounds=1", "--challengers", "3")
+    done = tune(bench, *ONE, "--challengers", "3")
     assert done.returncode == 0, done.stderr + done.stdout
     assert bench.outcome() in ("improved", "nothing better")
     bench.job_of()
@@ -345,7 +349,7 @@ def test_lammps_through_slurm(tmp_path: Path, slurm: Cluster) -> None:
     made = make_bench(tmp_path)
     env = {**made.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3"}
     bench = put(Inside(tmp_path, env), SMALL)
-    done = tune(bench, "--scheduler", "slurm", "--budget", "rounds=1", "--challengers", "2")
+    done = tune(bench, "--scheduler", "slurm", *ONE, "--challengers", "2")
     assert done.returncode == 0, done.stderr + done.stdout
     bench.job_of()
     rows = [e["data"]["resources"] for e in bench.events("unit_intent")]
@@ -380,7 +384,7 @@ def test_a_scheduler_s_own_launcher_starts_the_tasks(tmp_path: Path, slurm: Clus
         '#!/bin/sh\ntest "$SLURM_PROCID" = 0 || exit 0\n'
         'echo "took $1"\necho "tasks $SLURM_NTASKS"\n'
     )
-    done = tune(bench, "--scheduler", "slurm", "--budget", "rounds=1", "--challengers", "2")
+    done = tune(bench, "--scheduler", "slurm", *ONE, "--challengers", "2")
     assert done.returncode == 0, done.stderr + done.stdout
     assert bench.outcome() == "improved", done.stdout
     seen = {}

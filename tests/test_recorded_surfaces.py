@@ -15,6 +15,7 @@ import pytest
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 SURFACES, COMPILED = BENCHMARKS / "surfaces", BENCHMARKS / "compiled"
 ZEN3, COMPILED_ZEN3 = BENCHMARKS / "surfaces_zen3", BENCHMARKS / "compiled_zen3"
+ZEN3_AGAIN = BENCHMARKS / "surfaces_zen3_again"
 sys.path.insert(0, str(BENCHMARKS))
 
 from program_spaces import MORE_PROGRAMS, PROGRAMS  # noqa: E402
@@ -81,16 +82,19 @@ def test_the_same_loop_nests_were_recorded_where_code_for_avx512_cannot_run() ->
         assert f"| {case.name} |" in (COMPILED_ZEN3 / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_same_spaces_were_recorded_where_the_library_chooses_the_kernels_for_zen() -> None:
-    there = {surface.name: surface for surface in load(ZEN3)}
+@pytest.mark.parametrize(("folder", "repeats"), [(ZEN3, 3), (ZEN3_AGAIN, 11)])
+def test_the_same_spaces_were_recorded_where_the_library_chooses_the_kernels_for_zen(
+    folder: Path, repeats: int
+) -> None:
+    there = {surface.name: surface for surface in load(folder)}
     assert set(there) == {case.name for case in CASES}
     for case in CASES:
         surface = there[case.name]
         assert set(surface.samples) == {Config.of(values) for values in case.points()}
-        assert surface.repeats == 3 and surface.default is not None and surface.failures > 0
+        assert surface.repeats == repeats and surface.default is not None and surface.failures > 0
         assert surface.default.values["core"] == _listed(case, "Zen")
         assert surface.samples[surface.default]
-        assert f"| {case.name} |" in (ZEN3 / "README.md").read_text(encoding="utf-8")
+        assert f"| {case.name} |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_kernels_that_a_case_does_not_list_go_by_the_name_of_their_like() -> None:

@@ -91,10 +91,16 @@ def test_a_space_of_the_default_alone_is_told_with_its_reason(log: Path) -> None
     known = Simulated("surrogate", (), log).known()
     vars(known).update({"unpruned": SPACE})
     assert words.no_winner(known) == "no configuration but the default was tried"
-    assert "does not run here" in tune._only_default(known)
+    assert tune._all_alike(known) is None
     narrow = Space(SPACE.params, tuple(f"{n} == '{v}'" for n, v in SPACE.default.values.items()))
+    vars(known).update({"space": narrow})
+    closed = tune._all_alike(known)
+    assert closed is not None and closed.outcome == "nothing better"
+    assert "does not run here" in closed.text
     vars(known).update({"unpruned": narrow})
-    assert tune._only_default(known) == "values and restrictions leave only the default"
+    closed = tune._all_alike(known)
+    assert closed is not None
+    assert closed.text == "values and restrictions leave only the default"
 
 
 def test_a_changed_function_and_its_problems_are_told(log: Path, tmp_path: Path) -> None:
