@@ -41,6 +41,10 @@ space:
 check:
   answer: {pattern: 'answer (?P<value>\\S+)', tolerance: 1e-6}
 """
+RATE = (
+    "figures_of_merit: [{name: speed, regex: 'speed (?P<value>\\S+) per', unit: 1/s,"
+    " direction: max}]\n"
+)
 ONE = ("--budget", "rounds=1", "--confirm-jobs", "1")
 QUICK = ("--budget", "rounds=2", "--challengers", "4", "--confirm-jobs", "1")
 
@@ -118,19 +122,18 @@ def test_the_result_runs_as_it_says(bench: Bench) -> None:
 
 
 def test_a_rate_that_is_printed_is_what_is_made_better(bench: Bench) -> None:
-    figure = (
-        "figures_of_merit: [{name: speed, regex: 'speed (?P<value>\\S+) per', unit: 1/s,"
-        " direction: max}]\n"
-    )
-    (bench.folder / "card.yaml").write_text(CARD + figure)
+    (bench.folder / "card.yaml").write_text(CARD + RATE)
     done = tune(bench, *QUICK)
     assert done.returncode == 0, done.stderr
     assert bench.outcome() == "improved", done.stdout
     found = summary(bench)
     assert values(found["best"])["nap"] == "0.01"
     assert found["claim"]["speedup"] == pytest.approx(10.0), "as printed, not as it took"
-    again = ("tune", "--app", "card.yaml")
-    assert tuple(found["command"][1:4]) == again
+    assert found["command"][1:4] == ["tune", "--app", str(bench.folder / "card.yaml")]
+    assert found["claim"]["best_cv"] > 0.001, "of the time of a process, not of what it prints"
+    report = (bench.run / "result" / "report.md").read_text()
+    assert "What it prints is no time" in report
+    assert "a process" in report
     assert "--objective speed" in " ".join(found["command"])
 
 
@@ -217,6 +220,24 @@ def test_a_default_that_fails_ends_the_run_with_the_reason(bench: Bench) -> None
     assert "exit code 3" in done.stdout
 
 
+def test_what_a_failed_process_printed_is_kept(bench: Bench) -> None:
+    (bench.folder / "card.yaml").write_text(CARD.replace("answer (?P", "anwser (?P"))
+    done = tune(bench, *QUICK)
+    assert done.returncode == 7
+    assert "failed.out and failed.err in work/" in " ".join(done.stdout.split())
+    [kept] = bench.run.glob("work/*/failed.out")
+    assert kept.read_text() == "answer 42\n"
+
+
+def test_a_bound_on_the_variation_is_one_on_the_time(bench: Bench) -> None:
+    """Though the program prints the same rate each time."""
+    (bench.folder / "card.yaml").write_text(CARD + RATE)
+    done = tune(bench, *QUICK, "--within", "cv<900%")
+    assert done.returncode == 0, done.stderr
+    [bound] = summary(bench)["goals"]["bounds"]
+    assert bound["best"] > 0.001
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -245,6 +266,7 @@ def test_what_does_not_go_together_is_told(
         ("argv:", "launch: mpi\n  launcher: [mpiabsent]\n  ranks: '1'\n  argv:", 3,
          "mpiabsent is not a program that can be run here"),
         ("inputs:", "resources: {nodes: 2}\ninputs:", 2, "nodes: 2 need a batch system"),
+        ("inputs:", "resources: {cpus_per_task: 4096}\ninputs:", 2, "4096 CPUs are more than the"),
         ("./program", '"{prefix}/program"', 2, "card.yaml: it says {prefix}: tell which with"),
         ("./program", '"./program{nap}"', 0, ""),
     ],
@@ -263,7 +285,8 @@ def test_a_dry_run_shows_what_would_run(bench: Bench) -> None:
     assert done.returncode == 0, done.stderr
     assert "space: 9 configurations" in done.stdout
     assert "nap          0.01 0.05 [0.1]" in done.stdout
-    assert f"METHOD=good {bench.folder}/program 0.1" in done.stdout
+    assert f"(default):\n     METHOD=good {bench.folder}/program 0.1" in done.stdout
+    assert "size.txt, as the default has it\n   nap 0.1\n" in done.stdout
     assert not bench.run.exists()
     shown = json.loads(tune(bench, "--dry-run", "--json").stdout)
     spec = json.loads(shown["units"][2]["files"]["spec.json"])

@@ -365,10 +365,10 @@ def test_a_bad_run_is_a_record_with_its_evidence(
 RATES: dict[str, tuple[str, str, str]] = {
     "good": ("0.0001", "ok", ""),
     "above the peak": ("51", "implausible", "k: a figure of 51 is above 50, the peak"),
-    "nan": ("nan", "implausible", "not a rate: 'time k nan'"),
-    "zero": ("0", "implausible", "not a rate: 'time k 0'"),
-    "endless": ("1e999", "implausible", "not a rate: 'time k 1e999'"),
-    "overflowing": ("1.7e308", "implausible", "not a rate: 'time k 1.7e308'"),
+    "nan": ("nan", "implausible", "not a rate above 0: 'time k nan'"),
+    "zero": ("0", "implausible", "not a rate above 0: 'time k 0'"),
+    "endless": ("1e999", "implausible", "not a rate above 0: 'time k 1e999'"),
+    "overflowing": ("1.7e308", "implausible", "not a rate above 0: 'time k 1.7e308'"),
 }
 
 

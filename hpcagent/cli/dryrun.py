@@ -101,7 +101,11 @@ def _space_lines(known: Knowledge) -> Iterator[str]:
         for config in (space.default, *examples(known)[:2]):
             setting = known.setting(config)
             words = [f"{name}={value}" for name, value in setting.env]
-            yield f"   {visible(shlex.join([*words, *setting.prefix, *setting.command]))}"
+            yield f"   {'(default)' if config == space.default else config}:"
+            yield f"     {visible(shlex.join([*words, *setting.prefix, *setting.command]))}"
+        for name, text in known.setting(space.default).files:
+            yield f"== {name}, as the default has it"
+            yield from (f"   {visible(line)}" for line in _shown(text).splitlines())
 
 
 def _jobs(settings: TuneSettings) -> str:
@@ -159,22 +163,22 @@ def examples(known: Knowledge) -> tuple[Config, ...]:
 
 def fact_names() -> frozenset[str]:
     """The names that a card's expressions may use, whatever machine and library they are of."""
-    return frozenset(facts_of(_machine(), _library("")))
+    return frozenset(facts_of(assumed_machine(), _library("")))
 
 
 def application_fact_names() -> frozenset[str]:
     """The same for the card of an application."""
-    return frozenset(application_facts(_machine(), 1))
+    return frozenset(application_facts(assumed_machine(), 1))
 
 
 def assumed(state: TuneState) -> Knowledge:
     """Knowledge in which what the probe would find is assumed."""
     known = Knowledge(state)
     if state.settings.of_application:
-        vars(known).update({"machine": _machine(), "process_s": _ASSUMED_PROCESS_S})
+        vars(known).update({"machine": assumed_machine(), "process_s": _ASSUMED_PROCESS_S})
         return known
     assumptions: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": assumed_machine(),
         "library": _library(state.settings.prefix),
     }
     vars(known).update(assumptions)
@@ -183,7 +187,7 @@ def assumed(state: TuneState) -> Knowledge:
     return known
 
 
-def _machine() -> Machine:
+def assumed_machine() -> Machine:
     allowed = tuple(sorted(os.sched_getaffinity(0)))
     cc = shutil.which("cc") or shutil.which("gcc") or "/usr/bin/cc"
     return Machine(

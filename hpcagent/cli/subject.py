@@ -13,7 +13,8 @@ import click
 from hpcagent.apps.application import application_card, inputs_sha256, uses_prefix
 from hpcagent.apps.card import Card, is_file, load_card, own_card
 from hpcagent.apps.filling import HERE, PREFIX, fill
-from hpcagent.cli.dryrun import application_fact_names, fact_names
+from hpcagent.apps.space import cpus_requested, tasks_requested
+from hpcagent.cli.dryrun import application_fact_names, assumed_machine, fact_names
 from hpcagent.config import Settings
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.templates import clean
@@ -100,6 +101,13 @@ def require_here(found: Subject, prefix: str, prologue: Sequence[str]) -> None:
         _require_build_tools()
         return
     command = found.card.command
+    machine = assumed_machine()
+    cpus = tasks_requested(found.card, machine) * cpus_requested(found.card, machine)
+    if cpus > len(machine.cpus_allowed):
+        raise UsageError(
+            f"{found.source}: resources: {cpus} CPUs are more than the {len(machine.cpus_allowed)} "
+            "of this machine"
+        )
     if found.card.resources.nodes > 1:
         raise UsageError(
             f"{found.source}: resources: nodes: {found.card.resources.nodes} need a batch system: "

@@ -220,13 +220,13 @@ def tune(
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
         raise UsageError("--source, --set and the like need --build")
+    if settings.scheduler == "local" and (tuned.card.is_application or not dry_run):
+        require_here(tuned, settings.prefix, settings.prologue)
     if dry_run:
         show = show_build_plan if building else show_plan
         show(settings, foreseen("tune", run_dir), as_json)
         return 0
     ask_servers(routes, configured.model_hosts)
-    if settings.scheduler == "local":
-        require_here(tuned, settings.prefix, settings.prologue)
     return begin_run("tune", settings, run_dir, no_wait=no_wait, as_json=as_json)
 
 

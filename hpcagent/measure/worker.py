@@ -49,6 +49,7 @@ SCHEMA = 1
 EXIT_SPEC, EXIT_CLAIMED, EXIT_REFERENCE, EXIT_WRITE, EXIT_STUCK, EXIT_BUSY = 2, 3, 4, 5, 6, 7
 STDOUT_CAP_BYTES = 8 * 1024 * 1024
 STDERR_TAIL_BYTES = 2048
+KEPT = 1 << 20  # characters of what a failed process of an application printed
 REASONS = 5  # are told of a process
 PIECE = 65536  # characters of an output that are split into lines at once
 DULL_LINES, DULL_LENGTH = 4096, 80  # of what is remembered of an output that says nothing
@@ -381,7 +382,7 @@ class Printed:
         figure = _number(found.group("value"))
         if figure is None or not 0.0 < figure < LARGEST:
             what = "rate" if check.direction == MAX else "time"
-            _add(self._implausible, "not a %s: %r" % (what, line[:200]))
+            _add(self._implausible, "not a %s above 0: %r" % (what, line[:200]))
             return
         if figure < check.minimum.get(key, 0.0):
             fastest = check.minimum[key]
@@ -1407,6 +1408,17 @@ def _has(pid: int, mark: bytes) -> bool:
         return False
 
 
+def keep_output(directory: str, process: "Process") -> None:
+    """Beside the folder of a process that failed, what it printed: whoever wrote the card looks
+    there for what its patterns do not match."""
+    for name, text in (("failed.out", process.stdout[-KEPT:]), ("failed.err", process.stderr)):
+        try:
+            with open(os.path.join(directory, name), "w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError:
+            return  # a full disk: that it failed is told all the same
+
+
 def read_outputs(folder: Optional[str], scene: Optional[Mapping[str, Any]]) -> str:
     """What the process wrote into the files that it is to be read from, each on lines of its own.
 
@@ -1570,6 +1582,8 @@ class Round:
         self._stop_if_asked(GRACE_S if process.signal in (*STOP_SIGNALS, signal.SIGKILL) else 0.0)
         wrote = read_outputs(folder, self._spec.scene)
         line = judge(config.id, process, ended, over, self._spec.check, wrote)
+        if folder is not None and line["status"] != "ok":
+            keep_output(self._directory, process)
         line.update(pair=pair, order=order, t_utc=t_utc, seed=seed, load=load_since(ticks))
         before, self._clocks = self._clocks, clocks()
         step_s = clock_step(before, self._clocks)

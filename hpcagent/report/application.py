@@ -37,7 +37,9 @@ def how_to_run(summary: RunSummary, application: ApplicationSummary) -> list[Blo
 def times(summary: RunSummary, other: str, source: Block) -> Section:
     """What the default and the `other` side took in the confirmation."""
     if not summary.cases:
-        return Section("Times", (paragraph("It is not told in seconds, or not confirmed yet."),))
+        words = "What it prints is no time: the gain above is that of its own figure."
+        nothing = "Not confirmed yet." if summary.claim is None else words
+        return Section("Times", (paragraph(nothing),))
     [case] = summary.cases
     numeric = ("Default", other, "Speed-up", "Interval", "Pairs")
     row: Line = (

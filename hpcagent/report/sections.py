@@ -128,7 +128,7 @@ def routines(summary: RunSummary) -> Section:
 
 
 def variability(summary: RunSummary) -> Section:
-    if not summary.cases:
+    if not summary.cases and (summary.application is None or summary.claim is None):
         nothing = paragraph("No repeated measurement to take it from.")
         return Section("Variability", (nothing, *noise.disturbances(summary)))
     numeric = ("CV default", f"CV {_other(summary).lower()}")

@@ -339,6 +339,8 @@ def _where(summary: RunSummary) -> str:
         return ""
     name, failure = units[-1]
     file = "job.sh" if failure.id == "scheduler.refused" else "err"  # it never ran
+    if summary.application is not None and failure.stage in ("run", "numerics"):
+        file = "failed.out and failed.err"
     return f", and {file} in work/{name}/"
 
 

@@ -10,6 +10,7 @@ from hpcagent.study.summary import RunSummary, TrialSummary
 
 NONE = "-"
 _LARGE = 1e4
+_ROUNDING = 1e-12  # what sums of equal figures differ by
 
 
 def visible(text: str) -> str:
@@ -61,6 +62,8 @@ def percent(share: float | None, digits: int = 3) -> str:
     """A measured share of one, "1.20 %"; "-" where there is none."""
     if share is None or not math.isfinite(share):
         return NONE
+    if abs(share) < _ROUNDING:
+        return "0 %"
     return f"{_significant(100.0 * share, digits)} %"
 
 

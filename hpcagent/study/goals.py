@@ -15,6 +15,7 @@ from hpcagent.measure import pareto
 from hpcagent.measure.objectives import (
     CV,
     MEMORY,
+    TIME,
     Charge,
     Constraint,
     Objective,
@@ -126,7 +127,7 @@ def seen(constraint: Constraint, rounds: Rounds, config: str, scales: Scales) ->
     Of memory the largest of any process counts, and that is known.
     """
     if constraint.metric == CV:
-        found = scatter_of(rounds, config)
+        found = scatter_of(rounds, config, scales)
         if found is None:
             return NOTHING_SEEN
         return Seen(found.below(SEARCH_CONFIDENCE), found.cv, found.above(SEARCH_CONFIDENCE))
@@ -144,14 +145,10 @@ def _all_losses(name: str, rounds: Rounds, config: str, scales: Scales) -> list[
     return [value for runs in rounds for value in losses(name, runs, config, scales)]
 
 
-def scatter_of(rounds: Rounds, config: str) -> Scatter | None:
-    """The run-to-run variation of a configuration's time within its allocations."""
-    groups = [
-        [math.exp(run.objective) for run in runs
-         if run.config == config and run.pair > 0 and run.ok and run.objective is not None]
-        for runs in rounds
-    ]  # fmt: skip
-    return scatter(groups)
+def scatter_of(rounds: Rounds, config: str, scales: Scales) -> Scatter | None:
+    """The run-to-run variation of a configuration's time within its allocations: of the process
+    where what it prints is no time."""
+    return scatter([[math.exp(v) for v in losses(TIME, r, config, scales)] for r in rounds])
 
 
 # --- objectives -----------------------------------------------------------------------------------
@@ -162,19 +159,19 @@ def effects_of(
 ) -> Mapping[str, Effect]:
     """Every configuration's loss over the default's, over all rounds."""
     if objective.name == CV:
-        return _effects_of_cv(rounds, default)
+        return _effects_of_cv(rounds, default, scales)
     if not rounds:
         return {}
     return effects([valued(objective.name, runs, scales) for runs in rounds], default)
 
 
-def _effects_of_cv(rounds: Rounds, default: str) -> dict[str, Effect]:
-    reference = scatter_of(rounds, default)
+def _effects_of_cv(rounds: Rounds, default: str, scales: Scales) -> dict[str, Effect]:
+    reference = scatter_of(rounds, default, scales)
     if reference is None or reference.cv == 0.0:
         return {}
     found = {}
     for config in sorted({run.config for runs in rounds for run in runs if run.pair > 0}):
-        mine = scatter_of(rounds, config)
+        mine = scatter_of(rounds, config, scales)
         if mine is not None and mine.cv > 0.0:
             error = math.hypot(mine.log_error(), reference.log_error())
             found[config] = Effect(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from hpcagent.measure.objectives import MIN
+from hpcagent.measure.objectives import MIN, TIME, losses
 from hpcagent.measure.results import Run
 from hpcagent.measure.statistics import (
     Speedup,
@@ -45,8 +45,8 @@ def claim_of(known: Knowledge) -> ClaimSummary | None:
         alpha=settings.alpha,
         minimum_effect=settings.minimum_effect,
         improved=made.improved and result.complete,
-        default_cv=_process_cv(done, default),
-        best_cv=_process_cv(done, winner),
+        default_cv=_process_cv(known, done, default),
+        best_cv=_process_cv(known, done, winner),
         jobs=_jobs(known, done, winner),
         jobs_asked=settings.confirm_jobs,
     )
@@ -69,11 +69,12 @@ def _jobs(known: Knowledge, done: Sequence[Unit], winner: Config) -> tuple[JobCl
     )
 
 
-def _process_cv(done: Sequence[Unit], config: Config) -> float:
-    """Coefficient of variation of exp(objective), the weighted geometric mean time."""
+def _process_cv(known: Knowledge, done: Sequence[Unit], config: Config) -> float:
+    """Coefficient of variation of the weighted geometric mean time; of the time of a process where
+    what it prints is no time."""
+    scales = known.goals.scales
     return _cv_within(
-        [math.exp(r.objective) for r in _good(unit.runs, config) if r.objective is not None]
-        for unit in done
+        [math.exp(value) for value in losses(TIME, unit.runs, config.id, scales)] for unit in done
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePosixPath
 from typing import Any
 
 from hpcagent.errors import RunFailed
@@ -122,8 +123,13 @@ class TuneSettings:
 
     def command(self) -> tuple[str, ...]:
         """The words of the `hpcagent tune` that asks for the same; files as they were named."""
-        what = "--app" if self.of_application else "--lib"
-        words = ["tune", what, self.card_source or self.app, "--seed", str(self.seed)]
+        what = ["--lib", self.card_source or self.app]
+        if self.of_application:
+            what = [
+                "--app",
+                str(PurePosixPath(self.card_folder, PurePosixPath(self.card_source).name)),
+            ]
+        words = ["tune", *what, "--seed", str(self.seed)]
         words += ["--challengers", str(self.challengers), "--budget", f"rounds={self.rounds}"]
         if self.core_hours:
             words += ["--budget", f"core-hours={self.core_hours:g}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from hpcagent.measure.objectives import TIME, losses
 from hpcagent.measure.statistics import variability
 from hpcagent.measure.worker import median
 from hpcagent.records import Config
@@ -24,20 +25,16 @@ def variation(known: Knowledge) -> tuple[Variation, ...]:
     sides = (("default", known.unpruned.default), ("candidate", Config.of(values)))
     found = []
     for name, config in sides:
-        logs = [value for unit in confirmed for value in _relative(unit, config)]
+        logs = [value for unit in confirmed for value in _relative(known, unit, config)]
         if len(logs) > 1:
             found.append(_one(name, logs, known.state.settings.seed))
     return tuple(found)
 
 
-def _relative(unit: Unit, config: Config) -> list[float]:
+def _relative(known: Knowledge, unit: Unit, config: Config) -> list[float]:
     """Logarithms over the job's own median, so that neither the unit of the times nor their size
     matters, nor how fast its node is."""
-    logs = [
-        one.objective
-        for one in unit.runs.timings()
-        if one.config == config.id and one.ok and one.pair > 0 and one.objective is not None
-    ]
+    logs = losses(TIME, unit.runs, config.id, known.goals.scales)
     middle = median(logs) if logs else 0.0
     return [value - middle for value in logs]
 

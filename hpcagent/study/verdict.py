@@ -124,14 +124,15 @@ def judged(
     jobs = tuple(tuple(unit.runs) for unit in units)
     pairs = [int(unit.spec["stop_rule"]["pairs"]) for unit in units]
     found = []
+    ids = (default.id, winner.id)
     for objective in goals.objectives:
-        figures = _figures(goals, objective, jobs, (default.id, winner.id), pairs)
+        figures = _figures(goals, objective, jobs, ids, pairs)
         if figures is None:
             return None
         ours, theirs, ratios = figures
         shared = alpha / len(goals.objectives)
         if objective.name == CV:
-            made = _claim_of_cv(jobs, winner.id, default.id, shared, settings.minimum_effect)
+            made = _claim_of_cv(goals, jobs, ids, shared, settings.minimum_effect)
         else:
             made = claim(ratios, shared, settings.minimum_effect)
         if made is None:
@@ -148,10 +149,10 @@ def _figures(
     default, winner = ids
     if objective.name == CV:
         for runs, least in zip(jobs, pairs, strict=True):
-            sides = [scatter_of([runs], name) for name in ids]
+            sides = [scatter_of([runs], name, goals.scales) for name in ids]
             if any(side is None or side.degrees + 1 < least for side in sides):
                 return None
-        mine, others = scatter_of(jobs, winner), scatter_of(jobs, default)
+        mine, others = (scatter_of(jobs, name, goals.scales) for name in (winner, default))
         return None if mine is None or others is None else (mine.cv, others.cv, ())
     each = [
         paired_log_ratios(valued(objective.name, runs, goals.scales), winner, default)
@@ -171,9 +172,9 @@ def _losses(metric: str, jobs: Rounds, config: str, goals: Goals) -> list[float]
 
 
 def _claim_of_cv(
-    jobs: Rounds, winner: str, default: str, alpha: float, minimum_effect: float
+    goals: Goals, jobs: Rounds, ids: tuple[str, str], alpha: float, minimum_effect: float
 ) -> Claim | None:
-    mine, others = scatter_of(jobs, winner), scatter_of(jobs, default)
+    others, mine = (scatter_of(jobs, name, goals.scales) for name in ids)
     if mine is None or others is None or min(mine.cv, others.cv) == 0.0:
         return None
     low, high = log_ratio_interval(mine, others, 1.0 - alpha)
@@ -213,7 +214,7 @@ def _lies(
 ) -> tuple[float, float, float, int | None]:
     """(low, figure, high, pairs that would show it): each bound holds with 1 - alpha."""
     if constraint.metric == CV:
-        seen = scatter_of(jobs, config)
+        seen = scatter_of(jobs, config, goals.scales)
         if seen is None:
             return 0.0, math.nan, math.inf, None
         needed = runs_needed(seen, constraint.bound, 1.0 - alpha)
@@ -255,7 +256,9 @@ def confirm_pairs(known: Knowledge, winner: Config) -> int:
     wanted = settings.confirm_pairs
     rounds = [tuple(unit.runs) for unit in known.state.rounds] if settings.within else []
     for constraint in known.goals.constraints if rounds else ():
-        seen = scatter_of(rounds, winner.id) if constraint.metric == CV else None
+        seen = (
+            scatter_of(rounds, winner.id, known.goals.scales) if constraint.metric == CV else None
+        )
         if seen is not None:
             needed = runs_needed(seen, constraint.bound, 1.0 - settings.alpha)
             each = math.ceil((needed or 0) / min(settings.confirm_jobs, _PARTS))
