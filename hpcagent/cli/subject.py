@@ -36,6 +36,14 @@ class Subject:
     inputs_sha256: str = ""
 
     @property
+    def kept(self) -> dict[str, Any]:
+        """What of it the settings of a run hold."""
+        return {
+            "card": self.own, "card_source": self.source, "card_folder": self.folder,
+            "inputs_sha256": self.inputs_sha256,
+        }  # fmt: skip
+
+    @property
     def figure(self) -> str:
         """The name of what it prints first."""
         return self.card.figures_of_merit[0].name

@@ -207,10 +207,7 @@ def tune(
         site_history=_site_history(configured, no_history),
         replay=transcript,
         prefix=prefix_of(tuned, configured, prefix, app_prefix, settings.scheduler),
-        card=tuned.own,
-        card_source=tuned.source,
-        card_folder=tuned.folder,
-        inputs_sha256=tuned.inputs_sha256,
+        **tuned.kept,
     )
     settings = replace(settings, **searching(configured, settings, strategy, function, target))
     check(settings, tuned.card)
@@ -235,8 +232,9 @@ def planned(configured: Settings, lib: str) -> TuneSettings:
     routes = wanted_to_tune(configured, None, None, None)
     tuned = subject(lib, None)
     settings = _settings(configured, tuned, None, routes, None, (), None, 0, None)
-    prefix = prefix_of(tuned, configured, None, None, settings.scheduler)
-    settings = replace(settings, prefix=prefix)
+    settings = replace(
+        settings, prefix=prefix_of(tuned, configured, None, None, settings.scheduler)
+    )
     settings = replace(settings, **searching(configured, settings, None, None, None))
     check(settings, tuned.card)
     return settings
