@@ -78,7 +78,7 @@ def test_the_example_is_a_card_that_can_be_used(tmp_path: Path) -> None:
     card, data = application_card(written(tmp_path, EXAMPLE), FACTS)
     assert Card.model_validate(json.loads(json.dumps(data))) == card
     knobs = application_knobs(card, machine(), Places("/c"))
-    space = without_doubles(knobs, whole_space(knobs))
+    space = without_doubles(whole_space(knobs), knobs.setting)
     assert space.default.values["ranks"] == "4"
     for config in space.points():
         setting = knobs.setting(config)
@@ -155,7 +155,7 @@ def test_one_process_can_be_bound_to_cpus(tmp_path: Path) -> None:
         ("schema: 1", "schema: 2", "schema: "),
         ("title:", "titel:", "titel: is not known; did you mean title"),
         ("name: solver", "name: openblas", "name: openblas is a card that ships"),
-        ("command:\n", "build: {template: x}\ncommand:\n", "build: an application is built first"),
+        ("command:\n", "build: {template: x}\ncommand:\n", "build.template: is for libraries"),
         ("{block}", "{blok}", r"command.argv.1: \{blok\} stands for nothing; did you mean \{bl"),
         ("{block}", "{size}", r"command.argv.1: \{size\} stands for nothing; there are block"),
         ("{block}", "8", "space.0: block: nothing sets this parameter"),
@@ -393,7 +393,7 @@ def test_points_that_set_the_same_are_one(tmp_path: Path) -> None:
     knobs = application_knobs(card, machine(), Places("/c"))
     assert not knobs.tells_apart
     sizes = {knobs.setting(c).command[1] for c in whole_space(knobs).points()}
-    assert without_doubles(knobs, whole_space(knobs)).size == len(sizes) == 4
+    assert without_doubles(whole_space(knobs), knobs.setting).size == len(sizes) == 4
     every = application_knobs(card_of(tmp_path), machine(), Places("/c"))
     assert every.tells_apart
 

@@ -119,7 +119,7 @@ def test_threads_are_tuned_where_the_default_is_more_than_the_cores(
 def test_points_that_set_the_same_are_one() -> None:
     found = knobs(machine(cores=2), library(default_threads=2))
     whole = whole_space(found)
-    single = without_doubles(found, whole)
+    single = without_doubles(whole, found.setting)
     settings = [found.setting(config) for config in single.points()]
     assert len(settings) == len(set(settings))
     assert set(settings) == {found.setting(config) for config in whole.points()}

@@ -8,7 +8,7 @@ import pytest
 from test_apps_space import machine
 
 from hpcagent.apps.card import load_card
-from hpcagent.apps.variants import BuildPlan, Variants
+from hpcagent.apps.variants import BuildPlan, Variants, needed
 from hpcagent.errors import UsageError
 from hpcagent.probe.software import CompilerFound, ModuleSystem, Software
 from hpcagent.records import Config, Machine
@@ -90,11 +90,13 @@ def test_a_configuration_names_its_build_and_how_it_is_run() -> None:
 def test_each_distinct_build_is_needed_once() -> None:
     of = variants()
     points = [c for c in of.space.points() if c.values["build_compiler"] == "gcc"]
-    needed = of.needed(points[:: len(points) // 40])
-    assert len({v.id for v in needed}) == len(needed) <= 12
-    same = [of.space.default, Config.of({**of.space.default.values, "threads": "2"})]
-    assert len(of.needed(same)) == 1
-    assert of.needed(same)[0] == of.of(of.space.default)
+    some = points[:: len(points) // 40]
+    found = needed(of, some)
+    assert set(found) == {of.of(config).id for config in some}
+    assert len(found) <= 12
+    default = of.space.default
+    same = [default, Config.of({**default.values, "threads": "2"})]
+    assert needed(of, same) == {of.of(default).id: default}
 
 
 def test_what_cannot_be_built_is_refused_before_anything_runs() -> None:
@@ -109,6 +111,4 @@ def test_what_cannot_be_built_is_refused_before_anything_runs() -> None:
 def test_the_same_facts_give_the_same_space_and_builds() -> None:
     one, two = variants(), variants()
     assert one.space == two.space
-    assert [v.id for v in one.needed(one.space.points()[:50])] == [
-        v.id for v in two.needed(two.space.points()[:50])
-    ]
+    assert list(needed(one, one.space.points()[:50])) == list(needed(two, two.space.points()[:50]))

@@ -13,7 +13,7 @@ from typing import Any
 from hpcagent.apps.applicationcheck import problems, texts
 from hpcagent.apps.card import Card, card_names, check_expressions, checked
 from hpcagent.apps.cardcheck import check_kind, check_patterns, refused
-from hpcagent.apps.filling import PREFIX
+from hpcagent.apps.filling import MPIRUN, PREFIX
 from hpcagent.errors import EnvironmentProblem
 from hpcagent.measure.objectives import TIME
 from hpcagent.yamlfile import Document, load_yaml
@@ -130,11 +130,14 @@ def inputs_sha256(card: Card, folder: Path) -> str:
 
 
 def inputs_beside(path: Path) -> Iterator[Path]:
-    """What the application of a card reads beside it, with all that is in folders; UsageError where
-    the card cannot be read."""
+    """What the application of a card reads beside it or is built from, with all that is in folders;
+    UsageError where the card cannot be read."""
     data = load_yaml(path).data
-    names = data.get("inputs") if isinstance(data, dict) else None
-    for name in names if isinstance(names, list) else []:
+    data = data if isinstance(data, dict) else {}
+    names = data.get("inputs")
+    build = data.get("build")
+    source = build.get("source") if isinstance(build, dict) else None
+    for name in (*(names if isinstance(names, list) else ()), *([source] if source else ())):
         yield from _all_of(path.parent / str(name))
 
 
@@ -150,21 +153,25 @@ def _all_of(path: Path) -> Iterator[Path]:
 
 def _completed(document: Document) -> dict[str, Any]:
     data: dict[str, Any] = dict(document.data)
-    if data.get("build") is not None:
-        words = "an application is built first, by itself: `hpcagent build --app FILE.yaml`; "
-        raise refused(document, ("build",), words + "--app-prefix says where it is")
     command = data.get("command")
     mpi = isinstance(command, dict) and command.get("launch") == "mpi"
+    if mpi and _brings_mpi(data.get("build")):
+        data["command"] = {"launcher": [f"{{{MPIRUN}}}"], **data["command"]}
     whole_node = {"tasks_per_node": "cores"} if mpi else {"cpus_per_task": "cores"}
     absent = {
-        "kind": KIND, "sources": [], "build": {"template": "none", "params": {}}, "inputs": [],
-        "sizes": [], "unset": [], "restrictions": [], "success": [], "check": {}, "readback": {},
+        "kind": KIND, "sources": [], "build": {}, "inputs": [], "sizes": [], "unset": [],
+        "restrictions": [], "success": [], "check": {}, "readback": {},
         "resources": whole_node, "figures_of_merit": [dict(_WHOLE_PROCESS)],
     }  # fmt: skip
     space = data.get("space")
     if isinstance(space, list):
         data["space"] = [_numbers_told(row) for row in space]
     return {**absent, **data}
+
+
+def _brings_mpi(build: Any) -> bool:
+    program = build.get("program") if isinstance(build, dict) else None
+    return isinstance(program, dict) and program.get("mpi", "none") != "none"
 
 
 def _numbers_told(row: Any) -> Any:

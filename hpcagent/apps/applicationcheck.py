@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from hpcagent.apps.application_builds import build_texts, needs_mpi
+from hpcagent.apps.buildcheck import build_problems
 from hpcagent.apps.cardcheck import VARIABLE, Keys, probes
-from hpcagent.apps.filling import GIVEN, PLACEHOLDER, RANKS, SEED
+from hpcagent.apps.filling import GIVEN, IN_BUILD, MPIRUN, PLACEHOLDER, RANKS, SEED
 from hpcagent.apps.placement import POLICIES
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
@@ -35,6 +37,7 @@ def problems(card: Card, facts: frozenset[str], folder: Path) -> Iterator[Proble
     """All of them, the likeliest cause first. `facts` are the names that expressions may use beside
     parameters, `folder` is the card's."""
     yield from _figures(card)
+    yield from build_problems(card)
     yield from _structure(card)
     yield from _names(card, facts)
     yield from _expressions(card, facts)
@@ -103,8 +106,8 @@ def _names(card: Card, facts: frozenset[str]) -> Iterator[Problem]:
 
 def _given(card: Card) -> tuple[str, ...]:
     """The names that have a value without the card's doing."""
-    mpi = card.command.launch == "mpi"
-    return tuple(name for name in GIVEN if mpi or name != RANKS)
+    there = {RANKS: card.command.launch == "mpi", MPIRUN: needs_mpi(card)}
+    return tuple(name for name in GIVEN if there.get(name, True))
 
 
 def _expressions(card: Card, facts: frozenset[str]) -> Iterator[Problem]:
@@ -145,6 +148,7 @@ def texts(card: Card) -> Iterator[tuple[Keys, str, bool]]:
             yield ("space", index, "env", name), text, False
         for place, word in enumerate(dimension.argv):
             yield ("space", index, "argv", place), word, False
+    yield from ((keys, text, keys[1] == "files") for keys, text in build_texts(card))
 
 
 def _controls(card: Card) -> Iterator[Problem]:
@@ -159,9 +163,10 @@ def _controls(card: Card) -> Iterator[Problem]:
 def _placeholders(card: Card) -> Iterator[Problem]:
     names = [dimension.name for dimension in card.space]
     known = list(dict.fromkeys([*names, *card.derived, *_given(card)]))
+    others = {"space": [*known, "value"], "build": [*names, *card.derived, *IN_BUILD]}
     used: set[str] = set()
     for keys, text, foreign in texts(card):
-        own = [*known, "value"] if keys[0] == "space" else known
+        own = others.get(str(keys[0]), known)
         for found in PLACEHOLDER.finditer(text):
             name = found[1]
             used.add(name)

@@ -28,7 +28,6 @@ from hpcagent.apps.cardcheck import (
 from hpcagent.errors import UsageError
 from hpcagent.expressions import compile_expression
 from hpcagent.measure.objectives import COST, CV, ENERGY, MEMORY, THROUGHPUT, TIME
-from hpcagent.toolchain.program import Program
 from hpcagent.yamlfile import Document, first_problem, load_yaml, number
 
 if TYPE_CHECKING:
@@ -114,11 +113,31 @@ class Dimension(_Strict):
 
 
 class Build(_Strict):
-    """How the benchmark driver is built; `program` describes what `hpcagent build --app` makes."""
+    """How a library's benchmark driver is built (`template`, `params`), or an application.
 
-    template: Name
-    params: dict[str, list[str]]
-    program: Program | None = None
+    `program` describes what `hpcagent build --app` makes. Where an application is built in the
+    search, `{name}` stands for a parameter in all of these but `source`, `sha256` and the program's
+    sources: either a `program` with `compiler`, `mpi` and `blas` to build it with, or `commands`,
+    run in turn in a copy of `source` with `env` and with `files` (name -> text) written into it.
+    `programs` are files that they leave there and that go to `{prefix}/bin`; `makes` is what they
+    install below `{prefix}`, with DESTDIR. All together may take `timeout_s`.
+    """
+
+    template: Name = "none"
+    params: dict[str, list[str]] = {}
+    program: dict[str, Any] | None = None
+    source: str = ""
+    sha256: str = ""
+    compiler: str = ""
+    mpi: str = ""
+    blas: str = ""
+    modules: list[str] = []
+    commands: list[list[str]] = []
+    env: dict[str, str] = {}
+    files: dict[str, str] = {}
+    programs: list[str] = []
+    makes: list[str] = []
+    timeout_s: Annotated[float, Field(gt=0, le=604800), BeforeValidator(number)] = 3600.0
 
 
 class Command(_Strict):
@@ -224,6 +243,11 @@ class Card(_Strict):
     @property
     def is_application(self) -> bool:
         return self.kind == "application"
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it is an application that is built in the search."""
+        return self.is_application and (self.build.program is not None or bool(self.build.commands))
 
     @field_validator("figures_of_merit")
     @classmethod

@@ -43,6 +43,11 @@ def check_library(document: Document, card: Card) -> None:
     for field in ("env", "derived", "files", "outputs"):
         if getattr(card, field):
             raise refused(document, (field,), "is for applications")
+    for field in sorted(card.build.model_fields_set - {"template", "params", "program"}):
+        raise refused(document, ("build", field), "is for applications")
+    for field in ("template", "params"):
+        if field not in card.build.model_fields_set:
+            raise refused(document, ("build",), f"{field} is missing")
     for index, figure in enumerate(card.figures_of_merit):
         if "key" not in re.compile(figure.regex).groupindex:
             words = f"{figure.regex!r} lacks the group 'key' or 'value'"

@@ -1,7 +1,8 @@
 """Puts a configuration into an application's command line, environment and input files.
 
 `{name}` stands for a parameter, a derived name, `{ranks}`, `{prefix}` (where the application is
-installed) or `{here}` (the folder of its card). Braces around anything else are the application's.
+installed), `{mpirun}` (the launcher of the MPI that it was built with) or `{here}` (the folder of
+its card). Braces around anything else are the application's.
 """
 
 from __future__ import annotations
@@ -19,19 +20,24 @@ from hpcagent.expressions import Expression, compile_expression, number
 if TYPE_CHECKING:
     from hpcagent.apps.card import Card
 
-RANKS, PREFIX, HERE, SEED = "ranks", "prefix", "here", "seed"
+RANKS, PREFIX, HERE, SEED, MPIRUN = "ranks", "prefix", "here", "seed", "mpirun"
 # The worker fills in the seed: it differs from pair to pair.
-GIVEN = (RANKS, PREFIX, HERE, SEED)
+GIVEN = (RANKS, PREFIX, HERE, SEED, MPIRUN)
+JOBS = "jobs"
+# What stands for something while an application is built, beside parameters.
+IN_BUILD = (HERE, PREFIX, JOBS)
 # `${name}` is the shell's, make's or LAMMPS's own.
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
 class Places:
-    """Absolute paths: the folder of the card, and where the application is installed (or empty)."""
+    """Absolute paths: the folder of the card, and where the application is installed (or empty);
+    what starts programs of the MPI that it was built with."""
 
     folder: str = ""
     prefix: str = ""
+    mpirun: str = ""
 
 
 NOWHERE = Places()
@@ -76,13 +82,30 @@ def _names(
     card: Card, values: Mapping[str, str], facts: Mapping[str, Any], places: Places
 ) -> dict[str, str]:
     known: dict[str, Any] = {**facts, **values}
-    names = {**values, HERE: places.folder, PREFIX: places.prefix}
-    for name, text in card.derived.items():
-        known[name] = _plain(_value(text, known), name)
-        names[name] = str(known[name])
+    names = {**values, HERE: places.folder, PREFIX: places.prefix, MPIRUN: places.mpirun}
+    _derive(card, known, names)
     if card.command.launch == "mpi":
         names[RANKS] = str(count(_value(card.command.ranks or RANKS, known), "command: ranks"))
     return names
+
+
+def build_names(
+    card: Card, values: Mapping[str, str], facts: Mapping[str, Any], folder: str
+) -> dict[str, str]:
+    """What names stand for in what an application is built from; UsageError as above.
+
+    `{prefix}` and `{jobs}` are left to the build itself.
+    """
+    known: dict[str, Any] = {**facts, **values}
+    names = {**values, HERE: folder}
+    _derive(card, known, names)
+    return names
+
+
+def _derive(card: Card, known: dict[str, Any], names: dict[str, str]) -> None:
+    for name, text in card.derived.items():
+        known[name] = _plain(_value(text, known), name)
+        names[name] = str(known[name])
 
 
 def _value(text: str, known: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,7 @@ class Knobs:
         if not self.card.is_application:
             return self._own(config, {})
         try:
-            made = filled(self.card, self._all(config), self.facts, self.places)
+            made = filled(self.card, self.all_values(config), self.facts, self.places)
         except UsageError as error:
             raise UsageError(f"{self.card.name}: with {config}: {error}") from None
         own = self._own(config, made.names)
@@ -129,7 +129,7 @@ class Knobs:
                 binding = place(self.machine, value, count(threads, "threads"))
         return Setting(tuple(sorted(env.items())), tuple(prefix), binding)
 
-    def _all(self, config: Config) -> dict[str, str]:
+    def all_values(self, config: Config) -> dict[str, str]:
         """The values of all parameters: those that do not act here are at their defaults."""
         acting = {dimension.name for dimension, _ in self.active}
         others = {
@@ -182,18 +182,18 @@ def whole_space(knobs: Knobs) -> Space:
     return Space(params, usable, {k: v for k, v in knobs.facts.items() if k not in names})
 
 
-def without_doubles(knobs: Knobs, space: Space) -> Space:
+def without_doubles(space: Space, setting_of: Callable[[Config], Setting]) -> Space:
     """The space less the points that set exactly what an earlier one (the default first) sets.
 
     One that is too large to enumerate stays as it is.
     """
-    if not space.enumerable or knobs.tells_apart:
+    if not space.enumerable:
         return space
-    seen = {knobs.setting(space.default): space.default.id}
+    seen = {setting_of(space.default): space.default.id}
     doubles = set()
     for config in space.points():
         try:
-            setting = knobs.setting(config)
+            setting = setting_of(config)
         except UsageError:  # an application's card cannot be filled with it
             continue
         if seen.setdefault(setting, config.id) != config.id:

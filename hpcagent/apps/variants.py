@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from hpcagent.apps.card import Card
 from hpcagent.apps.space import Knobs, Setting, find_knobs, whole_space
@@ -58,11 +58,13 @@ class BuildPlan:
 
 @dataclass(frozen=True)
 class Variant:
-    """One build: its parameters that are searched, its recipe, and the library that it will be."""
+    """One build: its parameters that are searched, its recipe, and the library that it will be
+    (None: an application, whose MPI has this `launcher`)."""
 
     values: tuple[tuple[str, str], ...]
     recipe: Recipe
-    library: Library
+    library: Library | None
+    launcher: str = ""
 
     @property
     def id(self) -> str:
@@ -70,9 +72,38 @@ class Variant:
         return self.recipe.digest[:12]
 
 
+class Builds(Protocol):
+    """All builds that a search may need at one node, and the space that they and their settings
+    span. `store` is where they are kept, `module_init` what makes `module` known to a shell."""
+
+    @property
+    def store(self) -> str: ...
+    @property
+    def module_init(self) -> str: ...
+    @property
+    def choices(self) -> tuple[Param, ...]: ...
+    @property
+    def space(self) -> Space: ...
+    def of(self, config: Config) -> Variant: ...
+    def setting(self, config: Config) -> Setting: ...
+    def run_knobs(self, config: Config) -> Knobs: ...
+
+
+def needed(builds: Builds, configs: Iterable[Config]) -> dict[str, Config]:
+    """The ids of the distinct builds of these configurations, in their order, each with the first
+    that has it; what cannot be built here is left out."""
+    found: dict[str, Config] = {}
+    for config in configs:
+        try:
+            found.setdefault(builds.of(config).id, config)
+        except UsageError:
+            continue
+    return found
+
+
 @dataclass(frozen=True)
 class Variants:
-    """All builds of a plan at one node, and the space that they and their settings span."""
+    """Those of a library."""
 
     card: Card
     parameters: Parameters
@@ -124,20 +155,25 @@ class Variants:
         """The build that a configuration runs; UsageError where this node cannot build it."""
         return self._variant(self._build_values(config))
 
-    def needed(self, configs: Iterable[Config]) -> tuple[Variant, ...]:
-        """The distinct builds of these configurations, in their order."""
-        found: dict[str, Variant] = {}
-        for config in configs:
-            variant = self.of(config)
-            found.setdefault(variant.id, variant)
-        return tuple(found.values())
+    @property
+    def store(self) -> str:
+        return self.plan.store
+
+    @property
+    def module_init(self) -> str:
+        return self.software.modules.init
 
     def setting(self, config: Config) -> Setting:
         """What puts the run parameters into effect on the configuration's build."""
-        return self._knobs(self.of(config).library).setting(config)
+        return self.run_knobs(config).setting(config)
 
     def run_knobs(self, config: Config) -> Knobs:
-        return self._knobs(self.of(config).library)
+        return self._knobs(self.library_of(config))
+
+    def library_of(self, config: Config) -> Library:
+        library = self.of(config).library
+        assert library is not None
+        return library
 
     def _build_values(self, config: Config) -> dict[str, str]:
         own = {param.name: param.default for param in self.choices}
@@ -202,7 +238,9 @@ class Variants:
         for values in itertools.product(*(param.values for param in varied)):
             named = {p.name: value for p, value in zip(varied, values, strict=True)}
             short = {name.removeprefix(PREFIX): value for name, value in named.items()}
-            found.append((named, self._knobs(self._variant(short).library)))
+            library = self._variant(short).library
+            assert library is not None
+            found.append((named, self._knobs(library)))
         return found
 
     def _knobs(self, library: Library) -> Knobs:

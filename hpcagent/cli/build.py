@@ -132,8 +132,8 @@ def build(
     wish = Wish(
         **what,
         compiler=clean(compiler or configured.compiler, "--compiler"),
-        modules=tuple(map(_module, modules)),
-        store=str(check_path(str(_store(store)), "--store")),
+        modules=tuple(map(checked_module, modules)),
+        store=str(check_path(str(store_folder_of(store)), "--store")),
         mpi=clean(mpi or configured.mpi, "--mpi"),
         blas=clean(blas or configured.blas, "--blas"),
         walltime_s=int(duration_s("--time", walltime)) if walltime else WALLTIME_S,
@@ -157,8 +157,8 @@ def searched_builds(
         "source": what["source"],
         "fixed": what["values"],
         "families": [clean(name, "--compiler") for name in families] or ["gcc"],
-        "modules": [_module(name) for name in modules],
-        "store": check_path(str(_store(store)), "--store"),
+        "modules": [checked_module(name) for name in modules],
+        "store": check_path(str(store_folder_of(store)), "--store"),
     }
     return BuildPlan.from_json(data)
 
@@ -208,16 +208,17 @@ def _described(name: str, changes: Mapping[str, str]) -> Program:
     described = load_card(name).build.program
     if described is None:
         raise UsageError(f"--app {name}: its card describes no program; name a YAML file that does")
-    return checked(described.model_dump(), lambda *keys: name, changes)
+    return checked(described, lambda *keys: name, changes)
 
 
-def _module(name: str) -> str:
+def checked_module(name: str) -> str:
     if not MODULE.match(name):
         raise UsageError(f"--module {name!r}: not the name of a module")
     return name
 
 
-def _store(said: Path | None) -> Path:
+def store_folder_of(said: Path | None) -> Path:
+    """Where builds are kept, absolute."""
     return (said or Path(os.environ.get("HPCAGENT_BUILDS") or "builds")).absolute()
 
 

@@ -12,15 +12,18 @@ import platform
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from hpcagent import __version__
+from hpcagent.apps.application_builds import ApplicationBuilds
 from hpcagent.apps.space import application_facts, facts_of
+from hpcagent.apps.variants import needed
 from hpcagent.apps.workload import ROUTINES
+from hpcagent.cli.assumedsoftware import FAMILIES, of_this_processor, on_path
 from hpcagent.records import Compiler, Config, Cpu, Library, Machine
 from hpcagent.report.columns import labelled
 from hpcagent.report.wording import shorten, visible
@@ -34,6 +37,7 @@ from hpcagent.study.state import TuneState
 
 _SHOWN_LINES = 45
 _LONGEST = 400  # characters of a parameter's values
+_LISTED = 10000  # configurations whose builds are counted
 _RUN_ID = "tune-DATE-TIME-ID"
 # Only to size the example's repeats; the feasibility probe measures the real figure.
 _ASSUMED_GFLOPS_PER_CORE = 20.0
@@ -64,7 +68,7 @@ class Preview:
 def show_plan(settings: TuneSettings, place: Path, as_json: bool) -> None:
     """Print the plan of a run with these settings in the folder `place`."""
     known = assumed(TuneState(settings, created_utc=utc_text(utc_now()), version=__version__))
-    if settings.of_application and known.card_problem is not None:
+    if settings.of_application and known.card_problem is not None and not settings.build:
         raise known.card_problem
     previews = tuple(_previews(known, place))
     if as_json:
@@ -92,11 +96,18 @@ def show_plan(settings: TuneSettings, place: Path, as_json: bool) -> None:
 def _space_lines(known: Knowledge) -> Iterator[str]:
     """The parameters with their values, and of an application what runs."""
     space = known.unpruned
-    yield f"== space: {space.size} configurations of these (the default in brackets)"
+    builds = ""
+    if known.variants is not None:
+        distinct = len(needed(known.variants, space.first(_LISTED)))
+        builds = f", {distinct} builds" + ("" if space.size <= _LISTED else " at least")
+    yield f"== space: {space.size} configurations{builds} of these (the default in brackets)"
     for param in space.params:
         values = " ".join(f"[{v}]" if v == param.default else v for v in param.values)
         yield from (f"   {line}" for line in labelled(param.name, shorten(values, _LONGEST), 77))
-    if known.card.is_application:
+    if known.build_problem:
+        yield "== builds: what they are made with is known once the node has told what it has"
+        yield from (f"   {line}" for line in labelled("here", known.build_problem, 77))
+    elif known.card.is_application:
         yield "== commands: of the default, and of other configurations for example"
         for config in (space.default, *examples(known)[:2]):
             setting = known.setting(config)
@@ -124,13 +135,16 @@ def _previews(known: Knowledge, place: Path) -> Iterator[Preview]:
     settings = known.state.settings
     application = settings.of_application
     build = "" if application else str(_folder(place, 2))
-    plans = (
-        units.probe_plan(settings, None),
-        *(() if application else (units.build_plan(known),)),
-        units.feasibility_plan(known, build),
-        units.round_plan(known, 1, examples(known), build),
-        units.confirmation_plan(known, (*examples(known), known.unpruned.default)[0], build),
-    )
+    made: tuple[units.Plan, ...] = () if application else (units.build_plan(known),)
+    if known.variants is not None and not known.build_problem:
+        made = (units.variant_plan(known, known.unpruned.default),)
+    plans: tuple[units.Plan, ...] = (units.probe_plan(settings, None), *made)
+    if not known.build_problem:
+        plans += (
+            units.feasibility_plan(known, build),
+            units.round_plan(known, 1, examples(known), build),
+            units.confirmation_plan(known, (*examples(known), known.unpruned.default)[0], build),
+        )
     for number, plan in enumerate(plans, start=1):
         yield preview(known, plan, place, number)
 
@@ -176,6 +190,11 @@ def assumed(state: TuneState) -> Knowledge:
     known = Knowledge(state)
     if state.settings.of_application:
         vars(known).update({"machine": assumed_machine(), "process_s": _ASSUMED_PROCESS_S})
+        if state.settings.build is not None:
+            vars(known).update({"facts": {}, "machine": of_this_processor(known.machine)})
+            vars(known)["variants"] = replace(
+                cast(ApplicationBuilds, known.variants), software=on_path(FAMILIES, with_mpi=True)
+            )
         return known
     assumptions: dict[str, Any] = {
         "machine": assumed_machine(),

@@ -7,13 +7,11 @@ PATH has here, by the names that compilers usually have; a run takes both from t
 from __future__ import annotations
 
 import json
-import platform
 import re
 import shlex
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,10 @@ import click
 
 from hpcagent import __version__
 from hpcagent.apps.card import load_card
-from hpcagent.apps.variants import BuildPlan, Variant, Variants
+from hpcagent.apps.variants import BuildPlan, Variant, Variants, needed
 from hpcagent.apps.workload import ROUTINES
+from hpcagent.cli.assumedsoftware import of_this_processor, on_path
 from hpcagent.cli.dryrun import Preview, assumed, examples, preview
-from hpcagent.probe import procfs
-from hpcagent.probe.microarch import Processor, identify, power_generation
-from hpcagent.probe.software import CompilerFound, ModuleSystem, Software
 from hpcagent.records import Config, Param
 from hpcagent.study import units
 from hpcagent.study.durable import utc_now, utc_text
@@ -36,12 +32,6 @@ from hpcagent.study.state import TuneState
 from hpcagent.toolchain.parameters import load_parameters
 
 _WIDTH = 80
-_COMMANDS = {
-    "gcc": {"c": "gcc", "c++": "g++", "fortran": "gfortran"},
-    "clang": {"c": "clang", "c++": "clang++", "fortran": "flang"},
-    "intel": {"c": "icx", "c++": "icpx", "fortran": "ifx"},
-    "nvhpc": {"c": "nvc", "c++": "nvc++", "fortran": "nvfortran"},
-}
 _CACHED = re.compile(r"(?m)^set\((\w+) \[\[(.*)\]\] CACHE")
 _GOAL = re.compile(r"(?m)^\t\$\(MAKE\) -C source \$\(options\) ([a-z]+)$")
 _OPTION = re.compile(r"(?m)^ +([A-Za-z_0-9]+=\S.*?) \\$|^override options := (.*?) \\$")
@@ -71,48 +61,22 @@ def show_build_plan(settings: TuneSettings, place: Path, as_json: bool) -> None:
 def _planned(settings: TuneSettings, place: Path) -> _Plan:
     known = assumed(TuneState(settings, created_utc=utc_text(utc_now()), version=__version__))
     build = BuildPlan.from_json(settings.build or {})
-    processor = _processor()
-    machine = replace(
-        known.machine,
-        microarchitecture=identify(processor).name,
-        features=tuple(sorted(processor.features)),
-    )
+    machine = of_this_processor(known.machine)
     variants = Variants(
         load_card(settings.app), load_parameters(settings.app), build, machine,
-        _software(build), ROUTINES,
+        on_path((*build.families, "gcc")), ROUTINES,
     )  # fmt: skip
     assumptions: dict[str, Any] = {"variants": variants, "machine": machine}
     vars(known).update(assumptions)
     points = variants.space.points()
-    needed = variants.needed([variants.space.default, *examples(known)])
-    by_build = {variants.of(config).id: config for config in reversed(points)}
     first = [
-        (variant, preview(known, units.variant_plan(known, by_build[variant.id]), place, number))
-        for number, variant in enumerate(needed, start=2)
+        (variants.of(config), preview(known, units.variant_plan(known, config), place, number))
+        for number, config in enumerate(
+            needed(variants, [variants.space.default, *examples(known)]).values(), start=2
+        )
     ]
-    return _Plan(known, variants, points, variants.needed(points), first)
-
-
-def _processor() -> Processor:
-    blocks = procfs.parse_cpuinfo(Path("/proc/cpuinfo").read_text())
-    block = blocks[0] if blocks else {}
-    vendor = block.get("vendor_id") or block.get("CPU implementer") or ""
-    features = frozenset((block.get("flags") or block.get("Features") or "").split())
-    parts = (block["CPU part"],) if "CPU part" in block else ()
-    generation = power_generation(block.get("cpu", ""))
-    return Processor(platform.machine(), vendor, features, parts, generation)
-
-
-def _software(build: BuildPlan) -> Software:
-    """The compilers of the families wanted, and gcc's, where PATH has them."""
-    found = []
-    for family in dict.fromkeys([*build.families, "gcc"]):
-        for language, command in _COMMANDS.get(family, {"c": family}).items():
-            path = shutil.which(command)
-            if path is not None:
-                found.append(CompilerFound(family, language, command, path, "assumed"))
-    nothing = ModuleSystem("none", why_not="not looked for")
-    return Software(nothing, (), tuple(found), (), (), (), {})
+    builds = [variants.of(config) for config in needed(variants, points).values()]
+    return _Plan(known, variants, points, builds, first)
 
 
 def _rows(plan: _Plan) -> dict[str, Any]:

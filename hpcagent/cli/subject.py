@@ -91,6 +91,10 @@ def prefix_of(
     if found.card.is_application:
         if openblas:
             raise UsageError("--openblas-prefix is for --lib openblas; --app-prefix for --app")
+        if found.card.is_built:
+            if app:
+                raise UsageError(f"--app-prefix: {found.source} says how it is built: leave it out")
+            return ""
         if uses_prefix(found.card) and not app:
             raise UsageError(f"{found.source}: it says {{prefix}}: tell which with --app-prefix")
         return _folder("--app-prefix", app, scheduler)
@@ -123,8 +127,9 @@ def require_here(found: Subject, prefix: str, prologue: Sequence[str]) -> None:
         )
     words = [command.argv[0], *(command.launcher[:1] if command.launch == "mpi" else ())]
     elsewhere = bool(prologue) or "PATH" in found.card.env
+    known = {HERE: found.folder} | ({} if found.card.is_built else {PREFIX: prefix})
     for word in words:
-        program = fill(word, {PREFIX: prefix, HERE: found.folder})
+        program = fill(word, known)
         beside = Path(found.folder, program) if "/" in program else None
         if "{" in program or (elsewhere and beside is None):
             continue

@@ -22,6 +22,7 @@ from hpcagent.cli.asks import (
     resources,
 )
 from hpcagent.cli.build import searched_builds
+from hpcagent.cli.builtapp import built_application, require_commands, with_source
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.example import example_option
@@ -114,15 +115,17 @@ MOST_CHALLENGERS = 16
     "--build",
     "building",
     is_flag=True,
-    help="Search builds of the library too (compiler, target, threading ...), from:",
+    help="Search builds of the library too (compiler, target, threading ...), from --source. "
+    "(An application's card says by itself whether it is built.)",
 )
 @click.option(
     "--source",
     type=PATH,
     metavar="FILE|DIR",
-    help="With --build: the library's source, as for `hpcagent build`.",
+    help="With --build: the library's source, as for `hpcagent build`. With --app: in the place of "
+    "the card's.",
 )
-@click.option("--sha256", default="", metavar="HASH", help="With --build: of the archive.")
+@click.option("--sha256", default="", metavar="HASH", help="Of the archive that is the source.")
 @click.option(
     "--set",
     "given",
@@ -142,13 +145,13 @@ MOST_CHALLENGERS = 16
     "modules",
     multiple=True,
     metavar="NAME",
-    help="With --build: a module to load for builds; may be repeated.",
+    help="A module to load for builds; may be repeated.",
 )
 @click.option(
     "--store",
     type=PATH,
     metavar="DIR",
-    help="With --build: where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
+    help="Where builds are kept. [default: $HPCAGENT_BUILDS, else ./builds]",
 )
 @click.option(
     "--no-history",
@@ -211,14 +214,21 @@ def tune(
     )
     settings = replace(settings, **searching(configured, settings, strategy, function, target))
     check(settings, tuned.card)
-    if building:
+    if tuned.card.is_built:
+        _check_said(given, families)
+        where = foreseen("tune", run_dir)
+        build = built_application(tuned, configured, source, sha256, modules, store, where)
+        digest = with_source(settings.inputs_sha256, build)
+        settings = replace(settings, build=build, inputs_sha256=digest)
+    elif building:
         _check_buildable(prefix, tuned.own)
         builds = searched_builds(tuned.card.name, source, sha256, given, families, modules, store)
         settings = replace(settings, build=asdict(builds))
     elif source or sha256 or given or families or modules or store:
-        raise UsageError("--source, --set and the like need --build")
+        raise UsageError("--source, --set and the like need --build, or a card with `build`")
     if settings.scheduler == "local" and (tuned.card.is_application or not dry_run):
         require_here(tuned, settings.prefix, settings.prologue)
+        require_commands(tuned, settings.prologue)
     if dry_run:
         show = show_build_plan if building else show_plan
         show(settings, foreseen("tune", run_dir), as_json)
@@ -301,8 +311,14 @@ def _check_possible(tuned: Subject, workload: Path | None, building: bool) -> No
         raise UsageError("--workload is for --lib openblas: an application's card says what runs")
     if building:
         raise UsageError(
-            "--build searches builds of a library: build an application with `hpcagent build --app`"
+            "--build is for libraries: the card of an application says under `build` how it is made"
         )
+
+
+def _check_said(given: tuple[str, ...], families: tuple[str, ...]) -> None:
+    for option, said in (("--set", given), ("--compiler", families)):
+        if said:
+            raise UsageError(f"{option} is for --lib: the card says under `build` what is taken")
 
 
 def _check_buildable(prefix: str | None, own_card: object) -> None:

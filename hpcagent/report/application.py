@@ -28,6 +28,9 @@ def how_to_run(summary: RunSummary, application: ApplicationSummary) -> list[Blo
         blocks.insert(0, paragraph("What differs from the default: ", Code(changed), "."))
     settings = [f"{name}={value}" for name, value in summary.best_environment]
     blocks.append(Listing((*settings, shlex.join(application.command))))
+    if summary.best_build:
+        build = tuple(f"{name}={value}" for name, value in summary.best_build)
+        blocks += [paragraph("The build, ", Code(application.prefix), ":"), Listing(build)]
     if application.files:
         names = ", ".join(name for name, _ in application.files)
         blocks.append(paragraph("Its files are in ", Code("result/files/"), f": {names}."))

@@ -189,9 +189,7 @@ def failed(summary: RunSummary) -> Section:
     blocks: list[Block] = []
     refused = [_refused(value) for value in summary.infeasible]
     if refused:
-        blocks.append(
-            paragraph("Values that the feasibility probe took out of the space before the search:")
-        )
+        blocks.append(paragraph("Values that were taken out of the space:"))
         blocks.append(table(("Parameter", "Value", "Why"), refused))
     trials: list[Line] = [
         (str(t.evaluation), Code(t.unit), Code(wording.said(t.failure)))
@@ -201,6 +199,10 @@ def failed(summary: RunSummary) -> Section:
     if trials:
         blocks.append(paragraph("Trials that failed:"))
         blocks.append(table(("No.", "Unit", "Failure and evidence"), trials, ("No.",)))
+    if summary.repeated:
+        same: list[Line] = [(Code(str(a)), Code(str(b))) for a, b in summary.repeated]
+        words = "Not measured, for it is built to the same program and runs as another does:"
+        blocks += [paragraph(words), table(("Configuration", "As"), same)]
     others: list[Line] = [
         (_where(w), Code(wording.said(f))) for w, f in wording.failures_beside_trials(summary)
     ]

@@ -207,6 +207,8 @@ def _configuration(summary: RunSummary, columns: int) -> list[str]:
         lines += labelled("Build", build, columns)
         lines += labelled("Library", summary.library.path, columns)
     if summary.application is not None:
+        if summary.best_build:
+            lines += labelled("Built in", summary.application.prefix, columns)
         lines += labelled("Run as", shlex.join(summary.application.command), columns)
     elif summary.best_prefix:
         lines += labelled("Run with", " ".join(summary.best_prefix), columns)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hpcagent.apps.application_builds import ApplicationBuilds, ApplicationPlan
 from hpcagent.apps.card import Card
 from hpcagent.apps.render import FAMILIES, PRECISIONS
-from hpcagent.apps.variants import BuildPlan, Variants
+from hpcagent.apps.space import Knobs
+from hpcagent.apps.variants import BuildPlan, Builds, Variants, needed
+from hpcagent.errors import UsageError
+from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Config, Failure, Machine
 from hpcagent.search.space import Space
@@ -24,12 +28,24 @@ def variants_of(
 ) -> Variants:
     """What may be built at the node of these facts; `build` is a BuildPlan as JSON."""
     plan = BuildPlan.from_json(build)
-    parts = facts.get("parts")
-    raw = parts.get("software") if isinstance(parts, Mapping) else None
-    software = parse_software(raw if isinstance(raw, Mapping) else {})
     without = _LAPACK if plan.fixed.get("lapack") == "none" else ()
     routines = tuple(p + f for p, _ in PRECISIONS for f in FAMILIES if f not in without)
-    return Variants(card, load_parameters(card.name), plan, machine, software, routines)
+    return Variants(card, load_parameters(card.name), plan, machine, software_of(facts), routines)
+
+
+def application_builds_of(
+    knobs: Knobs, build: Mapping[str, Any], facts: Mapping[str, Any], prologue: tuple[str, ...]
+) -> ApplicationBuilds:
+    """The same for an application; `build` is an ApplicationPlan as JSON."""
+    plan = ApplicationPlan.from_json(build)
+    return ApplicationBuilds(knobs, plan, software_of(facts), prologue)
+
+
+def software_of(facts: Mapping[str, Any]) -> Software:
+    """What the node has to build with, as far as it was asked."""
+    parts = facts.get("parts")
+    raw = parts.get("software") if isinstance(parts, Mapping) else None
+    return parse_software(raw if isinstance(raw, Mapping) else {})
 
 
 def variant_purpose(variant_id: str) -> str:
@@ -37,15 +53,23 @@ def variant_purpose(variant_id: str) -> str:
     return f"variant-{variant_id}"
 
 
-def driver_purpose(variants: Variants, config: Config) -> str:
-    """The unit that compiles the driver of the configuration's build; the default's is `build`."""
+def driver_purpose(variants: Builds, config: Config) -> str:
+    """The unit that compiles the driver of the configuration's build of a library; the default's is
+    `build`."""
     variant, default = variants.of(config), variants.of(variants.space.default)
     return "build" if variant.id == default.id else f"driver-{variant.id}"
 
 
-def failure_of_build(state: TuneState, variants: Variants, config: Config) -> Failure | None:
+def failure_of_build(state: TuneState, variants: Builds, config: Config) -> Failure | None:
     """Why the configuration's build, or the driver on it, cannot be had, as far as is known."""
-    for purpose in (variant_purpose(variants.of(config).id), driver_purpose(variants, config)):
+    try:
+        variant = variants.of(config)
+    except UsageError as error:
+        return Failure("configure", "outside_space", str(error))
+    purposes = [variant_purpose(variant.id)]
+    if variant.library is not None:
+        purposes.append(driver_purpose(variants, config))
+    for purpose in purposes:
         lost = given_up(state, purpose)
         if lost is not None:
             return lost[0]
@@ -56,14 +80,24 @@ def failure_of_build(state: TuneState, variants: Variants, config: Config) -> Fa
     return None
 
 
-def space_that_works(state: TuneState, variants: Variants) -> Space:
-    """The space without the configurations whose build has failed."""
+def space_that_works(state: TuneState, variants: Builds, space: Space) -> Space:
+    """The space without the configurations whose build has failed.
+
+    One that is too large to enumerate stays as it is: what fails is known before it is measured.
+    """
     begun = {unit.purpose for unit in state.units}
     tried = {name.partition("-")[2] for name in begun if name.startswith(("variant-", "driver-"))}
-    if not tried:
-        return variants.space
-    points = variants.space.points()
-    first = {variants.of(config).id: config for config in reversed(points)}
+    if not tried or not space.enumerable:
+        return space
+    points = space.points()
+    first = needed(variants, points)
     bad = {name for name in tried & set(first) if failure_of_build(state, variants, first[name])}
-    lost = [config.id for config in points if bad and variants.of(config).id in bad]
-    return variants.space.excluding(lost) if lost else variants.space
+    lost = [config.id for config in points if bad and _id_of(variants, config) in bad]
+    return space.excluding(lost) if lost else space
+
+
+def _id_of(variants: Builds, config: Config) -> str:
+    try:
+        return variants.of(config).id
+    except UsageError:
+        return ""

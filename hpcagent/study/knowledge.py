@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from hpcagent.apps.application_builds import ApplicationBuilds
 from hpcagent.apps.card import Card, load_card
 from hpcagent.apps.filling import Places
 from hpcagent.apps.space import (
@@ -24,7 +25,7 @@ from hpcagent.apps.space import (
     whole_space,
     without_doubles,
 )
-from hpcagent.apps.variants import Variants
+from hpcagent.apps.variants import Builds
 from hpcagent.apps.workload import Workload, default_workload, one_program, workload_from
 from hpcagent.errors import EnvironmentProblem, HpcagentError, RunFailed, UsageError
 from hpcagent.measure.packed import Runs
@@ -36,6 +37,7 @@ from hpcagent.probe.rawfacts import RawFacts
 from hpcagent.records import Compiler, Config, Failure, Library, Machine, Proposal, Trial
 from hpcagent.search.space import Space
 from hpcagent.study import building
+from hpcagent.study.builds_seen import BuildsSeen
 from hpcagent.study.feasibility import (
     Probed,
     default_answer,
@@ -66,7 +68,7 @@ _FROM_FACTS = frozenset(
     }
 )
 _FROM_FEASIBILITY = frozenset(
-    {"probed", "space", "seconds_per_call", "repeats", "process_s", "answer"}
+    {"probed", "space", "_distinct", "seconds_per_call", "repeats", "process_s", "answer"}
 )
 _FROM_ROUNDS = frozenset({"effects", "standings", "trials", "best"})
 
@@ -110,12 +112,16 @@ class Knowledge:
         return parse_machine(self.facts)
 
     @cached_property
-    def variants(self) -> Variants | None:
+    def variants(self) -> Builds | None:
         """The builds that are searched; None where what is installed is tuned."""
-        build = self.state.settings.build
-        if build is None:
+        settings = self.state.settings
+        if settings.build is None:
             return None
-        return building.variants_of(self.card, build, self.machine, self.facts)
+        if self.card.is_application:
+            return building.application_builds_of(
+                self._application_knobs, settings.build, self.facts, settings.prologue
+            )
+        return building.variants_of(self.card, settings.build, self.machine, self.facts)
 
     @cached_property
     def build_problem(self) -> str:
@@ -131,7 +137,9 @@ class Knowledge:
         """Why the configuration cannot be run, as far as is known: its build cannot be had, or the
         card of an application cannot be filled with it."""
         if self.variants is not None:
-            return building.failure_of_build(self.state, self.variants, config)
+            failure = building.failure_of_build(self.state, self.variants, config)
+            if failure is not None:
+                return failure
         if self.card.is_application:
             try:
                 self.setting(config)
@@ -218,10 +226,14 @@ class Knowledge:
         if self.variants is not None:
             return self.variants.run_knobs(self.variants.space.default)
         if self.card.is_application:
-            settings = self.state.settings
-            places = Places(settings.card_folder, settings.prefix)
-            return application_knobs(self.card, self.machine, places)
+            return self._application_knobs
         return find_knobs(self.card, self.machine, self.needed_library())
+
+    @property
+    def _application_knobs(self) -> Knobs:
+        settings = self.state.settings
+        places = Places(settings.card_folder, settings.prefix)
+        return application_knobs(self.card, self.machine, places)
 
     @cached_property
     def unpruned(self) -> Space:
@@ -243,14 +255,33 @@ class Knowledge:
 
     @cached_property
     def space(self) -> Space:
-        """The space that is searched: without infeasible values, aliases and doubles."""
-        if self.variants is not None:
-            return building.space_that_works(self.state, self.variants)
+        """The space that is searched: without infeasible values, aliases and doubles, and without
+        builds that failed."""
+        if self.variants is None:
+            return self._distinct
+        space = self.variants.space
+        if self.builds_seen is not None:
+            space = self.builds_seen.left(self._distinct)
+        return building.space_that_works(self.state, self.variants, space)
+
+    @cached_property
+    def builds_seen(self) -> BuildsSeen | None:
+        """What the builds of an application have shown; None of everything else."""
+        if not isinstance(self.variants, ApplicationBuilds):
+            return None
+        return BuildsSeen(self.state, self.variants, self.unpruned)
+
+    def seen_before(self, config: Config) -> bool:
+        """Whether a configuration that was proposed runs what an earlier one runs."""
+        return self.builds_seen is not None and config.id in self.builds_seen.same
+
+    @cached_property
+    def _distinct(self) -> Space:
         space = self.unpruned
         for probed in self.probed:
             if not probed.kept:
                 space = space.without(probed.param, probed.value)
-        return without_doubles(self.knobs, space)
+        return space if self.knobs.tells_apart else without_doubles(space, self.setting)
 
     @cached_property
     def seconds_per_call(self) -> Mapping[str, float]:
@@ -330,17 +361,30 @@ class Knowledge:
         for unit in self.state.rounds:
             index = round_index(unit)
             for proposal in self.state.proposed.get(index, ()):
-                if proposal.config.id not in seen:
+                if proposal.config.id not in seen and not self.seen_before(proposal.config):
                     seen.add(proposal.config.id)
                     failure = failures.get(proposal.config.id)
                     found.append(self._trial(proposal, index, failure))
         return tuple(found)
 
     def history(self, index: int) -> tuple[Trial, ...]:
-        """The trials as the strategy is to see them before round `index`."""
+        """The trials as the strategy is to see them before round `index`: what runs the program of
+        another is as fast as that one."""
         if self.state.settings.plain:
-            return self.trials
+            return (*self.trials, *self._twins)
         return history(self.goals, self.trials, self.standings, self.state.settings.seed, index)
+
+    @property
+    def _twins(self) -> tuple[Trial, ...]:
+        same = self.builds_seen.same if self.builds_seen is not None else {}
+        by_id = {trial.config.id: trial for trial in self.trials}
+        proposed = [p for index in sorted(self.state.proposed) for p in self.state.proposed[index]]
+        found = {
+            p.config.id: replace(by_id[same[p.config.id].id], config=p.config)
+            for p in proposed
+            if p.config.id in same and same[p.config.id].id in by_id
+        }
+        return tuple(found.values())
 
     @property
     def pending(self) -> tuple[Config, ...]:

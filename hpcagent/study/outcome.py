@@ -21,6 +21,7 @@ from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import TuneState
 from hpcagent.study.summary import ApplicationSummary, RunSummary, Spent, TrialSummary
 from hpcagent.study.variation import variation
+from hpcagent.toolchain.recipe import places
 
 # Share of CPU time lost to other guests of the host that is worth telling.
 STOLEN_SHARE = 0.05
@@ -71,6 +72,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         variation=variation(known),
         history=_history(state, trials_of(known) if tunable else ()),
         application=_application(known, best),
+        repeated=_repeated(known) if tunable else (),
     )
     return _with_words(summary, state.decisions.get(result_words.DECISION, {}))
 
@@ -107,8 +109,8 @@ def _machine(known: Knowledge) -> Machine:
 
 
 def _library(known: Knowledge, best: Config | None) -> Library | None:
-    """What was tuned; where builds were searched, the best one."""
-    if known.build_problem:
+    """What was tuned; where builds were searched, the best one. Of an application nothing."""
+    if known.card.is_application or known.build_problem:
         return None
     if known.variants is not None and best is not None:
         return known.variants.of(best).library
@@ -128,13 +130,28 @@ def _application(known: Knowledge, best: Config | None) -> ApplicationSummary | 
         title=card.title,
         card=settings.card_source,
         folder=settings.card_folder,
-        prefix=settings.prefix,
+        prefix=_installed(known, best),
         command=(*made.prefix, *made.command),
         default=(*default.prefix, *default.command),
         files=made.files,
         inputs=tuple(card.inputs),
         unset=tuple(card.unset),
     )
+
+
+def _repeated(known: Knowledge) -> tuple[tuple[Config, Config], ...]:
+    if known.builds_seen is None:
+        return ()
+    proposed = [p.config for row in known.state.proposed.values() for p in row]
+    same = known.builds_seen.same
+    return tuple((config, same[config.id]) for config in proposed if config.id in same)
+
+
+def _installed(known: Knowledge, best: Config | None) -> str:
+    """Where the application is: of several builds, the best one's folder."""
+    if known.variants is None or best is None:
+        return known.state.settings.prefix
+    return places(known.variants.of(best).recipe, known.variants.store)["prefix"]
 
 
 def _seeded(setting: Setting, state: TuneState) -> Setting:
@@ -156,7 +173,8 @@ def _build(known: Knowledge, best: Config | None) -> tuple[tuple[str, str], ...]
     if known.variants is None or best is None:
         return ()
     recipe = known.variants.of(best).recipe
-    return (("compiler", recipe.compilers[0].path), *recipe.parameters)
+    compiler = [("compiler", one.path) for one in recipe.compilers[:1]]
+    return (*compiler, *recipe.parameters)
 
 
 def _space(known: Knowledge) -> tuple[tuple[str, tuple[str, ...], str], ...]:

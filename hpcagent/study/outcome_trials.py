@@ -55,8 +55,11 @@ def _status(unit: Unit | None, config: Config, failure: Failure | None) -> str:
 
 
 def infeasible_of(known: Knowledge) -> tuple[InfeasibleValue, ...]:
+    unbuildable = known.builds_seen.unbuildable if known.builds_seen is not None else ()
     return tuple(
-        InfeasibleValue(p.param, p.value, p.failure, p.alias_of) for p in known.probed if not p.kept
+        InfeasibleValue(p.param, p.value, p.failure, p.alias_of)
+        for p in (*known.probed, *unbuildable)
+        if not p.kept
     )
 
 

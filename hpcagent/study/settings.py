@@ -26,7 +26,8 @@ class TuneSettings:
     jobs of rounds may be out at once, of `pack` rounds each. `poll_s` and `settle_s` (None: the
     scheduler's own pace), `grace_s`, `lost_s` and `max_wait_s` are desk.Patience's. What would be
     reserved beyond `approve_core_hours` (0: nothing) needs the user's approval.
-    `build` (None: what is installed is tuned) is apps.variants.BuildPlan as JSON.
+    `build` (None: what is installed is tuned) is apps.variants.BuildPlan as JSON, or that of
+    apps.application_builds.
     `history` is the folder of earlier runs, to which this one is added, and `site_history` one that
     is only read (empty: none).
     `repeat_s` is the time one process of the workload should take, `confirm_pairs` the number of
@@ -39,7 +40,7 @@ class TuneSettings:
     file, with its digest when the run was opened; `replay` a transcript that answers in the place
     of a model. `card` is a user's own, as data, read from `card_source` in `card_folder` when the
     run was opened (None: the card of this `app`); `prefix` is where an application is installed,
-    `inputs_sha256` a digest of what it reads beside its card.
+    `inputs_sha256` a digest of what it reads beside its card, and is built from.
     """
 
     app: str
@@ -162,10 +163,12 @@ class TuneSettings:
         if self.build is None:
             return []
         source = self.build["source"]
-        words = ["--build", "--source", str(source["path"]), "--sha256", str(source["sha256"])]
-        fixed = [f"{name}={value}" for name, value in self.build["fixed"].items()]
-        several = {"--set": fixed, "--compiler": self.build["families"],
-                   "--module": self.build["modules"], "--store": [self.build["store"]]}  # fmt: skip
+        words = ["--source", str(source["path"]), "--sha256", str(source["sha256"])]
+        several = {"--module": self.build["modules"], "--store": [self.build["store"]]}
+        if not self.of_application:
+            words.insert(0, "--build")
+            fixed = [f"{name}={value}" for name, value in self.build["fixed"].items()]
+            several = {"--set": fixed, "--compiler": self.build["families"], **several}
         return words + [w for name, values in several.items() for v in values for w in (name, v)]
 
     def _job_words(self) -> tuple[str, ...]:

@@ -183,7 +183,7 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class InfeasibleValue:
-    """A value that the feasibility probe took out of the space: it failed or ran another."""
+    """A value that was taken out of the space: it failed, cannot be built, or ran another."""
 
     param: str
     value: str
@@ -287,7 +287,8 @@ class RunSummary:
     `history` tells which earlier runs the search began with, and whether this one was kept.
     `words` is a paragraph by the model `words_by`, its figures the run's own.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
-    then `library`; of an application there is none. `found_as` is the path of a run that its id
+    then `library`; of an application there is none. `repeated` were proposed and not measured, each
+    with the one that runs the same program. `found_as` is the path of a run that its id
     does not lead to.
     """
 
@@ -328,3 +329,4 @@ class RunSummary:
     words_by: str = ""
     found_as: str = ""
     application: ApplicationSummary | None = None  # None: a library
+    repeated: tuple[tuple[Config, Config], ...] = ()

@@ -95,11 +95,17 @@ def next_step(known: Knowledge, now_utc: str, embedded: str | None, folder_of: F
 def _may_add(state: TuneState) -> bool:
     """Whether another unit could go out beside those that are out."""
     out = state.open_units
-    searching = "search_ended" not in state.decisions and all(u.kind == "round" for u in out)
-    most = state.settings.ahead * state.settings.pack
+    if not out:
+        return True
+    if "search_ended" in state.decisions:
+        return False
+    if all(u.kind == "build" for u in out):  # a round's builds are made side by side
+        return state.done("feasibility") is not None
     if shares_node(state.settings) and any(unit.job_id for unit in out):
         return False
-    return not out or (searching and len(out) < most)
+    return all(u.kind == "round" for u in out) and len(out) < (
+        state.settings.ahead * state.settings.pack
+    )
 
 
 def shares_node(settings: TuneSettings) -> bool:
@@ -126,6 +132,10 @@ def _ready_step(known: Knowledge, folder_of: FolderOf) -> Step | None:
 def _application_step(known: Knowledge) -> Step | None:
     if known.card_problem is not None:
         return _closed_by(known.card_problem)
+    if known.variants is not None:
+        step = _default_variant_step(known)
+        if step is not None:
+            return step
     tried = known.state.done("feasibility")
     if tried is None:
         return attempt(known.state, units.feasibility_plan(known, ""))
@@ -208,7 +218,7 @@ def _default_variant_step(known: Knowledge) -> Step | None:
     try:
         default = known.unpruned.default
         failure = known.failure_before(default)
-        step = _variant_step(known, default)
+        step = _builds_step(known, [default])
     except UsageError as error:
         return _closed_by(error)
     if failure is not None:
@@ -248,13 +258,32 @@ def attempt(state: TuneState, plan: units.Plan) -> Step:
     return Close("failed", f"{words} [{unit}]", 7)
 
 
-def _variant_step(known: Knowledge, config: Config) -> Step | None:
-    """What makes the configuration's build ready; None where it is, or cannot be."""
+def _builds_step(known: Knowledge, configs: Sequence[Config]) -> Step | None:
+    """What makes the builds of these ready, side by side; None where all are that can be."""
+    unbuilt = [plan for config in configs if (plan := _unbuilt(known, config)) is not None]
+    out = {unit.purpose for unit in known.state.open_units}
+    if any(unit.kind != "build" for unit in known.state.open_units):
+        return Wait() if unbuilt else None
+    new = next((plan for plan in unbuilt if plan.purpose not in out), None)
+    if new is not None:
+        return attempt(known.state, new)
+    return Wait() if unbuilt else None
+
+
+def _blaming_step(known: Knowledge) -> Step | None:
+    """What is built to find the values that make builds of an application fail."""
+    if known.builds_seen is None:
+        return None
+    return _builds_step(known, known.builds_seen.suspects)
+
+
+def _unbuilt(known: Knowledge, config: Config) -> units.Plan | None:
+    """What has to be made next for the configuration; None where all is, or it cannot be."""
     if known.failure_before(config) is not None:
         return None
-    for plan in (units.variant_plan(known, config), units.driver_plan(known, config)):
+    for plan in units.build_plans(known, config):
         if known.state.done(plan.purpose) is None:
-            return attempt(known.state, plan)
+            return plan
     return None
 
 
@@ -276,17 +305,21 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Close("failed", f"the budget is too small for one round: {problem}; {more}", 5)
         return _end(problem)
     if index not in state.proposed:
+        blaming = _blaming_step(known)
+        if blaming is not None:
+            return blaming
         remembers = settings.history and settings.speed_alone
         if index == 1 and remembers and DECISION not in state.decisions:
             return Recall()
         return Propose(index, budget.spare_s(state, size.need + confirm, now_utc))
     challengers = tuple(p.config for p in state.proposed[index])
     if known.variants is not None:
-        for config in challengers:
-            unbuilt = _variant_step(known, config)
-            if unbuilt is not None:
-                return Wait() if state.open_units else unbuilt
-    challengers = tuple(c for c in challengers if known.failure_before(c) is None)
+        building = _builds_step(known, challengers)
+        if building is not None:
+            return building
+    challengers = tuple(
+        c for c in challengers if known.failure_before(c) is None and not known.seen_before(c)
+    )
     step = attempt(state, units.round_plan(known, index, challengers, folder))
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")

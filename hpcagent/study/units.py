@@ -17,7 +17,7 @@ from typing import Any
 from hpcagent.apps.card import Card
 from hpcagent.apps.render import BUILD_COMMAND, driver_files, job_script, pack_script
 from hpcagent.apps.space import Setting, cpus_requested, tasks_requested
-from hpcagent.apps.variants import Variant
+from hpcagent.apps.variants import Variant, needed
 from hpcagent.measure import worker
 from hpcagent.probe import collect
 from hpcagent.probe.machine import peak_gflops
@@ -40,6 +40,8 @@ BUILD_WALLTIME_S = 900
 # OpenBLAS for many processors takes two hours of one core, and a quarter of an hour of many.
 VARIANT_CORE_S = 4 * 3600
 VARIANT_FLOOR_S = 1800
+# Of a card's time for a build: unpacking, publishing, and the job's own beginning and end.
+BESIDE_BUILD_S = 300
 LOOK_S = 240
 FEASIBILITY_TIMEOUT_S = 120.0
 HANG_FLOOR_S = 60
@@ -72,20 +74,27 @@ def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
         "timeout_s": 20,
         "budget_s": PROBE_BUDGET_S,
     }
-    if settings.build is not None:
+    if settings.build is not None and settings.build.get("looks", True):
         spec |= {"parts": ["software"], "measure": False, "look_s": LOOK_S}
         spec["folder"] = str(settings.build["store"])
     asked = replace(settings.asks, walltime_s=PROBE_WALLTIME_S, cpus_per_task=settings.cores)
     return Plan("probe", "probe", asked, spec)
 
 
+def build_plans(known: Knowledge, config: Config) -> tuple[Plan, ...]:
+    """What makes the configuration's build ready, in turn."""
+    plan = variant_plan(known, config)
+    return (plan,) if known.card.is_application else (plan, driver_plan(known, config))
+
+
 def variant_plan(known: Knowledge, config: Config) -> Plan:
-    """Build the configuration's variant of the library, unless it is in the store already."""
+    """Build what the configuration runs, unless it is in the store already."""
     assert known.variants is not None
     variant = known.variants.of(config)
     made = _variant_unit(known, variant)
-    cores = cpus_requested(known.card, known.machine)
-    walltime_s = VARIANT_FLOOR_S + VARIANT_CORE_S // cores
+    walltime_s = VARIANT_FLOOR_S + VARIANT_CORE_S // cpus_requested(known.card, known.machine)
+    if known.card.is_application:
+        walltime_s = math.ceil(1.05 * known.card.build.timeout_s) + BESIDE_BUILD_S
     budget_s = min(made.spec["budget_s"], math.floor(walltime_s * 0.95))
     asked = _resources(known, walltime_s)
     return Plan("build", variant_purpose(variant.id), asked, {**made.spec, "budget_s": budget_s})
@@ -93,8 +102,9 @@ def variant_plan(known: Knowledge, config: Config) -> Plan:
 
 def _variant_unit(known: Knowledge, variant: Variant) -> recipe.Unit:
     assert known.variants is not None
-    store, init = known.variants.plan.store, known.variants.software.modules.init
-    jobs = cpus_requested(known.card, known.machine)
+    store, init = known.variants.store, known.variants.module_init
+    cpus = cpus_requested(known.card, known.machine) * tasks_requested(known.card, known.machine)
+    jobs = min(cpus, max(1, known.machine.usable_cores)) if known.card.is_application else cpus
     return recipe.unit(variant.recipe, store, jobs, init, known.state.settings.python)
 
 
@@ -231,8 +241,12 @@ def _named_variant(known: Knowledge | None, purpose: str) -> Variant | None:
     kind, _, name = purpose.partition("-")
     if known is None or known.variants is None or kind not in ("variant", "driver"):
         return None
-    points = known.unpruned.points()
-    return next((v for v in known.variants.needed(points) if v.id == name), None)
+    proposed = (p.config for row in known.state.proposed.values() for p in row)
+    suspects = known.builds_seen.singles if known.builds_seen is not None else ()
+    found = needed(known.variants, [known.unpruned.default, *proposed, *suspects])
+    if name not in found and known.unpruned.enumerable:
+        found = needed(known.variants, known.unpruned.points())
+    return known.variants.of(found[name]) if name in found else None
 
 
 def driver_sources(known: Knowledge, library: Library | None = None) -> dict[str, str]:
@@ -336,7 +350,7 @@ def _measured(known: Knowledge, config: Config, build_folder: str) -> dict[str, 
     """A configuration for the worker; with the driver of its build, which lies beside the default's
     (in `build_folder`)."""
     row = _config(config, known.setting(config))
-    if known.variants is not None:
+    if known.variants is not None and not known.card.is_application:
         unit = known.state.done(driver_purpose(known.variants, config))
         folder = PurePosixPath(build_folder).parent / (unit.name if unit else "absent")
         row["argv"] = [*row["argv"], f"{folder}/driver"]

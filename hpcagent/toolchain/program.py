@@ -55,7 +55,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 Language = Literal["c", "c++", "fortran"]
 
 
-# Flags that old or large codes need; which languages take each.
+# Flags that old or large codes need, and some that are worth trying; which languages take each.
 EXTRA_FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "-fallow-argument-mismatch": ("fortran",),
@@ -63,11 +63,17 @@ EXTRA_FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "-fcommon": ("c",),
         "-mcmodel=medium": ("c", "c++", "fortran"),
         "-fPIC": ("c", "c++", "fortran"),
+        "-ffast-math": ("c", "c++", "fortran"),
+        "-funroll-loops": ("c", "c++", "fortran"),
+        "-flto": ("c", "c++", "fortran"),
     }
 )
+# Those that the link needs as well.
+LINK_FLAGS = frozenset({"-flto"})
 ExtraFlag = Literal[
-    "-fallow-argument-mismatch", "-ffree-line-length-none", "-fcommon", "-mcmodel=medium", "-fPIC"
-]
+    "-fallow-argument-mismatch", "-ffree-line-length-none", "-fcommon", "-mcmodel=medium", "-fPIC",
+    "-ffast-math", "-funroll-loops", "-flto",
+]  # fmt: skip
 
 
 class _Strict(BaseModel):

@@ -29,7 +29,7 @@ from hpcagent.toolchain.linkline import (
 from hpcagent.toolchain.modulefile import program_modulefiles
 from hpcagent.toolchain.parameters import Place
 from hpcagent.toolchain.partners import check_partners, partner_notes
-from hpcagent.toolchain.program import EXTRA_FLAGS, Check, Program, language_of
+from hpcagent.toolchain.program import EXTRA_FLAGS, LINK_FLAGS, Check, Program, language_of
 from hpcagent.toolchain.recipe import BUILD_S, CHECK_S, Recipe, Step, check_names
 
 # What make, CMake, its generators and the shell all take; see apps/render.py for the reasons.
@@ -131,6 +131,7 @@ def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:
     needs_openmp = program.openmp == "on" or libraries.openmp
     link_first = (f"-{program.optimisation}", *(openmp_flags(linker) if needs_openmp else ()))
     link_first += ("-no-pie",) if program.pie == "off" else ()
+    link_first += tuple(flag for flag in program.flags if flag in LINK_FLAGS)
     # DT_RPATH, not DT_RUNPATH: LD_LIBRARY_PATH must not put another library in front.
     run_path = ["-Wl,--disable-new-dtags"] if libraries.run_path else []
     run_path += [f"-Wl,-rpath,{_run_path(folder)}" for folder in libraries.run_path]

@@ -26,6 +26,7 @@ from typing import Any, Dict, List, Mapping
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+CONTENTS = "contents"  # a word before the digest of what was built, in what this prints
 THERE = 10
 CHUNK = 1024 * 1024
 _SECOND = "%s is there already: another builder was first"
@@ -70,6 +71,15 @@ def finished(prefix: str) -> bool:
         return all(_as_listed(os.path.join(prefix, name), row) for name, row in files.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def contents(plan: Mapping[str, Any]) -> str:
+    """A digest of the names and contents of what was built, wherever it is; what only tells where
+    it is (`texts`) left out."""
+    with open(os.path.join(str(plan["prefix"]), MANIFEST), encoding="utf-8") as stream:
+        files = json.load(stream)["files"]
+    own = {name: row for name, row in files.items() if name not in plan["texts"]}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def _as_listed(path: str, row: Mapping[str, Any]) -> bool:
@@ -184,8 +194,12 @@ def main(argv: List[str]) -> int:
         if ask:
             there = finished(plan["prefix"])
             print("%s is %s" % (plan["prefix"], "there already" if there else "not there"))
-            return THERE if there else 0
+            if not there:
+                return 0
+            print("%s %s" % (CONTENTS, contents(plan)))
+            return THERE
         print(publish(plan))
+        print("%s %s" % (CONTENTS, contents(plan)))
     except Problem as error:
         sys.stderr.write("publish: %s\n" % error)
         return 3

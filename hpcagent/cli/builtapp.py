@@ -1,0 +1,87 @@
+"""The application of a card that says how it is built: its source, looked at before a run."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpcagent.apps.application_builds import ApplicationPlan, missing_sources
+from hpcagent.cli.build import checked_module, store_folder_of
+from hpcagent.cli.subject import Subject
+from hpcagent.config import Settings
+from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.toolchain.archive import inspect_source
+from hpcagent.toolchain.fortran_order import in_order
+from hpcagent.toolchain.program import is_fortran
+from hpcagent.toolchain.recipe import check_path
+
+
+def built_application(
+    tuned: Subject, configured: Settings, source: Path | None, sha256: str,
+    modules: Sequence[str], store: Path | None, runs: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """What the settings of a run say of its builds; everything that can be refused here is.
+
+    `source` and `sha256` take the place of the card's; the run will be below `runs`.
+    """
+    build = tuned.card.build
+    if source is None and not build.source:
+        raise UsageError(f"{tuned.source}: build: source is missing (or give --source)")
+    path = source or Path(tuned.folder, build.source)
+    kept = Path(check_path(str(store_folder_of(store)), "--store"))
+    _apart(path, {"runs are": runs, "builds are kept": kept})
+    told = [str(name) for name in (build.program or {}).get("sources", ())]
+    found = inspect_source(path, sha256 or ("" if source else build.sha256), frozenset(told))
+    absent = missing_sources(tuned.card, found.texts)
+    if absent:
+        raise UsageError(f"{tuned.source}: build: program: {path} has no {absent[0]}")
+    fortran = {
+        name: found.texts.get(name, build.files.get(name, "")) for name in told if is_fortran(name)
+    }
+    plan = ApplicationPlan(
+        source={"path": found.path, "sha256": found.sha256},
+        sources=in_order(told, fortran),
+        modules=tuple(map(checked_module, modules)),
+        store=str(kept),
+        prefers={
+            "compiler": configured.compiler, "mpi": configured.mpi, "blas": configured.blas,
+        },
+        looks=build.program is not None or bool(build.modules or modules),
+    )  # fmt: skip
+    return asdict(plan)
+
+
+def with_source(inputs_sha256: str, build: Mapping[str, Any]) -> str:
+    """The digest of what an application reads, and of what it is built from."""
+    both = f"{inputs_sha256} {build['source']['sha256']}"
+    return hashlib.sha256(both.encode()).hexdigest()
+
+
+def require_commands(tuned: Subject, prologue: Sequence[str]) -> None:
+    """What builds it on this machine. EnvironmentProblem.
+
+    What the lines of `prologue`, modules or the card put into the PATH of a job is not known here.
+    """
+    build = tuned.card.build
+    elsewhere = bool(prologue or build.modules) or "PATH" in build.env
+    for number, words in enumerate(() if elsewhere else build.commands):
+        word = words[0]
+        if "/" not in word and "{" not in word and shutil.which(word) is None:
+            raise EnvironmentProblem(
+                f"{tuned.source}: build: commands: {number}: {word} is not a program that can be "
+                "run here: load its module, or install it"
+            )
+
+
+def _apart(source: Path, written: Mapping[str, Path]) -> None:
+    """What a run writes must not change the source, which it looks at again before each build."""
+    for words, place in written.items():
+        if place.absolute().is_relative_to(source.absolute()):
+            raise UsageError(
+                f"{source}: {words} in it ({place}): name a folder as source that does not change, "
+                "or start from elsewhere"
+            )
