@@ -105,7 +105,7 @@ class Bench:
             path = self.run / "work" / unit / "result.jsonl"
             lines = path.read_text().splitlines() if path.exists() else []
             ran = [x for x in map(json.loads, lines) if x["status"] != "dropped"]
-            counts = Counter((x["config"], x["pair"]) for x in ran)
+            counts = Counter((x["config"], x["pair"]) if "config" in x else x["step"] for x in ran)
             assert all(count == 1 for count in counts.values()), unit
         return job_of
 
