@@ -327,9 +327,33 @@ def test_listed_values_stand_for_themselves(values: list[Any], data: st.DataObje
     assert param.default == str(default)
 
 
+def test_the_builds_in_the_documentation_can_be_used(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "applications.md").read_text()
+    _, by_make, by_cmake, by_template = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    head = "schema: 1\nname: solver\ntitle: t\n"
+    (tmp_path / "input.dat").write_text("x")
+    made = card_of(tmp_path, head + by_make)
+    assert made.build.commands == [["make", "-j{jobs}", "OPT=-{level} {unroll}"]]
+    installed = f"build:\n  source: src\n{by_cmake}" + by_make[by_make.index("command: {argv") :]
+    kind = installed.replace("name: level,", "name: kind,").replace("[O2, O3]", "[Release, Debug]")
+    kind = kind.replace("default: O2", "default: Release").replace("{compiler}", "gcc")
+    rest = '\nenv: {A: "{tile} {compiler} {loops}"}\n'
+    assert card_of(tmp_path, head + kind + rest).build.makes == ["bin/solver"]
+    space = ", ".join(
+        f"{{name: {name}, kind: categorical, meaning: m, values: [{values}], default: {default}}}"
+        for name, values, default in (
+            ("compiler", "gcc, clang", "gcc"), ("mpi", "openmpi, mpich", "openmpi"),
+            ("blas", "openblas, blis", "blis"), ("level", "O2, O3", "O2"), ("tile", "8, 16", "8"),
+            ("fast", "-ffast-math, -flto", "-flto"), ("ranks", "1, 2", "2"),
+        )
+    )  # fmt: skip
+    ours = card_of(tmp_path, f"{head}{by_template.replace('NAME', 'solver')}space: [{space}]\n")
+    assert ours.command.launcher == ["{mpirun}"]
+
+
 def test_the_card_in_the_documentation_can_be_used(tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "applications.md").read_text()
-    [block] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    block, *_ = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     card = card_of(tmp_path, block)
     knobs = application_knobs(card, machine(), Places("/c", "/opt/hpl"))
     space = whole_space(knobs)
