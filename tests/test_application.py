@@ -182,7 +182,7 @@ def test_one_process_can_be_bound_to_cpus(tmp_path: Path) -> None:
         ("command:\n", "check: {answer: {pattern: '(?P<value>x)', tolerance: 1}}\n"
          "files: {a: '{seed}'}\ncommand:\n", "files.a: .seed. differs from pair to pair"),
         ("command:\n", "check: {residual: {pattern: '(?P<key>x)(?P<value>x)', max: 1}}\n"
-         "command:\n", "check.residual.pattern: an application has no group 'key'"),
+         "command:\n", "check.residual.pattern: the group 'key' is for an application with"),
         ("space:\n", "space: []\nx:\n", "x: is not known"),
         ("command:\n", "command:\n  launch: mpi\n", "command: ranks is missing"),
         ("command:\n", "command:\n  ranks: '2'\n", "command.ranks: is for launch: mpi"),
@@ -208,6 +208,16 @@ def test_one_process_can_be_bound_to_cpus(tmp_path: Path) -> None:
          "command:\n", "figures_of_merit.0.regex: only a figure called time may lack it"),
         ("command:\n", "figures_of_merit: [{name: rate, regex: 'a', unit: x, direction: max}]\n"
          "command:\n", "figures_of_merit.0: .*lacks the group 'value'"),
+        ("command:\n", "cases: {a: 1}\ncommand:\n", "cases: each needs a figure of its own"),
+        ("command:\n", "cases: {a: 0}\ncommand:\n", "cases.a: "),
+        ("command:\n", "cases: {a b: 1}\ncommand:\n", "cases.a b"),
+        ("command:\n", "cases: {a: 1}\nfigures_of_merit: [{name: time, unit: s, direction: min, "
+         "regex: '(?P<value>x)'}]\ncommand:\n", "regex: .* lacks the group 'key', by which"),
+        ("command:\n", "figures_of_merit: [{name: time, unit: s, direction: min, "
+         "regex: '(?P<key>x)(?P<value>x)'}]\ncommand:\n", "'key' is for an application with"),
+        ("command:\n", "cases: {a: 1}\nfigures_of_merit: [{name: time, unit: s, direction: min, "
+         "regex: '(?P<key>x)(?P<value>x)'}]\ncheck: {answer: {tolerance: 0, value: 1.0, "
+         "pattern: '(?P<key>x)(?P<value>x)'}}\ncommand:\n", "check.answer.value: each case has"),
         ("command:\n", "resources: {tasks_per_node: core}\ncommand:\n", "did you mean 'cores'"),
         ("command:\n", "resources: {nodes: 0}\ncommand:\n", "resources.nodes: 0: give a number"),
     ],
@@ -329,7 +339,7 @@ def test_listed_values_stand_for_themselves(values: list[Any], data: st.DataObje
 
 def test_the_builds_in_the_documentation_can_be_used(tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "applications.md").read_text()
-    _, by_make, by_cmake, by_template = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    _, by_make, by_cmake, by_template, *_ = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     head = "schema: 1\nname: solver\ntitle: t\n"
     (tmp_path / "input.dat").write_text("x")
     made = card_of(tmp_path, head + by_make)

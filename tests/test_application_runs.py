@@ -136,6 +136,48 @@ def test_a_rate_that_is_printed_is_what_is_made_better(bench: Bench) -> None:
     assert "--objective speed" in " ".join(found["command"])
 
 
+WEIGHED = """\
+schema: 1
+name: weigher
+kind: application
+title: a program that does two things
+command: {argv: [./program, "{nap}"]}
+cases: {small: 3, large: 1}
+space:
+  - {name: nap, kind: ordinal, meaning: seconds, values: [0.01, 0.02, 0.04], default: 0.04}
+figures_of_merit:
+  - {name: time, regex: '(?P<key>small|large) (?P<value>\\S+)', unit: s, direction: min}
+check:
+  answer: {pattern: '(?P<key>\\S+) \\S+ gives (?P<value>\\S+)', tolerance: 0}
+"""
+DOES_TWO = """#!/bin/sh
+echo "small $1 gives 1"
+echo "large $(awk "BEGIN {print 0.0004 / $1}") gives 2"
+"""
+
+
+def test_several_cases_are_weighed(bench: Bench) -> None:
+    """What is saved in the one costs in the other, a third of it by their weights."""
+    (bench.folder / "program").write_text(DOES_TWO)
+    (bench.folder / "card.yaml").write_text(WEIGHED)
+    done = tune(bench, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert bench.outcome() == "improved", done.stdout
+    found = summary(bench)
+    assert values(found["best"]) == {"nap": "0.01"}
+    assert found["claim"]["speedup"] == pytest.approx(4**0.75 / 4**0.25)
+    rows = {row["key"]: (row["weight"], row["speedup"]) for row in found["cases"]}
+    assert rows == {"small": (0.75, pytest.approx(4)), "large": (0.25, pytest.approx(0.25))}
+    spec = next(e["data"]["spec"] for e in bench.events("unit_intent")
+                if e["data"]["purpose"] == "round-1")  # fmt: skip
+    assert spec["check"]["answer"]["values"] == {"small": 1.0, "large": 2.0}
+    printed = " ".join(done.stdout.split())
+    assert "not every case gains: large became slower" in printed
+    report = (bench.run / "result" / "report.md").read_text()
+    assert "## Per case" in report
+    assert "GFLOP" not in report
+
+
 def test_what_was_found_helps_the_next_run(bench: Bench) -> None:
     bench.env["HPCAGENT_HISTORY"] = str(bench.folder / "history")
     assert tune(bench, *QUICK).returncode == 0
@@ -239,7 +281,8 @@ def test_a_bound_on_the_variation_is_one_on_the_time(bench: Bench) -> None:
         (("--lib", "openblas"), 2, "--lib and --app exclude each other"),
         (("--workload", "mix.yaml"), 2, "--workload is for --lib openblas"),
         (("--openblas-prefix", "/usr"), 2, "--app-prefix for --app"),
-        (("--build", "--source", "x"), 2, "hpcagent build --app"),
+        (("--build", "--source", "x"), 2, "--build is for libraries"),
+        (("--source", "x"), 2, "or a card with `build`"),
         (("--app-prefix", "/absent"), 3, "--app-prefix: /absent does not exist"),
         (("--objective", "throughput"), 2, "'throughput' is unknown"),
         (("--within", "answer<3"), 2, "--within 'answer<3'"),

@@ -44,7 +44,9 @@ class Application(Unit):
         code, stderr = self.run()
         assert code == 0, stderr
         text = (self.path / "result.jsonl").read_text()
-        return list(parse_results(text, {"run": 1.0}, self.spec["check"].get("direction", "min")))
+        return list(
+            parse_results(text, self.spec["weights"], self.spec["check"].get("direction", "min"))
+        )
 
 
 def test_each_process_has_a_new_folder_with_its_files(tmp_path: Path) -> None:
@@ -118,6 +120,42 @@ def test_a_result_is_held_to_the_answer(
     assert (run.status, words in run.message) == (status, True), run
     if status == "ok":
         assert run.readback["answer"] == say.split()[-1]
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "words"),
+    [
+        ("1.5 2.5", "ok", ""),
+        ("1.5 2.6", "wrong", "the answer of large 2.6 is more than 0.025 away from 2.5"),
+        ("2.5 1.5", "wrong", "the answer of large 1.5 is more than"),
+        ("1.5", "wrong", "no line of large matches"),
+        ("1.5 x", "wrong", "the answer of large 'x' is no finite number"),
+    ],
+)
+def test_each_case_has_figures_and_an_answer_of_its_own(
+    tmp_path: Path, says: str, status: str, words: str
+) -> None:
+    lines = [
+        f"echo {name} took {seconds} energy {answer}"
+        for name, seconds, answer in zip(("small", "large"), (1, 3), says.split(), strict=False)
+    ]
+    more = ["echo large took 3"] if len(lines) == 1 else []
+    answer = {
+        "pattern": r"(?P<key>\S+) took \S+ energy (?P<value>\S+)", "value": None,
+        "values": {"small": 1.5, "large": 2.5}, "tolerance": 1e-2,
+    }  # fmt: skip
+    say = "; ".join(("echo other took 9 energy 9", *lines, *more))
+    figure = r"(?P<key>\S+) took (?P<value>\S+)"
+    unit = Application(tmp_path, {"a": say}, figure=figure, answer=answer)
+    unit.spec["check"]["keys"] = ["large", "small"]
+    unit.spec["weights"] = {"large": 0.5, "small": 0.5}
+    unit.spec["mode"] = "once"
+    (run,) = unit.runs()
+    assert (run.status, words in run.message) == (status, True), run
+    assert "answer of other" not in run.readback
+    if status == "ok":
+        assert run.medians == {"small": 1.0, "large": 3.0}
+        assert run.objective == pytest.approx(math.log(3) / 2)
 
 
 def test_numbers_of_fortran_are_numbers(tmp_path: Path) -> None:

@@ -51,14 +51,21 @@ def _figures(card: Card) -> Iterator[Problem]:
         keys: Keys = ("figures_of_merit", index, "regex")
         if not figure.regex and index:
             yield keys, "is missing"
+        elif not figure.regex and card.cases:
+            yield ("cases",), "each needs a figure of its own: give figures_of_merit"
         elif not figure.regex and figure.name != TIME:
             yield keys, "only a figure called time may lack it"
-        elif _KEY in re.compile(figure.regex).groupindex:
-            yield keys, f"{figure.regex!r}: an application has no group 'key'"
+        elif card.cases and _KEY not in re.compile(figure.regex).groupindex:
+            yield keys, f"{figure.regex!r} lacks the group 'key', by which it names one of `cases`"
+        elif not card.cases and _KEY in re.compile(figure.regex).groupindex:
+            yield keys, f"{figure.regex!r}: the group 'key' is for an application with `cases`"
     check = card.check
     for name, part in (("answer", check.answer), ("residual", check.residual)):
-        if part is not None and _KEY in re.compile(part.pattern).groupindex:
-            yield ("check", name, "pattern"), "an application has no group 'key'"
+        if part is not None and not card.cases and _KEY in re.compile(part.pattern).groupindex:
+            yield ("check", name, "pattern"), "the group 'key' is for an application with `cases`"
+    told = check.answer is not None and check.answer.value is not None
+    if told and check.answer and _KEY in re.compile(check.answer.pattern).groupindex:
+        yield ("check", "answer", "value"), "each case has its own: leave it out"
     if ANSWER in card.readback:
         yield ("readback", ANSWER), "is what check.answer reads: take another name"
     if check.answer is not None and check.answer.value is None:

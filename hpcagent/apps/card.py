@@ -214,7 +214,8 @@ class Request(_Strict):
 class Card(_Strict):
     """An application sets its parameters by `{name}` in the words of its command, in `env` and in
     `files` (name -> text, written where it runs) as well; `derived` gives further such names, each
-    an expression. `inputs` are files beside its card that are put where it runs."""
+    an expression. `inputs` are files beside its card that are put where it runs. `cases` are the
+    weights of what one process prints a figure of each, by the names that it prints."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
@@ -239,6 +240,7 @@ class Card(_Strict):
     derived: dict[str, str] = {}
     files: dict[str, str] = {}
     outputs: list[str] = []
+    cases: dict[Label, Annotated[float, Field(gt=0, le=1e9, strict=False)]] = {}
 
     @property
     def is_application(self) -> bool:

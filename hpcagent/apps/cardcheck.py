@@ -40,7 +40,7 @@ def check_library(document: Document, card: Card) -> None:
     """UsageError for what only an application's card may lack, or may have."""
     if card.check.residual is None:
         raise refused(document, ("check",), "residual is missing")
-    for field in ("env", "derived", "files", "outputs"):
+    for field in ("env", "derived", "files", "outputs", "cases"):
         if getattr(card, field):
             raise refused(document, (field,), "is for applications")
     for field in sorted(card.build.model_fields_set - {"template", "params", "program"}):

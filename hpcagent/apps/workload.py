@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hpcagent.errors import UsageError
@@ -35,7 +36,7 @@ MAX_CASES = 200
 class Case:
     """One routine and shape. Dimensions a routine does not have are 0, unused flags "-".
 
-    A program has no dimension at all.
+    A program has no dimension at all; of several cases each has a `name`.
     """
 
     routine: str
@@ -45,11 +46,12 @@ class Case:
     transa: str
     transb: str
     weight: float
+    name: str = ""
 
     @property
     def key(self) -> str:
         if self.routine == PROGRAM:
-            return PROGRAM
+            return self.name or PROGRAM
         dims = "x".join(str(d) for d in (self.m, self.n, self.k) if d)
         flags = (self.transa + self.transb).replace("-", "")
         return f"{self.routine}_{dims}" + (f"_{flags}" if "T" in flags else "")
@@ -201,9 +203,14 @@ def load_workload(path: Path) -> Workload:
     return Workload(_normalised(cases), str(path))
 
 
-def one_program(source: str) -> Workload:
-    """That of an application, which is run as it is: nobody has counted its operations."""
-    return Workload((Case(PROGRAM, 0, 0, 0, "-", "-", 1.0),), source)
+def one_program(source: str, weights: Mapping[str, float] = MappingProxyType({})) -> Workload:
+    """That of an application, which is run as it is: nobody has counted its operations.
+
+    `weights` are those of the cases that a process prints figures of, by their names.
+    """
+    rows = weights or {"": 1.0}
+    cases = [Case(PROGRAM, 0, 0, 0, "-", "-", weight, name) for name, weight in rows.items()]
+    return Workload(_normalised(tuple(cases)), source)
 
 
 def workload_from(rows: Sequence[Mapping[str, Any]], source: str) -> Workload:
@@ -275,6 +282,4 @@ def _weight(document: Document, index: int, row: Mapping[str, Any]) -> float:
 
 def _normalised(cases: tuple[Case, ...]) -> tuple[Case, ...]:
     total = sum(case.weight for case in cases)
-    return tuple(
-        Case(c.routine, c.m, c.n, c.k, c.transa, c.transb, c.weight / total) for c in cases
-    )
+    return tuple(replace(case, weight=case.weight / total) for case in cases)

@@ -275,7 +275,8 @@ class Check:
         self.readback = {name: re.compile(p) for name, p in data.get("readback", {}).items()}
         answer = data.get("answer") or {}
         self.answer: Optional[Pattern[str]] = re.compile(answer["pattern"]) if answer else None
-        self.right: Optional[float] = answer.get("value")
+        self.right: Optional[float] = answer.get("value")  # None: as `rights` has it, by the key
+        self.rights: Dict[str, float] = dict(answer.get("values") or {})
         self.tolerance = float(answer.get("tolerance", 0.0))
         further = data.get("further") or {}
         self.further = {name: re.compile(figure["pattern"]) for name, figure in further.items()}
@@ -418,27 +419,33 @@ class Printed:
 
     def _read_answer(self, line: str, check: Check) -> None:
         found = check.answer.match(line) if check.answer else None
-        if found:
-            self.readback[ANSWER] = found.group("value") or ""
+        key = key_of(found, check) if keyed(check.answer) else ""
+        if found and (not key or key in check.keys):
+            self.readback[answer_of(key)] = found.group("value") or ""
 
-    def _require_answer(self, check: Check) -> None:
-        """The last one counts."""
-        if check.answer is None:
+    def _require_answers(self, check: Check) -> None:
+        """Of each key, where the pattern has one; the last one counts."""
+        if check.answer is not None:
+            for key in check.keys if keyed(check.answer) else [""]:
+                self._require_answer(check, key, check.answer.pattern)
+
+    def _require_answer(self, check: Check, key: str, pattern: str) -> None:
+        of = " of %s" % key if key else ""
+        if answer_of(key) not in self.readback:
+            self._wrong.append("no line%s matches %s" % (of, pattern))
             return
-        if ANSWER not in self.readback:
-            self._wrong.append("no line matches %s" % check.answer.pattern)
-            return
-        value = _number(self.readback[ANSWER])
+        told = self.readback[answer_of(key)]
+        value, right = _number(told), check.rights.get(key, check.right)
         if value is None:
-            self._wrong.append("the answer %r is no finite number" % self.readback[ANSWER][:200])
-        elif check.right is not None:
-            most = check.tolerance * (abs(check.right) or 1.0)
-            if abs(value - check.right) > most:
-                words = "the answer %.10g is more than %.3g away from %.10g"
-                self._wrong.append(words % (value, most, check.right))
+            self._wrong.append("the answer%s %r is no finite number" % (of, told[:200]))
+        elif right is not None:
+            most = check.tolerance * (abs(right) or 1.0)
+            if abs(value - right) > most:
+                words = "the answer%s %.10g is more than %.3g away from %.10g"
+                self._wrong.append(words % (of, value, most, right))
 
     def _require(self, check: Check) -> None:
-        self._require_answer(check)
+        self._require_answers(check)
         for key in check.keys:
             if key not in self.samples and not self._implausible:
                 self._wrong.append("no figure for %s" % key)
@@ -469,7 +476,16 @@ def key_of(found: Optional[Any], check: Check) -> str:
     """The key that a line is of: a pattern without one is of the only key there is."""
     if found is None or not check.keys:
         return ""
-    return str(found.group("key")) if "key" in found.re.groupindex else check.keys[0]
+    return str(found.group("key")) if keyed(found.re) else check.keys[0]
+
+
+def keyed(pattern: Optional[Pattern[str]]) -> bool:
+    return pattern is not None and "key" in pattern.groupindex
+
+
+def answer_of(key: str) -> str:
+    """The name under which the answer of a key is read back; "" is the key of a process's own."""
+    return "%s of %s" % (ANSWER, key) if key else ANSWER
 
 
 def lines_of(text: str) -> Iterator[str]:

@@ -217,9 +217,9 @@ def _variability(summary: RunSummary) -> Any:
     rows = [_cvs(case) for case in summary.cases]
     claim = summary.claim
     if claim is not None:
-        if summary.application is not None:  # one program is its whole workload
+        if not summary.weighs:  # one program is its whole workload
             rows = []
-        label = "whole workload" if summary.application is None else "processes"
+        label = "whole workload" if summary.weighs else "processes"
         rows.insert(0, (label, claim.default_cv, claim.best_cv))
     known = [row for row in rows if len(_finite(row[1:], least=-1.0)) == 2]
     if not known:

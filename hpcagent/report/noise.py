@@ -19,7 +19,7 @@ def variation(summary: RunSummary) -> tuple[Block, ...]:
     numeric = ("CV", "Lower quartile", "Upper quartile", "Processes")
     rows = [_variation(one) for one in summary.variation]
     coverage = summary.variation[0].seen.cv_interval.coverage
-    what = "The whole workload" if summary.application is None else "Whole processes"
+    what = "The whole workload" if summary.weighs else "Whole processes"
     told = (
         f"{what}; quartiles are of the times over their median. The intervals "
         f"cover with {wording.coverage(coverage)}, that of the CV (a bootstrap) about so."

@@ -98,31 +98,33 @@ def _job(number: int, job: JobClaim) -> Line:
 
 def _gain(summary: RunSummary) -> str:
     if goal_words.first_objective(summary) == goal_words.TIME:
-        return "Speed-up" if summary.application else "Speed-up (weighted geometric mean)"
+        return "Speed-up (weighted geometric mean)" if summary.weighs else "Speed-up"
     return goal_words.gain_noun(summary).capitalize()
 
 
 def routines(summary: RunSummary) -> Section:
     origin = paragraph(_origin(summary), *_source(_case_units(summary)))
-    if summary.application is not None:
+    if summary.application is not None and not summary.weighs:
         return application.times(summary, _other(summary), origin)
+    word = wording.case_word(summary)
     if not summary.cases:
-        return Section("Per routine", (paragraph("No routine was measured to the end."),))
-    numeric = ("Weight", "Default", _other(summary), "Speed-up", "Interval", "GFLOP/s", "Pairs")
-    rows = [_routine(case) for case in summary.cases]
+        return Section(f"Per {word}", (paragraph(f"No {word} was measured to the end."),))
+    rated = ("GFLOP/s",) if summary.application is None else ()
+    numeric = ("Weight", "Default", _other(summary), "Speed-up", "Interval", *rated, "Pairs")
+    rows = [_routine(case, bool(rated)) for case in summary.cases]
     note = (
         "Median and interval of the paired ratios (time of the default over time of the "
         f"{_other(summary).lower()}). Each interval covers with "
-        f"{wording.coverage(min(case.coverage for case in summary.cases))} for its routine alone; "
+        f"{wording.coverage(min(case.coverage for case in summary.cases))} for its {word} alone; "
         "they are not adjusted for looking at several."
     )
     return Section(
-        "Per routine",
+        f"Per {word}",
         (
             origin,
-            table(("Routine", *numeric), rows, numeric),
+            table((word.capitalize(), *numeric), rows, numeric),
             paragraph(note),
-            Figure("pairs", "Speed-up of every pair, median and interval, per routine."),
+            Figure("pairs", f"Speed-up of every pair, median and interval, per {word}."),
         ),
     )
 
@@ -132,7 +134,7 @@ def variability(summary: RunSummary) -> Section:
         nothing = paragraph("No repeated measurement to take it from.")
         return Section("Variability", (nothing, *noise.disturbances(summary)))
     numeric = ("CV default", f"CV {_other(summary).lower()}")
-    several = summary.application is None
+    several = summary.weighs
     rows: list[Line] = [
         (Code(case.key), wording.percent(case.default_cv), wording.percent(case.best_cv))
         for case in summary.cases
@@ -150,7 +152,11 @@ def variability(summary: RunSummary) -> Section:
                 "processes, from ",
                 *_source(_case_units(summary)),
             ),
-            table(("Routine" if several else "Of", *numeric), rows, numeric),
+            table(
+                (wording.case_word(summary).capitalize() if several else "Of", *numeric),
+                rows,
+                numeric,
+            ),
             Figure("variability", "Run-to-run variability, default against candidate."),
             *noise.variation(summary),
             *noise.disturbances(summary),
@@ -276,7 +282,8 @@ def _where(name: str) -> Inline:
     return Code(f"work/{name}/") if unit_like(name) else Code(name)
 
 
-def _routine(case: CaseSummary) -> Line:
+def _routine(case: CaseSummary, rated: bool) -> Line:
+    rate = (wording.NONE if case.gflops is None else f"{case.gflops:.4g}",) if rated else ()
     return (
         Code(case.key),
         wording.percent(case.weight),
@@ -284,7 +291,7 @@ def _routine(case: CaseSummary) -> Line:
         wording.seconds(case.best_s),
         wording.ratio(case.speedup),
         wording.interval(case.low, case.high),
-        wording.NONE if case.gflops is None else f"{case.gflops:.4g}",
+        *rate,
         str(len(case.ratios)),
     )
 

@@ -157,22 +157,23 @@ def _phase(summary: RunSummary) -> str:
 def _table(summary: RunSummary, columns: int) -> list[str]:
     if not summary.cases:
         return []
-    shown = _columns(summary.cases, "best" if wording.proven(summary) else "candidate")
-    if summary.application is not None:  # one program, whose weight is all there is
-        shown = [each for each in shown if each.title not in ("routine", "weight")]
+    other = "best" if wording.proven(summary) else "candidate"
+    shown = _columns(summary.cases, wording.case_word(summary), other)
+    if not summary.weighs:  # one program, whose weight is all there is
+        shown = [each for each in shown if each.title not in (wording.case_word(summary), "weight")]
     lines = laid_out(shown, columns)
     if summary.claim is None:
         lines.append(fit("(from the last round of the search, not confirmed)", columns))
     return lines
 
 
-def _columns(cases: Sequence[CaseSummary], other: str) -> list[Column]:
+def _columns(cases: Sequence[CaseSummary], word: str, other: str) -> list[Column]:
     def column(title: str, rank: int, cells: Sequence[str]) -> Column:
         return Column(title, tuple(fit(cell, _KEY_COLUMNS) for cell in cells), rank)
 
     keys = [wording.middle(wording.visible(case.key), _KEY_COLUMNS) for case in cases]
     return [
-        column("routine", 0, keys),
+        column(word, 0, keys),
         column("weight", 6, [wording.percent(case.weight, 2) for case in cases]),
         column("default", 4, [wording.seconds(case.default_s) for case in cases]),
         column(other, 3, [wording.seconds(case.best_s) for case in cases]),
@@ -241,7 +242,7 @@ def _variability(summary: RunSummary, columns: int) -> list[str]:
     if summary.claim is None:
         return []
     change = wording.change(summary.claim.default_cv, summary.claim.best_cv)
-    what = "of the whole workload" if summary.application is None else "of its processes"
+    what = "of the whole workload" if summary.weighs else "of its processes"
     return labelled("Variability", f"run-to-run CV {what}: {change}", columns)
 
 

@@ -123,6 +123,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def case_word(summary: RunSummary) -> str:
+    """What the figures of a run are of."""
+    return "routine" if summary.application is None else "case"
+
+
 def differences(config: Config, summary: RunSummary) -> str:
     """The settings that differ from the defaults of the space; "the default" where none does."""
     defaults = {name: default for name, _, default in summary.space}

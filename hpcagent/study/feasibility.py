@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hpcagent.apps.workload import Workload
 from hpcagent.measure.results import Run, failure_of
-from hpcagent.measure.worker import ANSWER, MAX, MIN, median
+from hpcagent.measure.worker import MAX, MIN, answer_of, median
 from hpcagent.records import Failure, Machine
 from hpcagent.search.space import Space
 from hpcagent.study.state import Unit
@@ -52,11 +52,17 @@ def default_wall_s(unit: Unit) -> float:
     return median([run.wall_s or 0.0 for run in _defaults(unit)])
 
 
-def default_answer(unit: Unit) -> float | None:
-    """The middle one of the results that the default printed; None where it printed none."""
-    # The worker let none pass that is no number.
-    found = sorted(float(r.readback[ANSWER]) for r in _defaults(unit) if ANSWER in r.readback)
-    return found[len(found) // 2] if found else None
+def default_answers(unit: Unit, keys: Iterable[str]) -> dict[str, float]:
+    """The middle one of the results that the default printed, of each key ("": of the process)
+    that it printed any of."""
+    answers = {}
+    for key in keys:
+        name = answer_of(key)
+        # The worker let none pass that is no number.
+        found = sorted(float(r.readback[name]) for r in _defaults(unit) if name in r.readback)
+        if found:
+            answers[key] = found[len(found) // 2]
+    return answers
 
 
 def _defaults(unit: Unit) -> list[Run]:

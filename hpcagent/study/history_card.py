@@ -23,7 +23,8 @@ def measures(card: Card, objective: str, inputs: str = "") -> str:
     Titles, meanings, hints, lists of values, checks and what a job asks for are none of it, nor are
     other figures than the objective's; what is at its default is as if it were not there.
     """
-    parts = {"sources", "build", "command", "inputs", "unset", "env", "derived", "files", "outputs"}
+    parts = {"sources", "build", "command", "inputs", "unset", "env", "derived", "files", "outputs",
+             "cases"}  # fmt: skip
     limit = {"command": {"timeout_s"}}
     told = card.model_dump(include=parts, exclude=limit, exclude_defaults=True)
     told |= {"inputs_sha256": inputs} if inputs else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hpcagent.apps.workload import Case
+from hpcagent.apps.workload import Case, one_program
 from hpcagent.errors import UsageError
 from hpcagent.records import Library, Machine, Param, Trial
 from hpcagent.study import history_card
@@ -252,13 +252,19 @@ def _record(run_id: str, known: Knowledge, outcome: str) -> Record:
         objective=state.settings.objectives[0],
         machine=place_of(known.machine),
         library=tuned_of(state.settings.app, known.library),
-        workload=[Work(**vars(case)) for case in known.workload.cases],
+        workload=_work(known),
         measures=history_card.measures(
             known.card, state.settings.objectives[0], state.settings.inputs_sha256
         ),
         space=_space(known),
         trials=_tried(known)[:MOST_TRIALS],
     )
+
+
+def _work(known: Knowledge) -> list[Work]:
+    """Of an application one row: its cases are among the marks of its card."""
+    whole = one_program("") if known.card.is_application else known.workload
+    return [Work(**{k: v for k, v in vars(case).items() if k != "name"}) for case in whole.cases]
 
 
 def _space(known: Knowledge) -> list[Dimension]:

@@ -40,7 +40,7 @@ from hpcagent.study import building
 from hpcagent.study.builds_seen import BuildsSeen
 from hpcagent.study.feasibility import (
     Probed,
-    default_answer,
+    default_answers,
     default_seconds,
     default_wall_s,
     judge_feasibility,
@@ -68,7 +68,7 @@ _FROM_FACTS = frozenset(
     }
 )
 _FROM_FEASIBILITY = frozenset(
-    {"probed", "space", "_distinct", "seconds_per_call", "repeats", "process_s", "answer"}
+    {"probed", "space", "_distinct", "seconds_per_call", "repeats", "process_s", "answers"}
 )
 _FROM_ROUNDS = frozenset({"effects", "standings", "trials", "best"})
 
@@ -213,7 +213,7 @@ class Knowledge:
     def workload(self) -> Workload:
         settings = self.state.settings
         if self.card.is_application:
-            return one_program(settings.card_source)
+            return one_program(settings.card_source, self.card.cases)
         if settings.workload is None:
             memory = self.machine.memory_available_bytes
             whole = default_workload(self.machine.usable_cores, memory)
@@ -307,10 +307,11 @@ class Knowledge:
         }
 
     @cached_property
-    def answer(self) -> float | None:
-        """What the default printed as its result; None where that is not looked at."""
+    def answers(self) -> Mapping[str, float]:
+        """What the default printed as its result, of each case ("": of the process); empty where
+        that is not looked at."""
         unit = self.state.done("feasibility")
-        return default_answer(unit) if unit is not None else None
+        return {} if unit is None else default_answers(unit, ("", *self.workload.weights))
 
     @cached_property
     def process_s(self) -> float:

@@ -136,6 +136,7 @@ def _application(known: Knowledge, best: Config | None) -> ApplicationSummary | 
         files=made.files,
         inputs=tuple(card.inputs),
         unset=tuple(card.unset),
+        cases=tuple(card.cases),
     )
 
 
@@ -222,12 +223,15 @@ def _warnings(known: Knowledge) -> tuple[str, ...]:
             f"set in the environment of this run, and left out of every measurement: "
             f"{' '.join(known.unset_here)}; unset them where the result is used"
         )
-    several = _improved(state) and not state.settings.of_application
+    several = _improved(state) and len(known.workload.cases) > 1
     slower = [case.key for case in cases_of(known) if case.high < 1.0] if several else []
     if slower:
+        what, cure = "routine", "tune with a workload of your own"
+        if state.settings.of_application:
+            what, cure = "case", "give it more weight in the card"
         found.append(
-            f"not every routine gains: {', '.join(slower)} became slower (the whole interval is "
-            "below 1); if your work is mostly of that kind, tune with a workload of your own"
+            f"not every {what} gains: {', '.join(slower)} became slower (the whole interval is "
+            f"below 1); if your work is mostly of that kind, {cure}"
         )
     rounds = [unit.runs for unit in state.units if unit.kind == "round"]
     measured = sum(len(runs) for runs in rounds)

@@ -262,7 +262,8 @@ class ApplicationSummary:
 
     `command` are all words, `default` those of the default configuration; `files` (name, text) are
     written for it, `inputs` lie beside the card in `folder`, `unset` are variables that it must not
-    inherit. `command` and `default` are empty where it has not been run yet.
+    inherit. `command` and `default` are empty where it has not been run yet. `cases` are the names
+    of what is weighed (empty: one figure alone counts).
     """
 
     title: str
@@ -274,6 +275,7 @@ class ApplicationSummary:
     files: tuple[tuple[str, str], ...]
     inputs: tuple[str, ...]
     unset: tuple[str, ...]
+    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -330,3 +332,8 @@ class RunSummary:
     found_as: str = ""
     application: ApplicationSummary | None = None  # None: a library
     repeated: tuple[tuple[Config, Config], ...] = ()
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the figures of several cases are weighed: those of a library always are."""
+        return self.application is None or bool(self.application.cases)

@@ -305,8 +305,10 @@ def _answer(known: Knowledge) -> dict[str, Any]:
     answer = known.card.check.answer
     if answer is None:
         return {}
-    value = known.answer if answer.value is None else answer.value
-    return {"answer": {**answer.model_dump(), "value": value}}
+    told = answer.model_dump()
+    if answer.value is None and known.answers:
+        told |= {"value": known.answers.get(""), "values": dict(known.answers)}
+    return {"answer": told}
 
 
 def _scene(known: Knowledge) -> dict[str, Any]:
