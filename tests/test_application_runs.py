@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -360,13 +361,32 @@ def test_a_plan_tunes_applications_and_takes_over_what_has_not_changed(bench: Be
     assert "is taken over" not in changed.stdout, "what the card reads has changed"
 
 
-def test_compare_says_that_it_cannot(bench: Bench) -> None:
-    tune(bench, *ONE)
-    other = bench.folder / "other"
-    shutil.copytree(bench.run, other)
-    done = bench.hpcagent("compare", str(bench.run), str(other))
-    assert done.returncode == 2
-    assert "tuned an application" in done.stderr
+def test_runs_of_an_application_are_compared(bench: Bench) -> None:
+    """One that may not sleep less than its default, and one that may."""
+    (bench.folder / "card.yaml").write_text(CARD.replace("[0.01, 0.05, 0.1]", "[0.1]"))
+    sides = [str(bench.folder / name) for name in ("held", "free")]
+    held = bench.hpcagent("tune", "--app", "card.yaml", "--run-dir", sides[0], *ONE)
+    (bench.folder / "card.yaml").write_text(CARD)
+    free = bench.hpcagent("tune", "--app", "card.yaml", "--run-dir", sides[1], *QUICK)
+    assert (held.returncode, free.returncode) == (0, 0), held.stderr + free.stderr
+    done = bench.hpcagent("compare", *sides, "--run-dir", str(bench.run))
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert re.search(r"Run free is \d\.\d+ times as fast as held", told), told
+    assert "run held: the default run free: nap=0.01" in told
+    assert "of a run (card.yaml)" in told
+    assert not list(bench.run.glob("work/*/workload.txt"))
+    shown = bench.hpcagent("compare", *sides, "--dry-run")
+    assert "workload.txt" not in shown.stdout
+
+
+def test_what_measured_something_else_is_not_compared(bench: Bench) -> None:
+    sides = [str(bench.folder / name) for name in ("one", "other")]
+    assert bench.hpcagent("tune", "--app", "card.yaml", "--run-dir", sides[0], *ONE).returncode == 0
+    (bench.folder / "mesh.txt").write_text("another mesh\n")
+    assert bench.hpcagent("tune", "--app", "card.yaml", "--run-dir", sides[1], *ONE).returncode == 0
+    done = bench.hpcagent("compare", *sides)
+    assert (done.returncode, "measured different things" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.strace

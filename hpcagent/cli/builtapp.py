@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -53,12 +52,6 @@ def built_application(
         looks=build.program is not None or bool(build.modules or modules),
     )  # fmt: skip
     return asdict(plan)
-
-
-def with_source(inputs_sha256: str, build: Mapping[str, Any]) -> str:
-    """The digest of what an application reads, and of what it is built from."""
-    both = f"{inputs_sha256} {build['source']['sha256']}"
-    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def require_commands(tuned: Subject, prologue: Sequence[str]) -> None:

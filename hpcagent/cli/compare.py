@@ -62,6 +62,8 @@ def compare(
       hpcagent tune --lib openblas --workload mix.yaml --partition old --run-dir a
       hpcagent tune --lib openblas --workload mix.yaml --partition new --run-dir b
       hpcagent compare a/ b/
+
+    Runs of an application (`--app`) are compared in the same way: both of the same card.
     """
     found = sources([find_run(name) for name in runs])
     wanted = comparison(found, blocks, pairs)
@@ -133,8 +135,11 @@ def _show_plan(wanted: Comparison, settings: TuneSettings, place: Path, as_json:
     for row in rows:
         click.echo(f"== {row['purpose']}: submit to {settings.scheduler}: {row['folder']}/job.sh")
         click.echo(row["job.sh"])
-    click.echo(f"== workload.txt, the same for all\n{wanted.workload}")
+    files = "spec.json and worker.py"
+    if wanted.workload:
+        files = "spec.json, worker.py and workload.txt"
+        click.echo(f"== workload.txt, the same for all\n{wanted.workload}")
     click.echo(
         f"{len(rows)} jobs reserve {wanted.core_hours:.3g} core-hours. Beside its job.sh each holds"
-        "\nspec.json, worker.py and workload.txt. With --json every spec.json is shown."
+        f"\n{files}. With --json every spec.json is shown."
     )

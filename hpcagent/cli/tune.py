@@ -22,7 +22,7 @@ from hpcagent.cli.asks import (
     resources,
 )
 from hpcagent.cli.build import searched_builds
-from hpcagent.cli.builtapp import built_application, require_commands, with_source
+from hpcagent.cli.builtapp import built_application, require_commands
 from hpcagent.cli.dryrun import show_plan
 from hpcagent.cli.dryrun_build import show_build_plan
 from hpcagent.cli.example import example_option
@@ -218,8 +218,7 @@ def tune(
         _check_said(given, families)
         where = foreseen("tune", run_dir)
         build = built_application(tuned, configured, source, sha256, modules, store, where)
-        digest = with_source(settings.inputs_sha256, build)
-        settings = replace(settings, build=build, inputs_sha256=digest)
+        settings = replace(settings, build=build)
     elif building:
         _check_buildable(prefix, tuned.own)
         builds = searched_builds(tuned.card.name, source, sha256, given, families, modules, store)

@@ -117,8 +117,9 @@ def _listed(label: str, told: Sequence[str], columns: int) -> list[str]:
 
 
 def _measured(summary: CompareSummary) -> str:
+    what = "a call over the workload" if not summary.application else "a run"
     return (
-        f"times are geometric means of a call over the workload "
+        f"times are geometric means of {what} "
         f"({wording.visible(summary.workload_source)}), {summary.pairs} runs a block; "
         f"{count(summary)}"
     )

@@ -66,14 +66,17 @@ def _certainty(summary: CompareSummary) -> Section:
 def _sides(summary: CompareSummary) -> Section:
     numeric = (
         "CPUs", "Default", "CV within", "CV between", "Best", "CV within (best)",
-        "CV between (best)", "Core-hours a million calls",
+        "CV between (best)",
+        "Core-hours a thousand runs" if summary.application else "Core-hours a million calls",
     )  # fmt: skip
+    many = 1e3 if summary.application else 1e6
     rows: list[Line] = [
-        (side.label, side.cpu, str(side.cpus), *level_cells(side), _cost(side))
+        (side.label, side.cpu, str(side.cpus), *level_cells(side), _cost(side, many))
         for side in summary.sides
     ]
+    what = "run over its cases" if summary.application else "call over the workload"
     words = (
-        "Seconds are the weighted geometric mean of a call over the workload. CV is the "
+        f"Seconds are the weighted geometric mean of a {what}. CV is the "
         "coefficient of variation, of processes within a block and of blocks; the core-hours are "
         "those of the best settings."
     )
@@ -81,9 +84,9 @@ def _sides(summary: CompareSummary) -> Section:
     return Section("Sides", (table(columns, rows, numeric), paragraph(words)))
 
 
-def _cost(side: SideResult) -> str:
+def _cost(side: SideResult, many: float) -> str:
     seconds = side.best.seconds
-    return wording.NONE if seconds is None else f"{side.cpus * seconds * 1e6 / 3600:.3g}"
+    return wording.NONE if seconds is None else f"{side.cpus * seconds * many / 3600:.3g}"
 
 
 def _blocks(summary: CompareSummary) -> Section:
@@ -114,7 +117,13 @@ def _settings(summary: CompareSummary) -> Section:
          Code(wording.shorten(side.library, 300)), Code(side.path))
         for side in summary.sides
     ]  # fmt: skip
-    columns = (summary.what.capitalize(), "Best settings", "Against its default", "Library", "Run")
+    columns = (
+        summary.what.capitalize(),
+        "Best settings",
+        "Against its default",
+        "Application" if summary.application else "Library",
+        "Run",
+    )
     return Section("Settings", (table(columns, rows),))
 
 

@@ -43,8 +43,9 @@ class CompareAgent(RunAgent):
 
     def _files(self, unit: Unit) -> dict[str, str]:
         plan = units.Plan(unit.kind, unit.purpose, unit.resources, unit.spec)
-        workload = {"workload.txt": self._comparison.workload}
-        return units.unit_files(None, plan, unit.name) | workload
+        workload = self._comparison.workload
+        beside = {"workload.txt": workload} if workload else {}
+        return units.unit_files(None, plan, unit.name) | beside
 
     def _started_with(self, unit: Unit) -> tuple[str, Sequence[str]]:
         side = self._comparison.side_of(unit)

@@ -69,8 +69,8 @@ class Comparison:
     """Every side once in each of `blocks` blocks, `pairs` runs of each configuration in a block.
 
     `what` names what the labels of the sides are ("partition"); `workload` is the file that all
-    sides measure, to the byte. Intervals cover with 1 - `alpha`; no difference below
-    `minimum_effect` is claimed.
+    sides measure, to the byte (empty: an `application`, which has none). Intervals cover with
+    1 - `alpha`; no difference below `minimum_effect` is claimed.
     """
 
     what: str
@@ -81,6 +81,7 @@ class Comparison:
     workload_source: str
     alpha: float
     minimum_effect: float
+    application: bool = False
 
     @classmethod
     def of(cls, state: TuneState) -> Comparison:

@@ -113,6 +113,7 @@ class CompareSummary:
     failures: tuple[tuple[str, Failure], ...]
     core_hours: float
     wall_s: float
+    application: bool = False
 
     @property
     def blocks_done(self) -> int:
@@ -145,6 +146,7 @@ def summarise_comparison(run: RunDir, state: TuneState) -> CompareSummary:
         failures=_failures(comparison, state),
         core_hours=budget.spent_core_hours(state),
         wall_s=budget.elapsed_s(state, state.closed_utc or state.last_utc),
+        application=comparison.application,
     )
 
 
@@ -170,7 +172,7 @@ def _side(comparison: Comparison, state: TuneState, index: int) -> SideResult:
         cpu=side.cpu,
         cpus=side.cpus,
         library=side.library,
-        settings=settings_words(side),
+        settings=settings_words(side, comparison.application),
         gain=side.best,
         tuned=side.best_id != side.default_id,
         blocks=blocks,
@@ -179,11 +181,15 @@ def _side(comparison: Comparison, state: TuneState, index: int) -> SideResult:
     )
 
 
-def settings_words(side: Side) -> str:
-    """What puts the side's best configuration into effect, on one line."""
+def settings_words(side: Side, application: bool) -> str:
+    """What puts the side's best configuration into effect, on one line: of an application, what of
+    it is not the default's."""
     if side.best_id == side.default_id:
         return "the default"
-    config = side.spec["configs"][-1]
+    first, config = side.spec["configs"][0], side.spec["configs"][-1]
+    if application:
+        own = config["values"]
+        return " ".join(f"{k}={own[k]}" for k in sorted(own) if own[k] != first["values"][k])
     words = [f"{name}={value}" for name, value in sorted(config["env"].items())]
     if config["binding"]:
         words += ["taskset", "-c", ",".join(map(str, config["binding"]))]

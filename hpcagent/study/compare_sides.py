@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpcagent.apps.application_builds import ApplicationBuilds
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
-from hpcagent.study import units
+from hpcagent.study import history_card, units
 from hpcagent.study.compare_plan import Comparison, Side
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
@@ -67,24 +68,32 @@ def _source(run: RunDir) -> Source:
         raise UsageError(f"compare: {run.id} goes on; finish it first: hpcagent resume {run.path}")
     if outcome not in _COMPARABLE:
         raise UsageError(f"compare: {run.id} ended as {outcome!r}: it has no settings to compare")
-    if state.settings.of_application:
-        raise UsageError(
-            f"compare: {run.id} tuned an application; only runs of a library can be compared so far"
-        )
+    known = Knowledge(state)
     build = state.done("build")
     folder = run.unit(build.name) if build is not None else run.path / "work"
-    if not os.access(folder / "driver", os.X_OK):
+    if not state.settings.of_application and not os.access(folder / "driver", os.X_OK):
         raise EnvironmentProblem(
             f"compare: {run.id} lacks the driver that it built, {folder / 'driver'}: restore that "
             "folder, or tune again"
         )
-    known = Knowledge(state)
     if state.settings.objectives[0] not in (TIME, THROUGHPUT):
         raise UsageError(
             f"compare: {run.id} was tuned for {_goal(state.settings)}; compare tells which side is "
             "faster: tune with --objective time"
         )
-    return Source(run, state, known, summarise(run, known), folder)
+    summary = summarise(run, known)
+    for prefix in _builds(known, summary):
+        if not Path(prefix).is_dir():
+            raise EnvironmentProblem(f"compare: {run.id} ran {prefix}, which is gone: tune again")
+    return Source(run, state, known, summary, folder)
+
+
+def _builds(known: Knowledge, summary: RunSummary) -> list[str]:
+    """The builds of an application that its default and its best run."""
+    if not isinstance(known.variants, ApplicationBuilds):
+        return []
+    default = known.unpruned.default
+    return [known.variants.prefix_of(config) for config in (default, summary.best or default)]
 
 
 def _goal(settings: TuneSettings) -> str:
@@ -106,6 +115,10 @@ def _require_same(first: Source, other: Source) -> None:
             f"compare: {pair} were tuned for different things ({_goal(one)}; {_goal(two)}): tune "
             "both with the same --objective and --within"
         )
+    if one.of_application and _marks(first) != _marks(other):
+        raise UsageError(
+            f"compare: {pair} measured different things: tune both with the same card and inputs"
+        )
     a, b = first.known.workload.weights, other.known.workload.weights
     if first.known.workload.cases == other.known.workload.cases:
         return
@@ -117,12 +130,19 @@ def _require_same(first: Source, other: Source) -> None:
     )
 
 
+def _marks(source: Source) -> str:
+    """What decides what a run of an application measures, but for how it is built."""
+    settings, card = source.state.settings, source.known.card
+    plain = card.model_copy(update={"build": type(card.build)()})
+    return history_card.measures(plain, settings.objectives[0], settings.inputs_sha256)
+
+
 def comparison(found: Sequence[Source], blocks: int, pairs: int) -> Comparison:
     """Every side measures the workload and the repeats of the first run."""
     first = found[0]
     what, labels = _labels(found)
     settings = first.state.settings
-    repeats = first.known.repeats
+    repeats, application = first.known.repeats, settings.of_application
     return Comparison(
         what=what,
         sides=tuple(
@@ -131,10 +151,11 @@ def comparison(found: Sequence[Source], blocks: int, pairs: int) -> Comparison:
         ),
         blocks=blocks,
         pairs=pairs,
-        workload=first.known.workload.text(warmup=1, repeats=repeats),
+        workload="" if application else first.known.workload.text(warmup=1, repeats=repeats),
         workload_source=first.known.workload.source,
         alpha=settings.alpha,
         minimum_effect=settings.minimum_effect,
+        application=application,
     )
 
 
@@ -173,9 +194,18 @@ def _side(source: Source, label: str, repeats: dict[str, int], pairs: int) -> Si
         python=settings.python,
         prologue=settings.prologue,
         cpu=f"{known.machine.cpu_model} ({known.machine.microarchitecture})",
-        library=f"{known.needed_library().version} {known.needed_library().path}",
+        library=_subject(source),
         best=source.summary.outcome_text if best != default else "",
     )
+
+
+def _subject(source: Source) -> str:
+    """What is measured, in words."""
+    if source.summary.application is not None:
+        application = source.summary.application
+        return " ".join(word for word in (application.title, application.prefix) if word)
+    library = source.known.needed_library()
+    return f"{library.version} {library.path}"
 
 
 def _with_repeats(source: Source, repeats: dict[str, int], pairs: int) -> Knowledge:

@@ -40,7 +40,7 @@ def recalled(run_id: str, known: Knowledge) -> dict[str, Any]:
         tuned_of(settings.app, known.library),
         known.workload.cases,
         settings.objectives[0],
-        history_card.measures(known.card, settings.objectives[0], settings.inputs_sha256),
+        history_card.measures(known.card, settings.objectives[0], settings.subject_sha256),
         history_card.sets(known.card),
     )
     rows = [_row(run) for run in matching(present, others) if _common(known, run)]

@@ -254,7 +254,7 @@ def _record(run_id: str, known: Knowledge, outcome: str) -> Record:
         library=tuned_of(state.settings.app, known.library),
         workload=_work(known),
         measures=history_card.measures(
-            known.card, state.settings.objectives[0], state.settings.inputs_sha256
+            known.card, state.settings.objectives[0], state.settings.subject_sha256
         ),
         space=_space(known),
         trials=_tried(known)[:MOST_TRIALS],

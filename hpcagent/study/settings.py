@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
@@ -40,7 +41,7 @@ class TuneSettings:
     file, with its digest when the run was opened; `replay` a transcript that answers in the place
     of a model. `card` is a user's own, as data, read from `card_source` in `card_folder` when the
     run was opened (None: the card of this `app`); `prefix` is where an application is installed,
-    `inputs_sha256` a digest of what it reads beside its card, and is built from.
+    `inputs_sha256` a digest of what it reads beside its card.
     """
 
     app: str
@@ -111,6 +112,15 @@ class TuneSettings:
     @property
     def of_application(self) -> bool:
         return self.card is not None and self.card.get("kind") == "application"
+
+    @property
+    def subject_sha256(self) -> str:
+        """A digest of what an application reads beside its card, and is built from; empty where
+        that is nothing."""
+        if self.build is None or not self.of_application:
+            return self.inputs_sha256
+        both = f"{self.inputs_sha256} {self.build['source']['sha256']}"
+        return hashlib.sha256(both.encode()).hexdigest()
 
     @property
     def routes(self) -> Mapping[str, Mapping[str, Any]]:
