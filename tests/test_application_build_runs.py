@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -119,6 +120,10 @@ def test_what_is_compiled_in_is_tuned_and_what_cannot_be_built_is_told(
     report = (bench.run / "result" / "report.md").read_text()
     assert "error this method is not there yet" in report
     assert "Built in" in printed
+    assert "Left out compiler=absent-cc, method=3" in printed
+    manifest = next(iter(built(bench).values()))
+    assert re.fullmatch(r"CC=cc make 'CFLAGS=-DMETHOD=\d -D[AB]'", manifest["lines"]["command 1"])
+    assert f"command 1: CC=cc make 'CFLAGS=-DMETHOD=1 -D{best['mark']}'" in report
 
 
 def test_each_build_is_made_once_and_the_same_program_is_measured_once(
@@ -147,6 +152,7 @@ def test_what_was_built_is_found_again(bench: Bench) -> None:
     assert tune(bench, *ONE, "--seed", "3").returncode == 0
     after = {name: row["built_utc"] for name, row in built(bench).items()}
     assert {name: after[name] for name in before} == before
+    assert "step absent" not in bench.hpcagent("explain", str(bench.run)).stdout
 
 
 def test_the_result_runs_the_build_that_won(finished: tuple[Bench, str]) -> None:
@@ -188,6 +194,11 @@ def test_a_default_that_cannot_be_built_ends_the_run_with_the_reason(bench: Benc
     assert done.returncode == 7
     assert "the default build failed" in done.stdout
     assert "this method is not there yet" in done.stdout
+    assert "and logs/ in work/" in " ".join(done.stdout.split())
+    report = (bench.run / "result" / "report.md").read_text()
+    assert "Nothing failed" not in report
+    told = bench.hpcagent("explain", str(bench.run))
+    assert "error this method is not there yet" in " ".join(told.stdout.split())
 
 
 def test_a_source_that_is_changed_meanwhile_is_not_built_from(bench: Bench) -> None:
@@ -199,12 +210,12 @@ def test_a_source_that_is_changed_meanwhile_is_not_built_from(bench: Bench) -> N
         assert done.returncode == 0, done.stderr
     (bench.folder / "src" / "main.c").write_text(SOURCE.replace("42", "43"))
     done = bench.hpcagent("resume", str(bench.run))
-    assert done.returncode == 0, done.stderr
-    assert bench.outcome() == "nothing better"
-    failures = {row["status"] for row in summary(bench)["trials"][1:]}
-    assert failures == {"configure.unpack"}
-    report = (bench.run / "result" / "report.md").read_text()
-    assert "SHA-256" in report
+    assert done.returncode == 3, done.stderr
+    assert bench.outcome() == "failed"
+    printed = " ".join(done.stdout.split())
+    assert "nothing more can be built: step unpack" in printed
+    assert "SHA-256" in printed
+    assert summary(bench)["infeasible"] == []
 
 
 @pytest.mark.parametrize(

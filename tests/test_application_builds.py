@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_application import FACTS
 from test_apps_space import machine
 from test_build_task import found
-from test_study import state, unit
+from test_study import at, state, unit
 from test_study import step as next_step
 
 from hpcagent.apps.application import application_card, inputs_beside
@@ -25,16 +25,17 @@ from hpcagent.apps.application_builds import (
     names_in_build,
 )
 from hpcagent.apps.filling import Places
-from hpcagent.apps.space import application_knobs
+from hpcagent.apps.space import application_knobs, without_doubles
 from hpcagent.apps.variants import needed
 from hpcagent.errors import UsageError
 from hpcagent.measure.results import Run
 from hpcagent.probe.software import CompilerFound, ModuleSystem, MpiFound, Software
-from hpcagent.records import Config, Failure, Proposal
+from hpcagent.records import Config, Failure, Proposal, Resources
 from hpcagent.study import tune, units
 from hpcagent.study.history_card import measures
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.state import TuneState, Unit
+from hpcagent.toolchain.recipe import unit as unit_of
 from hpcagent.toolchain.stepruns import StepRun
 
 COMMANDS = """\
@@ -159,6 +160,10 @@ def test_what_the_commands_may_take_of_the_node_makes_another_build() -> None:
         builds(prologue=("module load gcc/13",)),
         builds(plan=replace(PLAN, source={**PLAN.source, "sha256": "cd" * 32})),
         builds(COMMANDS, ("[make, ", "[gmake, ")),
+        builds(COMMANDS, ("  programs: [out/solve]\n", "  programs: [out/solve, out/more]\n")),
+        replace(builds(), loaded="gcc/13:openmpi/5"),
+        replace(builds(), programs={"make": "/opt/bin/make"}),
+        replace(builds(), programs={"mpicc": "/opt/bin/mpicc"}),
     ):
         assert other.of(default).id != one.of(default).id
     node = replace(one.knobs.machine, microarchitecture="zen3")
@@ -171,8 +176,8 @@ def test_a_program_is_started_by_the_mpi_that_it_was_built_with() -> None:
     of = builds(PROGRAM)
     assert of.setting(of.space.default).prefix == ("/openmpi/mpirun", "-n", "1")
     other = of.setting(changed(of, mpi="mpich", ranks="2"))
-    assert other.prefix[-3:] == ("/mpich/mpirun", "-n", "2")
-    assert other.prefix[5:-3] == ("steps", "/init.sh", "keep", "mpich/4", "--"), "its module first"
+    assert other.prefix == ("/mpich/mpirun", "-n", "2")
+    assert (other.modules, of.setting(of.space.default).modules) == (("mpich/4",), ())
     makefile = dict(of.of(changed(of, level="O1", tile="16")).recipe.files)["Makefile"]
     assert "-O1" in makefile
     assert "-DTILE=16" in makefile
@@ -213,12 +218,14 @@ def test_values_that_no_toolchain_here_has_are_told_before_anything_is_built() -
         (COMMANDS, "  source: src\n", "  modules: ['a b']\n", "build.modules.0: 'a b' is not the"),
         (COMMANDS, "meaning: l,", "meaning: l, probe: level,", "space.1.probe: is for what is set"),
         (COMMANDS, "name: threads", "name: jobs", "jobs has a meaning of its own"),
+        (COMMANDS, "{level}", "{level} {here}/a", "here} is no part of the source"),
+        (PROGRAM, "sources: [main.c]", "sources: main.c", "'main.c' is no list"),
         (PROGRAM, "values: [O1, O2]", "values: [O1, O2, O9]", "program: level=O9 optimisation"),
         (PROGRAM, "sources: [main.c]", "sources: [main.x]", "program: sources.*known endings"),
         (PROGRAM, "sources: [main.c]", 'sources: ["{level}.c"]', "sources are the same in every"),
         (PROGRAM, "    mpi: wrapper\n", "    mpi: wraper\n", "build.program: mpi"),
         (PROGRAM, "    mpi: wrapper\n", "    mpi: wrapper\n    openmpi: on\n",
-         "build.program: openmpi.* is not known"),
+         "build.program.openmpi: is not known; did you mean openmp?"),
         (PROGRAM, "  program:\n", "  programs: [x]\n  program:\n",
          "build.programs: is for what is built by commands"),
     ],
@@ -248,6 +255,46 @@ def test_the_history_tells_other_builds_apart(tmp_path: Path) -> None:
     path = tmp_path / "card.yaml"
     path.write_text(COMMANDS)
     assert {each.name for each in inputs_beside(path)} == {"src", "main.c"}
+
+
+def test_braces_behind_a_dollar_are_the_shell_s() -> None:
+    of = builds(COMMANDS, ("[make,", '[sh, -c, "make -j${jobs} P=${prefix}/{prefix} {jobs}", x,'))
+    made = unit_of(of.of(of.space.default).recipe, "/sw/builds", 4, "", "python3")
+    [argv] = [row["argv"] for row in made.spec["steps"] if row["id"] == "command-1"]
+    prefix = of.prefix_of(of.space.default)
+    assert argv[6] == f"make -j${{jobs}} P=${{prefix}}/{prefix} 4"
+
+
+def test_a_parameter_may_be_called_as_a_launcher_is() -> None:
+    of = builds(COMMANDS, ("command: {argv", "command: {launch: mpi, launcher: ['{mpirun}'], argv"),
+                ("name: threads, kind: ordinal, meaning: n, values: [1, 2], default: 1}",
+                 "name: mpirun, kind: categorical, meaning: l, values: [a, b], default: a}\n"
+                 "  - {name: ranks, kind: ordinal, meaning: r, values: [1, 2], default: 1}"),
+                ("{threads}", "x"))  # fmt: skip
+    assert of.setting(changed(of, mpirun="b")).prefix == ("b", "-n", "1")
+
+
+def test_an_mpi_without_a_launcher_is_told() -> None:
+    of = replace(builds(PROGRAM), software=replace(SOFTWARE, mpis=(replace(MPIS[0], launcher=""),)))
+    with pytest.raises(UsageError, match=r"openmpi 4\.1 has no mpirun beside its wrappers"):
+        of.setting(of.space.default)
+    named = builds(PROGRAM, ("launch: mpi", "launch: mpi, launcher: [srun]"))
+    there = replace(named, software=of.software)
+    assert there.setting(there.space.default).prefix == ("srun", "-n", "1")
+
+
+def test_a_large_space_is_worked_out_in_seconds() -> None:
+    """Its points share few builds; nothing is rendered for each."""
+    of = builds(
+        COMMANDS,
+        ("values: [8, 16], default: 8", f"values: {list(range(1, 101))}, default: 8"),
+        ("values: [1, 2], default: 1", f"values: {list(range(1, 51))}, default: 1"),
+    )
+    assert of.space.size == 40000
+    assert of.knobs.tells_apart is False
+    distinct = without_doubles(of.space, of.identity)
+    assert distinct.size == 40000
+    assert len(of._made) == 800
 
 
 words = st.text("abcXYZ019.=_+-/ '\"$`\\", min_size=1, max_size=12)
@@ -382,7 +429,13 @@ def test_a_build_that_fails_is_found_out_by_building_its_values_alone(known: Kno
     assert purpose_of(next_step(story)) == f"variant-{other}"
     out = ready(lost, rounds={1: (bad,)}, more=(measured, unit(f"variant-{other}", "build")))
     assert purpose_of(next_step(out)) == f"variant-{one}"
-    told = ready(lost, ended(one), ended(other, well=False), rounds={1: (bad,)}, more=(measured,))
+    beside = names_of(
+        known, changed(of, compiler="icx", level="O1"), changed(of, compiler="icx", fast="on")
+    )
+    told = ready(
+        lost, ended(one), ended(other, well=False), *(ended(name, well=False) for name in beside),
+        rounds={1: (bad,)}, more=(measured,),
+    )  # fmt: skip
     later = Knowledge(told)
     assert later.builds_seen is not None
     [value] = later.builds_seen.unbuildable
@@ -393,6 +446,94 @@ def test_a_build_that_fails_is_found_out_by_building_its_values_alone(known: Kno
     assert {c.values["compiler"] for c in later.space.points()} == {"gcc"}
     assert isinstance(next_step(told), tune.Recall | tune.Propose)
     assert later.trials[1].failure == value.failure
+
+
+def test_a_value_that_needs_another_one_stays(known: Knowledge) -> None:
+    """It is built beside each other value of each choice before it is given up."""
+    of = of_run(known)
+    bad = changed(of, level="O1", compiler="icx")
+    alone, level = changed(of, compiler="icx"), changed(of, level="O1")
+    fast = changed(of, compiler="icx", fast="on")
+    ids = names_of(known, bad, alone, level, fast)
+    lost = [ended(ids[0], well=False), ended(ids[1], well=False), ended(ids[2])]
+    measured = unit("round-1", finished=True, name="u-r", spec={"reference": ""})
+    told = ready(*lost, rounds={1: (bad,)}, more=(measured,))
+    assert purpose_of(next_step(told)) == f"variant-{ids[3]}"
+    works = Knowledge(ready(*lost, ended(ids[3]), rounds={1: (bad,)}, more=(measured,)))
+    assert works.builds_seen is not None
+    assert works.builds_seen.unbuildable == ()
+    assert fast in works.space.points()
+    never = ready(*lost, ended(ids[3], well=False), rounds={1: (bad,)}, more=(measured,))
+    assert {c.values["compiler"] for c in Knowledge(never).space.points()} == {"gcc"}
+
+
+def outside(name: str, how: str) -> Unit:
+    """A build that something else than its own steps has ended."""
+    if how in ("unpack", "publish"):
+        said = "No space left on device" if how == "publish" else "its SHA-256 is another now"
+        rows = (StepRun(how, "failed", 3, output=said), StepRun("command-1", "skipped"))
+        return unit(f"variant-{name}", "build", finished=True, steps=rows, name=f"u-{name}")
+    failure = Failure("scheduler", how, "why")
+    return unit(f"variant-{name}", "build", finished=True, failure=failure, name=f"u-{name}")
+
+
+@pytest.mark.parametrize("how", ["never_started", "unpack", "publish"])
+def test_what_befalls_a_build_from_outside_is_no_value_s_fault(known: Knowledge, how: str) -> None:
+    of = of_run(known)
+    bad = changed(of, tile="16", compiler="icx")
+    [name] = names_of(known, bad)
+    measured = unit("round-1", finished=True, name="u-r", spec={"reference": ""})
+    told = ready(outside(name, how), rounds={1: (bad,)}, more=(measured,))
+    later = Knowledge(told)
+    assert later.builds_seen is not None
+    assert (later.builds_seen.unbuildable, later.builds_seen.suspects) == ((), ())
+    assert {c.values["compiler"] for c in later.space.points()} == {"gcc", "icx"}
+    step = next_step(told)
+    if how == "unpack":
+        assert isinstance(step, tune.Decide)
+        assert step.data["reason"].startswith("nothing more can be built: step unpack")
+    else:
+        assert isinstance(step, tune.Recall | tune.Propose)
+
+
+def test_while_no_build_works_no_value_is_given_up(known: Knowledge) -> None:
+    """A licence server that is down fails all of them."""
+    of = of_run(known)
+    bad = changed(of, compiler="icx")
+    ids = names_of(
+        known, bad, changed(of, compiler="icx", level="O1"), changed(of, compiler="icx", fast="on")
+    )
+    lost = [replace(ended(name, well=False), result_utc=at(60)) for name in ids]
+    measured = unit("round-1", finished=True, name="u-r", spec={"reference": ""})
+    dark = Knowledge(ready(*lost, rounds={1: (bad,)}, more=(measured,)))
+    assert dark.builds_seen is not None
+    assert dark.builds_seen.unbuildable == ()
+    assert dark.builds_seen.suspects == ()
+    [other] = names_of(known, changed(of, tile="16"))
+    later = replace(ended(other), result_utc=at(90))
+    rounds = {1: (bad,), 2: (changed(of, tile="16"),)}
+    light = Knowledge(ready(*lost, later, rounds=rounds, more=(measured,)))
+    assert light.builds_seen is not None
+    assert [p.value for p in light.builds_seen.unbuildable] == ["icx"]
+
+
+def test_a_budget_is_judged_when_builds_have_ended(known: Knowledge) -> None:
+    """What they reserve is far more than they take."""
+    of = of_run(known)
+    one, two = changed(of, tile="16"), changed(of, level="O1")
+    first, second = names_of(known, one, two)
+    out = (unit(f"variant-{first}", "build", name="u-1", resources=Resources(4000, nodes=9)),)
+    small = replace(ready(rounds={1: (one, two)}, more=out), settings=run(core_hours=3.0).settings)
+    assert purpose_of(next_step(small)) == f"variant-{second}"
+    whole = replace(small, units=(*small.units, unit(f"variant-{second}", "build", name="u-2")))
+    assert isinstance(next_step(whole), tune.Wait)
+
+
+def test_a_build_takes_one_node() -> None:
+    card = COMMANDS.replace("command: {argv", "resources: {nodes: 8}\ncommand: {argv", 1)
+    asked = next_step(run(card))
+    assert isinstance(asked, tune.Submit)
+    assert asked.plan.resources.nodes == 1
 
 
 def test_one_bad_combination_takes_no_value_with_it(known: Knowledge) -> None:

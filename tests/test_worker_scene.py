@@ -235,6 +235,50 @@ def test_a_worker_that_takes_over_ends_what_the_killed_one_had_started(tmp_path:
     assert gone(first)
 
 
+MODULES = """module() {
+  sleep 0.4
+  echo "$2" >> "$COUNTED"
+  case $2 in
+    mpi/4) export MPI_HOME=/opt/mpi GREETING="two
+lines"; export LOADEDMODULES="${LOADEDMODULES-}:$2" ;;
+    *) echo "Lmod: no module $2" >&2; return 1 ;;
+  esac
+}
+"""
+
+
+def test_modules_are_loaded_once_and_no_clock_runs_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
+    (tmp_path / "init").write_text(MODULES)
+    say = 'test "$MPI_HOME" = /opt/mpi && test "$MINE" = own && echo "$GREETING" | wc -l >> lines'
+    unit = Application(tmp_path, {"a": ":", "b": say}, figure="")
+    unit.spec["module_init"] = str(tmp_path / "init")
+    for config in unit.spec["configs"]:
+        config["env"]["MINE"] = "own"
+    unit.spec["configs"][1]["modules"] = ["mpi/4"]
+    runs = [run for run in unit.runs() if run.status != "dropped"]
+    assert all(run.ok for run in runs), runs
+    assert (tmp_path / "counted").read_text() == "mpi/4\n"
+    assert max(run.wall_s or 0.0 for run in runs if run.config == "b") < 0.4
+
+
+def test_a_module_that_cannot_be_loaded_fails_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
+    (tmp_path / "init").write_text(MODULES)
+    unit = Application(tmp_path, {"a": "echo took 1", "b": "echo took 1"})
+    unit.spec["module_init"] = str(tmp_path / "init")
+    unit.spec["configs"][1]["modules"] = ["absent/1"]
+    runs = unit.runs()
+    assert {run.status for run in runs if run.config == "a"} == {"ok"}
+    [failed] = [run for run in runs if run.config == "b"]
+    assert failed.status == "failed"
+    assert "absent/1 could not be loaded: Lmod: no module absent/1" in failed.message
+
+
 def test_a_run_that_fails_is_no_answer(tmp_path: Path) -> None:
     answer = {"pattern": r"energy (?P<value>\S+)", "value": 1.0, "tolerance": 0.0}
     unit = Application(tmp_path, {"a": "echo took 1; echo energy 1; exit 5"}, answer=answer)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from hpcagent.apps.card import Card
-from hpcagent.apps.filling import PLACEHOLDER, build_names, fill
+from hpcagent.apps.filling import MPIRUN, PLACEHOLDER, build_names, fill
 from hpcagent.apps.space import Knobs, Setting, whole_space
 from hpcagent.apps.variants import Variant
 from hpcagent.errors import UsageError
@@ -27,13 +27,14 @@ from hpcagent.toolchain.choose import choose_toolchain, modules_of
 from hpcagent.toolchain.commands_recipe import Commands, commands_recipe, with_files
 from hpcagent.toolchain.parameters import Place
 from hpcagent.toolchain.program import Program, checked
-from hpcagent.toolchain.program_recipe import program_recipe
+from hpcagent.toolchain.program_recipe import Toolchain, program_recipe
 from hpcagent.toolchain.recipe import Recipe, places
-from hpcagent.toolchain.steps import WITH_MODULES
+from hpcagent.toolchain.steps import MODULE
 
 T = TypeVar("T")
 Keys = tuple[str | int, ...]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_CALLED = ("mpicc", "mpicxx", "mpifort")
 # What of `build` is filled in.
 _FILLED = ("program", "compiler", "mpi", "blas", "modules", "commands", "env", "files", "programs",
            "makes")  # fmt: skip
@@ -45,7 +46,7 @@ class ApplicationPlan:
     a program in the order in which they can be compiled; further modules; the folder of builds.
 
     It `prefers` this compiler, mpi and blas where its card does not say; `looks` is whether a node
-    has to tell what software it has.
+    has to tell what software it has, `programs` are those whose places it tells.
     """
 
     source: Mapping[str, str]
@@ -54,22 +55,27 @@ class ApplicationPlan:
     store: str
     prefers: Mapping[str, str]
     looks: bool
+    programs: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ApplicationPlan:
         """From what `dataclasses.asdict` and JSON make of it."""
-        lists = {name: tuple(data[name]) for name in ("sources", "modules")}
+        lists = {name: tuple(data[name]) for name in ("sources", "modules", "programs")}
         return cls(**{**data, **lists})
 
 
 @dataclass(frozen=True)
 class ApplicationBuilds:
-    """Those of a card at one node. `prologue` are the lines of shell in front of every job."""
+    """Those of a card at one node. `prologue` are the lines of shell in front of every job,
+    `programs` the places of those that were asked for (`asked_programs`), `loaded` the modules that
+    a job comes with."""
 
     knobs: Knobs
     plan: ApplicationPlan
     software: Software
     prologue: tuple[str, ...] = ()
+    programs: Mapping[str, str] = field(default_factory=dict)
+    loaded: str = ""
 
     @property
     def card(self) -> Card:
@@ -102,10 +108,10 @@ class ApplicationBuilds:
                 self._made[key] = self._variant(key, config)
             except UsageError as error:
                 told = ", ".join(f"{name}={value}" for name, value in key)
-                self._made[key] = UsageError(f"build{f' with {told}' if told else ''}: {error}")
+                self._made[key] = f"build{f' with {told}' if told else ''}: {error}"
         found = self._made[key]
-        if isinstance(found, UsageError):
-            raise found
+        if isinstance(found, str):
+            raise UsageError(found)
         return found
 
     def setting(self, config: Config) -> Setting:
@@ -115,8 +121,7 @@ class ApplicationBuilds:
             self.knobs.places, prefix=self.prefix_of(config), mpirun=variant.launcher
         )
         setting = dataclasses.replace(self.knobs, places=there).setting(config)
-        words = self._loading(variant.recipe.modules)
-        return dataclasses.replace(setting, prefix=(*words, *setting.prefix)) if words else setting
+        return dataclasses.replace(setting, modules=variant.recipe.modules)
 
     def run_knobs(self, config: Config) -> Knobs:
         return self.knobs
@@ -124,6 +129,30 @@ class ApplicationBuilds:
     def prefix_of(self, config: Config) -> str:
         """Where the configuration's build is installed; UsageError as `of`."""
         return places(self.of(config).recipe, self.store)["prefix"]
+
+    def identity(self, config: Config) -> Hashable:
+        """What is the same for configurations that run the same build in the same way; UsageError
+        as `of`."""
+        if self._run_is_told:
+            values = config.values
+            return self.of(config).id, tuple(values[name] for name in self._told)
+        return self.setting(config)
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether no two configurations can be the same: commands may take any value of a build to
+        be another."""
+        return self._run_is_told and self.card.build.program is None
+
+    @cached_property
+    def _told(self) -> tuple[str, ...]:
+        return tuple(sorted(self.knobs.told_apart))
+
+    @cached_property
+    def _run_is_told(self) -> bool:
+        """Whether each value of each parameter that no build depends on sets something."""
+        names = {param.name for param in self.space.params}
+        return names <= {*self._told, *names_in_build(self.card)}
 
     def memo(self, key: Hashable, make: Callable[[], T]) -> T:
         """What was worked out under this key before, or is now."""
@@ -136,22 +165,17 @@ class ApplicationBuilds:
         return {}
 
     @cached_property
-    def _made(self) -> dict[tuple[tuple[str, str], ...], Variant | UsageError]:
+    def _made(self) -> dict[tuple[tuple[str, str], ...], Variant | str]:
         """What was worked out already: thousands of points share a build."""
         return {}
 
-    def _loading(self, modules: tuple[str, ...]) -> tuple[str, ...]:
-        if not modules:
-            return ()
-        shell = ("bash", "--noprofile", "--norc", "-c", WITH_MODULES, "steps", self.module_init)
-        return (*shell, "keep", *modules, "--")
-
     def _variant(self, values: tuple[tuple[str, str], ...], config: Config) -> Variant:
-        names = build_names(
-            self.card, self.knobs.all_values(config), self.knobs.facts, self.knobs.places.folder
-        )
+        names = build_names(self.card, self.knobs.all_values(config), self.knobs.facts)
         said = filled_build(self.card, names)
         source = Source(self.plan.source["path"], "", self.plan.source["sha256"], 0, {})
+        for name in said["modules"]:
+            if not MODULE.match(name):
+                raise UsageError(f"modules: {name!r} is not the name of a module")
         modules = modules_of([*self.plan.modules, *said["modules"]])
         launcher = ""
         if self.card.build.program is None:
@@ -166,22 +190,27 @@ class ApplicationBuilds:
             )
             tools = dataclasses.replace(tools, modules=modules_of([*modules, *tools.modules]))
             recipe = program_recipe(program, source, tools, self._place)
-            launcher = tools.mpi.launcher if tools.mpi is not None else ""
+            launcher = _launcher(self.card, tools)
         return Variant(values, with_files(recipe, said["files"]), None, launcher)
 
     def _by_commands(
         self, said: Mapping[str, Any], source: Source, modules: tuple[str, ...],
         values: tuple[tuple[str, str], ...],
     ) -> Recipe:  # fmt: skip
-        """Nobody knows what the commands take of the node: with another compiler or processor, or
-        other lines in front of the job, it is another build."""
+        """Nobody knows what the commands take of the node: with another compiler or processor,
+        other modules or programs, or other lines in front of the job, it is another build."""
         machine = self.knobs.machine
         found = [f"{c.command} {c.version} {c.path}" for c in machine.compilers]
+        named = [word for word, *_ in said["commands"]]
+        there = [f"{name} {self.programs[name]}" for name in _asked(named) if name in self.programs]
         made_of = (
             *values,
             ("microarchitecture", machine.microarchitecture),
             ("compilers", ", ".join(found)),
+            ("programs", ", ".join(there)),
+            ("loaded modules", self.loaded),
             ("prologue", "; ".join(self.prologue)),
+            ("makes", " ".join((*said["programs"], *said["makes"]))),
         )
         wanted = Commands(
             self.card.name, said["commands"], said["env"], said["programs"], said["makes"],
@@ -193,6 +222,12 @@ class ApplicationBuilds:
     def _place(self) -> Place:
         machine = self.knobs.machine
         return Place(machine.architecture, machine.microarchitecture, len(machine.cpus_allowed))
+
+
+def asked_programs(card: Card) -> tuple[str, ...]:
+    """The programs whose places tell one build from another: those that its commands name, and
+    those that build systems call by themselves."""
+    return _asked([words[0] for words in card.build.commands]) if card.build.commands else ()
 
 
 def build_texts(card: Card) -> Iterator[tuple[Keys, str]]:
@@ -225,10 +260,19 @@ def needs_mpi(card: Card) -> bool:
     return card.is_built and str((card.build.program or {}).get("mpi", "none")) != "none"
 
 
-def missing_sources(card: Card, there: Collection[str]) -> list[str]:
-    """The program's sources that neither its folder holds nor the card writes."""
-    told = (card.build.program or {}).get("sources", ())
-    return [str(path) for path in told if path not in there and path not in card.build.files]
+def _asked(commands: Sequence[str]) -> tuple[str, ...]:
+    named = [word for word in commands if "/" not in word and "{" not in word]
+    return tuple(sorted({*named, *_CALLED}))
+
+
+def _launcher(card: Card, tools: Toolchain) -> str:
+    """What starts programs of the MPI of a build."""
+    found = tools.mpi.launcher if tools.mpi is not None else ""
+    used = {name for word in card.command.launcher for name in PLACEHOLDER.findall(word)}
+    if not found and tools.mpi is not None and MPIRUN in used:
+        mpi = f"{tools.mpi.family} {tools.mpi.version}"
+        raise UsageError(f"{mpi} has no mpirun beside its wrappers: name a launcher in the card")
+    return found
 
 
 def _texts(keys: Keys, value: Any) -> Iterator[tuple[Keys, str]]:

@@ -99,7 +99,7 @@ def _names(card: Card, facts: frozenset[str]) -> Iterator[Problem]:
         if dimension.name in given and dimension.name != RANKS:
             yield ("space", index, "name"), f"{dimension.name} has a meaning of its own"
     for name in card.derived:
-        if name in names or name in facts or (name in GIVEN and name != RANKS):
+        if name in names or name in facts or (name in given and name != RANKS):
             yield ("derived", name), "has a meaning already"
         if not _NAME.fullmatch(name):
             yield ("derived", name), "is no name: small letters, digits and _"

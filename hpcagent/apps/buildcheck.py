@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hpcagent.apps.application_builds import filled_build, names_in_build, program_of
+from hpcagent.apps.application_builds import (
+    build_texts,
+    filled_build,
+    names_in_build,
+    program_of,
+)
 from hpcagent.apps.cardcheck import VARIABLE, Keys
-from hpcagent.apps.filling import JOBS, PLACEHOLDER, PREFIX, SEED
+from hpcagent.apps.filling import HERE, JOBS, PLACEHOLDER, PREFIX, SEED
 from hpcagent.errors import UsageError
+from hpcagent.toolchain.program import Program
 from hpcagent.toolchain.steps import MODULE
 
 if TYPE_CHECKING:
@@ -18,7 +26,9 @@ if TYPE_CHECKING:
 Problem = tuple[Keys, str]
 _OF_PROGRAM = ("compiler", "mpi", "blas")
 _OF_COMMANDS = ("env", "programs", "makes")
+_FIELDS = tuple(Program.model_fields)
 _MOST_TRIED = 200
+_IN_BIN = re.compile(r"\{prefix\}/bin/([^/{}]+)")
 
 
 def build_problems(card: Card) -> Iterator[Problem]:
@@ -79,7 +89,17 @@ def _names(card: Card) -> Iterator[Problem]:
         for word in (PREFIX, JOBS):
             if word in PLACEHOLDER.findall(text):
                 yield ("build", "files", name), f"{{{word}}} is known to commands only"
+    for keys, text in build_texts(card):
+        if HERE in PLACEHOLDER.findall(text):
+            yield keys, "{here} is no part of the source: put the file into it, or into `files`"
     sources = (card.build.program or {}).get("sources")
+    if sources is not None and not isinstance(sources, list):
+        yield ("build", "program", "sources"), f"{sources!r} is no list: put it between [ and ]"
+    for name in card.build.program or {}:
+        if name not in Program.model_fields:
+            near = difflib.get_close_matches(name, Program.model_fields, 1)
+            words = f"did you mean {near[0]}?" if near else f"there are {', '.join(_FIELDS)}"
+            yield ("build", "program", name), f"is not known; {words}"
     for number, name in enumerate(sources if isinstance(sources, list) else ()):
         if PLACEHOLDER.search(str(name)):
             words = "sources are the same in every build: let a define choose"
@@ -95,12 +115,26 @@ def _use(card: Card) -> Iterator[Problem]:
             yield ("space", index, "probe"), words
         if dimension.name == JOBS:
             yield ("space", index, "name"), f"{JOBS} has a meaning of its own"
+    yield from _absent_programs(card)
     run = [*card.command.argv, *card.command.launcher, *card.env.values(), *card.files.values()]
     if not any(PREFIX in PLACEHOLDER.findall(text) for text in run):
         yield ("command",), "it does not run what is built: {prefix} is where that is"
     for field in ("commands", "program"):
         if SEED in PLACEHOLDER.findall(str(getattr(card.build, field))):
             yield ("build", field), "{seed} differs from pair to pair, and a build does not"
+
+
+def _absent_programs(card: Card) -> Iterator[Problem]:
+    """A program of the build's that the command names, and the build does not make."""
+    build = card.build
+    made = {PurePosixPath(path).name for path in build.programs} | set(build.makes)
+    if build.program is not None:
+        made = {str(build.program.get("name", card.name))}
+    for number, word in enumerate(card.command.argv):
+        found = _IN_BIN.fullmatch(word)
+        if found and not build.makes and found[1] not in made:
+            words = f"{word}: the build makes {', '.join(sorted(made))}"
+            yield ("command", "argv", number), words
 
 
 def _program(card: Card, told: Mapping[str, Any]) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ RANKS, PREFIX, HERE, SEED, MPIRUN = "ranks", "prefix", "here", "seed", "mpirun"
 GIVEN = (RANKS, PREFIX, HERE, SEED, MPIRUN)
 JOBS = "jobs"
 # What stands for something while an application is built, beside parameters.
-IN_BUILD = (HERE, PREFIX, JOBS)
+IN_BUILD = (PREFIX, JOBS)
 # `${name}` is the shell's, make's or LAMMPS's own.
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
 
@@ -82,22 +82,21 @@ def _names(
     card: Card, values: Mapping[str, str], facts: Mapping[str, Any], places: Places
 ) -> dict[str, str]:
     known: dict[str, Any] = {**facts, **values}
-    names = {**values, HERE: places.folder, PREFIX: places.prefix, MPIRUN: places.mpirun}
+    names = {**values, HERE: places.folder, PREFIX: places.prefix}
+    names |= {MPIRUN: places.mpirun} if places.mpirun else {}
     _derive(card, known, names)
     if card.command.launch == "mpi":
         names[RANKS] = str(count(_value(card.command.ranks or RANKS, known), "command: ranks"))
     return names
 
 
-def build_names(
-    card: Card, values: Mapping[str, str], facts: Mapping[str, Any], folder: str
-) -> dict[str, str]:
+def build_names(card: Card, values: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, str]:
     """What names stand for in what an application is built from; UsageError as above.
 
     `{prefix}` and `{jobs}` are left to the build itself.
     """
     known: dict[str, Any] = {**facts, **values}
-    names = {**values, HERE: folder}
+    names = dict(values)
     _derive(card, known, names)
     return names
 

@@ -153,12 +153,15 @@ def application_files(
     files: Sequence[tuple[str, str]],
     inputs: Sequence[str],
     unset: Sequence[str],
+    modules: Sequence[str] = (),
+    module_init: str = "",
 ) -> dict[str, str]:
     """best.env, run.sh, which starts the application as it was tuned, and its input files below
     files/.
 
-    `inputs` are those that it reads beside them, `unset` variables that it must not inherit. Words
-    of the command may have several lines; nothing else may.
+    `inputs` are those that it reads beside them, `unset` variables that it must not inherit;
+    `modules` are loaded by what the file `module_init` makes known. Words of the command may have
+    several lines; nothing else may.
     """
     beside = ["all of files/"] if files else []
     values = {
@@ -170,6 +173,8 @@ def application_files(
         "headline": clean(headline, "headline"),
         "environment": [(name, clean(value, name)) for name, value in environment],
         "unset": unset,
+        "modules": modules,
+        "module_init": clean(module_init, "module_init"),
         "command": shlex.join(command),
         "needed": " and ".join([*beside, *(clean(name, "input") for name in inputs)]),
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hpcagent.apps.card import Card, Dimension
-from hpcagent.apps.filling import NOWHERE, PLACEHOLDER, Places, count, fill, filled
+from hpcagent.apps.filling import NOWHERE, PLACEHOLDER, RANKS, Places, count, fill, filled
 from hpcagent.apps.placement import place
 from hpcagent.errors import EnvironmentProblem, UsageError
 from hpcagent.expressions import compile_expression
@@ -23,7 +23,8 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?", r
 class Setting:
     """What puts a configuration into effect: environment, words before the command, CPUs.
 
-    Of an application also its `command` and its `files` (name, text).
+    Of an application also its `command`, its `files` (name, text) and the modules that it runs
+    with.
     """
 
     env: tuple[tuple[str, str], ...]
@@ -31,6 +32,7 @@ class Setting:
     binding: tuple[int, ...]
     command: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 def facts_of(machine: Machine, library: Library) -> dict[str, Any]:
@@ -80,11 +82,20 @@ class Knobs:
     places: Places = NOWHERE
 
     @property
-    def tells_apart(self) -> bool:
-        """Whether each value of each parameter is certain to set something of its own."""
+    def told_apart(self) -> frozenset[str]:
+        """The parameters of which each value is certain to set something of its own."""
         words = self.card.command.argv, self.card.env.values(), self.card.files.values()
         used = {name for texts in words for text in texts for name in PLACEHOLDER.findall(text)}
-        return self.card.is_application and all(d.name in used for d, _ in self.active)
+        used |= (
+            {RANKS} if self.card.command.launch == "mpi" and not self.card.command.ranks else set()
+        )
+        acting = {dimension.name for dimension, _ in self.active}
+        return frozenset(used & acting) if self.card.is_application else frozenset()
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether that is so of all."""
+        return self.told_apart == {dimension.name for dimension, _ in self.active}
 
     @property
     def hints(self) -> dict[str, str]:
@@ -182,7 +193,7 @@ def whole_space(knobs: Knobs) -> Space:
     return Space(params, usable, {k: v for k, v in knobs.facts.items() if k not in names})
 
 
-def without_doubles(space: Space, setting_of: Callable[[Config], Setting]) -> Space:
+def without_doubles(space: Space, setting_of: Callable[[Config], Hashable]) -> Space:
     """The space less the points that set exactly what an earlier one (the default first) sets.
 
     One that is too large to enumerate stays as it is.

@@ -8,8 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpcagent.apps.application_builds import ApplicationPlan, missing_sources
+from hpcagent.apps.application_builds import (
+    ApplicationPlan,
+    asked_programs,
+    filled_build,
+    program_of,
+)
+from hpcagent.apps.filling import Places, build_names
+from hpcagent.apps.space import application_knobs, whole_space
 from hpcagent.cli.build import checked_module, store_folder_of
+from hpcagent.cli.dryrun import assumed_machine
 from hpcagent.cli.subject import Subject
 from hpcagent.config import Settings
 from hpcagent.errors import EnvironmentProblem, UsageError
@@ -33,11 +41,12 @@ def built_application(
     path = source or Path(tuned.folder, build.source)
     kept = Path(check_path(str(store_folder_of(store)), "--store"))
     _apart(path, {"runs are": runs, "builds are kept": kept})
+    _check_default(tuned)
     told = [str(name) for name in (build.program or {}).get("sources", ())]
     found = inspect_source(path, sha256 or ("" if source else build.sha256), frozenset(told))
-    absent = missing_sources(tuned.card, found.texts)
-    if absent:
-        raise UsageError(f"{tuned.source}: build: program: {path} has no {absent[0]}")
+    for name in told:
+        if name not in found.texts and name not in build.files:
+            raise UsageError(f"{tuned.source}: build: program: {path} has no {name}")
     fortran = {
         name: found.texts.get(name, build.files.get(name, "")) for name in told if is_fortran(name)
     }
@@ -50,8 +59,25 @@ def built_application(
             "compiler": configured.compiler, "mpi": configured.mpi, "blas": configured.blas,
         },
         looks=build.program is not None or bool(build.modules or modules),
+        programs=asked_programs(tuned.card),
     )  # fmt: skip
     return asdict(plan)
+
+
+def _check_default(tuned: Subject) -> None:
+    """UsageError for a program that cannot be described with the defaults that it has here. Where
+    nothing acts on this machine, the node tells."""
+    card = tuned.card
+    try:
+        knobs = application_knobs(card, assumed_machine(), Places(tuned.folder))
+        default = whole_space(knobs).default
+        if card.build.program is not None:
+            names = build_names(card, knobs.all_values(default), knobs.facts)
+            program_of(card, filled_build(card, names)["program"])
+    except UsageError as error:
+        raise UsageError(f"{tuned.source}: {error}") from None
+    except EnvironmentProblem:
+        return
 
 
 def require_commands(tuned: Subject, prologue: Sequence[str]) -> None:
@@ -73,7 +99,7 @@ def require_commands(tuned: Subject, prologue: Sequence[str]) -> None:
 def _apart(source: Path, written: Mapping[str, Path]) -> None:
     """What a run writes must not change the source, which it looks at again before each build."""
     for words, place in written.items():
-        if place.absolute().is_relative_to(source.absolute()):
+        if place.resolve().is_relative_to(source.resolve()):
             raise UsageError(
                 f"{source}: {words} in it ({place}): name a folder as source that does not change, "
                 "or start from elsewhere"

@@ -98,16 +98,19 @@ def _space_lines(known: Knowledge) -> Iterator[str]:
     space = known.unpruned
     builds = ""
     if known.variants is not None:
-        distinct = len(needed(known.variants, space.first(_LISTED)))
-        builds = f", {distinct} builds" + ("" if space.size <= _LISTED else " at least")
+        builds = f", {_builds(known)} builds" + ("" if space.size <= _LISTED else " at least")
     yield f"== space: {space.size} configurations{builds} of these (the default in brackets)"
     for param in space.params:
         values = " ".join(f"[{v}]" if v == param.default else v for v in param.values)
         yield from (f"   {line}" for line in labelled(param.name, shorten(values, _LONGEST), 77))
     if known.build_problem:
-        yield "== builds: what they are made with is known once the node has told what it has"
+        yield "== builds: known once the node has told what it has; by what PATH has here:"
         yield from (f"   {line}" for line in labelled("here", known.build_problem, 77))
     elif known.card.is_application:
+        if known.variants is not None:
+            yield "== the build of the default"
+            for what, line in known.variants.of(space.default).recipe.lines:
+                yield from (f"   {row}" for row in labelled(what, visible(line), 77))
         yield "== commands: of the default, and of other configurations for example"
         for config in (space.default, *examples(known)[:2]):
             setting = known.setting(config)
@@ -117,6 +120,16 @@ def _space_lines(known: Knowledge) -> Iterator[str]:
         for name, text in known.setting(space.default).files:
             yield f"== {name}, as the default has it"
             yield from (f"   {visible(line)}" for line in _shown(text).splitlines())
+
+
+def _builds(known: Knowledge) -> int:
+    """How many there are, as far as is known; each combination of values counts where it is not."""
+    assert known.variants is not None
+    points = known.unpruned.first(_LISTED)
+    if not known.build_problem:
+        return len(needed(known.variants, points))
+    names = [param.name for param in known.variants.choices]
+    return len({tuple(config.values[name] for name in names) for config in points})
 
 
 def _jobs(settings: TuneSettings) -> str:

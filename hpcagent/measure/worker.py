@@ -65,6 +65,18 @@ MIN, MAX = "min", "max"
 WHOLE = ""  # for a pattern: the figure is the time of the whole process
 FORTRAN = re.compile(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))[dD]([-+]?[0-9]{1,4})\Z")
 SEED = re.compile(r"(?<!\$)\{seed\}")  # `${seed}` is the application's own
+MODULES_S = 300
+WITH_MODULES = """init=$1 first=$2; shift 2
+. "$init" || exit 96
+if [ "$first" = purge ]; then module purge || exit 96; fi
+while [ "$1" != -- ]; do
+  module load "$1" || exit 96
+  case ":${LOADEDMODULES-}:" in *:"$1":* | *:"$1"[/.]*) ;; *) exit 96 ;; esac
+  shift
+done
+shift
+exec "$@"
+"""
 ANSWER = "answer"  # what is read back of a process that gives one
 FLOOD = "too much output"
 UNSTARTABLE = "cannot start"
@@ -250,6 +262,7 @@ Config = NamedTuple(
         ("env", Dict[str, str]),
         ("binding", Optional[List[int]]),
         ("files", Dict[str, str]),
+        ("modules", List[str]),
     ],
 )
 
@@ -305,6 +318,7 @@ class Spec:
                 c.get("env") or {},
                 c.get("binding"),
                 c.get("files") or {},
+                c.get("modules") or [],
             )
             self.configs[config.id] = config
         self.reference: str = data["reference"]
@@ -314,6 +328,7 @@ class Spec:
         self.unset: List[str] = list(data.get("unset", ()))
         self.command: List[str] = list(data["command"])
         self.scene: Optional[Mapping[str, Any]] = data.get("scene")
+        self.module_init = str(data.get("module_init") or "")
         self.timeout_s = float(data["timeout_s"])
         self.budget_s = float(data["budget_s"])
         self.seed = int(data["seed"])
@@ -441,7 +456,7 @@ class Printed:
         elif right is not None:
             most = check.tolerance * (abs(right) or 1.0)
             if abs(value - right) > most:
-                words = "the answer%s %.10g is more than %.3g away from %.10g"
+                words = "the answer%s %.15g is more than %.3g away from %.15g"
                 self._wrong.append(words % (of, value, most, right))
 
     def _require(self, check: Check) -> None:
@@ -1177,6 +1192,38 @@ def preparation(binding: Optional[Sequence[int]]) -> Callable[[], None]:
     return prepare
 
 
+def surroundings(unset: Sequence[str]) -> Dict[bytes, bytes]:
+    """The environment of this process without these variables."""
+    gone = {name.encode("utf-8") for name in unset}
+    return {name: value for name, value in os.environb.items() if name not in gone}
+
+
+def with_modules(
+    names: Sequence[str], init: str, environment: Mapping[bytes, bytes], directory: str
+) -> Dict[bytes, bytes]:
+    """The environment that these modules make of one; OSError where one cannot be loaded."""
+    if not names:
+        return dict(environment)
+    told = os.path.join(directory, "modules.env")
+    shell = ["bash", "--noprofile", "--norc", "-c", WITH_MODULES, "worker", init, "keep"]
+    telling = ["sh", "-c", 'env -0 > "$1"', "sh", told]
+    done = subprocess.run(
+        [*shell, *names, "--", *telling],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=MODULES_S,
+    )
+    if done.returncode:
+        tail = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        why = ": %s" % tail[-1][:200] if tail else ""
+        raise OSError("a module of %s could not be loaded%s" % (", ".join(names), why))
+    with open(told, "rb") as stream:
+        rows = [row.partition(b"=") for row in stream.read().split(b"\0") if b"=" in row]
+    return {name: value for name, _, value in rows}
+
+
 class Process:
     """A child that leads a process group of its own; its output is kept within bounds.
 
@@ -1189,12 +1236,10 @@ class Process:
         self,
         config: Config,
         command: Sequence[str],
-        unset: Sequence[str],
+        around: Mapping[bytes, bytes],
         folder: Optional[str] = None,
     ) -> None:
-        environment = dict(os.environb)
-        for name in unset:
-            environment.pop(name.encode("utf-8"), None)
+        environment = dict(around)
         for name, value in config.env.items():
             environment[name.encode("utf-8")] = value.encode("utf-8")
         self.started = time.monotonic()
@@ -1477,6 +1522,7 @@ class Round:
         self._objectives: Dict[int, Dict[str, float]] = {}
         self._walls: Dict[str, List[float]] = {name: [] for name in spec.configs}
         self._out: Dict[str, str] = {}
+        self._environments: Dict[Tuple[str, ...], Mapping[bytes, bytes]] = {}
         self._last = 0
         if spec.scene is not None:  # of a worker that was killed
             end_strays(os.path.join(directory, "run"))
@@ -1587,7 +1633,7 @@ class Round:
         ticks, t_utc = cpu_ticks(), utc()
         reading = Reading(self._meters, config.binding or sorted(os.sched_getaffinity(0)))
         try:
-            process = Process(config, command, self._spec.unset, folder)
+            process = Process(config, command, self._around(config.modules), folder)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             check = {"passed": False, "residuals": {}, "message": _why_not(config, command, error)}
             return dict(_line(config.id, pair, order, "failed", check), t_utc=t_utc, seed=seed)
@@ -1606,6 +1652,15 @@ class Round:
         if step_s is not None:
             line["clock_step_s"] = step_s
         return line
+
+    def _around(self, names: Sequence[str]) -> Mapping[bytes, bytes]:
+        """The environment with these modules, which are loaded once, and not while a clock runs."""
+        key = tuple(names)
+        if key not in self._environments:
+            plain = surroundings(self._spec.unset)
+            loaded = with_modules(names, self._spec.module_init, plain, self._directory)
+            self._environments[key] = loaded if names else plain
+        return self._environments[key]
 
     def _limit(self, name: str) -> Tuple[float, str]:
         """Seconds a process may take, and the status of one that takes longer."""

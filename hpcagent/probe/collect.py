@@ -120,12 +120,19 @@ def collect(request: Dict[str, Any]) -> Dict[str, Any]:
         "cache_kinds": cache_kinds(),
         "glibc": os.confstr(LIBC) if LIBC in os.confstr_names else None,
         "which": {tool: which(tool) for tool in TOOLS + BATCH_TOOLS},
+        "programs": {str(x): place_of(str(x)) for x in request.get("programs") or []},
         "environment": {k: v for k, v in sorted(os.environ.items()) if RELEVANT.match(k)},
         "libraries": collect_libraries(request, commands["ldconfig"]["stdout"], ask),
     }  # type: Dict[str, Any]
     if request.get("parts"):
         facts["parts"] = {x: collect_part(str(x), request, facts, end) for x in request["parts"]}
     return facts
+
+
+def place_of(program: str) -> str:
+    """Where PATH has it, and where links lead from there; empty where it has none."""
+    found = which(program)
+    return " -> ".join(dict.fromkeys([found, os.path.realpath(found)])) if found else ""
 
 
 def until(end: float) -> Run:

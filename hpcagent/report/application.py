@@ -29,8 +29,8 @@ def how_to_run(summary: RunSummary, application: ApplicationSummary) -> list[Blo
     settings = [f"{name}={value}" for name, value in summary.best_environment]
     blocks.append(Listing((*settings, shlex.join(application.command))))
     if summary.best_build:
-        build = tuple(f"{name}={value}" for name, value in summary.best_build)
-        blocks += [paragraph("The build, ", Code(application.prefix), ":"), Listing(build)]
+        lines = tuple(f"{what}: {line}" for what, line in summary.best_build)
+        blocks += [paragraph("Built in ", Code(application.prefix), " by"), Listing(lines)]
     if application.files:
         names = ", ".join(name for name, _ in application.files)
         blocks.append(paragraph("Its files are in ", Code("result/files/"), f": {names}."))

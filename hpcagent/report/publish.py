@@ -67,4 +67,6 @@ def _application(summary: RunSummary, application: ApplicationSummary) -> dict[s
         application.files,
         application.inputs,
         application.unset,
+        application.modules,
+        application.module_init,
     )

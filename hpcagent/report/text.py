@@ -231,6 +231,9 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
     if summary.history:
         lines += labelled("History", summary.history, columns)
     lines += labelled("Spent", budget, columns)
+    if summary.application is not None:
+        out = ", ".join(f"{value.param}={value.value}" for value in summary.infeasible)
+        lines += labelled("Left out", wording.shorten(out, 300), columns)
     if summary.stop_reason:
         lines += labelled("Stopped", summary.stop_reason, columns)
     for warning in summary.warnings:
@@ -344,6 +347,8 @@ def _where(summary: RunSummary) -> str:
     file = "job.sh" if failure.id == "scheduler.refused" else "err"  # it never ran
     if summary.application is not None and failure.stage in ("run", "numerics"):
         file = "failed.out and failed.err"
+    elif summary.application is not None and failure.stage != "scheduler":
+        file = "logs/"
     return f", and {file} in work/{name}/"
 
 

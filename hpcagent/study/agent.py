@@ -31,6 +31,7 @@ from hpcagent.study.standing import in_one_line, waiting_for
 from hpcagent.study.state import Folding, TuneState, Unit
 from hpcagent.study.submission import Submission
 from hpcagent.study.turn import Turn
+from hpcagent.toolchain.buildend import build_end
 
 # Between looks at a unit that is out: quick at first, then a guest's pace.
 FIRST_PAUSE_S = 0.05
@@ -207,6 +208,8 @@ class RunAgent(ABC):
             self._write("facts", {"unit": unit.name, "raw": collected.facts})
         self._end_unit(unit, collected)
         failure = collected.failure
+        if unit.kind == "build" and collected.steps:
+            failure = failure or build_end(collected.steps).failure
         return f"{unit.purpose}: {'done' if failure is None else failure.id}"
 
     def _end_unit(self, unit: Unit, collected: Collected) -> None:

@@ -11,6 +11,7 @@ from hpcagent.apps.render import FAMILIES, PRECISIONS
 from hpcagent.apps.space import Knobs
 from hpcagent.apps.variants import BuildPlan, Builds, Variants, needed
 from hpcagent.errors import UsageError
+from hpcagent.probe.rawfacts import RawFacts
 from hpcagent.probe.software import Software
 from hpcagent.probe.software_facts import parse_software
 from hpcagent.records import Config, Failure, Machine
@@ -38,7 +39,10 @@ def application_builds_of(
 ) -> ApplicationBuilds:
     """The same for an application; `build` is an ApplicationPlan as JSON."""
     plan = ApplicationPlan.from_json(build)
-    return ApplicationBuilds(knobs, plan, software_of(facts), prologue)
+    raw = RawFacts(facts)
+    programs = {str(name): str(path) for name, path in raw.section("programs").items()}
+    loaded = raw.word("environment", "LOADEDMODULES") or ""
+    return ApplicationBuilds(knobs, plan, software_of(facts), prologue, programs, loaded)
 
 
 def software_of(facts: Mapping[str, Any]) -> Software:
@@ -80,24 +84,15 @@ def failure_of_build(state: TuneState, variants: Builds, config: Config) -> Fail
     return None
 
 
-def space_that_works(state: TuneState, variants: Builds, space: Space) -> Space:
-    """The space without the configurations whose build has failed.
-
-    One that is too large to enumerate stays as it is: what fails is known before it is measured.
-    """
+def space_that_works(state: TuneState, variants: Builds) -> Space:
+    """The space without the configurations whose build has failed."""
+    space = variants.space
     begun = {unit.purpose for unit in state.units}
     tried = {name.partition("-")[2] for name in begun if name.startswith(("variant-", "driver-"))}
-    if not tried or not space.enumerable:
+    if not tried:
         return space
     points = space.points()
     first = needed(variants, points)
     bad = {name for name in tried & set(first) if failure_of_build(state, variants, first[name])}
-    lost = [config.id for config in points if bad and _id_of(variants, config) in bad]
+    lost = [config.id for config in points if bad and variants.of(config).id in bad]
     return space.excluding(lost) if lost else space
-
-
-def _id_of(variants: Builds, config: Config) -> str:
-    try:
-        return variants.of(config).id
-    except UsageError:
-        return ""

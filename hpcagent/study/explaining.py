@@ -18,6 +18,7 @@ from hpcagent.study.session import read_state
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.toolchain.diagnosis import UNKNOWN, Diagnosis, Found, diagnose
 from hpcagent.toolchain.logfilter import filter_log
+from hpcagent.toolchain.recipe import ABSENT, THERE
 from hpcagent.toolchain.signatures import catalogue
 from hpcagent.toolchain.stepruns import StepRun
 
@@ -57,7 +58,7 @@ def explain_run(run: RunDir, state: TuneState, tokens: int) -> tuple[Explained, 
             for one in explain_run(below, read_state(below), tokens):
                 found.append(replace(one, purpose=f"{step.name}, {one.purpose}"))
     for unit in state.units:
-        bad = unit.failure is not None or any(s.status not in _FINE for s in unit.steps)
+        bad = unit.failure is not None or any(_failed(s) for s in unit.steps)
         if bad and state.done(unit.purpose) in (None, unit):
             found += _of_unit(run.unit(unit.name), unit, tokens)
     return tuple(found)
@@ -65,7 +66,7 @@ def explain_run(run: RunDir, state: TuneState, tokens: int) -> tuple[Explained, 
 
 def _of_unit(folder: Path, unit: Unit, tokens: int) -> Iterator[Explained]:
     for step in unit.steps:
-        if step.status not in _FINE:
+        if _failed(step):
             yield _of_step(folder, unit, step, tokens)
     failed = [(r, f) for r in unit.runs if (f := failure_of(r)) is not None]
     kinds: dict[str, tuple[Run, Failure]] = {}
@@ -75,6 +76,12 @@ def _of_unit(folder: Path, unit: Unit, tokens: int) -> Iterator[Explained]:
         yield _explained(unit, failure, _of_text(process.message, process.exit or 1), tokens)
     if unit.failure is not None and not any(f == unit.failure for _, f in kinds.values()):
         yield _explained(unit, unit.failure, _of_files(folder), tokens)
+
+
+def _failed(step: StepRun) -> bool:
+    """One that found the build in its place already has not."""
+    there = step.step == ABSENT and step.exit == THERE
+    return step.status not in _FINE and not there
 
 
 def _of_step(folder: Path, unit: Unit, step: StepRun, tokens: int) -> Explained:

@@ -259,10 +259,9 @@ class Knowledge:
         builds that failed."""
         if self.variants is None:
             return self._distinct
-        space = self.variants.space
         if self.builds_seen is not None:
-            space = self.builds_seen.left(self._distinct)
-        return building.space_that_works(self.state, self.variants, space)
+            return self.builds_seen.left(self._distinct)
+        return building.space_that_works(self.state, self.variants)
 
     @cached_property
     def builds_seen(self) -> BuildsSeen | None:
@@ -281,7 +280,10 @@ class Knowledge:
         for probed in self.probed:
             if not probed.kept:
                 space = space.without(probed.param, probed.value)
-        return space if self.knobs.tells_apart else without_doubles(space, self.setting)
+        if isinstance(self.variants, ApplicationBuilds):
+            apart = self.variants.tells_apart
+            return space if apart else without_doubles(space, self.variants.identity)
+        return space if self.knobs.tells_apart else without_doubles(space, self.knobs.setting)
 
     @cached_property
     def seconds_per_call(self) -> Mapping[str, float]:

@@ -137,6 +137,8 @@ def _application(known: Knowledge, best: Config | None) -> ApplicationSummary | 
         inputs=tuple(card.inputs),
         unset=tuple(card.unset),
         cases=tuple(card.cases),
+        modules=made.modules,
+        module_init=known.variants.module_init if made.modules and known.variants else "",
     )
 
 
@@ -174,6 +176,8 @@ def _build(known: Knowledge, best: Config | None) -> tuple[tuple[str, str], ...]
     if known.variants is None or best is None:
         return ()
     recipe = known.variants.of(best).recipe
+    if known.card.is_application:
+        return recipe.lines
     compiler = [("compiler", one.path) for one in recipe.compilers[:1]]
     return (*compiler, *recipe.parameters)
 

@@ -12,6 +12,7 @@ from hpcagent.study.knowledge import Knowledge, failure_in, round_index
 from hpcagent.study.outcome_confirm import winner_of
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.summary import InfeasibleValue, TrialSummary
+from hpcagent.toolchain.buildend import build_end
 
 
 def trials_of(known: Knowledge) -> tuple[TrialSummary, ...]:
@@ -69,6 +70,9 @@ def failures_of(state: TuneState) -> tuple[tuple[str, Failure], ...]:
     for unit in state.units:
         if unit.failure is not None:
             found.append((unit.name, unit.failure))
+        elif not state.rounds and unit.kind == "build" and unit.steps:
+            failure = build_end(unit.steps).failure
+            found += [(unit.name, failure)] if failure is not None else []
     for unit in state.rounds:
         proposed = [p.config.id for p in state.proposed.get(round_index(unit), ())]
         for config in (*proposed, str(unit.spec.get("reference", ""))):

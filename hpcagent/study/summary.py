@@ -263,7 +263,7 @@ class ApplicationSummary:
     `command` are all words, `default` those of the default configuration; `files` (name, text) are
     written for it, `inputs` lie beside the card in `folder`, `unset` are variables that it must not
     inherit. `command` and `default` are empty where it has not been run yet. `cases` are the names
-    of what is weighed (empty: one figure alone counts).
+    of what is weighed (empty: one figure alone counts). `modules` are those that it runs with.
     """
 
     title: str
@@ -276,6 +276,8 @@ class ApplicationSummary:
     inputs: tuple[str, ...]
     unset: tuple[str, ...]
     cases: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    module_init: str = ""
 
 
 @dataclass(frozen=True)
@@ -289,9 +291,9 @@ class RunSummary:
     `history` tells which earlier runs the search began with, and whether this one was kept.
     `words` is a paragraph by the model `words_by`, its figures the run's own.
     Where builds were searched, `best_build` are the parameters of the best one's, whose library is
-    then `library`; of an application there is none. `repeated` were proposed and not measured, each
-    with the one that runs the same program. `found_as` is the path of a run that its id
-    does not lead to.
+    then `library`; of an application, which has none, what it is built by. `repeated` were proposed
+    and not measured, each with the one that runs the same program. `found_as` is the path of a run
+    that its id does not lead to.
     """
 
     run_id: str

@@ -270,11 +270,15 @@ def _builds_step(known: Knowledge, configs: Sequence[Config]) -> Step | None:
     return Wait() if unbuilt else None
 
 
-def _blaming_step(known: Knowledge) -> Step | None:
-    """What is built to find the values that make builds of an application fail."""
-    if known.builds_seen is None:
+def _building_step(known: Knowledge, index: int) -> Step | None:
+    """What is built for a round that is proposed; before that, to find the values that make builds
+    of an application fail. None where all is that can be."""
+    if known.variants is None:
         return None
-    return _builds_step(known, known.builds_seen.suspects)
+    if index in known.state.proposed:
+        return _builds_step(known, [p.config for p in known.state.proposed[index]])
+    seen = known.builds_seen
+    return _builds_step(known, seen.suspects) if seen is not None else None
 
 
 def _unbuilt(known: Knowledge, config: Config) -> units.Plan | None:
@@ -290,6 +294,13 @@ def _unbuilt(known: Knowledge, config: Config) -> units.Plan | None:
 def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     state, settings = known.state, known.state.settings
     index = _next_round(state)
+    if any(unit.kind == "build" for unit in state.open_units):
+        # What they cost is known when they have ended.
+        return _building_step(known, index) or Wait()
+    spoilt = known.builds_seen.spoilt if known.builds_seen is not None else ""
+    if spoilt and not state.open_units:
+        told = f"nothing more can be built: {spoilt}"
+        return _end(told) if state.rounds else Close("failed", told, 3)
     if index > settings.rounds:
         if state.open_units:
             return Wait()
@@ -305,18 +316,17 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
             return Close("failed", f"the budget is too small for one round: {problem}; {more}", 5)
         return _end(problem)
     if index not in state.proposed:
-        blaming = _blaming_step(known)
+        blaming = _building_step(known, index)
         if blaming is not None:
             return blaming
         remembers = settings.history and settings.speed_alone
         if index == 1 and remembers and DECISION not in state.decisions:
             return Recall()
         return Propose(index, budget.spare_s(state, size.need + confirm, now_utc))
+    building = _building_step(known, index)
+    if building is not None:
+        return building
     challengers = tuple(p.config for p in state.proposed[index])
-    if known.variants is not None:
-        building = _builds_step(known, challengers)
-        if building is not None:
-            return building
     challengers = tuple(
         c for c in challengers if known.failure_before(c) is None and not known.seen_before(c)
     )

@@ -74,9 +74,12 @@ def probe_plan(settings: TuneSettings, embedded: str | None) -> Plan:
         "timeout_s": 20,
         "budget_s": PROBE_BUDGET_S,
     }
-    if settings.build is not None and settings.build.get("looks", True):
-        spec |= {"parts": ["software"], "measure": False, "look_s": LOOK_S}
-        spec["folder"] = str(settings.build["store"])
+    if settings.build is not None:
+        if settings.build.get("looks", True):
+            spec |= {"parts": ["software"], "measure": False, "look_s": LOOK_S}
+            spec["folder"] = str(settings.build["store"])
+        programs = settings.build.get("programs")
+        spec |= {"programs": programs} if programs else {}
     asked = replace(settings.asks, walltime_s=PROBE_WALLTIME_S, cpus_per_task=settings.cores)
     return Plan("probe", "probe", asked, spec)
 
@@ -96,7 +99,7 @@ def variant_plan(known: Knowledge, config: Config) -> Plan:
     if known.card.is_application:
         walltime_s = math.ceil(1.05 * known.card.build.timeout_s) + BESIDE_BUILD_S
     budget_s = min(made.spec["budget_s"], math.floor(walltime_s * 0.95))
-    asked = _resources(known, walltime_s)
+    asked = replace(_resources(known, walltime_s), nodes=1)
     return Plan("build", variant_purpose(variant.id), asked, {**made.spec, "budget_s": budget_s})
 
 
@@ -242,8 +245,8 @@ def _named_variant(known: Knowledge | None, purpose: str) -> Variant | None:
     if known is None or known.variants is None or kind not in ("variant", "driver"):
         return None
     proposed = (p.config for row in known.state.proposed.values() for p in row)
-    suspects = known.builds_seen.singles if known.builds_seen is not None else ()
-    found = needed(known.variants, [known.unpruned.default, *proposed, *suspects])
+    looked_into = known.builds_seen.looked_into if known.builds_seen is not None else ()
+    found = needed(known.variants, [known.unpruned.default, *proposed, *looked_into])
     if name not in found and known.unpruned.enumerable:
         found = needed(known.variants, known.unpruned.points())
     return known.variants.of(found[name]) if name in found else None
@@ -318,7 +321,11 @@ def _scene(known: Knowledge) -> dict[str, Any]:
         return {}
     folder = known.state.settings.card_folder
     links = {name: f"{folder}/{name}" for name in card.inputs}
-    return {"scene": {"links": links, "outputs": list(card.outputs)}}
+    init = known.variants.module_init if known.variants is not None else ""
+    return {
+        "scene": {"links": links, "outputs": list(card.outputs)},
+        **({"module_init": init} if init else {}),
+    }
 
 
 def _further(card: Card, wanted: Collection[str]) -> dict[str, Any]:
@@ -367,6 +374,7 @@ def _config(config: Config, setting: Setting) -> dict[str, Any]:
         "env": dict(setting.env),
         "binding": list(setting.binding) or None,
         **({"files": dict(setting.files)} if setting.files else {}),
+        **({"modules": list(setting.modules)} if setting.modules else {}),
     }
 
 

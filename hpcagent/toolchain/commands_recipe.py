@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -67,7 +68,15 @@ def commands_recipe(
         unset=(*UNSET, "DESTDIR"),
         required=required,
         texts=program_modulefiles(wanted.name, _VERSION, modules, about),
+        lines=tuple(
+            (f"command {number}", _line(wanted.env, words))
+            for number, words in enumerate(wanted.commands, start=1)
+        ),
     )
+
+
+def _line(env: Mapping[str, str], words: Sequence[str]) -> str:
+    return shlex.join([*(f"{name}={value}" for name, value in sorted(env.items())), *words])
 
 
 def with_files(recipe: Recipe, files: Mapping[str, str]) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcagent.toolchain.mending_scene import Scene
-from hpcagent.toolchain.program import EXTRA_FLAGS
+from hpcagent.toolchain.program import EXTRA_FLAGS, TUNING_FLAGS
 from hpcagent.toolchain.providers import folders_of
 from hpcagent.toolchain.repairs import Repair
 
@@ -50,7 +50,7 @@ def changes_of(program: Mapping[str, Any], repair: Repair, scene: Scene) -> Chan
 
 def _flags(program: Mapping[str, Any], repair: Repair, quote: str) -> Changes | str:
     flags = list(program.get("flags", ()))
-    if repair.action == "add" and repair.value in EXTRA_FLAGS:
+    if repair.action == "add" and repair.value in set(EXTRA_FLAGS) - TUNING_FLAGS:
         return {"flags": flags if repair.value in flags else [*flags, repair.value]}
     refused = [flag for flag in _FLAG.findall(quote) if flag in flags]
     if repair.action != "remove" or not refused:

@@ -68,6 +68,8 @@ EXTRA_FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "-flto": ("c", "c++", "fortran"),
     }
 )
+# What is for a user to try, and no repair of a build.
+TUNING_FLAGS = frozenset({"-ffast-math", "-funroll-loops", "-flto"})
 # Those that the link needs as well.
 LINK_FLAGS = frozenset({"-flto"})
 ExtraFlag = Literal[

@@ -105,7 +105,18 @@ def program_recipe(
         ),
         notes=parts.notes,
         purge=purge,
+        lines=_lines(program, parts),
     )
+
+
+def _lines(program: Program, parts: _Parts) -> tuple[tuple[str, str], ...]:
+    """How each language is compiled, and how all is linked."""
+    compiled = [
+        (language, " ".join((parts.drivers[language], *parts.options[language])))
+        for language in program.languages
+    ]
+    words = (parts.drivers[program.links_with], *parts.link_first, *parts.link_last)
+    return (*compiled, ("link", " ".join(words)))
 
 
 def _parts(program: Program, tools: Toolchain, place: Place) -> _Parts:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ CHECK_S = 600
 _PATH = re.compile(r"/[A-Za-z0-9_.+@/-]*\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
+_WORD = re.compile(r"(?<!\$)\{([a-z]+)\}")
 # The step that fails, with this code, where the build is there already: nothing else is done then.
 ABSENT, THERE = "absent", publish.THERE
 UNPACK = "unpack"
@@ -60,7 +62,8 @@ class Recipe:
     in whose words `{prefix}`, `{staged}` (below the unit's folder) and `{jobs}` stand for what
     `unit` is told;
     `texts` go into the prefix; `required` must be there when it is published; `purge`: the modules
-    that a job inherits are unloaded before `modules` are loaded.
+    that a job inherits are unloaded before `modules` are loaded. `lines` tell a reader how it is
+    made: what, and the command.
     """
 
     name: str
@@ -78,8 +81,9 @@ class Recipe:
     texts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     purge: bool = False
+    lines: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The content address: source, parameters, toolchain, and the rendered files themselves."""
         content = {
@@ -116,7 +120,7 @@ def unit(recipe: Recipe, store: str, jobs: int, module_init: str, python: str) -
     words = places(recipe, store)
     files = {
         **dict(recipe.files),
-        "publish.json": json_text(publish_plan(recipe, words)),
+        "publish.json": json_text(publish_plan(recipe, {**words, "jobs": str(jobs)})),
         "unpack.py": source_of(unpack),
         "sourcefiles.py": source_of(sourcefiles),
         "publish.py": source_of(publish),
@@ -180,6 +184,7 @@ def publish_plan(recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]:
             "modules": list(recipe.modules),
             "rendered": {name: sha256_text(text) for name, text in recipe.files},
             "commands": commands,
+            "lines": {what: _filled(line, words) for what, line in recipe.lines},
             "notes": list(recipe.notes),
         },
     }
@@ -230,6 +235,5 @@ def _row(step: Step, recipe: Recipe, words: Mapping[str, str]) -> dict[str, Any]
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
-    for name, value in words.items():
-        text = text.replace("{" + name + "}", value)
-    return text
+    """`${name}` is the shell's."""
+    return _WORD.sub(lambda found: words.get(found[1], found[0]), text)

@@ -37,17 +37,6 @@ STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}\Z")
 LOG_BYTES = 16 * 1024 * 1024  # kept of a log: as much from its beginning as from its end, together
 KEEP_BYTES = 4096
 NO_MODULE = 96  # the exit code of the words below where a module cannot be loaded
-WITH_MODULES = """init=$1 first=$2; shift 2
-. "$init" || exit 96
-if [ "$first" = purge ]; then module purge || exit 96; fi
-while [ "$1" != -- ]; do
-  module load "$1" || exit 96
-  case ":${LOADEDMODULES-}:" in *:"$1":* | *:"$1"[/.]*) ;; *) exit 96 ;; esac
-  shift
-done
-shift
-exec "$@"
-"""
 _LIMITS = {
     "core": resource.RLIMIT_CORE,
     "address_bytes": resource.RLIMIT_AS,
@@ -274,7 +263,7 @@ def _words(step: Step, module_init: str) -> List[bytes]:
     if step.modules or step.purge:
         if not module_init:
             raise ValueError("it needs modules, and the node has no module system")
-        shell = ["bash", "--noprofile", "--norc", "-c", WITH_MODULES, "steps", module_init]
+        shell = ["bash", "--noprofile", "--norc", "-c", worker.WITH_MODULES, "steps", module_init]
         words = [*shell, "purge" if step.purge else "keep", *step.modules, "--", *words]
     return [word.encode("utf-8") for word in words]
 
