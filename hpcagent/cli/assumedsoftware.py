@@ -29,8 +29,9 @@ _WRAPPERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def on_path(families: Iterable[str], with_mpi: bool = False) -> Software:
-    """Compilers of these families, and the MPI whose wrappers are there."""
+def on_path(families: Iterable[str], mpis: Iterable[str] = ()) -> Software:
+    """Compilers of these families; the wrappers that are there, as if each of these MPIs had
+    them."""
     found = []
     for family in dict.fromkeys(families):
         for language, command in _COMMANDS.get(family, {"c": family}).items():
@@ -39,9 +40,9 @@ def on_path(families: Iterable[str], with_mpi: bool = False) -> Software:
                 found.append(CompilerFound(family, language, command, path, "assumed"))
     wrappers = {language: path for language, name in _WRAPPERS.items() if (path := _which(name))}
     launcher = _which("mpirun")
-    mpis = [MpiFound("assumed", "assumed", "unknown", wrappers, {}, launcher)] if wrappers else []
+    rows = [MpiFound(name, "assumed", "unknown", wrappers, {}, launcher) for name in mpis]
     nothing = ModuleSystem("none", why_not="not looked for")
-    return Software(nothing, (), tuple(found), tuple(mpis) if with_mpi else (), (), (), {})
+    return Software(nothing, (), tuple(found), tuple(rows), (), (), {})
 
 
 def of_this_processor(machine: Machine) -> Machine:

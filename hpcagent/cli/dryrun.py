@@ -205,9 +205,9 @@ def assumed(state: TuneState) -> Knowledge:
         vars(known).update({"machine": assumed_machine(), "process_s": _ASSUMED_PROCESS_S})
         if state.settings.build is not None:
             vars(known).update({"facts": {}, "machine": of_this_processor(known.machine)})
-            vars(known)["variants"] = replace(
-                cast(ApplicationBuilds, known.variants), software=on_path(FAMILIES, with_mpi=True)
-            )
+            builds = cast(ApplicationBuilds, known.variants)
+            software = on_path(FAMILIES, _mpis(builds))
+            vars(known)["variants"] = replace(builds, software=software)
         return known
     assumptions: dict[str, Any] = {
         "machine": assumed_machine(),
@@ -217,6 +217,13 @@ def assumed(state: TuneState) -> Knowledge:
     speed = _ASSUMED_GFLOPS_PER_CORE * 1e9 * known.machine.usable_cores
     vars(known)["seconds_per_call"] = {c.key: c.flops / speed for c in known.workload.cases}
     return known
+
+
+def _mpis(builds: ApplicationBuilds) -> tuple[str, ...]:
+    """The names of all MPIs that a build may be made with."""
+    said = builds.card.build.mpi
+    values = [param.values for param in builds.choices if said == f"{{{param.name}}}"]
+    return (*(values[0] if values else [said or "assumed"]),)
 
 
 def assumed_machine() -> Machine:

@@ -233,7 +233,7 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
     lines += labelled("Spent", budget, columns)
     if summary.application is not None:
         out = ", ".join(f"{value.param}={value.value}" for value in summary.infeasible)
-        lines += labelled("Left out", wording.shorten(out, 300), columns)
+        lines += labelled("Left out", wording.shorten(out, 300), columns) if out else []
     if summary.stop_reason:
         lines += labelled("Stopped", summary.stop_reason, columns)
     for warning in summary.warnings:
