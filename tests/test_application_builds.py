@@ -141,6 +141,9 @@ def test_commands_run_in_the_source_with_files_and_variables_of_the_configuratio
     assert command.env == (("CC", "icx"),)
     assert [step.needs for step in recipe.build] == [("unpack",), ("file-1",), ("command-1",)]
     assert recipe.required == ("bin/solve",)
+    assert recipe.lines == (
+        ("file tile.h", "#define TILE 16"), ("command 1", "CC=icx make '-j{jobs}' OPT=-O1"),
+    )  # fmt: skip
     assert of.of(changed(of, fast="on")).recipe.build[1].argv[-1] == "FAST=1"
 
 
@@ -281,6 +284,24 @@ def test_an_mpi_without_a_launcher_is_told() -> None:
     named = builds(PROGRAM, ("launch: mpi", "launch: mpi, launcher: [srun]"))
     there = replace(named, software=of.software)
     assert there.setting(there.space.default).prefix == ("srun", "-n", "1")
+
+
+def test_what_only_the_run_derives_does_not_spoil_a_build() -> None:
+    """Points that cannot be run share their build with others that can."""
+    of = builds(COMMANDS, ('"{threads}"]', '"{threads}", "{odd}"]'),
+                ("derived: {", 'derived: {odd: "1 // (threads - 1)", '))  # fmt: skip
+    with pytest.raises(UsageError, match="cannot be evaluated"):
+        of.setting(changed(of, threads="1"))
+    assert of.of(changed(of, threads="1")) == of.of(changed(of, threads="2"))
+    assert of.setting(changed(of, threads="2")).command[1:] == ("2", "1")
+
+
+def test_a_command_may_be_left_out() -> None:
+    of = builds(COMMANDS, ("- [make,", '- ["{flag}"]\n    - [make,'))
+    ids = [step.id for step in of.of(of.space.default).recipe.build]
+    assert ids == ["file-1", "command-1", "programs"]
+    more = [step.id for step in of.of(changed(of, fast="on")).recipe.build]
+    assert more == ["file-1", "command-1", "command-2", "programs"]
 
 
 def test_a_large_space_is_worked_out_in_seconds() -> None:

@@ -170,8 +170,7 @@ class ApplicationBuilds:
         return {}
 
     def _variant(self, values: tuple[tuple[str, str], ...], config: Config) -> Variant:
-        names = build_names(self.card, self.knobs.all_values(config), self.knobs.facts)
-        said = filled_build(self.card, names)
+        said = build_of(self.card, self.knobs.all_values(config), self.knobs.facts)
         source = Source(self.plan.source["path"], "", self.plan.source["sha256"], 0, {})
         for name in said["modules"]:
             if not MODULE.match(name):
@@ -239,15 +238,27 @@ def build_texts(card: Card) -> Iterator[tuple[Keys, str]]:
 
 def names_in_build(card: Card) -> frozenset[str]:
     """The parameters that a build depends on, by themselves or by derived names."""
+    return _used_in_build(card) & {dimension.name for dimension in card.space}
+
+
+def _used_in_build(card: Card) -> frozenset[str]:
     used = {name for _, text in build_texts(card) for name in PLACEHOLDER.findall(text)}
     for name, text in reversed(list(card.derived.items())):
         used |= set(_NAME.findall(text)) if name in used else set()
-    return frozenset(used) & {dimension.name for dimension in card.space}
+    return frozenset(used)
+
+
+def build_of(card: Card, values: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`build` with these values of all parameters filled in; UsageError for what cannot be worked
+    out."""
+    return filled_build(card, build_names(card, values, facts, _used_in_build(card)))
 
 
 def filled_build(card: Card, names: Mapping[str, str]) -> dict[str, Any]:
-    """`build` with all names filled in; a word of a list that comes out empty is left out."""
-    return {field: _filled(getattr(card.build, field), names) for field in _FILLED}
+    """`build` with all names filled in; a word of a list that comes out empty is left out, and so
+    is a command without words."""
+    said = {field: _filled(getattr(card.build, field), names) for field in _FILLED}
+    return {**said, "commands": [words for words in said["commands"] if words]}
 
 
 def program_of(card: Card, told: Mapping[str, Any]) -> Program:

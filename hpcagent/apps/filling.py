@@ -8,7 +8,7 @@ its card). Braces around anything else are the application's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -84,27 +84,33 @@ def _names(
     known: dict[str, Any] = {**facts, **values}
     names = {**values, HERE: places.folder, PREFIX: places.prefix}
     names |= {MPIRUN: places.mpirun} if places.mpirun else {}
-    _derive(card, known, names)
+    _derive(card, known, names, card.derived)
     if card.command.launch == "mpi":
         names[RANKS] = str(count(_value(card.command.ranks or RANKS, known), "command: ranks"))
     return names
 
 
-def build_names(card: Card, values: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, str]:
-    """What names stand for in what an application is built from; UsageError as above.
+def build_names(
+    card: Card, values: Mapping[str, str], facts: Mapping[str, Any], derived: Collection[str]
+) -> dict[str, str]:
+    """What names stand for in what an application is built from, which depends on these `derived`
+    ones; UsageError as above.
 
     `{prefix}` and `{jobs}` are left to the build itself.
     """
     known: dict[str, Any] = {**facts, **values}
     names = dict(values)
-    _derive(card, known, names)
+    _derive(card, known, names, derived)
     return names
 
 
-def _derive(card: Card, known: dict[str, Any], names: dict[str, str]) -> None:
+def _derive(
+    card: Card, known: dict[str, Any], names: dict[str, str], only: Collection[str]
+) -> None:
     for name, text in card.derived.items():
-        known[name] = _plain(_value(text, known), name)
-        names[name] = str(known[name])
+        if name in only:
+            known[name] = _plain(_value(text, known), name)
+            names[name] = str(known[name])
 
 
 def _value(text: str, known: Mapping[str, Any]) -> Any:

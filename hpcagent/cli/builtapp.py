@@ -11,10 +11,10 @@ from typing import Any
 from hpcagent.apps.application_builds import (
     ApplicationPlan,
     asked_programs,
-    filled_build,
+    build_of,
     program_of,
 )
-from hpcagent.apps.filling import Places, build_names
+from hpcagent.apps.filling import Places
 from hpcagent.apps.space import application_knobs, whole_space
 from hpcagent.cli.build import checked_module, store_folder_of
 from hpcagent.cli.dryrun import assumed_machine
@@ -72,8 +72,7 @@ def _check_default(tuned: Subject) -> None:
         knobs = application_knobs(card, assumed_machine(), Places(tuned.folder))
         default = whole_space(knobs).default
         if card.build.program is not None:
-            names = build_names(card, knobs.all_values(default), knobs.facts)
-            program_of(card, filled_build(card, names)["program"])
+            program_of(card, build_of(card, knobs.all_values(default), knobs.facts)["program"])
     except UsageError as error:
         raise UsageError(f"{tuned.source}: {error}") from None
     except EnvironmentProblem:

@@ -15,6 +15,7 @@ from hpcagent.toolchain.program_recipe import UNSET
 from hpcagent.toolchain.recipe import CHECK_S, UNPACK, Recipe, Step, check_names
 
 _VERSION = "1"
+_SHORT = 200
 # `make install`, `cmake --install` and meson put what they install below DESTDIR.
 _IN_SOURCE = 'DESTDIR=$PWD/stage; export DESTDIR; cd source && exec "$@"'
 # An existing file keeps its mode.
@@ -98,4 +99,16 @@ def with_files(recipe: Recipe, files: Mapping[str, str]) -> Recipe:
         replace(step, needs=tuple(last if need == UNPACK else need for need in step.needs))
         for step in recipe.build
     ]
-    return replace(recipe, files=(*recipe.files, *written), build=(*steps, *after))
+    told = [(f"file {name}", _shown(text)) for name, text in sorted(files.items())]
+    return replace(
+        recipe,
+        files=(*recipe.files, *written),
+        build=(*steps, *after),
+        lines=(*told, *recipe.lines),
+    )
+
+
+def _shown(text: str) -> str:
+    """A short file itself, on one line."""
+    words = text.strip()
+    return words if len(words) <= _SHORT and "\n" not in words else f"{len(text)} characters"
