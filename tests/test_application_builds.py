@@ -33,8 +33,9 @@ from hpcagent.probe.software import CompilerFound, ModuleSystem, MpiFound, Softw
 from hpcagent.records import Config, Failure, Proposal, Resources
 from hpcagent.study import tune, units
 from hpcagent.study.history_card import measures
+from hpcagent.study.journal import Event
 from hpcagent.study.knowledge import Knowledge
-from hpcagent.study.state import TuneState, Unit
+from hpcagent.study.state import Folding, TuneState, Unit
 from hpcagent.toolchain.recipe import unit as unit_of
 from hpcagent.toolchain.stepruns import StepRun
 
@@ -580,7 +581,12 @@ def test_of_builds_that_are_the_same_program_one_is_measured(known: Knowledge) -
     rounds = {1: (twin, other, new)}
     contents = default * 5 + "abcd"
     story = ready(ended(same, contents), ended(third), rounds=rounds)
-    measured = next_step(story)
+    again = next_step(story)
+    assert isinstance(again, tune.Propose)
+    assert again.round == 1, "the twin's place in the round is filled once"
+    assert Knowledge(story).measurable(1) == (other, new)
+    assert set(Knowledge(story).pending) == {twin, other, new}
+    measured = next_step(replace(story, refilled=frozenset({1})))
     assert isinstance(measured, tune.Submit)
     ran = [row["id"] for row in measured.plan.spec["configs"]]
     assert ran == [known.unpruned.default.id, other.id, new.id], "with two threads it is not"
@@ -595,6 +601,24 @@ def test_of_builds_that_are_the_same_program_one_is_measured(known: Knowledge) -
     assert twin not in [trial.config for trial in told.trials]
     [known_by_twin] = [t for t in told.history(2) if t.config == twin]
     assert (known_by_twin.log_ratio, known_by_twin.failure) == (0.0, None)
+
+
+def test_what_is_proposed_again_for_a_round_joins_what_was() -> None:
+    of = builds()
+    first, second = changed(of, tile="16"), changed(of, level="O1")
+    rows = [
+        {"config": config.values, "reason": "why", "proposed_by": "random"}
+        for config in (first, second)
+    ]
+    folding = Folding()
+    opened = {"version": "1", "settings": run().settings.to_json()}
+    told = [("run_opened", opened), ("proposed", {"round": 1, "proposals": rows[:1]}),
+            ("proposed", {"round": 1, "proposals": rows[1:], "again": True})]  # fmt: skip
+    for seq, (kind, data) in enumerate(told, start=1):
+        folding.add(Event(seq, at(seq), kind, data))
+    found = folding.state()
+    assert [p.config for p in found.proposed[1]] == [first, second]
+    assert found.refilled == {1}
 
 
 def test_the_settings_of_such_a_run_are_kept_and_can_be_asked_for_again() -> None:

@@ -62,7 +62,7 @@ class BuildsSeen:
         alone, and beside every other value of every choice, and others worked after that."""
         found = {(p.param, p.value): p for p in _impossible(self.builds, self.space)}
         for one in self._failed_alone - self._working:
-            if not self._unseen(one) and self._worked_after(self._alone[one]):
+            if not self._unseen(one) and self._worked_since(one):
                 found.setdefault(one, Probed(*one, self._failure(self._alone[one])))
         return tuple(found[one] for one in sorted(found))
 
@@ -158,14 +158,16 @@ class BuildsSeen:
         odd = {value for row in rows if not row & self._failed_alone for value in row}
         return frozenset(odd) - self._working
 
-    def _worked_after(self, config: Config) -> bool:
-        """Whether any build worked at the time when this one had failed: else something else may
-        be amiss."""
-        failed = self.state.done(variant_purpose(self._id(config)))
-        since = failed.result_utc if failed is not None else ""
-        tried = {self._id(c): c for c in (*self._proposed, *self.looked_into) if self._works(c)}
-        done = (self.state.done(variant_purpose(name)) for name in tried)
-        return any(unit is not None and unit.result_utc >= since for unit in done)
+    def _worked_since(self, one: Value) -> bool:
+        """Whether any build has worked since the first with this value failed: else something else
+        may be amiss."""
+        since = min(self._ended_utc(c) for c in self._failed if one in self._values(c))
+        tried = (c for c in (*self._proposed, *self.looked_into) if self._works(c))
+        return any(self._ended_utc(config) >= since for config in tried)
+
+    def _ended_utc(self, config: Config) -> str:
+        unit = self.state.done(variant_purpose(self._id(config)))
+        return unit.result_utc if unit is not None else ""
 
     def _unseen(self, one: Value) -> list[Value]:
         """The values of choices beside which this one has not failed yet, though it could."""

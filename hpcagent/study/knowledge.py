@@ -391,10 +391,20 @@ class Knowledge:
 
     @property
     def pending(self) -> tuple[Config, ...]:
-        """What is being measured by rounds that are out."""
-        out = [u for u in self.state.open_units if u.purpose.startswith("round-")]
-        rows = (self.state.proposed.get(round_index(unit), ()) for unit in out)
+        """What is being measured by rounds that are out, or is to be by one that is not yet."""
+        rounds = [u for u in self.state.units if u.purpose.startswith("round-")]
+        out = [round_index(u) for u in rounds if not u.finished]
+        out += sorted(set(self.state.proposed) - {round_index(unit) for unit in rounds})
+        rows = (self.state.proposed.get(index, ()) for index in out)
         return tuple(proposal.config for row in rows for proposal in row)
+
+    def measurable(self, index: int) -> tuple[Config, ...]:
+        """What was proposed for a round, without what cannot be run or runs what another one runs,
+        as far as is known."""
+        proposed = (proposal.config for proposal in self.state.proposed.get(index, ()))
+        return tuple(
+            c for c in proposed if self.failure_before(c) is None and not self.seen_before(c)
+        )
 
     @property
     def advised(self) -> tuple[Proposal, ...]:

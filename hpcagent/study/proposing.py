@@ -136,11 +136,13 @@ class Proposer:
 
         `spare_s` is what the run's time leaves beside the next round and the confirmation.
 
-        What the user asked for comes first, and the strategy fills up the round.
+        What the user asked for comes first, and the strategy fills up the round: what was proposed
+        for it before, and can be measured, stays in it.
         """
         self._until_s = time.monotonic() + MODEL_SHARE * spare_s
-        asked = known.advised[: self._settings.challengers]
-        left = self._settings.challengers - len(asked)
+        room = self._settings.challengers - len(known.measurable(index))
+        asked = known.advised[:room]
+        left = room - len(asked)
         if left == 0:
             return asked, None
         measure = "fast" if self._settings.speed_alone else "good"

@@ -63,7 +63,8 @@ class TuneState:
     """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
 
     `passed_s` are the seconds between its events, of which a clock that is set back takes none
-    (None: not told). `compare` is what a run of that kind was opened with besides
+    (None: not told). `refilled` are rounds for which was proposed again, as some of what was
+    proposed could not be measured. `compare` is what a run of that kind was opened with besides
     (compare_plan.Comparison), `task` what a probe, a doctor's visit or a build was
     (task_plan.Task), `plan` what a plan was (plan.Plan).
     """
@@ -74,6 +75,7 @@ class TuneState:
     units: tuple[Unit, ...] = ()
     facts: Mapping[str, Any] | None = None
     proposed: Mapping[int, tuple[Proposal, ...]] = field(default_factory=dict)
+    refilled: frozenset[int] = frozenset()
     decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     advice: tuple[Mapping[str, Any], ...] = ()
     calls: tuple[Mapping[str, Any], ...] = ()
@@ -191,7 +193,12 @@ class Folding:
                 self._update(data["unit"], event)
             case "proposed":
                 proposals = tuple(self._share.proposal(row) for row in data["proposals"])
-                self._proposed[int(data["round"])] = proposals
+                index = int(data["round"])
+                if data.get("again"):
+                    proposals = (*self._proposed[index], *proposals)
+                self._proposed[index] = proposals
+                again = {index} if data.get("again") else set()
+                return replace(rest, refilled=rest.refilled | again)
             case "facts":
                 self._update(str(data.get("unit", "")), event)
                 return replace(rest, facts=data["raw"])

@@ -270,6 +270,15 @@ def _builds_step(known: Knowledge, configs: Sequence[Config]) -> Step | None:
     return Wait() if unbuilt else None
 
 
+def _may_refill(known: Knowledge, index: int) -> bool:
+    """Whether to propose once more for a round of an application some of whose builds failed or are
+    the same program: they cost the round its places, and no measurement."""
+    if known.builds_seen is None or index in known.state.refilled:
+        return False
+    lost = len(known.state.proposed[index]) - len(known.measurable(index))
+    return lost > 0 and not known.state.open_units
+
+
 def _building_step(known: Knowledge, index: int) -> Step | None:
     """What is built for a round that is proposed; before that, to find the values that make builds
     of an application fail. None where all is that can be."""
@@ -326,10 +335,9 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     building = _building_step(known, index)
     if building is not None:
         return building
-    challengers = tuple(p.config for p in state.proposed[index])
-    challengers = tuple(
-        c for c in challengers if known.failure_before(c) is None and not known.seen_before(c)
-    )
+    challengers = known.measurable(index)
+    if _may_refill(known, index):
+        return Propose(index, budget.spare_s(state, size.need + confirm, now_utc))
     step = attempt(state, units.round_plan(known, index, challengers, folder))
     if isinstance(step, Close) and state.rounds:
         return _end(f"{round_purpose(index)} could not be measured: {step.text}")

@@ -162,15 +162,18 @@ class Agent(RunAgent):
             if what not in self.state.decisions:
                 self._write("decision", {"what": what, **data})
                 told += f"; {_told(what, data)}" if _told(what, data) else ""
-        if stop is not None and not proposals:
+        again = index in self.state.proposed
+        if stop is not None and not proposals and not again:
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")
         vain = in_vain(self.state, index)
         told += f"; {vain}" if vain else ""
         rows = [proposal_to(proposal) for proposal in proposals]
-        self._write("proposed", {"round": index, "proposals": rows})
+        more = {"again": True} if again else {}
+        self._write("proposed", {"round": index, "proposals": rows, **more})
         noun = "configuration" if len(rows) == 1 else "configurations"
-        return Turn(f"round {index}: {len(rows)} {noun} proposed{told}")
+        instead = " instead of others" if again else ""
+        return Turn(f"round {index}: {len(rows)} {noun} proposed{instead}{told}")
 
     def _note_call(self, call: Mapping[str, Any]) -> None:
         overlaps = any(unit.job_id for unit in self.state.open_units)
