@@ -305,7 +305,7 @@ def test_a_command_may_be_left_out() -> None:
     assert more == ["file-1", "command-1", "command-2", "programs"]
 
 
-def test_a_large_space_is_worked_out_in_seconds() -> None:
+def test_points_of_a_large_space_share_their_builds() -> None:
     """Its points share few builds; nothing is rendered for each."""
     of = builds(
         COMMANDS,
