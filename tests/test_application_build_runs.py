@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,15 @@ def test_what_was_built_is_found_again(bench: Bench) -> None:
     before = {name: row["built_utc"] for name, row in built(bench).items()}
     assert before
     shutil.move(bench.run, bench.folder / "first")
-    assert tune(bench, *ONE, "--seed", "3").returncode == 0
+    done = tune(bench, *ONE, "--seed", "3")
+    assert done.returncode == 0, done.stderr
     after = {name: row["built_utc"] for name, row in built(bench).items()}
     assert {name: after[name] for name in before} == before
+    ran = {event["data"]["unit"] for event in bench.events("unit_submitted")}
+    made = {e["data"]["unit"]: e["data"]["purpose"] for e in bench.events("unit_intent")}
+    jobs = {made[name].removeprefix("variant-") for name in ran}
+    assert not [name for name in before if name.rpartition("-")[2] in jobs]
+    assert "found in the store" in done.stderr
     assert "step absent" not in bench.hpcagent("explain", str(bench.run)).stdout
 
 
@@ -379,3 +386,31 @@ def test_builds_are_jobs_of_the_batch_system(tmp_path: Path, slurm: Cluster) -> 
     assert all(row["walltime_s"] == 4080 for row in mine), "as the card's time for a build says"
     jobs = [e["data"]["job_id"] for e in bench.events("unit_submitted")]
     assert len(set(jobs)) == len(rows)
+    shutil.move(bench.run, bench.folder / "first")
+    again = tune(bench, "--scheduler", "slurm", *ONE, "--strategy", "exhaustive")
+    assert again.returncode == 0, again.stderr + again.stdout
+    found = len(bench.events("unit_intent")) - len(bench.events("unit_submitted"))
+    assert found >= 1, "what this process sees in the store needs no job"
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == Path("/tmp").stat().st_dev,
+    reason="no other file system",
+)
+@pytest.mark.slurm
+def test_builds_on_another_file_system_are_looked_for_by_a_job(
+    tmp_path: Path, slurm: Cluster
+) -> None:
+    """Nodes have another folder under the same name."""
+    made = make_bench(tmp_path)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as store:
+        env = {**made.env, **slurm.env, "HPCAGENT_POLL_SECONDS": "0.3", "HPCAGENT_BUILDS": store}
+        bench = put(Inside(tmp_path, env))
+        words = ("--budget", "rounds=1", "--confirm-jobs", "1", "--challengers", "1")
+        assert tune(bench, *words, "--strategy", "exhaustive").returncode == 0
+        seen = {path.name.rpartition("-")[2] for path in Path(store).iterdir()}
+        shutil.move(bench.run, bench.folder / "here")
+        done = tune(bench, "--scheduler", "slurm", *words, "--strategy", "exhaustive")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert {name.removeprefix("variant-") for name in units(bench, "variant-")} & seen
+    assert len(bench.events("unit_intent")) == len(bench.events("unit_submitted"))

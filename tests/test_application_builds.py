@@ -31,6 +31,9 @@ from hpcagent.errors import UsageError
 from hpcagent.measure.results import Run
 from hpcagent.probe.software import CompilerFound, ModuleSystem, MpiFound, Software
 from hpcagent.records import Config, Failure, Proposal, Resources
+from hpcagent.search.encoding import Grid
+from hpcagent.search.evidence import Evidence
+from hpcagent.search.prior import Prior
 from hpcagent.study import tune, units
 from hpcagent.study.history_card import measures
 from hpcagent.study.journal import Event
@@ -570,7 +573,24 @@ def test_one_bad_combination_takes_no_value_with_it(known: Knowledge) -> None:
     assert later.builds_seen is not None
     assert later.builds_seen.unbuildable == ()
     lost = set(known.unpruned.points()) - set(later.space.points())
-    assert lost == {bad, changed(of, tile="16", level="O1", threads="2")}
+    assert lost == {changed(of, tile="16", level="O1", threads="2")}
+    [known_by_bad] = [trial for trial in later.history(2) if trial.config == bad]
+    assert known_by_bad.failure is not None
+
+
+def test_what_failed_to_build_is_known_before_the_round_is_measured(known: Knowledge) -> None:
+    of = of_run(known)
+    bad, fine = changed(of, tile="16", level="O1"), changed(of, fast="on")
+    both, other = names_of(known, bad, fine)
+    later = Knowledge(ready(ended(both, well=False), ended(other), rounds={1: (bad, fine)}))
+    told = {trial.config: trial.failure for trial in later.history(1)}
+    assert set(told) == {known.unpruned.default, bad}
+    assert told[bad] is not None
+    assert later.space.contains(bad), "its neighbours are judged by it"
+    grid = Grid.of(later.space.params, later.space.points())
+    state = Evidence.of(grid, Prior().over(grid), later.history(1), later.pending)
+    assert [state.grid.points[row] for row in state.failed] == [bad]
+    assert [state.grid.points[row] for row in state.waiting] == [fine]
 
 
 def test_of_builds_that_are_the_same_program_one_is_measured(known: Knowledge) -> None:
@@ -586,16 +606,19 @@ def test_of_builds_that_are_the_same_program_one_is_measured(known: Knowledge) -
     assert again.round == 1, "the twin's place in the round is filled once"
     assert Knowledge(story).measurable(1) == (other, new)
     assert set(Knowledge(story).pending) == {twin, other, new}
-    measured = next_step(replace(story, refilled=frozenset({1})))
+    measured = next_step(replace(story, refilled={1: 1}))
     assert isinstance(measured, tune.Submit)
     ran = [row["id"] for row in measured.plan.spec["configs"]]
     assert ran == [known.unpruned.default.id, other.id, new.id], "with two threads it is not"
+    lost = replace(story, proposed={1: (story.proposed[1][0],)}, refilled={1: 4})
+    assert isinstance(next_step(lost), tune.Propose), "a round of nothing has more chances"
+    assert isinstance(next_step(replace(lost, refilled={1: 5})), tune.Submit)
     later = Knowledge(story)
     assert later.builds_seen is not None
     assert later.builds_seen.same == {twin.id: known.unpruned.default}
     points = {c.id for c in later.space.points()}
-    assert {other.id, new.id, known.unpruned.default.id} <= points
-    assert not {twin.id, changed(of, threads="2").id} & points, "it runs what `other` runs"
+    assert {other.id, new.id, twin.id, known.unpruned.default.id} <= points
+    assert changed(of, threads="2").id not in points, "it runs what `other` runs"
     round_one = unit("round-1", finished=True, name="u-r", spec={"reference": ""})
     told = Knowledge(ready(ended(same, contents), ended(third), rounds=rounds, more=(round_one,)))
     assert twin not in [trial.config for trial in told.trials]
@@ -618,7 +641,7 @@ def test_what_is_proposed_again_for_a_round_joins_what_was() -> None:
         folding.add(Event(seq, at(seq), kind, data))
     found = folding.state()
     assert [p.config for p in found.proposed[1]] == [first, second]
-    assert found.refilled == {1}
+    assert found.refilled == {1: 1}
 
 
 def test_the_settings_of_such_a_run_are_kept_and_can_be_asked_for_again() -> None:

@@ -58,7 +58,7 @@ class Evidence:
             for trial in latest.values()
             if trial.failure is not None
         }
-        waiting = {grid.index[config] for config in pending if config in grid.index}
+        waiting = {grid.index[c] for c in pending if c in grid.index and c not in latest}
         free = np.ones(len(grid.points), dtype=bool)
         free[[grid.index[config] for config in latest]] = False
         free[sorted(waiting)] = False

@@ -255,9 +255,13 @@ class RunAgent(ABC):
                 self._write("decision", {"what": "approval", "reason": why})
             how = f"hpcagent approve {shlex.quote(str(self._run.path))}"
             return Turn(f"{why}: approve it with `{how}`", waiting=True)
+        self._submission.prepared(self._intend(plan))
+        return Turn(f"{plan.purpose}: prepared")
+
+    def _intend(self, plan: units.Plan) -> str:
+        """Record what is to be submitted; the unit's name."""
         tried = self.state.attempts(plan.purpose)
         name = unit_name(self._run.id, len(self.state.units) + 1)
-        self._submission.prepared(name)
         resources = as_it_can_be(self.state, plan, tried, self._scheduler.queues)
         data = {
             "unit": name,
@@ -269,7 +273,7 @@ class RunAgent(ABC):
             "spec": plan.spec,
         }
         self._write("unit_intent", data)
-        return Turn(f"{plan.purpose}: prepared")
+        return name
 
     def _follow(self, step: tune.Step) -> Turn:
         """Do a step that any kind of run may come to."""

@@ -85,7 +85,8 @@ def failure_of_build(state: TuneState, variants: Builds, config: Config) -> Fail
 
 
 def space_that_works(state: TuneState, variants: Builds) -> Space:
-    """The space without the configurations whose build has failed."""
+    """The space without the configurations whose build has failed; what was proposed stays, for the
+    search to judge its neighbours by."""
     space = variants.space
     begun = {unit.purpose for unit in state.units}
     tried = {name.partition("-")[2] for name in begun if name.startswith(("variant-", "driver-"))}
@@ -94,5 +95,8 @@ def space_that_works(state: TuneState, variants: Builds) -> Space:
     points = space.points()
     first = needed(variants, points)
     bad = {name for name in tried & set(first) if failure_of_build(state, variants, first[name])}
-    lost = [config.id for config in points if bad and variants.of(config).id in bad]
+    if not bad:
+        return space
+    proposed = {p.config.id for rows in state.proposed.values() for p in rows}
+    lost = [c.id for c in points if variants.of(c).id in bad and c.id not in proposed]
     return space.excluding(lost) if lost else space

@@ -94,14 +94,16 @@ class BuildsSeen:
 
     def left(self, space: Space) -> Space:
         """The space without values that cannot be built, and without points whose build cannot be
-        had or that run what another one runs; one that is too large to enumerate keeps points."""
+        had or that run what another one runs; one that is too large to enumerate keeps points. What
+        was proposed stays: it is not proposed again, and tells the search of its neighbours."""
         for probed in self.unbuildable:
             if any(p.name == probed.param and probed.value in p.values for p in space.params):
                 space = space.without(probed.param, probed.value)
         if not space.enumerable:
             return space
         refused = _refused(self.builds, self.space)
-        lost = frozenset({*refused, *self.same, *self._repeats(space), *self._unbuilt(space)})
+        found = frozenset({*refused, *self._repeats(space), *self._unbuilt(space)})
+        lost = found - {config.id for config in self._proposed}
         return space.excluding(lost) if lost else space
 
     # --- what failed -----------------------------------------------------------------------------

@@ -371,11 +371,26 @@ class Knowledge:
         return tuple(found)
 
     def history(self, index: int) -> tuple[Trial, ...]:
-        """The trials as the strategy is to see them before round `index`: what runs the program of
-        another is as fast as that one."""
+        """The trials as the strategy is to see them before round `index`, and what could not be
+        built for it; what runs the program of another is as fast as that one."""
+        trials = (*self.trials, *self._unbuilt)
         if self.state.settings.plain:
-            return (*self.trials, *self._twins)
-        return history(self.goals, self.trials, self.standings, self.state.settings.seed, index)
+            return (*trials, *self._twins)
+        return history(self.goals, trials, self.standings, self.state.settings.seed, index)
+
+    @property
+    def _unbuilt(self) -> tuple[Trial, ...]:
+        """What was proposed for a round that is not measured yet, and whose build has failed."""
+        done = {round_index(unit) for unit in self.state.rounds}
+        rows = [(i, p) for i in sorted(self.state.proposed) if i not in done
+                for p in self.state.proposed[i]]  # fmt: skip
+        known = {trial.config for trial in self.trials}
+        return tuple(
+            Trial(proposal.config, None, None, failure, index, proposal.proposed_by)
+            for index, proposal in rows
+            if proposal.config not in known
+            and (failure := self.failure_before(proposal.config)) is not None
+        )
 
     @property
     def _twins(self) -> tuple[Trial, ...]:

@@ -63,9 +63,9 @@ class TuneState:
     """Everything a turn needs to know; nothing in it comes from anywhere but the journal.
 
     `passed_s` are the seconds between its events, of which a clock that is set back takes none
-    (None: not told). `refilled` are rounds for which was proposed again, as some of what was
-    proposed could not be measured. `compare` is what a run of that kind was opened with besides
-    (compare_plan.Comparison), `task` what a probe, a doctor's visit or a build was
+    (None: not told). `refilled` tells of rounds how often was proposed for them again, as some of
+    what was proposed could not be measured. `compare` is what a run of that kind was opened with
+    besides (compare_plan.Comparison), `task` what a probe, a doctor's visit or a build was
     (task_plan.Task), `plan` what a plan was (plan.Plan).
     """
 
@@ -75,7 +75,7 @@ class TuneState:
     units: tuple[Unit, ...] = ()
     facts: Mapping[str, Any] | None = None
     proposed: Mapping[int, tuple[Proposal, ...]] = field(default_factory=dict)
-    refilled: frozenset[int] = frozenset()
+    refilled: Mapping[int, int] = field(default_factory=dict)
     decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     advice: tuple[Mapping[str, Any], ...] = ()
     calls: tuple[Mapping[str, Any], ...] = ()
@@ -194,11 +194,12 @@ class Folding:
             case "proposed":
                 proposals = tuple(self._share.proposal(row) for row in data["proposals"])
                 index = int(data["round"])
-                if data.get("again"):
+                again = bool(data.get("again"))
+                if again:
                     proposals = (*self._proposed[index], *proposals)
                 self._proposed[index] = proposals
-                again = {index} if data.get("again") else set()
-                return replace(rest, refilled=rest.refilled | again)
+                times = rest.refilled.get(index, 0) + 1
+                return replace(rest, refilled={**rest.refilled, index: times}) if again else rest
             case "facts":
                 self._update(str(data.get("unit", "")), event)
                 return replace(rest, facts=data["raw"])

@@ -22,6 +22,10 @@ from hpcagent.study.settings import TuneSettings
 from hpcagent.study.small_model import STRATEGY
 from hpcagent.study.state import TuneState, Unit, round_purpose
 
+# How often is proposed again for a round that has lost some of its places, and all of them.
+REFILLS = 1
+REFILLS_OF_NONE = 5
+
 
 @dataclass(frozen=True)
 class Submit:
@@ -270,22 +274,27 @@ def _builds_step(known: Knowledge, configs: Sequence[Config]) -> Step | None:
     return Wait() if unbuilt else None
 
 
-def _may_refill(known: Knowledge, index: int) -> bool:
-    """Whether to propose once more for a round of an application some of whose builds failed or are
-    the same program: they cost the round its places, and no measurement."""
-    if known.builds_seen is None or index in known.state.refilled:
+def _to_refill(known: Knowledge, index: int) -> bool:
+    """Whether to propose once more for a round some of whose builds failed or are the same program:
+    they cost the round its places, and no measurement. A library's take so long that only a round
+    that has lost all of them is filled: it would be for nothing, and is given more chances."""
+    if known.variants is None:
         return False
-    lost = len(known.state.proposed[index]) - len(known.measurable(index))
-    return lost > 0 and not known.state.open_units
+    left = len(known.measurable(index))
+    most = REFILLS_OF_NONE if not left else REFILLS if known.card.is_application else 0
+    lost = len(known.state.proposed[index]) - left
+    return lost > 0 and known.state.refilled.get(index, 0) < most
 
 
 def _building_step(known: Knowledge, index: int) -> Step | None:
-    """What is built for a round that is proposed; before that, to find the values that make builds
-    of an application fail. None where all is that can be."""
+    """What is built for a round that is proposed; and before anything is proposed for it, to find
+    the values that make builds of an application fail. None where all is that can be."""
     if known.variants is None:
         return None
     if index in known.state.proposed:
-        return _builds_step(known, [p.config for p in known.state.proposed[index]])
+        step = _builds_step(known, [p.config for p in known.state.proposed[index]])
+        if step is not None or not _to_refill(known, index):
+            return step
     seen = known.builds_seen
     return _builds_step(known, seen.suspects) if seen is not None else None
 
@@ -336,7 +345,7 @@ def _search_step(known: Knowledge, now_utc: str, folder: str) -> Step:
     if building is not None:
         return building
     challengers = known.measurable(index)
-    if _may_refill(known, index):
+    if _to_refill(known, index) and not state.open_units:
         return Propose(index, budget.spare_s(state, size.need + confirm, now_utc))
     step = attempt(state, units.round_plan(known, index, challengers, folder))
     if isinstance(step, Close) and state.rounds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpcagent.llm.progress import Tell
@@ -11,9 +12,11 @@ from hpcagent.llm.roles import RESULT
 from hpcagent.measure.worker import NodeLock
 from hpcagent.probe.embedded import embedded_library_path, install_embedded
 from hpcagent.protocols import Scheduler
+from hpcagent.records import JobState
 from hpcagent.study import budget, history_recall, result_words, tune, units
 from hpcagent.study.agent import RunAgent
 from hpcagent.study.clock import SYSTEM, Clock
+from hpcagent.study.collecting import Collected
 from hpcagent.study.durable import utc_text
 from hpcagent.study.journal import JournalWriter
 from hpcagent.study.knowledge import Knowledge
@@ -25,6 +28,7 @@ from hpcagent.study.proposing import Proposer
 from hpcagent.study.rundir import RunDir
 from hpcagent.study.state import Folding, Unit, proposal_to
 from hpcagent.study.turn import Turn
+from hpcagent.toolchain.stepruns import StepRun
 
 INSTALL_TIMEOUT_S = 900.0
 
@@ -67,11 +71,10 @@ class Agent(RunAgent):
         if self.state.facts is None and self._stays:
             self._proposer.begin()
         embedded = embedded_library_path() if self.state.facts is None else None
-        local = self.state.settings.scheduler == "local"
         step = tune.next_step(
             self.known,
             utc_text(self._clock.now()),
-            str(embedded) if embedded and local else None,
+            str(embedded) if embedded and self._is_local else None,
             lambda unit: str(self._run.unit(unit.name)),
         )
         match step:
@@ -85,11 +88,32 @@ class Agent(RunAgent):
                 path = embedded_library_path() or install_embedded(INSTALL_TIMEOUT_S)
                 self._write("decision", {"what": "embedded", "path": str(path)})
                 return Turn("packaged OpenBLAS installed")
+            case tune.Submit(plan) if (there := self._found(plan)) is not None:
+                return self._take_found(plan, there)
             case tune.Wait() if self._may_prepare():
                 return self._prepare(step)
             case tune.Close() if self._to_be_worded(step):
                 return self._word(step)
         return self._follow(step)
+
+    @property
+    def _is_local(self) -> bool:
+        return self.state.settings.scheduler == "local"
+
+    def _found(self, plan: units.Plan) -> StepRun | None:
+        """A build that is there already, where the node sees the same files as this process."""
+        if self.state.facts is None or self.known.variants is None:
+            return None
+        store = Path(self.known.variants.store)
+        seen = self._is_local or _same_file_system(store, self._run.path)
+        return units.already_built(self.known, plan) if seen else None
+
+    def _take_found(self, plan: units.Plan, there: StepRun) -> Turn:
+        """No job is waited for in a queue to find out what can be seen from here."""
+        name = self._intend(plan)
+        [unit] = [unit for unit in self.state.open_units if unit.name == name]
+        self._end_unit(unit, Collected(JobState.COMPLETED, None, ran_s=0.0, steps=(there,)))
+        return Turn(f"{plan.purpose}: found in the store")
 
     def _to_be_worded(self, close: tune.Close) -> bool:
         done = close.outcome in ("improved", "nothing better")
@@ -178,6 +202,14 @@ class Agent(RunAgent):
     def _note_call(self, call: Mapping[str, Any]) -> None:
         overlaps = any(unit.job_id for unit in self.state.open_units)
         self._write("llm_call", {**call, OVERLAPS: overlaps})
+
+
+def _same_file_system(one: Path, other: Path) -> bool:
+    """Runs are where nodes see them; so is then what lies on the same file system."""
+    try:
+        return one.stat().st_dev == other.stat().st_dev
+    except OSError:
+        return False
 
 
 def _told(what: str, data: Mapping[str, Any]) -> str:

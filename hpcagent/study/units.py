@@ -31,7 +31,8 @@ from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.round_rule import HANG_FACTOR, stop_rule
 from hpcagent.study.settings import TuneSettings
 from hpcagent.study.verdict import confirm_pairs
-from hpcagent.toolchain import recipe, steps
+from hpcagent.toolchain import publish, recipe, steps
+from hpcagent.toolchain.stepruns import StepRun
 
 PROBE_WALLTIME_S = 600
 # Beyond it nothing more is asked: what the node said until then is kept.
@@ -101,6 +102,20 @@ def variant_plan(known: Knowledge, config: Config) -> Plan:
     budget_s = min(made.spec["budget_s"], math.floor(walltime_s * 0.95))
     asked = replace(_resources(known, walltime_s), nodes=1)
     return Plan("build", variant_purpose(variant.id), asked, {**made.spec, "budget_s": budget_s})
+
+
+def already_built(known: Knowledge, plan: Plan) -> StepRun | None:
+    """How its unit would end where the build is in the store already, as it is seen from here."""
+    variant = _named_variant(known, plan.purpose)
+    if "steps" not in plan.spec or variant is None:
+        return None
+    try:
+        told = publish.found(json.loads(_variant_unit(known, variant).files[recipe.PUBLISH]))
+    except OSError:  # it goes away at this moment
+        return None
+    if not told:
+        return None
+    return StepRun(recipe.ABSENT, "failed", recipe.THERE, output=told)
 
 
 def _variant_unit(known: Knowledge, variant: Variant) -> recipe.Unit:

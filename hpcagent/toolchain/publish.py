@@ -73,6 +73,16 @@ def finished(prefix: str) -> bool:
         return False
 
 
+def found(plan: Mapping[str, Any]) -> str:
+    """What is told of a whole build that is in the plan's place; empty where none is."""
+    prefix = str(plan["prefix"])
+    return "%s is there already\n%s" % (prefix, _told(plan)) if finished(prefix) else ""
+
+
+def _told(plan: Mapping[str, Any]) -> str:
+    return "%s %s" % (CONTENTS, contents(plan))
+
+
 def contents(plan: Mapping[str, Any]) -> str:
     """A digest of the names and contents of what was built, wherever it is; what only tells where
     it is (`texts`) left out."""
@@ -192,14 +202,11 @@ def main(argv: List[str]) -> int:
         with open(argv[-1], encoding="utf-8") as stream:
             plan = json.load(stream)
         if ask:
-            there = finished(plan["prefix"])
-            print("%s is %s" % (plan["prefix"], "there already" if there else "not there"))
-            if not there:
-                return 0
-            print("%s %s" % (CONTENTS, contents(plan)))
-            return THERE
+            there = found(plan)
+            print(there or "%s is not there" % plan["prefix"])
+            return THERE if there else 0
         print(publish(plan))
-        print("%s %s" % (CONTENTS, contents(plan)))
+        print(_told(plan))
     except Problem as error:
         sys.stderr.write("publish: %s\n" % error)
         return 3

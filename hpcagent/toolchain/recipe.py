@@ -32,6 +32,7 @@ _WORD = re.compile(r"(?<!\$)\{([a-z]+)\}")
 # The step that fails, with this code, where the build is there already: nothing else is done then.
 ABSENT, THERE = "absent", publish.THERE
 UNPACK = "unpack"
+PUBLISH = "publish.json"  # of the unit's folder: what publish.py reads
 # Of a step's output, from its beginning and from its end: the first error, and the last.
 KEEP_BYTES = 16384
 # What of the environment is written into the manifest: it decides what compilers do.
@@ -120,17 +121,17 @@ def unit(recipe: Recipe, store: str, jobs: int, module_init: str, python: str) -
     words = places(recipe, store)
     files = {
         **dict(recipe.files),
-        "publish.json": json_text(publish_plan(recipe, {**words, "jobs": str(jobs)})),
+        PUBLISH: json_text(publish_plan(recipe, {**words, "jobs": str(jobs)})),
         "unpack.py": source_of(unpack),
         "sourcefiles.py": source_of(sourcefiles),
         "publish.py": source_of(publish),
     }
     source = (recipe.source_path, recipe.source_sha256, "source")
     rows = [
-        Step(ABSENT, (python, "publish.py", "--absent", "publish.json"), (), CHECK_S),
+        Step(ABSENT, (python, "publish.py", "--absent", PUBLISH), (), CHECK_S),
         Step(UNPACK, (python, "unpack.py", *source), (ABSENT,), UNPACK_S, ("source",)),
         *recipe.build,
-        Step("publish", (python, "publish.py", "publish.json"), (recipe.build[-1].id,), UNPACK_S),
+        Step("publish", (python, "publish.py", PUBLISH), (recipe.build[-1].id,), UNPACK_S),
     ]
     spec = {
         "schema": steps.SCHEMA,
