@@ -122,6 +122,7 @@ def test_what_is_compiled_in_is_tuned_and_what_cannot_be_built_is_told(
     assert "error this method is not there yet" in report
     assert "Built in" in printed
     assert "Left out compiler=absent-cc, method=3" in printed
+    assert re.search(r"Builds \d+ made in [\d.]+ \w+, \d+ failed", printed)
     manifest = next(iter(built(bench).values()))
     assert re.fullmatch(r"CC=cc make 'CFLAGS=-DMETHOD=\d -D[AB]'", manifest["lines"]["command 1"])
     assert f"command 1: CC=cc make 'CFLAGS=-DMETHOD=1 -D{best['mark']}'" in report
@@ -143,6 +144,17 @@ def test_each_build_is_made_once_and_the_same_program_is_measured_once(
     assert len(marks) == len(set(marks))
     report = (bench.run / "result" / "report.md").read_text()
     assert "it is built to the same program" in report
+    told = {
+        tuple(row["changed"][0]) if row["changed"] else (): row
+        for row in summary(bench)["builds"]
+        if len(row["changed"]) < 2
+    }
+    default, fast, marked = told[()], told["nap", "5"], told["mark", "B"]
+    assert (default["state"], default["speedup"], default["alike"]) == ("built", 1.0, 0)
+    assert fast["speedup"] > 3
+    assert summary(bench)["builds"][marked["alike"] - 1] == default
+    assert told["compiler", "absent-cc"]["state"] == "failed"
+    assert re.search(r"\| `mark=B` \| made, as No\. 1 \|", report)
 
 
 def test_what_was_built_is_found_again(bench: Bench) -> None:

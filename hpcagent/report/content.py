@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.report import facts, goal_sections
+from hpcagent.report import builds, facts, goal_sections
 from hpcagent.report import sections as parts
 from hpcagent.report.document import Section
 from hpcagent.study.summary import RunSummary
@@ -20,6 +20,7 @@ def sections(summary: RunSummary) -> tuple[Section, ...]:
         parts.routines(summary),
         parts.variability(summary),
         parts.tried(summary),
+        *builds.builds(summary),
         parts.failed(summary),
         facts.model(summary),
         facts.machine_and_library(summary),

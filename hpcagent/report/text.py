@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hpcagent.records import Failure
 from hpcagent.report import goal_text, goal_words, wording
+from hpcagent.report.builds import counted
 from hpcagent.report.columns import Column, fit, labelled, laid_out, wrapped
 from hpcagent.study.summary import CaseSummary, ClaimSummary, ModelSummary, RunSummary
 
@@ -231,6 +232,8 @@ def _facts(summary: RunSummary, columns: int) -> list[str]:
     if summary.history:
         lines += labelled("History", summary.history, columns)
     lines += labelled("Spent", budget, columns)
+    if summary.builds:
+        lines += labelled("Builds", counted(summary.builds), columns)
     if summary.application is not None:
         out = ", ".join(f"{value.param}={value.value}" for value in summary.infeasible)
         lines += labelled("Left out", wording.shorten(out, 300), columns) if out else []

@@ -77,6 +77,14 @@ class BuildsSeen:
                 found[config.id] = first[what]
         return found
 
+    @property
+    def alike(self) -> Mapping[str, str]:
+        """Finished build -> the first that is the same program, where that is another one."""
+        first: dict[str, str] = {}
+        for name, what in self._contents.items():
+            first.setdefault(what, name)
+        return {n: first[what] for n, what in self._contents.items() if first[what] != n}
+
     @cached_property
     def looked_into(self) -> tuple[Config, ...]:
         """What is built to find a value to blame, if any is."""

@@ -13,6 +13,7 @@ from hpcagent.study import budget, noise_notes, result_words
 from hpcagent.study.function_words import function_warnings
 from hpcagent.study.history_recall import came_of
 from hpcagent.study.knowledge import Knowledge
+from hpcagent.study.outcome_builds import builds_of
 from hpcagent.study.outcome_confirm import cases_of, claim_of, winner_of
 from hpcagent.study.outcome_goals import goals_summary
 from hpcagent.study.outcome_model import model_summary
@@ -73,6 +74,7 @@ def summarise(run: RunDir, known: Knowledge) -> RunSummary:
         history=_history(state, trials_of(known) if tunable else ()),
         application=_application(known, best),
         repeated=_repeated(known) if tunable else (),
+        builds=builds_of(known) if tunable else (),
     )
     return _with_words(summary, state.decisions.get(result_words.DECISION, {}))
 

@@ -281,6 +281,25 @@ class ApplicationSummary:
 
 
 @dataclass(frozen=True)
+class BuildTried:
+    """A build that the search asked for: what differs from the default's.
+
+    `state` is built, found (it was there), failed or open; `seconds` its steps took; `prefix` is
+    where it is (empty: it failed). `speedup` is that of its fastest configuration (None: none was
+    measured), `alike` the number, from 1, of an earlier build that is the same program (0: none).
+    """
+
+    changed: tuple[tuple[str, str], ...]
+    state: str
+    seconds: float
+    prefix: str
+    failure: Failure | None
+    speedup: float | None
+    unit: str
+    alike: int = 0
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """A tune run, finished or not (`phase` says where it is, `outcome` is "" while it goes on).
 
@@ -334,6 +353,7 @@ class RunSummary:
     found_as: str = ""
     application: ApplicationSummary | None = None  # None: a library
     repeated: tuple[tuple[Config, Config], ...] = ()
+    builds: tuple[BuildTried, ...] = ()
 
     @property
     def weighs(self) -> bool:
