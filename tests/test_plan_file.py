@@ -93,10 +93,100 @@ def test_the_example_is_a_plan(folder: Path) -> None:
     data = yaml.safe_load(EXAMPLE)
     del data["defaults"]  # an account needs a batch system, which is not here
     for step in data["steps"]:
-        for command in set(step) - {"name", "needs"}:
+        for command in set(step) - {"name", "needs", "for"}:
             step[command].pop("partition", None)
     names = [step.name for step in read(folder, yaml.safe_dump(data)).steps]
-    assert names == ["nodes", "lib", "old", "new", "which", "toolchains"]
+    assert names == ["nodes", "lib", "on-old", "on-new", "which", "toolchains"]
+
+
+def test_a_step_is_done_for_every_combination_of_values(folder: Path) -> None:
+    made = read(
+        folder,
+        """\
+schema: 1
+steps:
+  - name: nodes
+    probe:
+  - name: t-{size}-{seed}
+    for: {size: [mix, other], seed: [7, 8]}
+    needs: [nodes]
+    tune: {lib: openblas, workload: "{size}.yaml", seed: "{seed}", budget: ["rounds={seed}"]}
+  - name: pair-{size}
+    for: [{size: mix, seed: 7}, {size: other, seed: 8}]
+    compare: {runs: ["{t-{size}-{seed}.run}", "{t-mix-8.run}"]}
+  - name: all
+    needs: [pair-*]
+    compare: {runs: "{t-*.run}"}
+""",
+    )
+    steps = {step.name: step for step in made.steps}
+    sizes = ["t-mix-7", "t-mix-8", "t-other-7", "t-other-8"]
+    assert [*steps] == ["nodes", *sizes, "pair-mix", "pair-other", "all"]
+    words = " ".join(steps["t-other-8"].words)
+    assert words == "--lib openblas --workload other.yaml --seed 8 --budget rounds=8"
+    assert steps["t-other-8"].needs == ("nodes",)
+    assert steps["pair-other"].words == ("{t-other-8.run}", "{t-mix-8.run}")
+    assert steps["pair-other"].needs == ("t-other-8", "t-mix-8")
+    assert steps["all"].words == tuple(f"{{{name}.run}}" for name in sizes)
+    assert steps["all"].needs == ("pair-mix", "pair-other", *sizes)
+
+
+def test_braces_that_are_no_name_of_the_loop_stay(folder: Path) -> None:
+    made = read(
+        folder,
+        "schema: 1\nsteps:\n- name: a-{n}\n  for: {n: [1]}\n"
+        "  tune: {lib: openblas, account: 'x{m}', seed: '{n}'}",
+    )
+    assert [*made.steps[0].words] == ["--lib", "openblas", "--account", "x{m}", "--seed", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # several steps at once
+        ("- {name: a, for: 3, probe: {}}", "3: for: must be a mapping of lists like {size: ["),
+        ("- {name: a, for: {}, probe: {}}", "3: for: must be a mapping of lists"),
+        ("- {name: a, for: {n: 3}, probe: {}}", "3: n: must be a list of values"),
+        ("- name: a\n  for: {n: [[1]]}\n  probe:", "4: for: n: must be texts or numbers"),
+        ("- name: a\n  for: {n: [yes]}\n  probe:", "4: for: n: must be texts or numbers"),
+        ("- name: a\n  for: {N: [1]}\n  probe:", "4: for: 'N': a name is lower-case letters"),
+        (
+            "- name: a\n  for:\n  - {n: 1}\n  - {m: 1}\n  probe:",
+            "6: for: every entry has the same names: n",
+        ),
+        (
+            "- name: 'a-{n}'\n  for: {n: [1, 2], m: [x, y]}\n  probe:",
+            "3: name: a-1 would be the name of several steps: put {m} into it",
+        ),
+        (
+            "- name: 'a-{n}'\n  for: [{n: 1}, {n: 1}]\n  probe:",
+            "3: name: a-1 would be the name of several steps: an entry of for stands there twice",
+        ),
+        ("- name: 'a-{n}'\n  for: {n: [x.y]}\n  probe:", "3: name: 'a-x.y': letters, digits"),
+        (
+            "- name: 'a-{n}'\n  for: {n: [1]}\n  probe:\n- name: b\n  compare: {runs: '{c-*.run}'}",
+            "7: {c-*.run}: no step of that kind is above this one",
+        ),
+        (
+            "- name: 'a-{n}'\n  for: {n: [1, 2]}\n  compare: {runs: '{a-*.run}'}",
+            "5: {a-*.run}: no step of that kind is above this one",
+        ),
+        (
+            "- name: 'a-{n}'\n  for: {n: [1]}\n  probe:\n- name: b\n  compare:\n"
+            "    runs: ['{a-*.prefix}']",
+            "8: {a-1.prefix}: a probe step has run",
+        ),
+        ("- {name: a, probe: {}}\n- {name: b, needs: ['c*'], probe: {}}", "4: needs: no step 'c*'"),
+        (
+            "- name: 'a-{n}-{m}'\n  for: {n: ["
+            + ", ".join(map(str, range(30)))
+            + "], m: [1, 2, 3, 4, 5, 6, 7]}\n  probe:",
+            "3: steps: more than 200",
+        ),
+    ],
+)
+def test_what_is_wrong_with_several_at_once_is_told(folder: Path, text: str, told: str) -> None:
+    assert refused(folder, f"schema: 1\nsteps:\n{text}").startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +322,7 @@ def test_a_batch_system_that_is_not_there_is_told_before_anything_begins(
 
 
 _keys = st.sampled_from(
-    ["schema", "steps", "defaults", "name", "tune", "probe", "needs", "lib", "x"]
+    ["schema", "steps", "defaults", "name", "tune", "probe", "needs", "lib", "x", "for", "{x}"]
 )
 _leaves = st.none() | st.booleans() | st.integers(-2, 5) | st.floats() | st.text(max_size=6) | _keys
 _trees = st.recursive(

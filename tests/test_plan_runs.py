@@ -235,6 +235,24 @@ def test_a_step_that_another_process_drives_is_left_to_it(bench: Bench) -> None:
     assert states(bench)["a"] == "done"
 
 
+def test_a_step_that_is_written_once_is_done_for_each_value(bench: Bench) -> None:
+    several = f"""\
+schema: 1
+steps:
+  - name: seed-{{seed}}
+    for: {{seed: [3, 4]}}
+    tune: {TUNE[:-1]}, seed: "{{seed}}"}}
+  - name: which
+    compare: {{runs: ["{{seed-*.run}}"], pairs: 3}}
+"""
+    done = plan(bench, several)
+    assert done.returncode == 0, done.stderr
+    assert states(bench) == dict.fromkeys(("seed-3", "seed-4", "which"), "done")
+    for seed in (3, 4):
+        opened = step(bench, f"seed-{seed}").events("run_opened")[0]["data"]
+        assert opened["settings"]["seed"] == seed
+
+
 def test_a_dry_run_shows_the_commands_and_writes_nothing(bench: Bench) -> None:
     before = sorted(path.name for path in bench.folder.iterdir())
     done = plan(bench, TWO, "--dry-run")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcagent.errors import UsageError
+from hpcagent.study import plan_loops as loops
 from hpcagent.study.plan import COMMANDS, FIELDS, REFERENCE
 from hpcagent.yamlfile import Document, load_yaml
 
@@ -25,28 +26,23 @@ steps:
     probe: {partition: all}
   - name: lib
     build: {lib: openblas, source: OpenBLAS.tar.gz, sha256: HASH, partition: old}
-  - name: old
+  - name: on-{partition}        # a step for each: on-old, on-new
+    for: {partition: [old, new]}
     tune:
       lib: openblas
       openblas-prefix: "{lib.prefix}"     # so it waits for lib
       workload: mix.yaml                  # files are looked for beside the plan
-      partition: old
+      partition: "{partition}"
       budget: [rounds=6, core-hours=20]   # an option that is repeated
-  - name: new
-    tune:
-      lib: openblas
-      openblas-prefix: "{lib.prefix}"
-      workload: mix.yaml
-      partition: new
   - name: which
-    compare: {runs: ["{old.run}", "{new.run}"]}
+    compare: {runs: ["{on-*.run}"]}       # of all steps with such a name
   - name: toolchains
     doctor: {partition: new}
     needs: [which]                        # an order that no reference tells
 """
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _TOP = ("schema", "title", "defaults", "steps")
-_BESIDE = ("name", "needs")
+_BESIDE = ("name", "needs", loops.FOR)
 _SCALARS = (str, int, float, bool)
 
 
@@ -91,15 +87,17 @@ def read_plan(path: Path) -> PlanFile:
     rows = data.get("steps")
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"{document.where('steps')}: steps: must be a list of at least one step")
-    if len(rows) > MAX_STEPS:
-        raise UsageError(f"{document.where('steps')}: steps: more than {MAX_STEPS}")
     steps: list[FileStep] = []
     for index in range(len(rows)):
-        steps.append(_step(document, index, steps))
+        for step in _steps(document, index, tuple(steps)):
+            steps.append(step)
+            if len(steps) > MAX_STEPS:
+                raise UsageError(f"{document.where('steps')}: steps: more than {MAX_STEPS}")
     return PlanFile(document, title, defaults, tuple(steps))
 
 
-def _step(document: Document, index: int, before: list[FileStep]) -> FileStep:
+def _steps(document: Document, index: int, before: Sequence[FileStep]) -> Iterator[FileStep]:
+    """What a row of the file stands for: a step, or one for each turn of its `for`."""
     at = ("steps", index)
     row = _mapping(document, at, "a step is a mapping like {name: lib, build: {lib: openblas}}")
     _known(document, at, row, (*_BESIDE, *COMMANDS))
@@ -109,6 +107,25 @@ def _step(document: Document, index: int, before: list[FileStep]) -> FileStep:
         raise UsageError(
             f"{document.where(*at)}: a step has one of {', '.join(COMMANDS)}; here is {found}"
         )
+    options = _options(document, (*at, commands[0]))
+    written, names = str(row.get("name")), set[str]()
+    for turn in loops.turns(document, at, row, MAX_STEPS):
+        made = _step(document, index, loops.put({**row, commands[0]: options}, turn), before)
+        if made.name in names:
+            missing = " and ".join(f"{{{one}}}" for one in loops.unused(written, turn))
+            words = f"put {missing} into it" if missing else "an entry of for stands there twice"
+            where = f"{document.where(*at, 'name')}: name"
+            raise UsageError(f"{where}: {made.name} would be the name of several steps: {words}")
+        names.add(made.name)
+        yield made
+
+
+def _step(
+    document: Document, index: int, row: Mapping[str, Any], before: Sequence[FileStep]
+) -> FileStep:
+    """A row whose `for` is put in."""
+    at = ("steps", index)
+    command = next(key for key in row if key in COMMANDS)
     name = row.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         words = "is missing" if name is None else f"{name!r}: letters, digits, - and _, at most 40"
@@ -116,8 +133,8 @@ def _step(document: Document, index: int, before: list[FileStep]) -> FileStep:
     names = [step.name for step in before]
     if name in names:
         raise UsageError(f"{document.where(*at, 'name')}: name: {name} is a step above already")
-    command = commands[0]
-    options = _options(document, (*at, command))
+    _referred(document, (*at, command), row[command], before)  # while places are the file's
+    options = loops.gathered(row[command], names)
     referred = _referred(document, (*at, command), options, before)
     needs = [*_needs(document, at, row, names), *referred]
     return FileStep(index, name, command, options, tuple(dict.fromkeys(needs)))
@@ -129,12 +146,13 @@ def _needs(
     needs = row.get("needs", [])
     if not isinstance(needs, list):
         raise UsageError(f"{document.where(*at, 'needs')}: needs: must be a list, as in [lib, old]")
-    for place, need in enumerate(needs):
+    found = [(place, one) for place, need in enumerate(needs) for one in loops.fitting(need, names)]
+    for place, need in found:
         if need not in names:
             raise UsageError(
                 f"{document.where(*at, 'needs', place)}: needs: {_no_step(need, names)}"
             )
-    return needs
+    return [str(need) for _, need in found]
 
 
 def _referred(
@@ -147,6 +165,10 @@ def _referred(
     commands = {step.name: step.command for step in before}
     found = []
     for keys, text in _texts(options, at):
+        if loops.fits_none(text, list(commands)):
+            raise UsageError(
+                f"{document.where(*keys)}: {text}: no step of that kind is above this one"
+            )
         for reference in REFERENCE.finditer(text):
             name, field = reference[1], reference[2]
             where = f"{document.where(*keys)}: {reference[0]}"
