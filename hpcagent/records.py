@@ -221,8 +221,9 @@ class Resources:
 
     `memory_bytes` is a node's, and excludes `memory_per_cpu_bytes`. `extra` holds further options
     in the scheduler's own words, `avoid_nodes` hosts that another node is preferred to, `after` ids
-    of jobs that must have ended first, however they ended. The batch script gets SIGUSR1 `warn_s`
-    seconds before the end (0: no warning).
+    of jobs that must have ended first, however they ended (with `after_any` one of them, where the
+    scheduler can wait for that, else all). The batch script gets SIGUSR1 `warn_s` seconds before
+    the end (0: no warning).
     """
 
     walltime_s: int
@@ -243,6 +244,7 @@ class Resources:
     extra: tuple[str, ...] = ()
     avoid_nodes: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    after_any: bool = False
     warn_s: int = 0
 
     @classmethod

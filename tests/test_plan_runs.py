@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -356,6 +357,32 @@ def test_a_plan_as_a_chain_of_jobs(cluster_bench: Bench, slurm: Cluster) -> None
     assert bench.outcome() == "done"
     whole(bench, slurm)
     assert "waits for" in (bench.folder / f"slurm-{first}.out").read_text()
+
+
+@pytest.mark.slurm
+def test_a_chain_goes_on_with_one_step_while_another_waits_in_the_queue(
+    cluster_bench: Bench, slurm: Cluster
+) -> None:
+    bench = cluster_bench
+    free = bench.folder / "free"
+    blocker = bench.folder / "blocker.sh"
+    blocker.write_text(f"#!/bin/sh\nwhile [ ! -e {shlex.quote(str(free))} ]; do sleep 0.2; done\n")
+    argv = ["sbatch", "--parsable", "--exclusive", "--partition=two", str(blocker)]
+    subprocess.run(argv, cwd=bench.folder, env=bench.env, check=True)
+    (bench.folder / "plan.yaml").write_text(SIDES)
+    submit_agent(bench)
+
+    def closed(name: str) -> bool:
+        journal = bench.run / "steps" / name / "journal.jsonl"
+        return journal.exists() and "run_closed" in journal.read_text()
+
+    until(lambda: closed("one"), slurm.jobs)
+    [waiting] = step(bench, "two").events("unit_intent")
+    assert waiting["data"]["purpose"] == "probe"
+    assert not step(bench, "two").events("unit_result")
+    free.touch()
+    until(lambda: bench.outcome() != "", slurm.jobs)
+    assert bench.outcome() == "done"
 
 
 @pytest.mark.slurm

@@ -101,6 +101,11 @@ def test_everything_that_can_be_asked_for() -> None:
     ]
 
 
+def test_one_of_several_jobs_can_be_waited_for() -> None:
+    lines = asked(dataclasses.replace(ASKED, after=("12", "13_2"), after_any=True))
+    assert "--dependency=afterany:12?afterany:13_2" in lines
+
+
 def test_the_smallest_request() -> None:
     assert asked(dataclasses.replace(ASKED, exclusive=False)) == [
         "--job-name=haabc",

@@ -38,6 +38,7 @@ _LEASE_S = HEARTBEAT_S * (MISSED_HEARTBEATS + 2)
 # How long jobs without a number yet are waited for before the chain goes on without them.
 _NUMBERLESS_S = 300.0
 _BATCH_SYSTEMS = ("slurm", "pbs")
+_WAITS_FOR_ANY = "slurm"  # PBS has no dependency that one of several jobs fulfils
 # The commands that a chain may begin with, and the kind of run that each makes.
 _BEGINS: Mapping[str, str] = MappingProxyType({"tune": "tune", "run": KIND})
 
@@ -225,11 +226,18 @@ def _hand_over(link: links.Chain, path: Path, code: int) -> int:
     if not jobs and _awaits_approval(run, state):
         link.end()
         return 0
-    names = {its.settings.scheduler for _, its in driven(run, state) if jobs_out(its)}
+    out = [its for _, its in driven(run, state) if jobs_out(its)]
+    names = {its.settings.scheduler for its in out}
     if jobs and names.issubset(_BATCH_SYSTEMS):
+        several = len(out) > 1 and names == {_WAITS_FOR_ANY}
+        jobs = [_last_job(its) for its in out] if several else jobs
+        told = (" or " if several else ", ").join(jobs)
         # Where this fails, the successor that waits for this job's end goes on.
         with suppress(HpcagentError):
-            click.echo(
-                f"successor: job {link.wait_for(jobs)} waits for {', '.join(jobs)}", err=True
-            )
+            click.echo(f"successor: job {link.wait_for(jobs, several)} waits for {told}", err=True)
     return 0
+
+
+def _last_job(state: TuneState) -> str:
+    """With it most of what a step waits for has ended."""
+    return [unit.job_id for unit in state.open_units if unit.job_id][-1]

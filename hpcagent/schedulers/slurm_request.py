@@ -56,7 +56,7 @@ def directives(resources: Resources, name: str) -> list[str]:
         *(f"--{field}={value}" for field, value in _named(resources)),
         *(["--exclusive"] if resources.exclusive else []),
         *_avoiding(resources.avoid_nodes, further),
-        *_after(resources.after),
+        *_after(resources.after, resources.after_any),
         *_warning(resources.warn_s),
         "--open-mode=append",
         *(_written(option, value) for option, value in further if option != "exclude"),
@@ -155,15 +155,17 @@ def _avoiding(nodes: Sequence[str], further: Sequence[tuple[str, str | None]]) -
     return [f"--exclude={','.join(named)}"] if named else []
 
 
-def _after(jobs: Sequence[str]) -> list[str]:
-    """Start when these have ended, however; their cluster is the one this job is sent to."""
+def _after(jobs: Sequence[str], one: bool) -> list[str]:
+    """Start when these have ended (or `one` of them), however; their cluster is the one this job is
+    sent to."""
     found = []
     for job in jobs:
         known = _JOB.fullmatch(job)
         if known is None:
             raise UsageError(f"job id {job!r}: this is not an id of Slurm")
         found.append(known[1] + (known[2] or ""))
-    return [f"--dependency=afterany:{':'.join(found)}"] if found else []
+    between = "?afterany:" if one else ":"
+    return [f"--dependency=afterany:{between.join(found)}"] if found else []
 
 
 def _warning(warn_s: int) -> list[str]:

@@ -2,7 +2,8 @@
 
 A link never waits in its allocation for the queue. Before it does anything it submits its
 successor, to start when it has ended, however it ends; when the run's jobs are out it submits
-another one that waits for these, and takes the first back.
+another one that waits for these, and takes the first back. Of a plan it waits for the last job of
+any step, where the scheduler knows such a dependency: steps differ in length.
 """
 
 from __future__ import annotations
@@ -91,10 +92,11 @@ class Chain:
         names = [unit_name(str(self._folder), link) for link in links]
         return status is not None and status.is_of(*names) and not status.state.terminal
 
-    def wait_for(self, jobs: Sequence[str]) -> str:
-        """Let the successor wait for these jobs instead of this one; its number."""
+    def wait_for(self, jobs: Sequence[str], any_of: bool = False) -> str:
+        """Let the successor wait for these jobs (or for any of them) instead of this one; its
+        number."""
         guard = self._state.next_job
-        self._follow(jobs)
+        self._follow(jobs, any_of)
         self._scheduler.cancel([guard])
         return self._state.next_job
 
@@ -106,10 +108,10 @@ class Chain:
         """Nothing is left of a run whose first job was refused: the next try is a chain's first."""
         self._keep(ChainState(link=self._state.link, system=self._state.system))
 
-    def _follow(self, after: Sequence[str]) -> None:
+    def _follow(self, after: Sequence[str], any_of: bool = False) -> None:
         link = self._state.link + 1
         name = unit_name(str(self._folder), link)
-        script = self._write(link, name, after)
+        script = self._write(link, name, after, any_of)
         self._keep(replace(self._state, link=link))
         self._keep(replace(self._state, next_job=self._submitted(script, name)))
 
@@ -135,8 +137,8 @@ class Chain:
             )
         return answer.job_id
 
-    def _write(self, link: int, name: str, after: Sequence[str]) -> Path:
-        asks = replace(self._job.asks, after=tuple(after), warn_s=WARN_S)
+    def _write(self, link: int, name: str, after: Sequence[str], any_of: bool) -> Path:
+        asks = replace(self._job.asks, after=tuple(after), after_any=any_of, warn_s=WARN_S)
         folder = self._folder / f"{link:04d}"
         directives = self._scheduler.directives(asks, name)
         text = job_script(directives, self._exports, str(self._cwd), list(self._argv))
