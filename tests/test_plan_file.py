@@ -131,6 +131,15 @@ steps:
     assert steps["all"].needs == ("pair-mix", "pair-other", *sizes)
 
 
+def test_a_scaling_study_is_a_step(folder: Path) -> None:
+    made = read(
+        folder,
+        "schema: 1\nsteps:\n- {name: a, tune: {lib: openblas}}\n"
+        "- {name: b, scale: {run: '{a.run}', nodes: '1,2', weak: true}}",
+    )
+    assert made.steps[1].words == ("--nodes", "1,2", "--weak", "{a.run}")
+
+
 def test_braces_that_are_no_name_of_the_loop_stay(folder: Path) -> None:
     made = read(
         folder,
@@ -202,7 +211,7 @@ def test_what_is_wrong_with_several_at_once_is_told(folder: Path, text: str, tol
         ("schema: 1\nsteps:\n- {name: a}", "3: a step has one of probe, doctor, build"),
         (
             "schema: 1\nsteps:\n- {name: a, probe: {}, doctor: {}}",
-            "3: a step has one of probe, doctor, build, tune, compare, codegen; here is probe and",
+            "3: a step has one of probe, doctor, build, tune, compare, scale, codegen; here is probe",
         ),
         ("schema: 1\nsteps:\n- {probe: {}}", "3: name: is missing"),
         ("schema: 1\nsteps:\n- {name: a/b, probe: {}}", "3: name: 'a/b': letters"),

@@ -24,6 +24,7 @@ _COMMANDS: Table = {
     "build": ("hpcagent.cli.build", "Build a library or a program, once and correctly."),
     "run": ("hpcagent.cli.plan", "Do the steps of a plan: build, tune, compare and others."),
     "compare": ("hpcagent.cli.compare", "Compare node types, each with its best settings."),
+    "scale": ("hpcagent.cli.scale", "Measure what more nodes gain an application."),
     "probe": ("hpcagent.cli.probe", "Tell what this machine, or a partition's nodes, have."),
     "doctor": ("hpcagent.cli.doctor", "Find out which toolchains work here, and why not."),
     "codegen": ("hpcagent.cli.codegen", "Let code be written, checked and measured."),

@@ -15,6 +15,7 @@ from hpcagent.report.publish import publish
 from hpcagent.study import inbox
 from hpcagent.study.budget import awaits_approval
 from hpcagent.study.chain import chain_folder, drop, read_chain
+from hpcagent.study.compare_plan import COMPARISONS
 from hpcagent.study.driven import driven
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.lease import Lease, is_driven
@@ -125,7 +126,7 @@ def advise(run: str, text: str, config: str | None) -> int:
     state = read_state(found)
     if found.kind == KIND:
         raise UsageError(f"{found.path.name} is a plan: give advice to a step, by its path")
-    if found.kind == "compare":
+    if found.kind in COMPARISONS:
         raise UsageError(f"{found.path.name} is a comparison: it measures what its RUNs found")
     if state.closed is not None:
         raise UsageError(f"{found.path.name} is closed: advice comes too late")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hpcagent.report import compare, plan_text, task_text, text
 from hpcagent.report.plan_summary import PlanSummary, summarise_plan
+from hpcagent.study.compare_plan import COMPARISONS
 from hpcagent.study.compare_result import CompareSummary, summarise_comparison
 from hpcagent.study.durable import utc_now, utc_text
 from hpcagent.study.knowledge import Knowledge
@@ -23,7 +24,7 @@ def summary_of(run: RunDir, known: Knowledge) -> Summary:
     """The summary of a run, by its kind."""
     if run.kind == KIND:
         return summarise_plan(run, known.state, told)
-    if run.kind == "compare":
+    if run.kind in COMPARISONS:
         return summarise_comparison(run, known.state)
     if run.kind in KINDS:
         return summarise_task(run, known.state)

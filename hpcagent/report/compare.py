@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from hpcagent.report import wording
+from hpcagent.report import html, scaling, wording
 from hpcagent.report.columns import Column, labelled, laid_out, wrapped
 from hpcagent.report.compare_sections import sections
 from hpcagent.report.compare_words import (
@@ -20,9 +20,11 @@ from hpcagent.report.compare_words import (
     tuned,
 )
 from hpcagent.report.markdown import page
+from hpcagent.report.scaling_figure import scaling_figures
 from hpcagent.report.write import write_text
 from hpcagent.study.compare_result import CompareSummary, SideResult, summarise_comparison
 from hpcagent.study.rundir import RunDir
+from hpcagent.study.scaling import Scaling
 from hpcagent.study.state import TuneState
 
 _WIDEST, _NARROWEST = 80, 40
@@ -32,10 +34,20 @@ __all__ = ["headline", "publish_comparison", "terminal"]
 
 
 def publish_comparison(run: RunDir, state: TuneState) -> None:
-    """Write result/report.md; EnvironmentProblem where the disk is full."""
+    """Write result/report.md, of a scaling study also report.html and its figure;
+    EnvironmentProblem where the disk is full."""
     summary = summarise_comparison(run, state)
-    title = f"{summary.app}: comparison {summary.run_id}"
-    write_text(run.result / "report.md", page(title, sections(summary), {}))
+    noun = "scaling" if summary.scaling is not None else "comparison"
+    title, parts = f"{summary.app}: {noun} {summary.run_id}", sections(summary)
+    drawn = {} if summary.scaling is None else scaling_figures(summary.scaling, tuned(summary))
+    paths = {name: f"figures/{name}.svg" for name in drawn}
+    for name, text in drawn.items():
+        write_text(run.result / paths[name], text)
+    write_text(run.result / "report.md", page(title, parts, paths))
+    if summary.scaling is not None:
+        box = {"tone": "plain", "number": summary.outcome, "note": headline(summary)}
+        foot = f"hpcagent {summary.version}, run {summary.run_id}"
+        write_text(run.result / "report.html", html.document(title, box, foot, parts, drawn))
 
 
 def terminal(summary: CompareSummary, width: int, folder: str) -> str:
@@ -59,6 +71,8 @@ def _sides(summary: CompareSummary, columns: int) -> list[str]:
     sides = [side for side in summary.sides if side.blocks]
     if not sides:
         return []
+    if summary.scaling is not None:
+        return _scaling(summary.scaling, tuned(summary), columns)
     levels = [level_cells(side) for side in sides]
     titles = ("default", "CV in", "between", "best", "CV in", "between")
     ranks = (3, 4, 5, 0, 1, 2)
@@ -69,6 +83,14 @@ def _sides(summary: CompareSummary, columns: int) -> list[str]:
     for place, (title, rank) in enumerate(zip(titles, ranks, strict=True)):
         shown.append(Column(title, tuple(level[place] for level in levels), rank))
     return laid_out(shown if tuned(summary) else shown[:-3], columns)
+
+
+def _scaling(found: Scaling, several: bool, columns: int) -> list[str]:
+    lines = laid_out(scaling.columns(found.tuned), columns)
+    if not several:
+        return lines
+    default = laid_out(scaling.columns(found.default), columns)
+    return [*lines, "", "with the default settings", *default]
 
 
 def _blocks(summary: CompareSummary, columns: int) -> list[str]:
@@ -106,7 +128,8 @@ def _facts(summary: CompareSummary, columns: int, folder: str) -> list[str]:
     if summary.outcome == "":
         again = shlex.quote(folder)
         return lines + labelled("Next", f"hpcagent resume {again}", columns)
-    return lines + labelled("Report", "result/report.md", columns)
+    page = "report.html" if summary.scaling is not None else "report.md"
+    return lines + labelled("Report", f"result/{page}", columns)
 
 
 def _listed(label: str, told: Sequence[str], columns: int) -> list[str]:

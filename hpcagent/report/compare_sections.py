@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from hpcagent.report import wording
+from hpcagent.report import scaling, wording
 from hpcagent.report.compare_words import (
     costs,
     count,
@@ -14,16 +14,21 @@ from hpcagent.report.compare_words import (
     level_cells,
     sentences,
     side_name,
+    tuned,
 )
 from hpcagent.report.document import Block, Code, Line, Listing, Section, paragraph, table
 from hpcagent.study.compare_result import Block as Measured
 from hpcagent.study.compare_result import CompareSummary, SideResult
+from hpcagent.study.scaling import WEAK
 
 
 def sections(summary: CompareSummary) -> tuple[Section, ...]:
+    if summary.scaling is not None and summary.outcome == "compared":
+        first = scaling.sections(summary, tuned(summary))
+    else:
+        first = (_result(summary), _certainty(summary))
     return (
-        _result(summary),
-        _certainty(summary),
+        *first,
         _sides(summary),
         _blocks(summary),
         _settings(summary),
@@ -135,7 +140,11 @@ def _failed(summary: CompareSummary) -> Section:
 
 
 def _reproduce(summary: CompareSummary) -> Section:
-    words = ["hpcagent", "compare", *(side.path for side in summary.sides)]
+    words = ["hpcagent", summary.kind, *dict.fromkeys(side.path for side in summary.sides)]
+    if summary.scaling is not None:
+        words += ["--nodes", ",".join(side.label for side in summary.sides)]
+        words += ["--weak"] if summary.scaling.kind == WEAK else []
+        words += ["--efficiency", f"{summary.scaling.threshold:g}"]
     words += ["--blocks", str(summary.blocks), "--pairs", str(summary.pairs)]
     words += ["--seed", str(summary.seed)]
     order = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcagent.report import wording
+from hpcagent.report import scaling, wording
 from hpcagent.study.compare_result import CompareSummary, PairResult, SideResult
 from hpcagent.study.compare_statistics import Ratio
 
@@ -27,6 +27,8 @@ def count(summary: CompareSummary) -> str:
 
 def sentences(summary: CompareSummary) -> tuple[str, ...]:
     """What is shown of every pair of sides, each with its best settings."""
+    if summary.scaling is not None:
+        return scaling.sentences(summary)
     return tuple(_upper(_said(summary, pair, pair.best, "best")) for pair in summary.results)
 
 
@@ -34,20 +36,22 @@ def defaults(summary: CompareSummary) -> tuple[str, ...]:
     """The same of the defaults, where they are not the best everywhere; nothing before the end."""
     if summary.outcome != "compared" or not tuned(summary):
         return ()
+    if summary.scaling is not None:
+        return scaling.defaults(summary)
     return tuple(_said(summary, pair, pair.default, "default") for pair in summary.results)
 
 
 def costs(summary: CompareSummary) -> tuple[str, ...]:
     """Core-hours for the same work, where allocations hold different numbers of CPUs."""
-    if summary.outcome != "compared":
+    if summary.outcome != "compared" or summary.scaling is not None:
         return ()
     return tuple(_cost(summary, pair) for pair in summary.results if pair.cost is not None)
 
 
 def few_nodes(summary: CompareSummary) -> tuple[str, ...]:
     """The sides of which the interval cannot say how their nodes differ."""
-    found = []
-    for side in summary.sides:
+    found: list[str] = []
+    for side in summary.sides if summary.scaling is None else ():
         nodes = {block.node for block in side.blocks if block.node}
         if len(side.blocks) > 1 and len(nodes) == 1:
             words = f"{side_name(summary, side.label)} was measured on {wording.visible(*nodes)}"

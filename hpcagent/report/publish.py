@@ -10,6 +10,7 @@ from hpcagent.report.plan_text import publish_plan
 from hpcagent.report.task_text import publish_task
 from hpcagent.report.text import headline
 from hpcagent.report.write import write_report, write_text
+from hpcagent.study.compare_plan import COMPARISONS
 from hpcagent.study.knowledge import Knowledge
 from hpcagent.study.outcome import summarise
 from hpcagent.study.plan import KIND
@@ -23,7 +24,7 @@ def publish(run: RunDir, known: Knowledge) -> None:
     if run.kind == KIND:
         publish_plan(summarise_plan(run, known.state, told), run.result)
         return
-    if run.kind == "compare":
+    if run.kind in COMPARISONS:
         publish_comparison(run, known.state)
         return
     if run.kind in KINDS:

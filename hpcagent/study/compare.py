@@ -7,6 +7,7 @@ from functools import cached_property
 
 from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent
+from hpcagent.study.attempts import given_up
 from hpcagent.study.compare_plan import Comparison, block_plan
 from hpcagent.study.compare_result import compared, side_results
 from hpcagent.study.state import TuneState, Unit
@@ -17,10 +18,20 @@ def next_step(comparison: Comparison, state: TuneState) -> tune.Step:
     """The one thing to do now; blocks go out one after the other, so that none disturbs another."""
     if state.open_units:
         return tune.Wait()
+    lost = _lost(comparison, state)
     for block, index in comparison.order(state.settings.seed):
-        if state.done(comparison.purpose(block, index)) is None:
+        if index not in lost and state.done(comparison.purpose(block, index)) is None:
             return tune.attempt(state, block_plan(comparison, state, block, index))
     return _end(comparison, state)
+
+
+def _lost(comparison: Comparison, state: TuneState) -> frozenset[int]:
+    """The numbers of nodes of a scaling study on which it does not run: the others tell as much
+    without them. Of two node types neither can be done without."""
+    if not comparison.scaling:
+        return frozenset()
+    order = comparison.order(state.settings.seed)
+    return frozenset(i for b, i in order if given_up(state, comparison.purpose(b, i)) is not None)
 
 
 def _end(comparison: Comparison, state: TuneState) -> tune.Close:
@@ -28,7 +39,10 @@ def _end(comparison: Comparison, state: TuneState) -> tune.Close:
     if all(result.best is None and result.default is None for result in results):
         return tune.Close("failed", "too few valid measurements for any comparison", 7)
     count = comparison.blocks * len(comparison.sides)
-    return tune.Close("compared", f"all {count} blocks are measured", 0)
+    lost = [comparison.sides[index].label for index in sorted(_lost(comparison, state))]
+    told = f"; it does not run on {', '.join(lost)} nodes" if lost else ""
+    words = f"all {count} blocks are measured" if not lost else "the other blocks are measured"
+    return tune.Close("compared", words + told, 0)
 
 
 class CompareAgent(RunAgent):

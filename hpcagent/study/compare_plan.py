@@ -14,6 +14,7 @@ from hpcagent.study.units import Plan
 
 # A block is one allocation. What differs between allocations (nodes, placement, the hour) is seen
 # in their spread only, and a spread needs at least three.
+COMPARISONS = ("compare", "scale")  # kinds of runs
 MIN_BLOCKS = 3
 MIN_PAIRS = 3
 _SEEDS_FROM = 2_000_003
@@ -70,7 +71,9 @@ class Comparison:
 
     `what` names what the labels of the sides are ("partition"); `workload` is the file that all
     sides measure, to the byte (empty: an `application`, which has none). Intervals cover with
-    1 - `alpha`; no difference below `minimum_effect` is claimed.
+    1 - `alpha`; no difference below `minimum_effect` is claimed. `scaling` is strong or weak where
+    the sides are numbers of nodes, of which those with a parallel efficiency of `threshold` are
+    told (empty: they are anything else).
     """
 
     what: str
@@ -82,6 +85,8 @@ class Comparison:
     alpha: float
     minimum_effect: float
     application: bool = False
+    scaling: str = ""
+    threshold: float = 0.0
 
     @classmethod
     def of(cls, state: TuneState) -> Comparison:
@@ -130,13 +135,14 @@ def block_plan(comparison: Comparison, state: TuneState, block: int, index: int)
     """One side's unit of a block; all sides of a block get the same inputs.
 
     Where the request names nodes by nothing but the partition, one that this side has not been on
-    is preferred: a node type is more than one node.
+    is preferred: a node type is more than one node. Many nodes at once leave no others.
     """
     side = comparison.sides[index]
     seed = (state.settings.seed * 7919 + _SEEDS_FROM + block) % 2**31
     spec = {**side.spec, "side": index, "block": block, "seed": seed}
     asked = side.resources
-    if not (asked.constraint or asked.reservation or asked.gres or asked.extra):
+    fixed = comparison.scaling or asked.constraint
+    if not (fixed or asked.reservation or asked.gres or asked.extra):
         been = {unit.node for unit in comparison.measured(state, index) if unit.node}
         asked = replace(asked, avoid_nodes=tuple(sorted(been)))
     return Plan("round", comparison.purpose(block, index), asked, spec, side.expected_s)

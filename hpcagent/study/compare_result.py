@@ -16,6 +16,7 @@ from hpcagent.study.compare_plan import MIN_BLOCKS, MIN_PAIRS, Comparison, Side
 from hpcagent.study.compare_statistics import Ratio, speed_ratio
 from hpcagent.study.knowledge import failure_in
 from hpcagent.study.rundir import RunDir
+from hpcagent.study.scaling import NodeLevel, Scaling, scaling
 from hpcagent.study.state import TuneState, Unit
 
 
@@ -114,6 +115,7 @@ class CompareSummary:
     core_hours: float
     wall_s: float
     application: bool = False
+    scaling: Scaling | None = None
 
     @property
     def blocks_done(self) -> int:
@@ -147,7 +149,17 @@ def summarise_comparison(run: RunDir, state: TuneState) -> CompareSummary:
         core_hours=budget.spent_core_hours(state),
         wall_s=budget.elapsed_s(state, state.closed_utc or state.last_utc),
         application=comparison.application,
+        scaling=scaling(comparison, _levels(sides, "best"), _levels(sides, "default")),
     )
+
+
+def _levels(sides: Sequence[SideResult], which: str) -> list[NodeLevel]:
+    """By numbers of nodes, which are the labels of the sides then."""
+    return [
+        NodeLevel(int(s.label), s.cpus, tuple(getattr(b, which).seconds for b in s.blocks))
+        for s in sides
+        if s.label.isdecimal()
+    ]
 
 
 def compared(comparison: Comparison, sides: Sequence[SideResult]) -> tuple[PairResult, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hpcagent.apps.application_builds import ApplicationBuilds
 from hpcagent.errors import EnvironmentProblem, UsageError
@@ -53,47 +54,52 @@ def sources(runs: Sequence[RunDir]) -> tuple[Source, ...]:
         if path in seen:
             raise UsageError(f"compare: {run.id} is named twice; a run cannot be its own rival")
         seen.add(path)
-    found = tuple(_source(run) for run in runs)
+    found = tuple(source(run) for run in runs)
     for other in found[1:]:
         _require_same(found[0], other)
     return found
 
 
-def _source(run: RunDir) -> Source:
+def source(run: RunDir, command: str = "compare") -> Source:
+    """A run whose settings `command` can measure. UsageError for one that has none,
+    EnvironmentProblem where what it ran is gone."""
+    said = f"{command}: {run.id}"
     if run.kind != "tune":
-        raise UsageError(f"compare: {run.id} is a {run.kind} run; only tune runs can be compared")
+        raise UsageError(f"{said} is a {run.kind} run; only tune runs can be taken")
     state = read_state(run)
     outcome = str((state.closed or {}).get("outcome", ""))
     if state.closed is None:
-        raise UsageError(f"compare: {run.id} goes on; finish it first: hpcagent resume {run.path}")
+        raise UsageError(f"{said} goes on; finish it first: hpcagent resume {run.path}")
     if outcome not in _COMPARABLE:
-        raise UsageError(f"compare: {run.id} ended as {outcome!r}: it has no settings to compare")
+        raise UsageError(f"{said} ended as {outcome!r}: it has no settings to take")
     known = Knowledge(state)
     build = state.done("build")
     folder = run.unit(build.name) if build is not None else run.path / "work"
     if not state.settings.of_application and not os.access(folder / "driver", os.X_OK):
         raise EnvironmentProblem(
-            f"compare: {run.id} lacks the driver that it built, {folder / 'driver'}: restore that "
+            f"{said} lacks the driver that it built, {folder / 'driver'}: restore that "
             "folder, or tune again"
         )
     if state.settings.objectives[0] not in (TIME, THROUGHPUT):
         raise UsageError(
-            f"compare: {run.id} was tuned for {_goal(state.settings)}; compare tells which side is "
+            f"{said} was tuned for {_goal(state.settings)}; {command} tells what is "
             "faster: tune with --objective time"
         )
     summary = summarise(run, known)
-    for prefix in _builds(known, summary):
-        if not Path(prefix).is_dir():
-            raise EnvironmentProblem(f"compare: {run.id} ran {prefix}, which is gone: tune again")
+    require_builds(known, summary, said)
     return Source(run, state, known, summary, folder)
 
 
-def _builds(known: Knowledge, summary: RunSummary) -> list[str]:
-    """The builds of an application that its default and its best run."""
+def require_builds(known: Knowledge, summary: RunSummary, said: str) -> None:
+    """EnvironmentProblem where a build of an application that its default or its best runs is gone;
+    its message begins with `said`."""
     if not isinstance(known.variants, ApplicationBuilds):
-        return []
+        return
     default = known.unpruned.default
-    return [known.variants.prefix_of(config) for config in (default, summary.best or default)]
+    for config in (default, summary.best or default):
+        prefix = known.variants.prefix_of(config)
+        if not Path(prefix).is_dir():
+            raise EnvironmentProblem(f"{said} ran {prefix}, which is gone: tune again")
 
 
 def _goal(settings: TuneSettings) -> str:
@@ -146,8 +152,8 @@ def comparison(found: Sequence[Source], blocks: int, pairs: int) -> Comparison:
     return Comparison(
         what=what,
         sides=tuple(
-            _side(source, label, repeats, pairs)
-            for source, label in zip(found, labels, strict=True)
+            side(one, {"repeats": repeats}, label, pairs)
+            for one, label in zip(found, labels, strict=True)
         ),
         blocks=blocks,
         pairs=pairs,
@@ -177,8 +183,10 @@ def _labels(found: Sequence[Source]) -> tuple[str, list[str]]:
     return "run", names if len(set(names)) == len(names) else [str(s.run.path) for s in found]
 
 
-def _side(source: Source, label: str, repeats: dict[str, int], pairs: int) -> Side:
-    known = _with_repeats(source, repeats, pairs)
+def side(source: Source, better: Mapping[str, Any], label: str, pairs: int) -> Side:
+    """Its default and its best; `better` is what is known better than what the run would tell, by
+    the names of the knowledge."""
+    known = _knowing(source, better, pairs)
     default = known.unpruned.default
     best = source.summary.best or default
     plan = units.confirmation_plan(known, best, str(source.driver))
@@ -208,9 +216,8 @@ def _subject(source: Source) -> str:
     return f"{library.version} {library.path}"
 
 
-def _with_repeats(source: Source, repeats: dict[str, int], pairs: int) -> Knowledge:
-    """The run's knowledge with the repeats of another one, so that times and limits fit them."""
+def _knowing(source: Source, better: Mapping[str, Any], pairs: int) -> Knowledge:
     settings = replace(source.state.settings, confirm_pairs=pairs, within=())
     known = Knowledge(replace(source.state, settings=settings))
-    vars(known)["repeats"] = repeats  # a cached property: what it would work out is not wanted
+    vars(known).update(better)  # cached properties: what they would work out is not wanted
     return known

@@ -27,6 +27,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "build": (RUN, PREFIX),
     "tune": (RUN, LIBRARY),
     "compare": (RUN,),
+    "scale": (RUN,),
     "codegen": (RUN,),
 }
 COMMANDS = tuple(FIELDS)

@@ -13,6 +13,7 @@ from hpcagent.study.agent import RunAgent
 from hpcagent.study.codegen_agent import CodegenAgent
 from hpcagent.study.codegen_writer import writer_of
 from hpcagent.study.compare import CompareAgent
+from hpcagent.study.compare_plan import COMPARISONS
 from hpcagent.study.joint import Joint
 from hpcagent.study.journal import JournalWriter, read_journal
 from hpcagent.study.knowledge import Knowledge
@@ -99,8 +100,8 @@ def opened(
             finally:
                 writing.close()
             return
-        if run.kind in ("compare", *KINDS):
-            agent = CompareAgent if run.kind == "compare" else TaskAgent
+        if run.kind in (*COMPARISONS, *KINDS):
+            agent = CompareAgent if run.kind in COMPARISONS else TaskAgent
             yield agent(run, journal, folding, scheduler, publish)
             return
         proposer = Proposer(settings, run.llm_log)
