@@ -157,6 +157,53 @@ echo "large $(awk "BEGIN {print 0.0004 / $1}") gives 2"
 """
 
 
+TWO_FIGURES = """\
+figures_of_merit:
+  - {name: speed, regex: 'speed (?P<value>\\S+) per', unit: 1/s, direction: max}
+  - {name: quality, regex: 'quality (?P<value>\\S+)', unit: points, direction: max}
+"""
+
+
+def with_quality(bench: Bench) -> None:
+    """What takes longer is better, and that without any noise."""
+    card = CARD.replace("default: 0.1}", "default: 0.05}")
+    put(bench, card + TWO_FIGURES)
+    with (bench.folder / "program").open("a") as program:
+        program.write("""echo "quality $(awk '{print 100 * $2}' size.txt)"\n""")
+
+
+def test_a_card_s_second_figure_can_be_what_is_made_better(bench: Bench) -> None:
+    with_quality(bench)
+    done = tune(bench, *QUICK, "--objective", "quality")
+    assert done.returncode == 0, done.stderr
+    assert bench.outcome() == "improved", done.stdout
+    assert values(summary(bench)["best"]) == {"nap": "0.1", "method": "good"}
+    assert summary(bench)["claim"]["speedup"] == pytest.approx(2.0)
+
+
+def test_two_figures_that_are_at_odds_give_a_choice(bench: Bench) -> None:
+    with_quality(bench)
+    bench.env["HPCAGENT_CONFIRM_PAIRS"] = "10"
+    done = tune(bench, *QUICK, "--objective", "speed", "--objective", "quality")
+    assert done.returncode == 0, done.stderr
+    found = summary(bench)
+    front = {values(point["config"])["nap"] for point in found["goals"]["points"]}
+    assert front == {"0.01", "0.05", "0.1"}, "each is best for somebody"
+    assert values(found["best"])["nap"] == "0.01"
+
+
+def test_a_bound_on_the_second_figure_holds(bench: Bench) -> None:
+    with_quality(bench)
+    card = (bench.folder / "card.yaml").read_text()
+    worse = card.replace("unit: points, direction: max", "unit: points, direction: min")
+    (bench.folder / "card.yaml").write_text(worse.replace("default: 0.05}", "default: 0.1}"))
+    done = tune(bench, *QUICK, "--objective", "speed", "--within", "quality<3")
+    assert done.returncode == 0, done.stderr
+    assert values(summary(bench)["best"])["nap"] == "0.01"
+    broken = [t["broken"] for t in summary(bench)["trials"] if t["status"] == "ok"]
+    assert ["quality"] in broken or ["quality<3"] in broken
+
+
 def test_several_cases_are_weighed(bench: Bench) -> None:
     """What is saved in the one costs in the other, a third of it by their weights."""
     (bench.folder / "program").write_text(DOES_TWO)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,32 @@ def test_a_source_becomes_the_folder_that_it_holds(tmp_path: Path, mode: str) ->
         assert os.access(target / "run.sh", os.X_OK)
         assert not os.access(target / "Makefile", os.X_OK)
     subprocess.run(words, check=True)  # a second time: it is there
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip", "folder"])
+def test_files_are_as_old_as_the_source_says(tmp_path: Path, kind: str) -> None:
+    """By their times make knows that what a release holds ready made need not be made again."""
+    old, older, ahead = 1_500_000_000, 1_400_000_000, 4_000_000_000
+    path, times = tmp_path / "source", {"configure": old, "configure.ac": older, "late": ahead}
+    if kind == "folder":
+        path.mkdir()
+        for name, when in times.items():
+            (path / name).write_text("x")
+            os.utime(path / name, (when, when))
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, when in times.items():
+                archive.writestr(zipfile.ZipInfo(f"l-1/{name}", time.localtime(when)[:6]), "x")
+    else:
+        rows = [member(f"l-1/{name}", size=1) for name in times]
+        for row, when in zip(rows, times.values(), strict=True):
+            row.mtime = when
+        tar(path, {}, *rows)
+    began = int(time.time())
+    unpack.unpack(str(path), sourcefiles.digest(str(path)), str(tmp_path / "out"))
+    found = {name: (tmp_path / "out" / name).stat().st_mtime for name in times}
+    assert (found["configure"], found["configure.ac"]) == (old, older)
+    assert began <= found["late"] <= time.time(), "nothing is from the future"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +249,7 @@ def test_whatever_is_accepted_stays_inside(rows: list[tuple[str, str, str]]) -> 
     kinds = {"f": sourcefiles.FILE, "d": sourcefiles.FOLDER, "l": sourcefiles.LINK}
     try:
         for name, kind, target in rows:
-            rules.look(sourcefiles.Member(name, kinds[kind], 0, target, False))
+            rules.look(sourcefiles.Member(name, kinds[kind], 0, target, False, 0))
     except sourcefiles.Refused as error:
         assert "\n" not in str(error)
         return

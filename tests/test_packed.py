@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import string
 import tracemalloc
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,14 @@ runs = st.builds(
     celsius=st.none() | times,
     joules=st.none() | times,
     cpu_s=st.none() | times,
+    load1=st.none() | times,
     note=words,
+    further=st.dictionaries(words, times, max_size=2),
 )
+
+
+def test_every_field_of_a_run_is_drawn() -> None:
+    assert [field.name for field in fields(Run) if f"{field.name}=" not in str(runs)] == []
 
 
 @given(st.lists(runs, max_size=8))

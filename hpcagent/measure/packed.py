@@ -7,10 +7,16 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, overload
 
 from hpcagent.measure.results import Run
+
+# All fields of a Run behind `readback`, in their order.
+_names = tuple(field.name for field in fields(Run))
+_others = attrgetter(*_names[_names.index("readback") + 1 :])
 
 
 class Timing(NamedTuple):
@@ -106,25 +112,8 @@ def _shared(column: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _rest(run: Run, seen: dict[tuple[tuple[str, str], ...], Mapping[str, str]]) -> tuple[Any, ...]:
     readback = seen.setdefault(tuple(run.readback.items()), dict(run.readback))
-    return (
-        run.order,
-        {sys.intern(key): seconds for key, seconds in run.medians.items()},
-        readback,
-        run.exit,
-        run.signal,
-        run.message,
-        run.max_residual,
-        run.maxrss_bytes,
-        run.t_utc,
-        run.wall_s,
-        run.steal,
-        run.load1,
-        run.mhz,
-        run.celsius,
-        run.joules,
-        run.cpu_s,
-        run.note,
-    )
+    medians = {sys.intern(key): seconds for key, seconds in run.medians.items()}
+    return (run.order, medians, readback, *_others(run))
 
 
 def _run(timing: Timing, rest: tuple[Any, ...]) -> Run:

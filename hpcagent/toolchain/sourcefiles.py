@@ -13,6 +13,7 @@ import os
 import posixpath
 import stat
 import tarfile
+import time
 import zipfile
 import zlib
 from typing import IO, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -28,8 +29,17 @@ MAX_NAME = 1024
 CHUNK = 1024 * 1024
 
 FILE, FOLDER, LINK = "file", "folder", "link"
+# `modified` are the seconds since 1970 at which a file was changed last (0: not told).
 Member = NamedTuple(
-    "Member", [("name", str), ("kind", str), ("bytes", int), ("target", str), ("runs", bool)]
+    "Member",
+    [
+        ("name", str),
+        ("kind", str),
+        ("bytes", int),
+        ("target", str),
+        ("runs", bool),
+        ("modified", int),
+    ],
 )
 _DAMAGED = (
     EOFError,
@@ -238,14 +248,14 @@ def _tar_member(info: tarfile.TarInfo) -> Optional[Member]:
     if name == "." and info.isdir():
         return None
     if info.isdir():
-        return Member(name, FOLDER, 0, "", False)
+        return Member(name, FOLDER, 0, "", False, 0)
     if info.issym():
-        return Member(name, LINK, 0, info.linkname, False)
+        return Member(name, LINK, 0, info.linkname, False, 0)
     if info.islnk():
         raise Refused("holds the hard link %r, which no source needs" % name)
     if not info.isreg() or info.issparse():
         raise Refused("holds %r, which is neither a file, a folder nor a link" % name)
-    return Member(name, FILE, info.size, "", bool(info.mode & 0o100))
+    return Member(name, FILE, info.size, "", bool(info.mode & 0o100), int(info.mtime))
 
 
 def _zip_members(path: str, rules: Rules) -> Iterator[Tuple[Member, Optional[IO[bytes]]]]:
@@ -269,15 +279,16 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     if info.flag_bits & 1:
         raise Refused("holds the encrypted file %r" % name)
     if info.filename.endswith("/"):
-        return Member(name, FOLDER, 0, "", False)
+        return Member(name, FOLDER, 0, "", False, 0)
     if stat.S_ISLNK(mode):
         if info.file_size > MAX_NAME:
             raise Refused("holds the link %r with an endless target" % name)
         target = archive.read(info).decode("utf-8", "surrogateescape")
-        return Member(name, LINK, 0, target, False)
+        return Member(name, LINK, 0, target, False, 0)
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise Refused("holds %r, which is neither a file, a folder nor a link" % name)
-    return Member(name, FILE, info.file_size, "", bool(mode & 0o100))
+    modified = int(time.mktime(info.date_time + (0, 0, -1)))  # local time, as zip has it
+    return Member(name, FILE, info.file_size, "", bool(mode & 0o100), modified)
 
 
 # --- hashes --------------------------------------------------------------------------------------
@@ -310,10 +321,11 @@ def tree_members(root: str) -> List[Member]:
 def _file_member(path: str, name: str) -> Member:
     info = os.lstat(path)
     if stat.S_ISLNK(info.st_mode):
-        return Member(name, LINK, 0, os.readlink(path), False)
+        return Member(name, LINK, 0, os.readlink(path), False, 0)
     if not stat.S_ISREG(info.st_mode):
         raise Refused("holds %r, which is neither a file, a folder nor a link" % name)
-    return Member(name, FILE, info.st_size, "", bool(info.st_mode & 0o100))
+    runs = bool(info.st_mode & 0o100)
+    return Member(name, FILE, info.st_size, "", runs, int(info.st_mtime))
 
 
 def tree_digest(root: str) -> str:

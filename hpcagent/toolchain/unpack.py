@@ -13,6 +13,7 @@ Exit codes: 0 done (also when TARGET is there already), 2 usage, 3 the source is
 import os
 import shutil
 import sys
+import time
 from typing import Any, List
 
 if __package__:
@@ -71,6 +72,11 @@ def _write(root: str, member: sourcefiles.Member, stream: Any) -> None:
     with open(path, "xb") as written:
         shutil.copyfileobj(stream, written, sourcefiles.CHUNK)
     os.chmod(path, 0o755 if member.runs else 0o644)
+    # As tar does: make takes what a release holds ready made for older than what it is made from
+    # otherwise, and calls autoconf. Nothing is from the future: make would warn, and build it anew.
+    if member.modified > 0:
+        modified = min(member.modified, int(time.time()))
+        os.utime(path, (modified, modified))
 
 
 def main(argv: List[str]) -> int:
