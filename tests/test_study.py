@@ -26,6 +26,7 @@ from hpcagent.records import (
 )
 from hpcagent.search.space import Space
 from hpcagent.study import budget, tune, units
+from hpcagent.study.attempts import given_up
 from hpcagent.study.desk import Desk, Patience, Seen, Settling
 from hpcagent.study.feasibility import judge_feasibility
 from hpcagent.study.knowledge import Knowledge
@@ -433,6 +434,24 @@ def test_a_failed_job_of_another_host_may_have_left_a_marker_that_is_seen_late(r
     assert late.failure is not None
     assert late.failure.id == "scheduler.node_in_use"
     assert late.ran_s == 49.5, "by a clock that nobody sets"
+
+
+def test_a_node_in_use_is_waited_for_by_time_and_not_by_tries() -> None:
+    """Short units wait for seconds: four of them are no reason to give a run up."""
+    busy = Failure("scheduler", "node_in_use", "a worker is in use")
+
+    def after(tries: int, seconds: float) -> object:
+        lost = [
+            replace(unit("round-1", spec={}, finished=True, name=f"u{n}"), failure=busy,
+                    job_seconds=seconds)
+            for n in range(tries)
+        ]  # fmt: skip
+        return given_up(state(units=tuple(lost)), "round-1")
+
+    assert after(30, 8.0) is None
+    assert after(3, 300.0) is None
+    assert after(4, 300.0) is not None
+    assert after(60, 8.0) is not None
 
 
 def test_one_query_for_all_and_none_before_its_time(run) -> None:

@@ -67,6 +67,20 @@ def test_each_process_has_a_new_folder_with_its_files(tmp_path: Path) -> None:
     assert last == {"given.txt", "set.txt", "restart", "deep"}
 
 
+@pytest.mark.parametrize(
+    ("say", "told"),
+    [
+        ("echo it took 0.1", "it is within a line, and patterns begin where a line does"),
+        ("echo took 0.1 >&2", "it is on standard error, which is not read (2>&1): 'took 0.1'"),
+        ("echo bad size; exit 2", "exit code 2; stdout: bad size"),
+    ],
+)
+def test_what_a_pattern_misses_is_looked_for_elsewhere(tmp_path: Path, say: str, told: str) -> None:
+    unit = Application(tmp_path, {"a": "echo took 0.1", "b": say})
+    [message] = {run.message for run in unit.runs() if run.config == "b"}
+    assert told in message
+
+
 def test_figures_without_a_key_are_of_the_run(tmp_path: Path) -> None:
     unit = Application(tmp_path, {"a": "echo took 0.1; echo took 0.3", "b": "echo took 0.4"})
     runs = unit.runs()
@@ -82,7 +96,9 @@ def test_what_is_written_into_files_is_read_as_if_it_were_printed(tmp_path: Path
     good = [run for run in runs if run.config == "a"]
     assert {run.medians["run"] for run in good} == {7.5}
     assert {run.objective for run in good} == {-math.log(7.5)}
-    assert [run.message for run in runs if run.config == "b"] == ["no figure for run"]
+    assert [run.message for run in runs if run.config == "b"] == [
+        r"no figure for run: no line matches rate (?P<value>\S+) per"
+    ]
 
 
 def test_the_time_of_the_whole_process_can_be_the_figure(tmp_path: Path) -> None:

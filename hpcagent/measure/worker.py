@@ -51,6 +51,7 @@ STDOUT_CAP_BYTES = 8 * 1024 * 1024
 STDERR_TAIL_BYTES = 2048
 KEPT = 1 << 20  # characters of what a failed process of an application printed
 REASONS = 5  # are told of a process
+LAST_CHARACTERS = 160  # of a line that is quoted
 PIECE = 65536  # characters of an output that are split into lines at once
 DULL_LINES, DULL_LENGTH = 4096, 80  # of what is remembered of an output that says nothing
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
@@ -381,8 +382,8 @@ class Printed:
                 if found:
                     self.readback[name] = found.group(1)
             missing = [pattern for pattern in missing if not pattern.match(line)]
-        for pattern in missing:
-            self._wrong.append("no line matches %s" % pattern.pattern)
+        self.missing = list(missing)  # patterns that no line matches
+        self._wrong += [_unmatched(pattern) for pattern in missing]
         self._require(check)
 
     def verdict(self) -> Tuple[str, str]:
@@ -448,6 +449,8 @@ class Printed:
         of = " of %s" % key if key else ""
         if answer_of(key) not in self.readback:
             self._wrong.append("no line%s matches %s" % (of, pattern))
+            if check.answer is not None:
+                self.missing.append(check.answer)
             return
         told = self.readback[answer_of(key)]
         value, right = _number(told), check.rights.get(key, check.right)
@@ -463,12 +466,38 @@ class Printed:
         self._require_answers(check)
         for key in check.keys:
             if key not in self.samples and not self._implausible:
-                self._wrong.append("no figure for %s" % key)
+                self._wrong.append("no figure for %s: %s" % (key, _unmatched(check.figure)))
+                self.missing.append(check.figure)
             if check.residual and key not in self.residuals:
                 self._wrong.append("no residual for %s" % key)
             for name, figures in self.further.items():
                 if key not in figures and not self._implausible:
-                    self._wrong.append("no figure for %s of %s" % (name, key))
+                    told = (name, key, _unmatched(check.further[name]))
+                    self._wrong.append("no figure for %s of %s: %s" % told)
+                    self.missing.append(check.further[name])
+
+
+def _unmatched(pattern: Pattern[str]) -> str:
+    return "no line matches %s" % pattern.pattern
+
+
+def elsewhere(missing: Sequence[Pattern[str]], text: str, stderr: str) -> str:
+    """Where a pattern that no line matches is to be found all the same; empty where nowhere."""
+    for pattern in missing:
+        for words, place in (
+            ("it is within a line, and patterns begin where a line does (.* in front)", text),
+            ("it is on standard error, which is not read (2>&1)", stderr),
+        ):
+            line = next((each for each in lines_of(place) if pattern.search(each)), None)
+            if line is not None:
+                return "%s: %r" % (words, line.strip()[:LAST_CHARACTERS])
+    return ""
+
+
+def last_line(text: str) -> str:
+    """What a program that prints its errors as all else has said in the end."""
+    lines = text.rstrip()[-KEPT:].splitlines()
+    return lines[-1].strip()[:LAST_CHARACTERS] if lines else ""
 
 
 def telling(lines: Iterator[str], check: Check) -> Iterator[str]:
@@ -1765,10 +1794,14 @@ def judge(
     elif process.signal is not None:
         status, message = "failed", "killed by signal %d" % process.signal
     elif process.exit:
-        status, message = "failed", "exit code %d" % process.exit
+        said = last_line(process.stdout)
+        message = "exit code %d" % process.exit + ("; stdout: %s" % said if said else "")
+        status = "failed"
     else:
         printed = Printed(process.stdout + wrote, check, process.wall_s)
         status, message = printed.verdict()
+        found = elsewhere(printed.missing, process.stdout + wrote, process.stderr)
+        message += "; %s" % found if found else ""
     if status != "ok" and process.stderr:
         message = "%s; stderr: %s" % (message, process.stderr)
     verdict = {"passed": status == "ok", "residuals": printed.residuals, "message": message}

@@ -15,6 +15,11 @@ from hpcagent.toolchain.signatures import Failing, catalogue
 MAX_ATTEMPTS = 2
 # What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
 MAX_MISHAPS = 4
+# A node on which another unit of the user's measures: short units cannot wait for it long, so that it
+# is the time that all of them have waited that ends it.
+_BUSY = "scheduler.node_in_use"
+BUSY_S = 600.0
+MAX_BUSY = 60
 # A unit that failed this way fails again: no second attempt.
 _FINAL_STAGES = frozenset({"configure", "compile", "link", "load", "numerics", "environment"})
 _FINAL = frozenset({"scheduler.never_started"})
@@ -37,6 +42,8 @@ def given_up(state: TuneState, purpose: str) -> tuple[Failure, str] | None:
     failure = failed[-1].failure
     assert failure is not None
     most = MAX_MISHAPS if failure.id in _MISHAPS else MAX_ATTEMPTS
+    if failure.id == _BUSY and sum(unit.job_seconds for unit in failed) < BUSY_S:
+        most = MAX_BUSY
     if len(failed) >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
         return failure, failed[-1].name
     return None

@@ -287,7 +287,7 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         return Member(name, LINK, 0, target, False, 0)
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise Refused("holds %r, which is neither a file, a folder nor a link" % name)
-    modified = int(time.mktime(info.date_time + (0, 0, -1)))  # local time, as zip has it
+    modified = int(time.mktime((*info.date_time, 0, 0, -1)))  # local time, as zip has it
     return Member(name, FILE, info.file_size, "", bool(mode & 0o100), modified)
 
 
