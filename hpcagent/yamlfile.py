@@ -27,6 +27,14 @@ _TYPES = {
 }
 
 
+_PATTERNS = {
+    "^[a-z][a-z0-9_]*$": "must begin with a letter and hold only lower-case letters, digits and _",
+    "^[a-z][a-z0-9_-]*$": "must begin with a letter and hold only lower-case letters, digits, _ "
+    "and -",
+    "^[A-Za-z][A-Za-z0-9_.-]*$": "must begin with a letter and hold only letters, digits, _ . -",
+}
+
+
 @dataclass(frozen=True)
 class Document:
     """A YAML file: its data, and `lines` from a path of keys and indices to a line number."""
@@ -73,6 +81,7 @@ def first_problem(
     else:
         told = str(problem["msg"]).removeprefix("Value error, ")
         words = _TYPES.get(problem["type"], told)
+        words = _PATTERNS.get(str(problem.get("ctx", {}).get("pattern")), words)
         if problem["type"] == "literal_error" and isinstance(problem["input"], bool):
             words += ": put it between quotes, since YAML takes the bare word for true or false"
     field = ".".join(str(key) for key in keys)

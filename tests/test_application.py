@@ -152,6 +152,7 @@ def test_one_process_can_be_bound_to_cpus(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("kind: application", "kind: library", "a library is tuned with --lib"),
+        ("kind: application", "kind: app", "kind: app: there are library and application"),
         ("schema: 1", "schema: 2", "schema: "),
         ("title:", "titel:", "titel: is not known; did you mean title"),
         ("name: solver", "name: openblas", "name: openblas is a card that ships"),

@@ -17,7 +17,7 @@ from hpcagent.errors import RunFailed, UsageError
 from hpcagent.measure.packed import Runs
 from hpcagent.measure.results import Run
 from hpcagent.records import Event, Failure, Resources
-from hpcagent.report.columns import columns_of
+from hpcagent.report.columns import columns_of, wrapped
 from hpcagent.report.compare import headline, publish_comparison, terminal
 from hpcagent.study import tune
 from hpcagent.study.compare import next_step
@@ -409,3 +409,9 @@ def test_the_report_names_every_block_and_how_to_repeat_it(tmp_path: Path) -> No
     assert all(f"`work/{unit.name}/`" in text for unit in units)
     assert "hpcagent compare '/runs/old|`x`' /runs/new --blocks 3 --pairs 5 --seed 3" in text
     assert "| old&#124;\\`x\\` |" in text
+
+
+def test_a_number_and_its_percent_stay_on_one_line() -> None:
+    lines = wrapped("an interval that covers with 99.6 % and more", 33)
+    assert lines == ["an interval that covers with", "99.6 % and more"]
+    assert wrapped("x" * 8 + " 5 %", 4) == ["xxxx", "xxxx", "5 %"]

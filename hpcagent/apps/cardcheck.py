@@ -29,10 +29,16 @@ def refused(document: Document, keys: Keys, problem: str) -> UsageError:
     return UsageError(f"{document.where(*keys)}: {_CONTROLS.sub(' ', told)}")
 
 
+KINDS = ("library", "application")
+
+
 def check_kind(document: Document, kind: str, cure: str) -> None:
     """UsageError, with the cure, for a card of the other kind than is asked for."""
     data: Any = document.data
     if isinstance(data, Mapping) and data.get("kind", kind) != kind:
+        if data["kind"] not in KINDS:
+            words = f"{data['kind']}: there are {' and '.join(KINDS)}"
+            raise refused(document, ("kind",), words)
         raise refused(document, ("kind",), f"{data['kind']}: {cure}")
 
 

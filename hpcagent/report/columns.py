@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,12 +65,17 @@ def labelled(label: str, text: str, columns: int) -> list[str]:
     ]
 
 
+# A blank in front of %, and what stands for it while lines are filled: `visible` leaves none of it.
+_NUMBER_ALONE, _GLUE = re.compile(r"(?<=[0-9]) (?=%)"), "\0"
+
+
 def wrapped(text: str, columns: int) -> list[str]:
-    """Words filled into lines; a word longer than a line is cut, nothing is lost."""
+    """Words filled into lines, a number and its % on one; a word longer than a line is cut, nothing
+    is lost."""
     lines: list[str] = []
     line = ""
-    for word in wording.visible(text).split(" "):
-        rest = word
+    for word in _NUMBER_ALONE.sub(_GLUE, wording.visible(text)).split(" "):
+        rest = word.replace(_GLUE, " ")
         if line and columns_of(line) + 1 + columns_of(rest) <= columns:
             line += " " + rest
             continue

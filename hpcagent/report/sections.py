@@ -108,7 +108,10 @@ def routines(summary: RunSummary) -> Section:
         return application.times(summary, _other(summary), origin)
     word = wording.case_word(summary)
     if not summary.cases:
-        return Section(f"Per {word}", (paragraph(f"No {word} was measured to the end."),))
+        nothing = f"No {word} was measured to the end."
+        if summary.claim is not None:
+            nothing = f"What is printed is no time: the gain above is of every {word} together."
+        return Section(f"Per {word}", (paragraph(nothing),))
     rated = ("GFLOP/s",) if summary.application is None else ()
     numeric = ("Weight", "Default", _other(summary), "Speed-up", "Interval", *rated, "Pairs")
     rows = [_routine(case, bool(rated)) for case in summary.cases]

@@ -15,8 +15,8 @@ from hpcagent.toolchain.signatures import Failing, catalogue
 MAX_ATTEMPTS = 2
 # What befalls a job from outside (a lost node, a preemption) is no fault of the unit.
 MAX_MISHAPS = 4
-# A node on which another unit of the user's measures: short units cannot wait for it long, so that it
-# is the time that all of them have waited that ends it.
+# A node on which another unit of the user's measures: short units cannot wait for it long, so that
+# it is the time that all of them have waited that ends it.
 _BUSY = "scheduler.node_in_use"
 BUSY_S = 600.0
 MAX_BUSY = 60
