@@ -192,16 +192,24 @@ def test_two_figures_that_are_at_odds_give_a_choice(bench: Bench) -> None:
     assert values(found["best"])["nap"] == "0.01"
 
 
-def test_a_bound_on_the_second_figure_holds(bench: Bench) -> None:
+@pytest.mark.parametrize(("bound", "nap"), [("quality>4", "0.05"), ("quality>8", "0.1")])
+def test_a_bound_on_the_second_figure_holds(bench: Bench, bound: str, nap: str) -> None:
     with_quality(bench)
     card = (bench.folder / "card.yaml").read_text()
-    worse = card.replace("unit: points, direction: max", "unit: points, direction: min")
-    (bench.folder / "card.yaml").write_text(worse.replace("default: 0.05}", "default: 0.1}"))
-    done = tune(bench, *QUICK, "--objective", "speed", "--within", "quality<3")
+    (bench.folder / "card.yaml").write_text(card.replace("default: 0.05}", "default: 0.1}"))
+    done = tune(bench, *QUICK, "--objective", "speed", "--within", bound)
     assert done.returncode == 0, done.stderr
-    assert values(summary(bench)["best"])["nap"] == "0.01"
-    broken = [t["broken"] for t in summary(bench)["trials"] if t["status"] == "ok"]
-    assert ["quality"] in broken or ["quality<3"] in broken
+    assert values(summary(bench)["best"])["nap"] == nap
+    assert [bound] in [t["broken"] for t in summary(bench)["trials"] if t["status"] == "ok"]
+    if nap == "0.05":
+        assert re.search(r"quality>4 +met: 5; the default 10", done.stdout), done.stdout
+
+
+def test_only_the_worse_side_of_a_figure_is_bounded(bench: Bench) -> None:
+    with_quality(bench)
+    done = tune(bench, "--within", "quality<4", "--dry-run")
+    assert done.returncode == 2
+    assert "of quality more is better: write quality>NUMBER" in done.stderr
 
 
 def test_several_cases_are_weighed(bench: Bench) -> None:

@@ -39,8 +39,8 @@ def goal_options(command: Command) -> Command:
     )(command)  # fmt: skip
     command = click.option(
         "--within", multiple=True, metavar="METRIC<BOUND", callback=_keep, expose_value=False,
-        help='What must hold meanwhile: "cv<2%", "memory<500M", "energy<50J", "time<3ms"; '
-        "may be repeated.",
+        help='What must hold meanwhile: "cv<2%", "memory<500M", "energy<50J", "time<3ms", '
+        "a card's figure (\"accuracy>0.9\"); may be repeated.",
     )(command)  # fmt: skip
     return click.option(
         "--objective", "objectives", multiple=True, metavar="NAME", callback=_keep,

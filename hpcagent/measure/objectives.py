@@ -44,6 +44,7 @@ class Objective:
 @dataclass(frozen=True)
 class Constraint:
     """`metric` must stay below `bound` (cv: a share of one; s, bytes, J); `text` is how it is said.
+    `inverse`: of a figure of which more is better it is the inverse that must, as its loss is that.
 
     cv is the run-to-run coefficient of variation of the time, memory the largest peak of any
     process, energy, time and a card's own figures the median process.
@@ -52,6 +53,7 @@ class Constraint:
     metric: str
     bound: float
     text: str
+    inverse: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,18 @@ _CONSTRAINT = re.compile(
     re.ASCII,
 )
 _OF_A_CARD = re.compile(
-    r"\s*(?P<metric>[A-Za-z][A-Za-z0-9_.-]{0,63})\s*<\s*"
+    r"\s*(?P<metric>[A-Za-z][A-Za-z0-9_.-]{0,63})\s*(?P<side>[<>])\s*"
     r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?(?:e[+-]?[0-9]{1,2})?)\s*",
     re.ASCII,
 )
 ACCEPTED = (
     "cv<2%, memory<500M (K, M, G, T), energy<50J (J, kJ), time<3ms (s, ms, us) or, without a unit, "
-    "a figure of the card"
+    "a figure of the card (accuracy>0.9 where more is better)"
 )
 
 
 def parse_constraint(text: str) -> Constraint:
-    """METRIC<NUMBER UNIT. UsageError in one line that says what is accepted.
+    """METRIC<NUMBER UNIT, or METRIC>NUMBER. UsageError in one line that says what is accepted.
 
     Another name, with a number alone, is taken for a card's figure: `bounded` tells whether it is.
     """
@@ -147,7 +149,9 @@ def parse_constraint(text: str) -> Constraint:
         and own["metric"] not in (*_UNITS, THROUGHPUT, COST)
         and float(own["number"])
     ):
-        return Constraint(own["metric"], float(own["number"]), f"{own['metric']}<{own['number']}")
+        bound, above = float(own["number"]), own["side"] == ">"
+        text = f"{own['metric']}{own['side']}{own['number']}"
+        return Constraint(own["metric"], 1.0 / bound if above else bound, text, above)
     match = _CONSTRAINT.fullmatch(text)
     metric, number, unit = match.group("metric", "number", "unit") if match else ("", "0", "")
     factor = _UNITS.get(metric, {}).get(unit)
@@ -166,19 +170,27 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
 
 
 def bounded(texts: Sequence[str], scales: Scales) -> tuple[Constraint, ...]:
-    """As `parse_constraints`; UsageError as well for a figure that the card has not, or of which
-    more is better."""
+    """As `parse_constraints`; UsageError as well for a figure that the card has not, or whose
+    better side is bounded."""
     found = parse_constraints(texts)
     figures = {each.name: each for each in (scales.printed, *scales.further)}
     for each in found:
         figure = figures.get(each.metric)
         if each.metric not in _UNITS and figure is None:
             raise UsageError(f"--within {each.text!r}: write {ACCEPTED}")
-        if each.metric not in _UNITS and figure is not None and figure.direction == MAX:
-            raise UsageError(
-                f"--within {each.text!r}: of {each.metric} more is better; make it an --objective"
-            )
+        if each.metric not in _UNITS and figure is not None:
+            _require_worse_side(each, figure)
     return found
+
+
+def _require_worse_side(asked: Constraint, figure: Objective) -> None:
+    more = figure.direction == MAX
+    if more != asked.inverse:
+        words, side = ("more", ">") if more else ("less", "<")
+        raise UsageError(
+            f"--within {asked.text!r}: of {asked.metric} {words} is better: write "
+            f"{asked.metric}{side}NUMBER, or make it an --objective"
+        )
 
 
 # --- from a process to its figures ----------------------------------------------------------------

@@ -75,8 +75,10 @@ def way(direction: str) -> str:
 def bound(each: BoundSummary) -> str:
     """Whether a constraint is met, and by how much."""
     parts = [f"{each.state}: {_figure(each, each.best)}"]
-    if each.state != "broken" and math.isfinite(each.high) and each.high != each.best:
-        parts.append(f"at most {_figure(each, each.high)}")
+    end = math.isfinite(each.high) and each.high not in (each.best, 0.0)
+    if each.state != "broken" and end:
+        side = "least" if each.least else "most"
+        parts.append(f"at {side} {_figure(each, each.high)}")
     text = ", ".join(parts) + f"; the default {_figure(each, each.default)}"
     if each.default_state == "broken":
         text += ", which breaks it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hpcagent.measure.objectives import COST, CV, Charge
+from hpcagent.measure.objectives import COST, CV, Charge, Constraint
 from hpcagent.records import Config, Trial
 from hpcagent.study import words
 from hpcagent.study.confirmations import confirmations, shown_by
@@ -52,10 +52,20 @@ def _claim(figures: Figures, verdict: Verdict) -> GoalClaim:
 
 def _bound(bound: Bound) -> BoundSummary:
     wanted = bound.constraint
+    limit, default, best, high = (
+        _as_printed(wanted, value)
+        for value in (wanted.bound, bound.default, bound.value, bound.high)
+    )
     return BoundSummary(
-        wanted.text, wanted.metric, wanted.bound, bound.default, bound.value, bound.high,
-        bound.state, bound.default_state, bound.needed,
+        wanted.text, wanted.metric, limit, default, best, high, bound.state, bound.default_state,
+        bound.needed, wanted.inverse,
     )  # fmt: skip
+
+
+def _as_printed(wanted: Constraint, value: float) -> float:
+    if not wanted.inverse:
+        return value
+    return 1.0 / value if value else math.inf
 
 
 # --- the trade-off --------------------------------------------------------------------------------

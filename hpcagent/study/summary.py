@@ -104,8 +104,9 @@ class GoalClaim:
 class BoundSummary:
     """One constraint in the confirmation, in the unit of `metric` (cv: a share of one; s, B, J).
 
-    `best` stays below `high` with probability 1 - alpha; `state` is "met", "broken" or "not shown".
-    `pairs_needed` would show it if the figures stayed as they are (None: no number, or none more).
+    `best` stays below `high` (`least`: above it) with probability 1 - alpha; `state` is "met",
+    "broken" or "not shown". `pairs_needed` would show it if the figures stayed as they are (None:
+    no number, or none more).
     """
 
     text: str
@@ -117,6 +118,7 @@ class BoundSummary:
     state: str
     default_state: str
     pairs_needed: int | None
+    least: bool = False
 
 
 @dataclass(frozen=True)

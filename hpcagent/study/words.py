@@ -92,7 +92,8 @@ def bound_words(bound: Bound) -> str:
     value, high = (amount(bound.constraint, x) for x in (bound.value, bound.high))
     text = f"{bound.constraint.text}: {bound.state}, {value}"
     if bound.state != BROKEN and bound.high != bound.value:
-        text += f", at most {high}" if math.isfinite(bound.high) else ""
+        side = "least" if bound.constraint.inverse else "most"
+        text += f", at {side} {high}" if math.isfinite(bound.high) else ""
     if bound.state not in (MET, BROKEN):
         pairs = f"about {bound.needed} pairs would show it if it stays so (confirm_pairs)"
         text += f"; {pairs if bound.needed else 'no number of pairs would show it if it stays so'}"
@@ -100,9 +101,10 @@ def bound_words(bound: Bound) -> str:
 
 
 def amount(constraint: Constraint, value: float) -> str:
-    """A figure in the unit of the constraint."""
-    if not math.isfinite(value):
+    """A figure in the unit of the constraint, as the card prints it."""
+    if not math.isfinite(value) or (constraint.inverse and value == 0.0):
         return "unknown"
+    value = 1.0 / value if constraint.inverse else value
     if constraint.metric == "cv":
         return f"{100.0 * value:.3g} %"
     if constraint.metric == "memory":
