@@ -19,6 +19,10 @@ class UsageError(HpcagentError):
     exit_code = 2
 
 
+class Unfit(UsageError):
+    """Runs that cannot be measured together or further, whatever is mended around them."""
+
+
 class EnvironmentProblem(HpcagentError):
     """The machine lacks something: a compiler, a library, a writable directory."""
 

@@ -74,6 +74,15 @@ def test_a_log_without_trouble_says_so(tmp_path: Path) -> None:
     assert (result.return_value, result.output) == (0, f"{path}: nothing wrong was found\n")
 
 
+def test_a_complaint_that_nobody_knows_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "odd.log"
+    path.write_text("reading\nERROR: the frobnicator is out of order\nbye\n")
+    result = called(str(path))
+    assert result.return_value == 0
+    assert "nothing shows that it failed, and no cause is known; if it did, see" in result.output
+    assert "2: ERROR: the frobnicator is out of order" in result.output
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

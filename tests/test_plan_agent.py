@@ -12,7 +12,7 @@ import pytest
 from lab import counted_tune
 from lab.slurm_counting import Simulated
 
-from hpcagent.errors import HpcagentError, SchedulerRefused, SchedulerUnreachable
+from hpcagent.errors import HpcagentError, SchedulerRefused, SchedulerUnreachable, Unfit
 from hpcagent.schedulers.slurm import SlurmScheduler
 from hpcagent.study.clock import Clock
 from hpcagent.study.joint import Joint
@@ -211,3 +211,17 @@ def test_what_refuses_to_begin_is_told_when_all_else_is_done_and_tried_again(
     assert set(made.outcomes()) == {"a", "b", "c"}
     state = read_state(made.run)
     assert state.closed is not None and state.closed["outcome"] == "done"
+
+
+def test_what_can_never_begin_fails_its_step_and_leaves_no_plan_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = scene(tmp_path / "plan", monkeypatch, "abc")
+    made.refused["b"] = Unfit("compare: x and y tuned different things")
+    made.drive()
+    state = read_state(made.run)
+    assert state.closed is not None
+    assert (state.closed["outcome"], state.closed["exit_code"]) == ("failed", 2)
+    assert state.closed["text"] == "2 of 3 steps done; b: failed"
+    end = state.decisions["end b"]
+    assert end["text"] == "compare: x and y tuned different things"

@@ -443,7 +443,8 @@ def test_nothing_better_without_a_confirmation_says_how_far_the_search_came() ->
     run = replace(nothing_better(), claim=None, cases=())
     assert "the best of 8 candidates reached 1.171x in the search" in text.headline(run)
     failed = replace(run, trials=(TRIALS[0], TRIALS[4]))
-    assert "no other configuration gave a valid measurement" in text.headline(failed)
+    told = "no other configuration gave a valid measurement: 1 of 1 candidate failed ("
+    assert told + TRIALS[4].failure.id + " 1), see the report." in text.headline(failed)
 
 
 @pytest.mark.parametrize(

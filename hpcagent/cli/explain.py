@@ -134,7 +134,7 @@ def _no_log(path: Path) -> str:
 
 
 def _say(diagnosis: Diagnosis, what: str, no_log: str) -> None:
-    from hpcagent.toolchain.diagnosis import suspected
+    from hpcagent.toolchain.diagnosis import complaint, suspected
 
     if diagnosis.causes:
         click.echo(_causes(diagnosis.causes))
@@ -143,6 +143,9 @@ def _say(diagnosis: Diagnosis, what: str, no_log: str) -> None:
     elif suspect := suspected(diagnosis):
         click.echo(f"{what}: nothing shows that it failed; if it did (--exit 1): {suspect.id}?")
         click.echo("\n".join(_quoted(suspect, _width())))
+    elif said := complaint(diagnosis):
+        click.echo(f"{what}: nothing shows that it failed, and no cause is known; if it did, see")
+        click.echo(_field("line", f"{said[0]}: {said[1]}", _width()))
     else:
         click.echo(f"{what}: nothing wrong was found{no_log and ': '}{no_log}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 
 from hpcagent.records import Failure
@@ -106,13 +107,22 @@ def _best_candidate(summary: RunSummary) -> str:
         why = wording.shorten(wording.visible(why), 300)
         return f"no other configuration was tried{f' ({why})' if why else ''}."
     if best is None:
-        return "no other configuration gave a valid measurement."
+        return f"no other configuration gave a valid measurement{_failures(summary)}."
     reached = f"the best of {_count(summary)} reached {wording.ratio(best.speedup)} in the search, "
     if wording.within_error(best):
         word = "faster" if summary.goals is None else "better"
         return reached + f"not clearly {word} than the default, so there was nothing to confirm."
     why = wording.shorten(wording.visible(summary.outcome_text.strip()), 200)
     return reached + ("but it was not confirmed" + (f": {why}" if why else "."))
+
+
+def _failures(summary: RunSummary) -> str:
+    """How many candidates failed, by kind, the commonest first."""
+    kinds = Counter(trial.failure.id for trial in summary.trials if trial.failure is not None)
+    if not kinds:
+        return ""
+    told = ", ".join(f"{name} {many}" for name, many in kinds.most_common(3))
+    return f": {sum(kinds.values())} of {_count(summary)} failed ({told}), see the report"
 
 
 def _so_far(summary: RunSummary) -> str:

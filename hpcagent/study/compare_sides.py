@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcagent.apps.application_builds import ApplicationBuilds
-from hpcagent.errors import EnvironmentProblem, UsageError
+from hpcagent.errors import EnvironmentProblem, Unfit
 from hpcagent.measure.objectives import THROUGHPUT, TIME
 from hpcagent.records import Resources
 from hpcagent.study import history_card, units
@@ -44,15 +44,15 @@ class Source:
 
 
 def sources(runs: Sequence[RunDir]) -> tuple[Source, ...]:
-    """The runs as sides. UsageError for runs that cannot be compared, EnvironmentProblem where a
+    """The runs as sides. Unfit for runs that cannot be compared, EnvironmentProblem where a
     driver is missing."""
     if len(runs) < 2:
-        raise UsageError("compare: give at least two RUNs: one of each node type")
+        raise Unfit("compare: give at least two RUNs: one of each node type")
     seen: set[Path] = set()
     for run in runs:
         path = run.path.resolve()
         if path in seen:
-            raise UsageError(f"compare: {run.id} is named twice; a run cannot be its own rival")
+            raise Unfit(f"compare: {run.id} is named twice; a run cannot be its own rival")
         seen.add(path)
     found = tuple(source(run) for run in runs)
     for other in found[1:]:
@@ -61,17 +61,17 @@ def sources(runs: Sequence[RunDir]) -> tuple[Source, ...]:
 
 
 def source(run: RunDir, command: str = "compare") -> Source:
-    """A run whose settings `command` can measure. UsageError for one that has none,
+    """A run whose settings `command` can measure. Unfit for one that has none,
     EnvironmentProblem where what it ran is gone."""
     said = f"{command}: {run.id}"
     if run.kind != "tune":
-        raise UsageError(f"{said} is a {run.kind} run; only tune runs can be taken")
+        raise Unfit(f"{said} is a {run.kind} run; only tune runs can be taken")
     state = read_state(run)
     outcome = str((state.closed or {}).get("outcome", ""))
     if state.closed is None:
-        raise UsageError(f"{said} goes on; finish it first: hpcagent resume {run.path}")
+        raise Unfit(f"{said} goes on; finish it first: hpcagent resume {run.path}")
     if outcome not in _COMPARABLE:
-        raise UsageError(f"{said} ended as {outcome!r}: it has no settings to take")
+        raise Unfit(f"{said} ended as {outcome!r}: it has no settings to take")
     known = Knowledge(state)
     build = state.done("build")
     folder = run.unit(build.name) if build is not None else run.path / "work"
@@ -81,7 +81,7 @@ def source(run: RunDir, command: str = "compare") -> Source:
             "folder, or tune again"
         )
     if state.settings.objectives[0] not in (TIME, THROUGHPUT):
-        raise UsageError(
+        raise Unfit(
             f"{said} was tuned for {_goal(state.settings)}; {command} tells what is "
             "faster: tune with --objective time"
         )
@@ -110,19 +110,19 @@ def _require_same(first: Source, other: Source) -> None:
     one, two = first.state.settings, other.state.settings
     pair = f"{first.run.id} and {other.run.id}"
     if one.app != two.app:
-        raise UsageError(f"compare: {pair} tuned different things: {one.app} and {two.app}")
+        raise Unfit(f"compare: {pair} tuned different things: {one.app} and {two.app}")
     if one.scheduler != two.scheduler:
-        raise UsageError(
+        raise Unfit(
             f"compare: {pair} went to different batch systems: {one.scheduler} and {two.scheduler}"
         )
     goals, others = ((s.objectives, s.within) for s in (one, two))
     if goals != others:
-        raise UsageError(
+        raise Unfit(
             f"compare: {pair} were tuned for different things ({_goal(one)}; {_goal(two)}): tune "
             "both with the same --objective and --within"
         )
     if one.of_application and _marks(first) != _marks(other):
-        raise UsageError(
+        raise Unfit(
             f"compare: {pair} measured different things: tune both with the same card and inputs"
         )
     a, b = first.known.workload.weights, other.known.workload.weights
@@ -130,7 +130,7 @@ def _require_same(first: Source, other: Source) -> None:
         return
     odd = sorted(a.keys() ^ b.keys())
     what = f"{odd[0]} is in one of them only" if odd else "the order or the weights differ"
-    raise UsageError(
+    raise Unfit(
         f"compare: {pair} measured different workloads ({what}): tune both with the same "
         "--workload FILE"
     )

@@ -213,6 +213,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def refused(step: PlanStep, text: str, exit_code: int) -> dict[str, Any]:
+    """The decision that a step has ended before it had a run."""
+    closed = {"outcome": "failed", "text": text, "exit_code": exit_code}
+    return closing(step, closed, {})
+
+
 def closing(
     step: PlanStep, closed: Mapping[str, Any], results: Mapping[str, str]
 ) -> dict[str, Any]:

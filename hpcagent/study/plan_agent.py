@@ -16,6 +16,7 @@ from hpcagent.errors import (
     RunFailed,
     RunInUse,
     SchedulerUnreachable,
+    Unfit,
     UsageError,
 )
 from hpcagent.llm.progress import Tell
@@ -173,6 +174,8 @@ class PlanAgent(RunAgent):
             self._let_go(step.name)
             words = f"another process works on {self._folder(step)}"
             return Turn(words, waiting=True, pause_s=_PAUSE_S)
+        except Unfit as error:  # and so it would be for ever
+            return self._ended(step, plan.refused(step, str(error), error.exit_code))
         except HpcagentError as error:
             return self._in_trouble(step, error)
         end = self._end_of(step, agent)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hpcagent.errors import UsageError
+from hpcagent.errors import Unfit
 from hpcagent.records import Failure
 from hpcagent.study.compare_plan import Comparison
 from hpcagent.study.compare_sides import Source, require_builds, side, source
@@ -20,14 +20,14 @@ _LOCAL = "local"
 
 
 def scalable(run: RunDir) -> Source:
-    """The run whose settings are measured on several numbers of nodes. UsageError for one that
+    """The run whose settings are measured on several numbers of nodes. Unfit for one that
     cannot be, EnvironmentProblem where what it ran is gone."""
     found = source(run, COMMAND)
     settings = found.state.settings
     if not settings.of_application:
-        raise UsageError(f"scale: {run.id} tuned a library: only an application has nodes to use")
+        raise Unfit(f"scale: {run.id} tuned a library: only an application has nodes to use")
     if settings.scheduler == _LOCAL:
-        raise UsageError(
+        raise Unfit(
             f"scale: {run.id} went to this machine's own queue: tune it by a batch system first "
             "(--scheduler slurm or pbs)"
         )
@@ -73,7 +73,7 @@ def _require_valid(found: Source, known: Knowledge, nodes: int) -> None:
         problem = known.unpruned.validate(best.values)
         if isinstance(problem, Failure):
             where = counted(nodes, "node")
-            raise UsageError(
+            raise Unfit(
                 f"scale: what {found.run.id} tuned is no configuration on {where}: "
                 f"{problem.evidence}; let the card tell processes by node (ranks: nodes * per_node)"
             )

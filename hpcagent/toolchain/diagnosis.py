@@ -111,6 +111,13 @@ def judge(found: Scan, exit_code: int | None, known: Catalogue) -> Diagnosis:
     return Diagnosis(True if causes else failed, causes, found)
 
 
+_COMPLAINT = re.compile(
+    rb"(?i)\b(?:error|err|fatal|failed|failure|cannot|can't|could not|unable to|not found|no such|"
+    rb"aborted|aborting|denied|invalid|illegal|missing)\b"
+)
+_HARMLESS = re.compile(rb"(?i)\bwarn|\b(?:0|no) (?:error|failure)s?\b|\b0 failed\b|\bignor|\bretry")
+
+
 def suspected(diagnosis: Diagnosis, known: Catalogue | None = None) -> Found | None:
     """What would be named first if it did fail, where the log does not tell whether it did."""
     if diagnosis.failed is not None or diagnosis.causes:
@@ -118,6 +125,17 @@ def suspected(diagnosis: Diagnosis, known: Catalogue | None = None) -> Found | N
     known = known or catalogue()
     causes = judge(diagnosis.scan, 1, known).causes
     return next((c for c in causes if known.failures[c.id].weight >= _SYMPTOM), None)
+
+
+def complaint(diagnosis: Diagnosis) -> tuple[int, str] | None:
+    """Of a log that does not tell whether it failed, and that no signature knows, the last line
+    near its end that complains: its number and text."""
+    if diagnosis.failed is not None or diagnosis.causes:
+        return None
+    for line in reversed(diagnosis.scan.tail):
+        if _COMPLAINT.search(line.text) and not _HARMLESS.search(line.text):
+            return line.number, line.text.decode("utf-8", "replace").strip()
+    return None
 
 
 def _failed(found: Scan, exit_code: int | None, known: Catalogue) -> bool | None:
