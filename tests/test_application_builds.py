@@ -624,6 +624,8 @@ def test_of_builds_that_are_the_same_program_one_is_measured(known: Knowledge) -
     assert twin not in [trial.config for trial in told.trials]
     [known_by_twin] = [t for t in told.history(2) if t.config == twin]
     assert (known_by_twin.log_ratio, known_by_twin.failure) == (0.0, None)
+    bounded = replace(told.state, settings=replace(told.state.settings, within=("cv<50%",)))
+    assert [t.config for t in Knowledge(bounded).history(2)].count(twin) == 1, "nor is it anew"
 
 
 def test_what_is_proposed_again_for_a_round_joins_what_was() -> None:
@@ -642,6 +644,8 @@ def test_what_is_proposed_again_for_a_round_joins_what_was() -> None:
     found = folding.state()
     assert [p.config for p in found.proposed[1]] == [first, second]
     assert found.refilled == {1: 1}
+    folding.add(Event(4, at(4), "proposed", {"round": 1, "proposals": [], "again": True}))
+    assert folding.state().refilled[1] > tune.REFILLS_OF_NONE, "nothing was left to propose"
 
 
 def test_the_settings_of_such_a_run_are_kept_and_can_be_asked_for_again() -> None:

@@ -115,6 +115,15 @@ def test_files_are_as_old_as_the_source_says(tmp_path: Path, kind: str) -> None:
     assert began <= found["late"] <= time.time(), "nothing is from the future"
 
 
+@pytest.mark.parametrize("when", ["nan", "inf", "-1", "1e300"])
+def test_a_time_that_is_none_is_no_time(tmp_path: Path, when: str) -> None:
+    row = member("l-1/a", size=1)
+    row.pax_headers = {"mtime": when}
+    path = tar(tmp_path / "source", {}, row)
+    unpack.unpack(str(path), sourcefiles.digest(str(path)), str(tmp_path / "out"))
+    assert abs((tmp_path / "out" / "a").stat().st_mtime - time.time()) < 60
+
+
 @pytest.mark.parametrize(
     ("more", "word"),
     [

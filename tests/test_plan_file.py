@@ -140,6 +140,11 @@ def test_a_scaling_study_is_a_step(folder: Path) -> None:
     assert made.steps[1].words == ("--nodes", "1,2", "--weak", "{a.run}")
 
 
+def test_a_name_may_be_a_number(folder: Path) -> None:
+    text = "schema: 1\nsteps:\n- name: '{n}'\n  for: {n: [1, 2]}\n  probe: {}"
+    assert [step.name for step in read(folder, text).steps] == ["1", "2"]
+
+
 def test_braces_that_are_no_name_of_the_loop_stay(folder: Path) -> None:
     made = read(
         folder,
@@ -186,6 +191,14 @@ def test_braces_that_are_no_name_of_the_loop_stay(folder: Path) -> None:
             "8: {a-1.prefix}: a probe step has run",
         ),
         ("- {name: a, probe: {}}\n- {name: b, needs: ['c*'], probe: {}}", "4: needs: no step 'c*'"),
+        (
+            "- name: 'a-{part}'\n  for: {part: [x]}\n  probe: {partition: '{prat}'}",
+            "3: {prat}: for has no such name; did you mean {part}?",
+        ),
+        (
+            "- {name: a-1, probe: {}}\n- name: b\n  tune: {lib: openblas, workload: '{a-*.run}/x'}",
+            "5: {a-*.run}/x: {a-*.run} means several steps: it stands alone",
+        ),
         (
             "- name: 'a-{n}-{m}'\n  for: {n: ["
             + ", ".join(map(str, range(30)))

@@ -54,14 +54,13 @@ STRONGLY = ((8.0, 6.0), (5.0, 3.2), (4.0, 2.4))
 def test_speed_up_and_efficiency_are_against_the_fewest_nodes() -> None:
     found = scaled(measured(STRONG, *STRONGLY))
     one, two, four = found.tuned
-    assert (one.nodes, one.cpus, one.efficiency) == (1, 8, (1.0, 1.0, 1.0))
-    assert (two.nodes, four.nodes, four.cpus) == (2, 4, 32)
+    assert (one.nodes, one.speed, one.efficiency) == (1, None, (1.0, 1.0, 1.0))
+    assert (two.nodes, four.nodes, found.base) == (2, 4, 1)
     assert two.speed is not None and four.speed is not None
     assert two.speed.ratio == pytest.approx(6.0 / 3.2, rel=0.02)
     assert four.efficiency is not None
     assert four.efficiency[0] == pytest.approx(6.0 / 2.4 / 4, rel=0.02)
     assert four.efficiency[1] == pytest.approx(four.speed.low / 4)
-    assert four.core_hours == pytest.approx(32 * 2.4 * 1000 / 3600, rel=0.02)
     assert found.most == 2, "0.94 and 0.63"
     assert found.default[2].speed is not None
     assert found.default[2].speed.ratio == pytest.approx(2.0, rel=0.02)
@@ -92,11 +91,11 @@ def test_what_it_is_worth_is_told() -> None:
     told = headline(measured(STRONG, *STRONGLY))
     assert "2 nodes are 1.8" in told
     assert "times as fast as 1 node: a parallel efficiency of 94 % (99.5 % interval" in told
-    assert told.endswith("The most that keep an efficiency of 70 %: 2 nodes.")
+    assert told.endswith("Up to 2 nodes each keeps an efficiency of 70 %.")
     assert "more than 4 nodes may pay" in headline(measured(STRONG, (8, 6), (4, 3), (2, 1.5)))
     slower = headline(measured(STRONG, (8, 6), (16, 12), (2, 1.5)))
     assert "2 nodes are 2 times slower than 1 node" in slower
-    assert slower.endswith("efficiency of 70 %: 1 node.")
+    assert slower.endswith("Up to 1 node each keeps an efficiency of 70 %.")
     weak = headline(measured(WEAK, (8, 6), (8, 6), (9, 8)))
     assert "On 4 nodes the weak efficiency against 1 node is 75 %" in weak
 
@@ -120,6 +119,46 @@ def test_a_number_of_nodes_that_fails_costs_the_others_nothing() -> None:
     found = summary(of, [*lost, *others])
     assert scaled(found).most == 2
     assert "Of 4 nodes nothing can be said" in headline(found)
+
+
+def without(of: Comparison, *labels: str) -> list[Unit]:
+    """All units but those of these numbers of nodes, which failed twice."""
+    failure = Failure("run", "exit_nonzero", "out of memory")
+    units = whole(of, *STRONGLY)
+    lost = [
+        replace(unit, failure=failure, attempt=attempt, runs=(), name=f"{unit.name}{attempt}")
+        for unit in units
+        for attempt in (1, 2)
+        if unit.purpose.startswith("block-1-") and unit.purpose[8:] in labels
+    ]
+    return [*lost, *(unit for unit in units if unit.purpose[8:] not in labels)]
+
+
+def test_where_the_smallest_does_not_run_the_next_one_is_the_base() -> None:
+    of = study()
+    found = scaled(summary(of, without(of, "1")))
+    one, two, four = found.tuned
+    assert (found.base, one.efficiency, two.efficiency) == (2, None, (1.0, 1.0, 1.0))
+    assert four.efficiency is not None
+    assert four.efficiency[0] == pytest.approx(3.2 / 2.4 / 2, rel=0.02)
+    told = headline(summary(of, without(of, "1")))
+    assert "4 nodes are 1.33 times as fast as 2 nodes" in told
+    end = next_step(of, state(of, *without(of, "1")))
+    assert isinstance(end, tune.Close)
+    assert end.text == "the other blocks are measured; it does not run on 1 node"
+
+
+def test_one_number_of_nodes_alone_is_no_result() -> None:
+    of = study()
+    end = next_step(of, state(of, *without(of, "1", "4")))
+    assert isinstance(end, tune.Close)
+    assert (end.outcome, end.exit_code) == ("failed", 7)
+
+
+def test_a_gap_hides_no_larger_number() -> None:
+    of = study(counts=(1, 2, 4))
+    units = [u for u in whole(of, (8, 6), (4, 3), (2, 1.5)) if u.purpose[8:] != "2"]
+    assert scaled(summary(of, units)).most == 4
 
 
 def test_no_node_is_avoided_where_many_are_asked_for() -> None:

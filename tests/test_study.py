@@ -452,6 +452,12 @@ def test_a_node_in_use_is_waited_for_by_time_and_not_by_tries() -> None:
     assert after(3, 300.0) is None
     assert after(4, 300.0) is not None
     assert after(60, 8.0) is not None
+    elsewhere = Failure("scheduler", "node_fail", "n1 is down")
+    lost = [
+        replace(unit("round-1", spec={}, finished=True, name=f"u{n}"), failure=why, job_seconds=8.0)
+        for n, why in enumerate([busy] * 5 + [elsewhere])
+    ]
+    assert given_up(state(units=tuple(lost)), "round-1") is None, "each kind counts for itself"
 
 
 def test_one_query_for_all_and_none_before_its_time(run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from lab.worker_unit import Unit, gone, wait_for
 
+from hpcagent.measure import worker
 from hpcagent.measure.results import Run, parse_results
 
 # Reads its own files, leaves some, says what the configuration tells it to.
@@ -79,6 +81,24 @@ def test_what_a_pattern_misses_is_looked_for_elsewhere(tmp_path: Path, say: str,
     unit = Application(tmp_path, {"a": "echo took 0.1", "b": say})
     [message] = {run.message for run in unit.runs() if run.config == "b"}
     assert told in message
+
+
+def test_looking_elsewhere_takes_no_time_with_long_lines() -> None:
+    """A search within a line may take the square of its length; none of this is timed."""
+    long = "\r".join(f"{n} %" for n in range(400_000))
+    found = worker.elsewhere([re.compile(r".*.*x time (?P<value>\S+)")], long, "")
+    assert found == ""
+    found = worker.elsewhere([re.compile(r"(?:\d+.*)*time (?P<value>\S+)")], "it took time 3\n", "")
+    assert "it is within a line" in found
+
+
+def test_a_line_of_another_case_is_not_taken_for_one_that_begins_wrongly(tmp_path: Path) -> None:
+    unit = Application(tmp_path, {"a": "echo a took 1; echo b took 1", "b": "echo a took 1"})
+    unit.spec["check"] |= {"keys": ["a", "b"], "figure": r"(?P<key>\w+) took (?P<value>\S+)"}
+    unit.spec["weights"] = {"a": 1.0, "b": 1.0}
+    [message] = {run.message for run in unit.runs() if run.config == "b"}
+    assert message.startswith("no figure for b: no line with that key matches")
+    assert "within a line" not in message
 
 
 def test_figures_without_a_key_are_of_the_run(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def scale(
 
     On each number of nodes its default and the settings that RUN confirmed are measured, in blocks:
     jobs of their own that take turns. The result tells speed-up, parallel efficiency and cost of
-    each number, and the largest that is worth it. Kill it at any time: `hpcagent resume` goes on.
+    each number, and up to which it is worth it. Kill it at any time: `hpcagent resume` goes on.
 
     The card tells processes by `nodes` (ranks: nodes * per_node), and for --weak also its work.
 

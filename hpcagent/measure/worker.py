@@ -52,6 +52,7 @@ STDERR_TAIL_BYTES = 2048
 KEPT = 1 << 20  # characters of what a failed process of an application printed
 REASONS = 5  # are told of a process
 LAST_CHARACTERS = 160  # of a line that is quoted
+SOUGHT, SOUGHT_IN_LINE = 1 << 18, 200  # characters in which a pattern is looked for elsewhere
 PIECE = 65536  # characters of an output that are split into lines at once
 DULL_LINES, DULL_LENGTH = 4096, 80  # of what is remembered of an output that says nothing
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
@@ -478,19 +479,25 @@ class Printed:
 
 
 def _unmatched(pattern: Pattern[str]) -> str:
-    return "no line matches %s" % pattern.pattern
+    which = "line with that key" if keyed(pattern) else "line"
+    return "no %s matches %s" % (which, pattern.pattern)
 
 
 def elsewhere(missing: Sequence[Pattern[str]], text: str, stderr: str) -> str:
-    """Where a pattern that no line matches is to be found all the same; empty where nowhere."""
+    """Where a pattern that no line matches is to be found all the same; empty where nowhere.
+
+    Searching within a line may take the square of its length: only so much is looked at."""
+    lines = [line[:SOUGHT_IN_LINE] for line in lines_of(text[-SOUGHT:])]
     for pattern in missing:
-        for words, place in (
-            ("it is within a line, and patterns begin where a line does (.* in front)", text),
-            ("it is on standard error, which is not read (2>&1)", stderr),
-        ):
-            line = next((each for each in lines_of(place) if pattern.search(each)), None)
+        if not pattern.pattern.startswith(".*"):
+            line = next((x for x in lines if pattern.search(x) and not pattern.match(x)), None)
             if line is not None:
+                words = "it is within a line, and patterns begin where a line does (.* in front)"
                 return "%s: %r" % (words, line.strip()[:LAST_CHARACTERS])
+        line = next((each for each in lines_of(stderr) if pattern.match(each)), None)
+        if line is not None:
+            words = "it is on standard error, which is not read (2>&1)"
+            return "%s: %r" % (words, line.strip()[:LAST_CHARACTERS])
     return ""
 
 

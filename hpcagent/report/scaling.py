@@ -11,24 +11,23 @@ from hpcagent.report.scaling_figure import CAPTIONS, FIGURE
 from hpcagent.study.compare_result import CompareSummary
 from hpcagent.study.scaling import STRONG, Point, Scaling
 
-_TITLES = ("nodes", "CPUs", "time", "speed-up", "interval", "efficiency", "serial", "core-h/1000")
-_RANKS = (0, 6, 2, 1, 3, 0, 5, 4)
+_TITLES = ("nodes", "time", "speed-up", "interval", "efficiency", "serial", "node-h/1000")
+_RANKS = (0, 2, 1, 3, 0, 5, 4)
 
 
 def sentences(summary: CompareSummary) -> tuple[str, ...]:
     """What more nodes gained, each with its interval, and the largest number that is worth it."""
     found = summary.scaling
     assert found is not None
-    base = _nodes(found.tuned[0].nodes)
-    told = [_said(summary, found, point, base) for point in found.tuned[1:]]
-    return (*told, _most(found))
+    others = [point for point in found.tuned if point.nodes != found.base]
+    return (*(_said(summary, found, point) for point in others), _most(found))
 
 
 def defaults(summary: CompareSummary) -> tuple[str, ...]:
     """The same of the default settings, in short."""
     found = summary.scaling
     assert found is not None
-    told = [_brief(found, point) for point in found.default[1:] if point.speed is not None]
+    told = [_brief(found, point) for point in found.default if point.speed is not None]
     return (", ".join(told) + ".",) if told else ()
 
 
@@ -75,8 +74,8 @@ def _rules(summary: CompareSummary, found: Scaling) -> tuple[str, ...]:
     return (how, *((serial,) if found.kind == STRONG else ()), interval)
 
 
-def _said(summary: CompareSummary, found: Scaling, point: Point, base: str) -> str:
-    name = _nodes(point.nodes)
+def _said(summary: CompareSummary, found: Scaling, point: Point) -> str:
+    name, base = _nodes(point.nodes), _nodes(found.base)
     if point.speed is None or point.efficiency is None:
         return f"Of {name} nothing can be said: too few blocks with valid measurements."
     sure = f"{wording.coverage(summary.coverage)} interval "
@@ -94,12 +93,12 @@ def _said(summary: CompareSummary, found: Scaling, point: Point, base: str) -> s
 
 def _most(found: Scaling) -> str:
     least = wording.percent(found.threshold, 2)
-    if found.most == 0:
-        return "The smallest number of nodes could not be measured: nothing is recommended."
-    largest = found.tuned[-1].nodes
-    if found.most == largest:
-        return f"All of them keep an efficiency of {least}: more than {_nodes(largest)} may pay."
-    return f"The most that keep an efficiency of {least}: {_nodes(found.most)}."
+    told = [point.nodes for point in found.tuned if point.efficiency is not None]
+    if len(told) < 2:
+        return "Too few numbers of nodes could be measured: nothing is recommended."
+    if found.most == told[-1]:
+        return f"All of them keep an efficiency of {least}: more than {_nodes(told[-1])} may pay."
+    return f"Up to {_nodes(found.most)} each keeps an efficiency of {least}."
 
 
 def _brief(found: Scaling, point: Point) -> str:
@@ -111,8 +110,8 @@ def _brief(found: Scaling, point: Point) -> str:
 
 
 def _table(points: Sequence[Point]) -> Block:
-    titles = ("Nodes", "CPUs", "Time", "Speed-up", "Interval", "Efficiency", "Serial",
-              "Core-hours a thousand runs")  # fmt: skip
+    titles = ("Nodes", "Time", "Speed-up", "Interval", "Efficiency", "Serial",
+              "Node-hours a thousand runs")  # fmt: skip
     rows: list[Line] = [_cells(point) for point in points]
     return table(titles, rows, titles)
 
@@ -121,13 +120,12 @@ def _cells(point: Point) -> tuple[str, ...]:
     speed = point.speed
     return (
         str(point.nodes),
-        str(point.cpus),
         wording.seconds(point.seconds),
         wording.ratio(speed.ratio if speed else 1.0 if point.efficiency else None),
         wording.interval(speed.low, speed.high) if speed else wording.NONE,
         wording.percent(point.efficiency[0], 3) if point.efficiency else wording.NONE,
         wording.NONE if point.serial is None else f"{point.serial:.3f}",
-        wording.NONE if point.core_hours is None else f"{point.core_hours:.3g}",
+        wording.NONE if point.node_hours is None else f"{point.node_hours:.3g}",
     )
 
 

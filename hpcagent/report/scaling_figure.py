@@ -22,7 +22,7 @@ _HEIGHT_IN = 3.0
 def scaling_figures(found: Scaling, several: bool) -> dict[str, str]:
     """SVG text by name; nothing where only one number of nodes could be measured. `several`: the
     default is drawn as well."""
-    if sum(point.efficiency is not None for point in found.tuned) < 2:
+    if found.shown < 2:
         return {}
     with canvas.style(FIGURE):
         return {FIGURE: canvas.save(_drawn(found, several))}
@@ -31,7 +31,7 @@ def scaling_figures(found: Scaling, several: bool) -> dict[str, str]:
 def _drawn(found: Scaling, several: bool) -> Any:
     figure, axes = canvas.blank(_HEIGHT_IN)
     strong = found.kind == STRONG
-    base = found.tuned[0].nodes
+    base = found.base
     nodes = [point.nodes for point in found.tuned]
     ideal = [count / base for count in nodes] if strong else [1.0] * len(nodes)
     axes.plot(nodes, ideal, "--", color=canvas.GREY, linewidth=1, label="ideal")
@@ -55,8 +55,8 @@ def _drawn(found: Scaling, several: bool) -> Any:
 def _line(
     axes: Any, points: Sequence[Point], strong: bool, colour: str, mark: str, name: str
 ) -> None:
-    base = points[0].nodes
     rows = [(p.nodes, *p.efficiency) for p in points if p.efficiency is not None]
+    base = rows[0][0] if rows else 1
     scale = [nodes / base if strong else 1.0 for nodes, *_ in rows]
     middle = [s * row[1] for s, row in zip(scale, rows, strict=True)]
     below = [s * (row[1] - row[2]) for s, row in zip(scale, rows, strict=True)]

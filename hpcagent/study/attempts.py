@@ -41,10 +41,14 @@ def given_up(state: TuneState, purpose: str) -> tuple[Failure, str] | None:
         return None
     failure = failed[-1].failure
     assert failure is not None
-    most = MAX_MISHAPS if failure.id in _MISHAPS else MAX_ATTEMPTS
-    if failure.id == _BUSY and sum(unit.job_seconds for unit in failed) < BUSY_S:
-        most = MAX_BUSY
-    if len(failed) >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
+    busy = [unit for unit in failed if unit.failure is not None and unit.failure.id == _BUSY]
+    most, tries = MAX_MISHAPS, len(failed) - len(busy)
+    if failure.id == _BUSY:
+        waited_s = sum(unit.job_seconds for unit in busy)
+        most, tries = MAX_MISHAPS if waited_s >= BUSY_S else MAX_BUSY, len(busy)
+    elif failure.id not in _MISHAPS:
+        most = MAX_ATTEMPTS
+    if tries >= most or failure.id in _FINAL or failure.stage in _FINAL_STAGES:
         return failure, failed[-1].name
     return None
 

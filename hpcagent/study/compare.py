@@ -9,7 +9,7 @@ from hpcagent.study import tune, units
 from hpcagent.study.agent import RunAgent
 from hpcagent.study.attempts import given_up
 from hpcagent.study.compare_plan import Comparison, block_plan
-from hpcagent.study.compare_result import compared, side_results
+from hpcagent.study.compare_result import compared, scaled, side_results
 from hpcagent.study.state import TuneState, Unit
 from hpcagent.study.turn import Turn
 
@@ -35,12 +35,15 @@ def _lost(comparison: Comparison, state: TuneState) -> frozenset[int]:
 
 
 def _end(comparison: Comparison, state: TuneState) -> tune.Close:
-    results = compared(comparison, side_results(comparison, state))
-    if all(result.best is None and result.default is None for result in results):
+    sides = side_results(comparison, state)
+    found = scaled(comparison, sides)
+    nothing = all(r.best is None and r.default is None for r in compared(comparison, sides))
+    if nothing or (found is not None and found.shown < 2):
         return tune.Close("failed", "too few valid measurements for any comparison", 7)
     count = comparison.blocks * len(comparison.sides)
     lost = [comparison.sides[index].label for index in sorted(_lost(comparison, state))]
-    told = f"; it does not run on {', '.join(lost)} nodes" if lost else ""
+    many = "node" if lost == ["1"] else "nodes"
+    told = f"; it does not run on {', '.join(lost)} {many}" if lost else ""
     words = f"all {count} blocks are measured" if not lost else "the other blocks are measured"
     return tune.Close("compared", words + told, 0)
 

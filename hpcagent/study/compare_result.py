@@ -25,12 +25,14 @@ class Figure:
     """One configuration in one block: seconds and CV of its processes, `runs` of them valid.
 
     A process counts with the weighted geometric mean over the workload of the median seconds of a
-    call; `seconds` is the median of these. None where too few are valid, or the best failed.
+    call; `seconds` is the median of these, `wall_s` that of the whole processes. None where too few
+    are valid, or the best failed.
     """
 
     seconds: float | None
     cv: float | None
     runs: int
+    wall_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,17 +151,24 @@ def summarise_comparison(run: RunDir, state: TuneState) -> CompareSummary:
         core_hours=budget.spent_core_hours(state),
         wall_s=budget.elapsed_s(state, state.closed_utc or state.last_utc),
         application=comparison.application,
-        scaling=scaling(comparison, _levels(sides, "best"), _levels(sides, "default")),
+        scaling=scaled(comparison, sides),
     )
+
+
+def scaled(comparison: Comparison, sides: Sequence[SideResult]) -> Scaling | None:
+    """What the sides tell where they are numbers of nodes; None where they are anything else."""
+    return scaling(comparison, _levels(sides, "best"), _levels(sides, "default"))
 
 
 def _levels(sides: Sequence[SideResult], which: str) -> list[NodeLevel]:
     """By numbers of nodes, which are the labels of the sides then."""
-    return [
-        NodeLevel(int(s.label), s.cpus, tuple(getattr(b, which).seconds for b in s.blocks))
-        for s in sides
-        if s.label.isdecimal()
-    ]
+    found = []
+    for side in sides:
+        figures = [getattr(block, which) for block in side.blocks]
+        walls = tuple(one.wall_s for one in figures if one.wall_s is not None)
+        if side.label.isdecimal():
+            found.append(NodeLevel(int(side.label), tuple(f.seconds for f in figures), walls))
+    return found
 
 
 def compared(comparison: Comparison, sides: Sequence[SideResult]) -> tuple[PairResult, ...]:
@@ -222,15 +231,13 @@ def _block(side: Side, unit: Unit) -> Block:
 
 
 def _figure(runs: Sequence[Run], config: str, failed: bool) -> Figure:
-    valid = [
-        run.objective
-        for run in runs
-        if run.config == config and run.pair > 0 and run.ok and run.objective is not None
-    ]
+    good = [r for r in runs if r.config == config and r.pair > 0 and r.ok]
+    valid = [run.objective for run in good if run.objective is not None]
+    walls = [run.wall_s for run in good if run.wall_s is not None]
     if failed or len(valid) < MIN_PAIRS:
         return Figure(None, None, len(valid))
     cv = coefficient_of_variation([math.exp(value) for value in valid])
-    return Figure(math.exp(median(valid)), cv, len(valid))
+    return Figure(math.exp(median(valid)), cv, len(valid), median(walls) if walls else None)
 
 
 def _level(figures: Sequence[Figure]) -> Level:

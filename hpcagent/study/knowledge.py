@@ -7,7 +7,7 @@ with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -373,10 +373,11 @@ class Knowledge:
     def history(self, index: int) -> tuple[Trial, ...]:
         """The trials as the strategy is to see them before round `index`, and what could not be
         built for it; what runs the program of another is as fast as that one."""
-        trials = (*self.trials, *self._unbuilt)
-        if self.state.settings.plain:
-            return (*trials, *self._twins)
-        return history(self.goals, trials, self.standings, self.state.settings.seed, index)
+        found = (*self.trials, *self._unbuilt)
+        if not self.state.settings.plain:
+            seed = self.state.settings.seed
+            found = history(self.goals, found, self.standings, seed, index)
+        return (*found, *self._twins(found))
 
     @property
     def _unbuilt(self) -> tuple[Trial, ...]:
@@ -392,10 +393,10 @@ class Knowledge:
             and (failure := self.failure_before(proposal.config)) is not None
         )
 
-    @property
-    def _twins(self) -> tuple[Trial, ...]:
+    def _twins(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        """What runs the program of one of these, as that one."""
         same = self.builds_seen.same if self.builds_seen is not None else {}
-        by_id = {trial.config.id: trial for trial in self.trials}
+        by_id = {trial.config.id: trial for trial in trials}
         proposed = [p for index in sorted(self.state.proposed) for p in self.state.proposed[index]]
         found = {
             p.config.id: replace(by_id[same[p.config.id].id], config=p.config)

@@ -13,6 +13,8 @@ from hpcagent.study.summary import BuildTried
 from hpcagent.toolchain.buildend import build_end
 from hpcagent.toolchain.recipe import places
 
+_THERE = ("built", "found")
+
 
 def builds_of(known: Knowledge) -> tuple[BuildTried, ...]:
     """The builds that were asked for, in the order in which they were."""
@@ -48,7 +50,7 @@ def _row(
         changed=tuple(pair for pair in variant.values if usual[pair[0]] != pair[1]),
         state=state,
         seconds=_seconds(unit),
-        prefix=places(variant.recipe, known.variants.store)["prefix"] if failure is None else "",
+        prefix=places(variant.recipe, known.variants.store)["prefix"] if state in _THERE else "",
         failure=failure,
         speedup=speedup,
         unit=unit.name,

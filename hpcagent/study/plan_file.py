@@ -110,7 +110,12 @@ def _steps(document: Document, index: int, before: Sequence[FileStep]) -> Iterat
     options = _options(document, (*at, commands[0]))
     written, names = str(row.get("name")), set[str]()
     for turn in loops.turns(document, at, row, MAX_STEPS):
-        made = _step(document, index, loops.put({**row, commands[0]: options}, turn), before)
+        wrong = loops.misspelt([row.get("name"), options, row.get("needs")], turn)
+        if wrong:
+            raise UsageError(f"{document.where(*at)}: {wrong}")
+        filled = loops.put({**row, commands[0]: options}, turn)
+        filled |= {"name": str(filled["name"])} if turn and "name" in filled else {}
+        made = _step(document, index, filled, before)
         if made.name in names:
             missing = " and ".join(f"{{{one}}}" for one in loops.unused(written, turn))
             words = f"put {missing} into it" if missing else "an entry of for stands there twice"
@@ -165,10 +170,9 @@ def _referred(
     commands = {step.name: step.command for step in before}
     found = []
     for keys, text in _texts(options, at):
-        if loops.fits_none(text, list(commands)):
-            raise UsageError(
-                f"{document.where(*keys)}: {text}: no step of that kind is above this one"
-            )
+        wrong = loops.unfit(text, list(commands))
+        if wrong:
+            raise UsageError(f"{document.where(*keys)}: {text}: {wrong}")
         for reference in REFERENCE.finditer(text):
             name, field = reference[1], reference[2]
             where = f"{document.where(*keys)}: {reference[0]}"

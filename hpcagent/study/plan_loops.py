@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import itertools
 import re
@@ -57,6 +58,19 @@ def put(value: Any, turn: Turn) -> Any:
     return value
 
 
+def misspelt(value: Any, turn: Turn) -> str:
+    """A name in braces that is nearly one of the turn's, with that one; empty where none is."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((found for one in value if (found := misspelt(one, turn))), "")
+    for name in _VARIABLE.findall(value) if isinstance(value, str) else ():
+        near = difflib.get_close_matches(name, [one for one in turn if one != name], 1)
+        if name not in turn and near:
+            return f"{{{name}}}: for has no such name; did you mean {{{near[0]}}}?"
+    return ""
+
+
 def unused(name: str, turn: Turn) -> list[str]:
     """The names of a turn's values that a step's name, as it is written, does not tell apart."""
     return [one for one in turn if one not in _VARIABLE.findall(name)]
@@ -73,10 +87,14 @@ def gathered(options: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, A
     return found
 
 
-def fits_none(text: str, names: Sequence[str]) -> bool:
-    """Whether it is such a reference, and no step is of its kind."""
-    whole = _ALL.fullmatch(text)
-    return whole is not None and not fnmatch.filter(names, whole[1])
+def unfit(text: str, names: Sequence[str]) -> str:
+    """What is wrong with a text that has such a reference; empty where nothing is."""
+    found = _ALL.search(text)
+    if found is None:
+        return ""
+    if found[0] != text:
+        return f"{found[0]} means several steps: it stands alone, as a value or in a list"
+    return "" if fnmatch.filter(names, found[1]) else "no step of that kind is above this one"
 
 
 def fitting(need: object, names: Sequence[str]) -> list[object]:

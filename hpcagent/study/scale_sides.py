@@ -26,6 +26,8 @@ def scalable(run: RunDir) -> Source:
     settings = found.state.settings
     if not settings.of_application:
         raise Unfit(f"scale: {run.id} tuned a library: only an application has nodes to use")
+    if found.known.card.figures_of_merit[0].direction == "max":
+        raise Unfit(f"scale: {run.id}: the card's first figure is a rate: begin with a time")
     if settings.scheduler == _LOCAL:
         raise Unfit(
             f"scale: {run.id} went to this machine's own queue: tune it by a batch system first "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcagent.study.compare_plan import MIN_BLOCKS, Comparison
 from hpcagent.study.compare_statistics import Ratio, speed_ratio
@@ -14,21 +14,20 @@ STRONG, WEAK = "strong", "weak"
 
 @dataclass(frozen=True)
 class Point:
-    """One number of nodes, and what it gained over the smallest.
+    """One number of nodes, and what it gained over the base.
 
-    `seconds` is the geometric mean over the blocks; `speed` how many times as fast as the smallest
-    it is, `efficiency` the parallel efficiency with the ends of its interval (None of all: too few
-    valid blocks; of the smallest they are 1). `serial` is the serial fraction by Karp and Flatt
-    (None: of weak scaling, and of the smallest). `core_hours` are those of a thousand runs.
+    `seconds` is the geometric mean over the blocks; `speed` how many times as fast as the base it
+    is, `efficiency` the parallel efficiency with the ends of its interval (None of both: too few
+    valid blocks; of the base they are None and 1). `serial` is the serial fraction by Karp and
+    Flatt (None: of weak scaling, and of the base). `node_hours` are those of a thousand runs.
     """
 
     nodes: int
-    cpus: int
     seconds: float | None
     speed: Ratio | None
     efficiency: tuple[float, float, float] | None
     serial: float | None
-    core_hours: float | None
+    node_hours: float | None
 
 
 @dataclass(frozen=True)
@@ -36,25 +35,31 @@ class Scaling:
     """`kind` is strong (the same work on all) or weak (work in proportion to the nodes); `tuned`
     and `default` are the points of the configuration that was tuned and of the default, by nodes.
 
-    `most` is the largest number of nodes up to which every one has at least the efficiency
-    `threshold` (0: the smallest itself was not measured).
+    `base` is the smallest number of nodes that was measured (0: none), `most` the largest up to
+    which every one that was measured has at least the efficiency `threshold`.
     """
 
     kind: str
     threshold: float
+    base: int
     tuned: tuple[Point, ...]
     default: tuple[Point, ...]
     most: int
 
+    @property
+    def shown(self) -> int:
+        """How many numbers of nodes were measured."""
+        return sum(point.efficiency is not None for point in self.tuned)
+
 
 @dataclass(frozen=True)
 class NodeLevel:
-    """One configuration on so many nodes: its seconds, one value an allocation (None: too few
-    valid runs in that one)."""
+    """One configuration on so many nodes, a value an allocation: its seconds (None: too few valid
+    runs in that one), and the wall time of its processes."""
 
     nodes: int
-    cpus: int
     blocks: tuple[float | None, ...]
+    walls: tuple[float, ...]
 
 
 def scaling(
@@ -63,14 +68,14 @@ def scaling(
     """What a comparison of node counts found; None for any other."""
     if not comparison.scaling:
         return None
-    points = _points(comparison, tuned)
-    most = 0
-    for point in points:
-        if point.efficiency is None or point.efficiency[0] < comparison.threshold:
+    points, others = _points(comparison, tuned), _points(comparison, default)
+    told = [(p.nodes, p.efficiency[0]) for p in points if p.efficiency is not None]
+    base = most = told[0][0] if told else 0
+    for nodes, efficiency in told:
+        if efficiency < comparison.threshold:
             break
-        most = point.nodes
-    kind, threshold = comparison.scaling, comparison.threshold
-    return Scaling(kind, threshold, points, _points(comparison, default), most)
+        most = nodes
+    return Scaling(comparison.scaling, comparison.threshold, base, points, others, most)
 
 
 def karp_flatt(speed: float, times: float) -> float:
@@ -85,25 +90,27 @@ def karp_flatt(speed: float, times: float) -> float:
 
 def _points(comparison: Comparison, levels: Sequence[NodeLevel]) -> tuple[Point, ...]:
     ordered = sorted(levels, key=lambda level: level.nodes)
-    return tuple(_point(comparison, ordered[0], level) for level in ordered)
+    base = next((level for level in ordered if len(_logs(level)) >= MIN_BLOCKS), None)
+    return tuple(_point(comparison, base, level) for level in ordered)
 
 
-def _point(comparison: Comparison, base: NodeLevel, level: NodeLevel) -> Point:
-    own, others = _logs(level), _logs(base)
+def _point(comparison: Comparison, base: NodeLevel | None, level: NodeLevel) -> Point:
+    own = _logs(level)
     seconds = math.exp(math.fsum(own) / len(own)) if own else None
-    hours = None if seconds is None else level.cpus * seconds * 1000 / 3600
-    point = Point(level.nodes, level.cpus, seconds, None, None, None, hours)
-    if min(len(own), len(others)) < MIN_BLOCKS:
+    wall_s = math.fsum(level.walls) / len(level.walls) if level.walls else None
+    hours = None if wall_s is None else level.nodes * wall_s * 1000 / 3600
+    point = Point(level.nodes, seconds, None, None, None, hours)
+    if base is None or len(own) < MIN_BLOCKS:
         return point
     if level is base:
-        return Point(level.nodes, level.cpus, seconds, None, (1.0, 1.0, 1.0), None, hours)
-    speed = speed_ratio(own, others, comparison.alpha, comparison.minimum_effect)
+        return replace(point, efficiency=(1.0, 1.0, 1.0))
+    speed = speed_ratio(own, _logs(base), comparison.alpha, comparison.minimum_effect)
     times = level.nodes / base.nodes
     strong = comparison.scaling == STRONG
     share = times if strong else 1.0
     efficiency = speed.ratio / share, speed.low / share, speed.high / share
     serial = karp_flatt(speed.ratio, times) if strong else None
-    return Point(level.nodes, level.cpus, seconds, speed, efficiency, serial, hours)
+    return replace(point, speed=speed, efficiency=efficiency, serial=serial)
 
 
 def _logs(level: NodeLevel) -> list[float]:

@@ -17,6 +17,7 @@ from hpcagent.study.settings import TuneSettings
 from hpcagent.study.sharing import Sharing
 from hpcagent.toolchain.stepruns import StepRun
 
+NO_MORE = 1000  # added to how often was proposed again, where nothing was left to propose
 _UNOPENED = "the journal does not begin with run_opened"
 
 
@@ -198,7 +199,7 @@ class Folding:
                 if again:
                     proposals = (*self._proposed[index], *proposals)
                 self._proposed[index] = proposals
-                times = rest.refilled.get(index, 0) + 1
+                times = rest.refilled.get(index, 0) + (1 if data["proposals"] else NO_MORE)
                 return replace(rest, refilled={**rest.refilled, index: times}) if again else rest
             case "facts":
                 self._update(str(data.get("unit", "")), event)

@@ -287,7 +287,7 @@ class BuildTried:
     """A build that the search asked for: what differs from the default's.
 
     `state` is built, found (it was there), failed or open; `seconds` its steps took; `prefix` is
-    where it is (empty: it failed). `speedup` is that of its fastest configuration (None: none was
+    where it is (empty: it is not). `speedup` is that of its fastest configuration (None: none was
     measured), `alike` the number, from 1, of an earlier build that is the same program (0: none).
     """
 

@@ -187,7 +187,7 @@ class Agent(RunAgent):
                 self._write("decision", {"what": what, **data})
                 told += f"; {_told(what, data)}" if _told(what, data) else ""
         again = index in self.state.proposed
-        if stop is not None and not proposals and not again:
+        if stop is not None and not proposals and not self.known.measurable(index):
             self._write("decision", {"what": "search_ended", "reason": stop})
             return Turn(f"search ended: {stop}")
         vain = in_vain(self.state, index)

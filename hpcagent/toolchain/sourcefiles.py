@@ -255,7 +255,12 @@ def _tar_member(info: tarfile.TarInfo) -> Optional[Member]:
         raise Refused("holds the hard link %r, which no source needs" % name)
     if not info.isreg() or info.issparse():
         raise Refused("holds %r, which is neither a file, a folder nor a link" % name)
-    return Member(name, FILE, info.size, "", bool(info.mode & 0o100), int(info.mtime))
+    return Member(name, FILE, info.size, "", bool(info.mode & 0o100), _seconds(info.mtime))
+
+
+def _seconds(modified: float) -> int:
+    """Any number may stand in a pax header."""
+    return int(modified) if abs(modified) < 1e15 else 0
 
 
 def _zip_members(path: str, rules: Rules) -> Iterator[Tuple[Member, Optional[IO[bytes]]]]:
