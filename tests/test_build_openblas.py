@@ -184,8 +184,10 @@ def assert_taken(bench: Bench, recipe: Recipe, prefix: Path) -> None:
     purposes = [e["data"]["purpose"] for e in bench.events("unit_intent")]
     assert purposes[:5] == ["probe", f"variant-{recipe.digest[:12]}", "build", "feasibility",
                             "round-1"]  # fmt: skip
-    steps = bench.events("unit_result")[1]["data"]["steps"]
-    assert [row["status"] for row in steps[:2]] == ["failed", "skipped"]
+    found = bench.events("unit_result")[1]["data"]
+    assert [(row["step"], row["exit"]) for row in found["steps"]] == [("absent", 10)]
+    jobs = [event["data"]["unit"] for event in bench.events("unit_submitted")]
+    assert found["unit"] not in jobs, "what is seen in the store needs no job"
     assert str(prefix) in (bench.run / "result" / "best.env").read_text()
 
 
